@@ -1,0 +1,93 @@
+"""The matrix game of section 5.1 of the paper: two agents, two actions, two types, one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.composition import Composition
+from mipi_pl.spec import EntitySpec
+
+_TYPES = "AB"
+
+
+class MatrixGame(EntityEnv):
+    """Both agents see both types and their own index, choose 0 or 1, and are paid by the composition's matrix.
+
+    Entity features: index of the agent, one-hot (2), its type, one-hot (2).
+
+    Args:
+        payoffs: composition such as ``AB`` (types of agent 1 and agent 2) to a 2 x 2 matrix, rows for agent 1.
+        team_compositions: which of them are played, drawn uniformly.
+        num_envs: B.
+        seed: of all draws.
+        device: of the returned tensors.
+
+    Raises:
+        ValueError: for an unknown composition or a matrix that is not 2 x 2 and finite.
+    """
+
+    def __init__(
+        self,
+        payoffs: Mapping[str, Sequence[Sequence[float]]],
+        team_compositions: Sequence[str],
+        num_envs: int,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if not team_compositions:
+            raise ValueError("team_compositions must name at least one composition, such as AB")
+        for name in team_compositions:
+            if name not in payoffs or len(name) != 2 or not set(name) <= set(_TYPES):
+                raise ValueError(
+                    f"composition {name!r} must be two letters of {_TYPES} with an entry in payoffs; "
+                    f"payoffs has {sorted(payoffs)}"
+                )
+        self._payoff = np.array([payoffs[name] for name in team_compositions], dtype=np.float32)
+        if self._payoff.shape != (len(team_compositions), 2, 2) or not np.isfinite(self._payoff).all():
+            raise ValueError("each matrix in payoffs must be 2 x 2 and finite")
+        self._types = torch.tensor([[_TYPES.index(t) for t in name] for name in team_compositions])
+        spec = EntitySpec(
+            n_agents=2,
+            n_entities=2,
+            n_features=4,
+            n_actions=2,
+            max_steps=1,
+            feature_names=("index_1", "index_2", "type_a", "type_b"),
+            action_names=("0", "1"),
+        )
+        names = [((f"1st {name[0]}", 1), (f"2nd {name[1]}", 1)) for name in team_compositions]
+        super().__init__(spec, [Composition(counts) for counts in names], num_envs, seed, device)
+
+    def seed_rows(self, seeds: np.ndarray) -> None:
+        """One generator per environment."""
+        self._generators = [np.random.Generator(np.random.PCG64(int(seed))) for seed in seeds]
+
+    def begin(self, rows: Tensor, frame: Frame) -> None:
+        """Draw a composition; the observation is the index and the type of both agents."""
+        for row in rows.nonzero().flatten().tolist():
+            frame.composition[row] = int(self._generators[row].integers(len(self.compositions)))
+        self._observe(frame)
+
+    def advance(self, action: Tensor, frame: Frame) -> None:
+        """Pay both agents; the episode is over."""
+        if ((action < 0) | (action > 1)).any():
+            raise ValueError(f"actions of the matrix game are 0 and 1, got {action.unique().tolist()}")
+        frame.composition.copy_(self._frame.composition)
+        drawn, played = frame.composition.numpy(), action.numpy()
+        frame.reward.copy_(torch.from_numpy(self._payoff[drawn, played[:, 0], played[:, 1]]))
+        frame.terminated.fill_(True)
+        frame.truncated.fill_(False)
+        best = self._payoff.max(axis=(1, 2))[drawn]
+        frame.won.copy_(frame.reward >= torch.from_numpy(best))
+        self._observe(frame)
+
+    def _observe(self, frame: Frame) -> None:
+        frame.entities[:, :, :2] = torch.eye(2)
+        frame.entities[:, :, 2:] = torch.nn.functional.one_hot(self._types[frame.composition], 2).float()
+        for mask in (frame.present, frame.visible, frame.action_mask):
+            mask.fill_(True)

@@ -1,0 +1,90 @@
+"""What every part agrees on: the sizes of an entity world and the keys of its TensorDict.
+
+Axis legend, used in every docstring of the project:
+
+====  =====================================================================
+B     environments stepped at once
+N     episodes in a training batch
+T     steps of an episode (T+1 observations)
+A     agent slots
+E     entity slots; the first A of them are the agents
+F     features of an entity
+U     actions of an agent
+====  =====================================================================
+
+Masks are named by meaning and True is always yes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENTITIES = "entities"
+"""float32 [B, E, F]; zeros where the slot is empty."""
+PRESENT = "present"
+"""bool [B, E]: an entity fills the slot in this episode, alive or dead."""
+VISIBLE = ("agents", "visible")
+"""bool [B, A, E]: the agent sees the entity. An agent that acts sees itself; a dead or absent one sees nothing."""
+ACTION_MASK = ("agents", "action_mask")
+"""bool [B, A, U]: the action is available. At least one is, for every slot; action 0 for those that do not act."""
+ACTION = ("agents", "action")
+"""int64 [B, A]."""
+REWARD = "reward"
+"""float32 [B, 1], shared by the team."""
+DONE, TERMINATED, TRUNCATED = "done", "terminated", "truncated"
+"""bool [B, 1]; done is terminated or truncated."""
+IS_INIT = "is_init"
+"""bool [B, 1]: first observation of an episode; recurrent networks start afresh here."""
+COMPOSITION = "composition"
+"""int64 [B, 1]: index into ``env.compositions``."""
+WON = "won"
+"""bool [B, 1]: the episode ended in success with this step."""
+
+
+@dataclass(frozen=True)
+class EntitySpec:
+    """The sizes of an entity world; all that networks, replay and losses need to know of it.
+
+    Attributes:
+        n_agents: A, agent slots (the capacity; a team may fill fewer).
+        n_entities: E, entity slots in all. Slots 0..A-1 are the agents.
+        n_features: F, features of each entity.
+        n_actions: U, actions of each agent, available or not.
+        max_steps: T, the longest episode, in steps.
+        feature_names: one name per feature, or empty.
+        action_names: one name per action, or empty.
+
+    Raises:
+        ValueError: if a size is not positive, the agents do not fit into the entity slots,
+            or a tuple of names has the wrong length.
+
+    Example:
+        >>> EntitySpec(n_agents=2, n_entities=3, n_features=4, n_actions=5, max_steps=10).n_others
+        1
+    """
+
+    n_agents: int
+    n_entities: int
+    n_features: int
+    n_actions: int
+    max_steps: int
+    feature_names: tuple[str, ...] = ()
+    action_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("n_agents", "n_entities", "n_features", "n_actions", "max_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"EntitySpec.{name} must be at least 1, got {getattr(self, name)}")
+        if self.n_agents > self.n_entities:
+            raise ValueError(
+                f"the agents are the first entities: n_agents ({self.n_agents}) must not exceed "
+                f"n_entities ({self.n_entities})"
+            )
+        for name, size in (("feature_names", self.n_features), ("action_names", self.n_actions)):
+            if getattr(self, name) and len(getattr(self, name)) != size:
+                raise ValueError(f"EntitySpec.{name} has {len(getattr(self, name))} names for {size} places")
+
+    @property
+    def n_others(self) -> int:
+        """Entity slots that are not agents."""
+        return self.n_entities - self.n_agents
