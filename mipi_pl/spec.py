@@ -39,6 +39,10 @@ COMPOSITION = "composition"
 """int64 [B, 1]: index into ``env.compositions``."""
 WON = "won"
 """bool [B, 1]: the episode ended in success with this step."""
+VALID = "valid"
+"""bool [N, T+1] of a training batch: the step was played (the last observation of an episode was not)."""
+GROUPS = "imaginary_groups"
+"""bool [N, K, E] of a training batch: group A of each of K imaginary partitions."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ _TYPES = "AB"
 
 
 class MatrixGame(EntityEnv):
-    """Both agents see both types and their own index, choose 0 or 1, and are paid by the composition's matrix.
+    """Both agents choose 0 or 1 and are paid by the composition's matrix.
 
-    Entity features: index of the agent, one-hot (2), its type, one-hot (2).
+    There are three entities: the two agents, each known by its index alone (s_i^+ of section 4 of the facts), and the
+    team, which holds the types of both (s_i^-). Features: index, one-hot (2); types of both agents, one-hot (2 x 2).
 
     Args:
         payoffs: composition such as ``AB`` (types of agent 1 and agent 2) to a 2 x 2 matrix, rows for agent 1.
@@ -53,11 +54,11 @@ class MatrixGame(EntityEnv):
         self._types = torch.tensor([[_TYPES.index(t) for t in name] for name in team_compositions])
         spec = EntitySpec(
             n_agents=2,
-            n_entities=2,
-            n_features=4,
+            n_entities=3,
+            n_features=6,
             n_actions=2,
             max_steps=1,
-            feature_names=("index_1", "index_2", "type_a", "type_b"),
+            feature_names=("index_1", "index_2", "first_is_a", "first_is_b", "second_is_a", "second_is_b"),
             action_names=("0", "1"),
         )
         names = [((f"1st {name[0]}", 1), (f"2nd {name[1]}", 1)) for name in team_compositions]
@@ -87,7 +88,8 @@ class MatrixGame(EntityEnv):
         self._observe(frame)
 
     def _observe(self, frame: Frame) -> None:
-        frame.entities[:, :, :2] = torch.eye(2)
-        frame.entities[:, :, 2:] = torch.nn.functional.one_hot(self._types[frame.composition], 2).float()
+        frame.entities.zero_()
+        frame.entities[:, :2, :2] = torch.eye(2)
+        frame.entities[:, 2, 2:] = torch.nn.functional.one_hot(self._types[frame.composition], 2).flatten(1).float()
         for mask in (frame.present, frame.visible, frame.action_mask):
             mask.fill_(True)

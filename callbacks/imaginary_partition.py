@@ -1,0 +1,40 @@
+"""Draws the imaginary partitions of each training batch (REFIL; section 4.3 of the paper)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from tensordict import TensorDictBase
+
+from mipi_pl import spec as keys
+from mipi_pl.losses.partition import draw_groups
+
+
+class ImaginaryPartition(Callback):
+    """Writes as many random partitions into the batch as the algorithm uses for it.
+
+    Args:
+        seed: of the draws.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: TensorDictBase, batch_idx: int
+    ) -> None:
+        """Add ``imaginary_groups`` [N, K, E] to `batch`."""
+        entities = batch.get(keys.ENTITIES)
+        count = int(pl_module.partitions_per_batch)  # type: ignore[arg-type]
+        groups = draw_groups(len(batch), count, entities.shape[2], self.generator)
+        batch.set(keys.GROUPS, groups.transpose(0, 1).to(entities.device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the generator."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on drawing from there."""
+        self.generator.set_state(state_dict["generator"])

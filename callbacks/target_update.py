@@ -1,0 +1,41 @@
+"""When the target networks are refreshed (the algorithm owns them)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class TargetUpdate(Callback):
+    """Copies the networks to their targets every so many collected episodes.
+
+    Args:
+        every_episodes: 200 in the paper.
+
+    Raises:
+        ValueError: if `every_episodes` is not positive.
+    """
+
+    def __init__(self, every_episodes: int = 200) -> None:
+        if every_episodes < 1:
+            raise ValueError(f"callbacks.target_update.every_episodes must be at least 1, got {every_episodes}")
+        self.every_episodes = every_episodes
+        self.last_update = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the datamodule's count of episodes."""
+        episodes = trainer.datamodule.episodes  # type: ignore[attr-defined]
+        if episodes - self.last_update >= self.every_episodes:
+            pl_module.update_targets()  # type: ignore[operator]
+            self.last_update = episodes
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episode of the last update."""
+        return {"last_update": self.last_update}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self.last_update = state_dict["last_update"]

@@ -1,0 +1,132 @@
+"""From a stream of environment steps to whole, padded episodes."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from mipi_pl import spec as keys
+from mipi_pl.spec import EntitySpec
+
+_OBSERVED = (keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK)
+_PER_STEP = (keys.REWARD, keys.TERMINATED, keys.TRUNCATED)
+
+
+def empty_episodes(count: int, spec: EntitySpec) -> TensorDict:
+    """Zeroed storage of `count` episodes of up to T steps and the observation after the last: [count, T+1, ...]."""
+    rows, (a, e) = (count, spec.max_steps + 1), (spec.n_agents, spec.n_entities)
+    flags = {"dtype": torch.bool}
+    return TensorDict(
+        {
+            keys.ENTITIES: torch.zeros(*rows, e, spec.n_features),
+            keys.PRESENT: torch.zeros(*rows, e, **flags),
+            "agents": {
+                "visible": torch.zeros(*rows, a, e, **flags),
+                "action_mask": torch.zeros(*rows, a, spec.n_actions, **flags),
+                "action": torch.zeros(*rows, a, dtype=torch.int64),
+            },
+            keys.REWARD: torch.zeros(*rows),
+            keys.TERMINATED: torch.zeros(*rows, **flags),
+            keys.TRUNCATED: torch.zeros(*rows, **flags),
+            keys.VALID: torch.zeros(*rows, **flags),
+            keys.WON: torch.zeros(count, **flags),
+            keys.COMPOSITION: torch.zeros(count, dtype=torch.int64),
+        },
+        batch_size=[count],
+    )
+
+
+class EpisodeAssembler:
+    """Collects the steps of B environments until an episode is over, then hands it out whole.
+
+    Args:
+        num_envs: B.
+        spec: sizes of the world.
+    """
+
+    def __init__(self, num_envs: int, spec: EntitySpec) -> None:
+        self.spec = spec
+        self._open = empty_episodes(num_envs, spec)
+        self._length = torch.zeros(num_envs, dtype=torch.int64)
+        self._rows = torch.arange(num_envs)
+
+    def add(self, steps: TensorDictBase) -> TensorDict | None:
+        """Take a collector's batch [B, T']; return the episodes that ended in it, or None.
+
+        Raises:
+            ValueError: if an episode is longer than the world said it can be.
+        """
+        ended = [self._add_step(steps[:, t]) for t in range(steps.shape[1])]
+        whole = [episodes for episodes in ended if episodes is not None]
+        return torch.cat(whole) if whole else None
+
+    def _add_step(self, step: TensorDictBase) -> TensorDict | None:
+        if int(self._length.max()) >= self.spec.max_steps:
+            raise ValueError(f"an episode is longer than max_steps={self.spec.max_steps}; mend the environment's spec")
+        at = (self._rows, self._length)
+        for key in (*_OBSERVED, keys.ACTION):
+            self._open.get(key)[at] = step.get(key)
+        for key in _PER_STEP:
+            self._open.get(key)[at] = step.get(("next", key)).squeeze(-1)
+        self._open.get(keys.VALID)[at] = True
+        self._length += 1
+        done = step.get(("next", keys.DONE)).squeeze(-1)
+        return self._close(step, done) if done.any() else None
+
+    def _close(self, step: TensorDictBase, done: Tensor) -> TensorDict:
+        rows = done.nonzero().squeeze(-1)
+        last = (rows, self._length[rows])
+        for key in _OBSERVED:
+            nested = key if isinstance(key, tuple) else (key,)
+            self._open.get(key)[last] = step.get(("next", *nested))[rows]
+        self._open.get(keys.WON)[rows] = step.get(("next", keys.WON))[rows].squeeze(-1)
+        self._open.get(keys.COMPOSITION)[rows] = step.get(keys.COMPOSITION)[rows].squeeze(-1)
+        episodes = self._open[rows]
+        self._open[rows] = torch.zeros_like(episodes)
+        self._length[rows] = 0
+        return episodes
+
+
+def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
+    """Cut a batch to its longest episode and to the entity slots that any episode fills.
+
+    Agents and other entities are cut apart, so that the agents stay the first A' entities.
+
+    Args:
+        batch: [N] TensorDict of `empty_episodes`.
+        n_agents: A.
+    """
+    steps = int(batch.get(keys.VALID).sum(dim=1).max()) + 1
+    filled = batch.get(keys.PRESENT).flatten(0, 1).any(dim=0)
+    agents, others = (int(part.nonzero().max()) + 1 if part.any() else 0 for part in filled.tensor_split([n_agents]))
+    agents = max(agents, 1)
+
+    def slots(x: Tensor, dim: int) -> Tensor:
+        if agents == n_agents and others == x.shape[dim] - n_agents:
+            return x
+        return torch.cat((x.narrow(dim, 0, agents), x.narrow(dim, n_agents, others)), dim=dim)
+
+    cut = {key: batch.get(key)[:, :steps] for key in (*_OBSERVED, keys.ACTION, *_PER_STEP, keys.VALID)}
+    cut[keys.ENTITIES] = slots(cut[keys.ENTITIES], 2)
+    cut[keys.PRESENT] = slots(cut[keys.PRESENT], 2)
+    cut[keys.VISIBLE] = slots(cut[keys.VISIBLE][:, :, :agents], 3)
+    cut[keys.ACTION_MASK] = cut[keys.ACTION_MASK][:, :, :agents]
+    cut[keys.ACTION] = cut[keys.ACTION][:, :, :agents]
+    return TensorDict(
+        {**cut, keys.WON: batch.get(keys.WON), keys.COMPOSITION: batch.get(keys.COMPOSITION)},
+        batch_size=batch.batch_size,
+    )
+
+
+def summarize(episodes: TensorDictBase) -> TensorDict:
+    """Outcome of whole episodes: ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``, each [count]."""
+    return TensorDict(
+        {
+            "return_": episodes.get(keys.REWARD).sum(dim=1),
+            "length": episodes.get(keys.VALID).sum(dim=1),
+            "won": episodes.get(keys.WON).clone(),
+            "composition": episodes.get(keys.COMPOSITION).clone(),
+        },
+        batch_size=episodes.batch_size,
+    )

@@ -1,0 +1,168 @@
+"""The replay datamodule: TorchRL collector, whole episodes, TensorDict replay buffer, a fixed update-to-data ratio."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from lightning import LightningDataModule
+from tensordict import TensorDictBase
+from torchrl.collectors import Collector
+from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
+
+from datamodules.episodes import EpisodeAssembler, summarize, trim
+from mipi_pl.actor import Actor
+from mipi_pl.envs.base import EntityEnv
+
+
+class ReplayDataModule(LightningDataModule):
+    """Collects with the current policy, stores whole episodes, and yields trimmed batches of them.
+
+    Args:
+        make_env: factory of the training environments; takes num_envs and seed.
+        num_envs: B, environments stepped at once.
+        seed: of environments, exploration and sampling.
+        capacity: episodes kept; the oldest go first.
+        batch_size: N, episodes in a batch.
+        updates_per_episode: batches yielded per collected episode.
+        warmup_episodes: episodes collected before the first batch; at least `batch_size`.
+        steps_per_collection: environment steps between two looks for finished episodes.
+        epsilon_start: uniform exploration mixed into the behaviour policy at first.
+        epsilon_end: and after `epsilon_frames`.
+        epsilon_frames: frames of linear annealing.
+        storage: ``ram`` or ``memmap`` (on disk, in `storage_dir`).
+        storage_dir: folder for ``memmap``; None makes a temporary one.
+        updates_per_epoch: length of a Lightning epoch.
+
+    Attributes:
+        env: the training environments.
+        frames: environment steps collected, each environment counted.
+        episodes: episodes finished and stored.
+
+    Raises:
+        ValueError: for values out of range.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[..., EntityEnv],
+        num_envs: int = 8,
+        seed: int = 0,
+        capacity: int = 5000,
+        batch_size: int = 32,
+        updates_per_episode: float = 1.0,
+        warmup_episodes: int = 32,
+        steps_per_collection: int = 8,
+        epsilon_start: float = 1.0,
+        epsilon_end: float = 0.05,
+        epsilon_frames: int = 500_000,
+        storage: str = "ram",
+        storage_dir: str | None = None,
+        updates_per_epoch: int = 100,
+    ) -> None:
+        super().__init__()
+        if storage not in ("ram", "memmap"):
+            raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
+        if not batch_size <= capacity:
+            raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
+        if updates_per_episode <= 0:
+            raise ValueError(f"datamodule.updates_per_episode must be positive, got {updates_per_episode}")
+        self.env = make_env(num_envs=num_envs, seed=seed)
+        self.seed, self.batch_size = seed, batch_size
+        self.updates_per_episode = updates_per_episode
+        self.warmup_episodes = max(warmup_episodes, batch_size)
+        self.steps_per_collection = steps_per_collection
+        self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
+        self.updates_per_epoch = updates_per_epoch
+        self.frames = self.episodes = self.batches = 0
+        self._finished: list[TensorDictBase] = []
+        self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
+        self._buffer = TensorDictReplayBuffer(
+            storage=self._make_storage(storage, capacity, storage_dir),
+            batch_size=batch_size,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        self._stream: Iterator[TensorDictBase] | None = None
+        self._actor: Actor | None = None
+
+    @staticmethod
+    def _make_storage(kind: str, capacity: int, folder: str | None) -> LazyTensorStorage:
+        if kind == "ram":
+            return LazyTensorStorage(capacity)
+        path = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="mipi-replay-"))
+        return LazyMemmapStorage(capacity, scratch_dir=str(path))
+
+    def setup(self, stage: str) -> None:
+        """Connect the collector to the algorithm that is trained."""
+        if self._actor is None and self.trainer is not None:
+            self.connect(self.trainer.lightning_module.actor(greedy=False, seed=self.seed))
+
+    def connect(self, actor: Actor) -> None:
+        """Collect with `actor` from now on."""
+        self._actor = actor
+        collector = Collector(
+            self.env,
+            actor,
+            frames_per_batch=self.env.num_envs * self.steps_per_collection,
+            total_frames=-1,
+            return_same_td=True,
+            compact_obs=False,
+            track_traj_ids=False,
+            trust_policy=True,
+        )
+        self._stream = iter(collector)
+
+    @property
+    def epsilon(self) -> float:
+        """Exploration for the frames collected so far."""
+        done = min(1.0, self.frames / self.epsilon_frames) if self.epsilon_frames else 1.0
+        return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
+
+    def collect(self) -> None:
+        """Play `steps_per_collection` steps in all environments and store the episodes that end."""
+        if self._stream is None or self._actor is None:
+            raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
+        self._actor.epsilon = self.epsilon
+        steps = next(self._stream)
+        self.frames += steps.numel()
+        episodes = self._assembler.add(steps)
+        if episodes is not None:
+            self.episodes += len(episodes)
+            self._buffer.extend(episodes)
+            self._finished.append(summarize(episodes))
+
+    def finished(self) -> list[TensorDictBase]:
+        """Return, length, outcome and composition of the episodes collected since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def sample(self) -> TensorDictBase:
+        """A batch of `batch_size` episodes, trimmed."""
+        return trim(self._buffer.sample(), self.env.entity_spec.n_agents)
+
+    def train_dataloader(self) -> ReplayLoader:
+        """Batches for one epoch after the other; collects whenever fewer are owed than the ratio allows."""
+        return ReplayLoader(self)
+
+    def next_batch(self) -> TensorDictBase:
+        """Collect until an update is owed, then sample."""
+        while self.batches + 1 > (self.episodes - self.warmup_episodes) * self.updates_per_episode:
+            self.collect()
+        self.batches += 1
+        return self.sample()
+
+
+class ReplayLoader:
+    """An epoch of batches. It has a length, without which Lightning would fetch one batch ahead of the policy."""
+
+    def __init__(self, data: ReplayDataModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.updates_per_epoch
+
+    def __iter__(self) -> Iterator[TensorDictBase]:
+        for _ in range(len(self)):
+            yield self.data.next_batch()

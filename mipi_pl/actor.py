@@ -1,0 +1,65 @@
+"""The policy as it acts: recurrent, one instance per batch of environments, greedy or exploring."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+
+from mipi_pl import spec as keys
+from mipi_pl.losses.information import log_policy
+from models.agent import EntityAgent
+
+
+class Actor(nn.Module):
+    """Chooses actions for B environments and remembers each one's recurrent state and last action.
+
+    A row starts afresh where ``is_init`` is True. The networks are the algorithm's own, not a copy.
+
+    Args:
+        agent: trunk and policy head.
+        greedy: the most probable action instead of a draw.
+        seed: of the draws.
+
+    Attributes:
+        epsilon: share of uniform exploration mixed into the policy's probabilities.
+    """
+
+    def __init__(self, agent: EntityAgent, greedy: bool, seed: int = 0) -> None:
+        super().__init__()
+        self.agent = agent
+        self.greedy = greedy
+        self.epsilon = 0.0
+        self.generator = torch.Generator().manual_seed(seed)
+        self._state: Tensor | None = None
+        self._last_action: Tensor | None = None
+
+    @torch.no_grad()
+    def forward(self, td: TensorDictBase) -> TensorDictBase:
+        """Write ``("agents", "action")`` [B, A] for the observation in `td`."""
+        available = td.get(keys.ACTION_MASK)
+        logits = self.agent.policy_logits(self._features(td)).to(available.device)
+        probabilities = log_policy(logits, available).exp()
+        if self.greedy:
+            action = probabilities.argmax(dim=-1)
+        else:
+            uniform = available / available.sum(dim=-1, keepdim=True)
+            mixed = torch.lerp(probabilities, uniform, self.epsilon).cpu()
+            flat = torch.multinomial(mixed.flatten(0, 1), 1, generator=self.generator)
+            action = flat.view(available.shape[:-1]).to(available.device)
+        self._last_action = action
+        return td.set(keys.ACTION, action)
+
+    def _features(self, td: TensorDictBase) -> Tensor:
+        device = next(self.agent.parameters()).device
+        entities, visible = td.get(keys.ENTITIES).to(device), td.get(keys.VISIBLE).to(device)
+        fresh = td.get(keys.IS_INIT).to(device)
+        shape = visible.shape[:2]
+        if self._state is None or self._last_action is None or self._state.shape[:2] != shape:
+            self._state = entities.new_zeros(*shape, self.agent.hidden)
+            self._last_action = torch.full(shape, self.agent.n_actions, device=device)
+        state = self._state.masked_fill(fresh.unsqueeze(-1), 0.0)
+        last_action = self._last_action.to(device).masked_fill(fresh, self.agent.n_actions)
+        features, last = self.agent.trunk(entities[:, None], last_action[:, None], visible[None, :, None], state[None])
+        self._state = last[0]
+        return features[0, :, 0]

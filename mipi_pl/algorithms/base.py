@@ -1,0 +1,78 @@
+"""What all algorithms share: optimizers, counted updates, target networks, actors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mipi_pl.actor import Actor
+from mipi_pl.spec import EntitySpec
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class EntityAlgorithm(LightningModule):
+    """Manual optimization with one optimizer per part, one counted update per training step.
+
+    Args:
+        spec: sizes of the world.
+        gradient_clip: largest gradient norm of one optimizer step.
+    """
+
+    agent: nn.Module
+
+    def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.spec = spec
+        self.gradient_clip = gradient_clip
+        self.register_buffer("_updates", torch.zeros((), dtype=torch.int64))
+        self._targets: list[tuple[nn.Module, nn.Module]] = []
+
+    @property
+    def updates(self) -> int:
+        """Training steps done since the first."""
+        return int(self._updates)
+
+    def actor(self, greedy: bool, seed: int = 0) -> Actor:
+        """A policy for a batch of environments; it shares the parameters of this module."""
+        return Actor(self.agent, greedy, seed)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ target networks
+
+    def with_target(self, network: nn.Module) -> nn.Module:
+        """A frozen copy of `network` that `update_targets` refreshes."""
+        target = copy.deepcopy(network).requires_grad_(False)
+        self._targets.append((network, target))
+        return target
+
+    @torch.no_grad()
+    def update_targets(self) -> None:
+        """Copy the networks to their targets (hard update)."""
+        for network, target in self._targets:
+            target.load_state_dict(network.state_dict())
+
+    # ------------------------------------------------------------------ optimizers
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        found = self.optimizers()
+        return found if isinstance(found, list) else [found]
+
+    def descend(self, index: int, loss: Tensor) -> Tensor:
+        """One clipped step of optimizer `index` on `loss`; returns the gradient norm before clipping."""
+        optimizer = self._optimizers()[index]
+        if index:
+            # Lightning counts every optimizer step as a global step; here a global step is an update.
+            optimizer._on_before_step = optimizer._on_after_step = lambda: None
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        optimizer.step()
+        return norm

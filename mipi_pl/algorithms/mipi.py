@@ -1,0 +1,230 @@
+"""MIPI: mutual-information regularised multi-agent policy iteration (section 4 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mipi_pl.algorithms.base import EntityAlgorithm, OptimizerFactory
+from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.losses import information as info
+from mipi_pl.losses.information import Regularizer
+from mipi_pl.losses.td import lambda_targets
+from mipi_pl.spec import EntitySpec
+from models.agent import EntityAgent
+from models.mixers import Mixer, MixerWeights
+
+CRITIC, MARGINAL, POLICY = range(3)
+"""Indices of the optimizers."""
+
+Metrics = dict[str, Tensor]
+
+
+class TargetKind(str, Enum):
+    """How the next joint action enters the target of eq. (16)."""
+
+    SAMPLED = "sampled"
+    EXPECTED = "expected"
+
+
+class ImaginedTeams(str, Enum):
+    """Which teams the marginal averages over (eq. 12)."""
+
+    IMAGINARY = "imaginary"
+    ACTUAL = "actual"
+
+
+class MIPI(EntityAlgorithm):
+    """Joint policy evaluation (16), then M Blahut-Arimoto alternations of marginal (17) and policy (18) per batch.
+
+    Args:
+        spec: sizes of the world.
+        agent: factory of trunk, critic head and policy head; takes n_features and n_actions.
+        marginal: factory of the marginal policy; takes n_features and n_actions.
+        mixer: factory of the mixer; takes n_features, n_actions and n_agents.
+        critic_optimizer: factory of the optimizer of trunk, critic head and mixer.
+        marginal_optimizer: of the marginal policy.
+        policy_optimizer: of the policy head, and of the trunk with `policy_moves_trunk`.
+        regularizer: ``mutual_information``, ``entropy`` or ``none`` (the ablations Entropy and Value).
+        alpha: temperature in the TD target (16), in units of return.
+        alpha_i: temperature in the policy loss (18); None takes `alpha`.
+        gamma: discount per step.
+        td_lambda: 0 for the one-step target of the paper.
+        target: ``sampled`` draws u' from the policy as in the paper; ``expected`` takes the exact expectation, which
+            a linear mixer gives at the price of one pass.
+        imaginary_weight: lambda, weight of REFIL's imaginary objective in the critic loss.
+        iterations: M, alternations per batch.
+        marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the teams as they are.
+        policy_moves_trunk: whether the policy loss also moves the trunk that it shares with the critic.
+        truncation_is_terminal: no value after the time limit (REFIL's default).
+        gradient_clip: largest gradient norm of one optimizer step.
+
+    Raises:
+        ValueError: for values out of range, or ``expected`` targets with a mixer that is not linear.
+    """
+
+    def __init__(
+        self,
+        spec: EntitySpec,
+        agent: Callable[..., EntityAgent],
+        marginal: Callable[..., nn.Module],
+        mixer: Callable[..., Mixer],
+        critic_optimizer: OptimizerFactory,
+        marginal_optimizer: OptimizerFactory,
+        policy_optimizer: OptimizerFactory,
+        regularizer: str = "mutual_information",
+        alpha: float = 0.03,
+        alpha_i: float | None = None,
+        gamma: float = 0.99,
+        td_lambda: float = 0.0,
+        target: str = "expected",
+        imaginary_weight: float = 0.5,
+        iterations: int = 4,
+        marginal_teams: str = "imaginary",
+        policy_moves_trunk: bool = False,
+        truncation_is_terminal: bool = True,
+        gradient_clip: float = 10.0,
+    ) -> None:
+        super().__init__(spec, gradient_clip)
+        self.regularizer = Regularizer(regularizer)
+        self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
+        self.gamma, self.td_lambda = gamma, td_lambda
+        self.target = TargetKind(target)
+        self.imaginary_weight, self.iterations = imaginary_weight, iterations
+        self.marginal_teams = ImaginedTeams(marginal_teams)
+        self.policy_moves_trunk = policy_moves_trunk
+        self.truncation_is_terminal = truncation_is_terminal
+        self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)
+
+        sizes = {"n_features": spec.n_features, "n_actions": spec.n_actions}
+        self.agent = agent(**sizes)
+        self.marginal = marginal(**sizes)
+        self.mixer = mixer(**sizes, n_agents=spec.n_agents)
+        if self.target is TargetKind.EXPECTED and not self.mixer.linear:
+            raise ValueError("target=expected needs a linear mixer (mixer.linear=true); with ELU use target=sampled")
+        self.target_agent = self.with_target(self.agent)
+        self.target_mixer = self.with_target(self.mixer)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Critic with mixer, marginal, policy."""
+        critic, marginal, policy = self._optimizer_factories
+        trunk = list(self.agent.trunk.parameters())
+        evaluated = [*trunk, *self.agent.utilities.parameters(), *self.mixer.parameters()]
+        improved = [*(trunk if self.policy_moves_trunk else []), *self.agent.policy_logits.parameters()]
+        return [critic(evaluated), marginal(self.marginal.parameters()), policy(improved)]
+
+    @property
+    def _averages_imaginary_teams(self) -> bool:
+        uses_marginal = self.regularizer is Regularizer.MUTUAL_INFORMATION
+        return uses_marginal and self.marginal_teams is ImaginedTeams.IMAGINARY
+
+    @property
+    def partitions_per_batch(self) -> int:
+        """K, imaginary partitions that one batch needs: one for the critic and one for each alternation."""
+        return 1 + (self.iterations if self._averages_imaginary_teams else 0)
+
+    # ------------------------------------------------------------------ the learning step
+
+    def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
+        """One policy iteration on a batch of episodes."""
+        b = EpisodeBatch.of(batch, self.truncation_is_terminal)
+        log_marginal = self._log_marginal(b)
+        metrics = self._evaluate_joint_policy(b, log_marginal)
+        metrics |= self._improve_policies(b, log_marginal)
+        self._updates += 1
+        self.log_dict({f"train/{name}": value for name, value in metrics.items()})
+
+    def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
+        """Equation (16) with REFIL's imaginary objective: (1 - lambda) L_Q + lambda L_imagined."""
+        features = self._features(b, self._critic_views(b, b.visible))
+        chosen = self.agent.utilities(features).gather(-1, b.action.expand(len(features), -1, -1, -1).unsqueeze(-1))
+        target = self._td_targets(b, features[0].detach(), log_marginal)
+        weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
+        chosen = chosen.squeeze(-1).flatten(1, 2)[:, b.played]
+        joint = self.mixer.mix(chosen[:1], weights, [0])
+        loss_td = loss = info.mean_square(joint - target)
+        metrics = {"loss/td": loss_td, "td_error": (joint - target).abs().mean(), "value/joint": joint.mean()}
+        if self.imaginary_weight > 0.0:
+            loss_imagined = info.mean_square(self.mixer.mix(chosen[1:], weights, [1, 2]) - target)
+            loss = torch.lerp(loss_td, loss_imagined, self.imaginary_weight)
+            metrics["loss/imagined"] = loss_imagined
+        if self.mixer.linear:
+            metrics["mixer/weight"] = info.masked_mean(weights.of_agents(), b.acting.flatten(0, 1)[b.played])
+        return metrics | {"gradient_norm/critic": self.descend(CRITIC, loss)}
+
+    @torch.no_grad()
+    def _td_targets(self, b: EpisodeBatch, features: Tensor, log_marginal: Tensor | None) -> Tensor:
+        """Right-hand side of (16) for the played steps [L]: u' from the current policy, values from the targets."""
+        log_pi = self._log_policy(b, features)
+        utilities = self.target_agent.utilities(self._features(b, b.visible[None], self.target_agent)[0])
+        cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
+        if self.target is TargetKind.EXPECTED:
+            utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)
+        else:
+            drawn = torch.distributions.Categorical(logits=log_pi).sample().unsqueeze(-1)
+            utility, cost = utilities.gather(-1, drawn).squeeze(-1), cost.gather(-1, drawn).squeeze(-1)
+        after = b.played + 1
+        weights = self._weights(self.target_mixer, b, b.present[None], after)
+        total_cost = torch.where(b.acting, cost, 0.0).sum(dim=-1).flatten()[after]
+        value = self.target_mixer.mix(utility.flatten(0, 1)[after][None], weights, [0]) - total_cost
+        ends = (b.terminated, b.valid)
+        targets = lambda_targets(b.reward, b.unpack(value), b.unpack(total_cost), *ends, self.gamma, self.td_lambda)
+        return targets[b.valid]
+
+    def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
+        """M alternations of (17), the marginal of fresh imaginary teams, and (18), the policy towards it."""
+        with torch.no_grad():
+            features = self._features(b, self._improvement_views(b))
+            utilities = self.agent.utilities(features[0])
+        metrics: Metrics = {}
+        for m in range(self.iterations):
+            if log_marginal is not None:
+                log_within = self._log_policy(b, features[min(1 + m, len(features) - 1)]).detach()
+                metrics["loss/marginal"] = loss = info.marginal_loss(log_marginal, log_within, b.deciding)
+                metrics["gradient_norm/marginal"] = self.descend(MARGINAL, loss)
+                log_marginal = self._log_marginal(b)
+            full = self._features(b, b.visible[None])[0] if self.policy_moves_trunk else features[0]
+            log_pi = self._log_policy(b, full)
+            cost = info.penalty(self.regularizer, log_pi, None if log_marginal is None else log_marginal.detach())
+            metrics["loss/policy"] = loss = info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.deciding)
+            metrics["gradient_norm/policy"] = self.descend(POLICY, loss)
+        metrics["policy/entropy"] = info.masked_mean(info.entropy(log_pi.detach()), b.deciding)
+        if log_marginal is not None:
+            metrics["policy/kl_to_marginal"] = info.masked_mean(info.expectation(log_pi, cost).detach(), b.deciding)
+        return metrics
+
+    # ------------------------------------------------------------------ networks on a batch
+
+    def _critic_views(self, b: EpisodeBatch, mask: Tensor) -> Tensor:
+        """Full, and for the imaginary objective within and interact: [1 or 3, N, S, A, E]."""
+        imagined = [b.within(mask, 0), b.interact(mask, 0)] if self.imaginary_weight > 0.0 else []
+        return torch.stack([mask, *imagined])
+
+    def _improvement_views(self, b: EpisodeBatch) -> Tensor:
+        """Full, and one imaginary team for each alternation: [1 or 1 + M, N, S, A, E]."""
+        imagine = self._averages_imaginary_teams
+        teams = [b.within(b.visible, 1 + m) for m in range(self.iterations)] if imagine else []
+        return torch.stack([b.visible, *teams])
+
+    def _features(self, b: EpisodeBatch, views: Tensor, agent: EntityAgent | None = None) -> Tensor:
+        features, _ = (agent or self.agent).trunk(b.entities, b.last_action, views)
+        return features
+
+    def _log_policy(self, b: EpisodeBatch, features: Tensor) -> Tensor:
+        return info.log_policy(self.agent.policy_logits(features), b.available)
+
+    def _log_marginal(self, b: EpisodeBatch) -> Tensor | None:
+        if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
+            return None
+        return info.log_policy(self.marginal(b.entities, b.last_action), b.available)
+
+    @staticmethod
+    def _weights(mixer: Mixer, b: EpisodeBatch, views: Tensor, steps: Tensor) -> MixerWeights:
+        """Mixer weights of the given steps (places among the N * S)."""
+        inputs = (x.flatten(0, 1)[steps] for x in (b.entities, b.last_action))
+        return mixer.weights(*inputs, views.flatten(1, 2)[:, steps], b.acting.flatten(0, 1)[steps])

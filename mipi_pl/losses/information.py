@@ -1,0 +1,86 @@
+"""The information regularisers and the losses of policy and marginal (eqs. 17, 18).
+
+Letters: the leading axes are any (episodes, steps, agents); U is the number of actions.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+_UNAVAILABLE = -1e9
+"""Log-probability that stands for log 0: finite, so that 0 * log 0 is 0."""
+
+
+class Regularizer(str, Enum):
+    """What the reward is augmented with."""
+
+    MUTUAL_INFORMATION = "mutual_information"
+    ENTROPY = "entropy"
+    NONE = "none"
+
+
+def log_policy(logits: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Float[Tensor, "*X U"]:
+    """Log-probabilities of the available actions; about -1e9 for the others."""
+    return logits.masked_fill(~available, _UNAVAILABLE).log_softmax(dim=-1)
+
+
+def penalty(
+    regularizer: Regularizer, log_pi: Float[Tensor, "*X U"], log_marginal: Float[Tensor, "*X U"] | None
+) -> Float[Tensor, "*X U"]:
+    """What alpha multiplies: log pi(u|s)/pi(u|s+), or log pi(u|s), or 0 (eq. 3 and the ablations of table 2).
+
+    Raises:
+        ValueError: if mutual information is asked for without a marginal.
+    """
+    if regularizer is Regularizer.NONE:
+        return torch.zeros_like(log_pi)
+    if regularizer is Regularizer.ENTROPY:
+        return log_pi
+    if log_marginal is None:
+        raise ValueError("the mutual-information regulariser needs the marginal's log-probabilities, got None")
+    return log_pi - log_marginal
+
+
+def expectation(log_pi: Float[Tensor, "*X U"], values: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:
+    """E_pi[values], exact over the actions."""
+    return (log_pi.exp() * values).sum(dim=-1)
+
+
+def entropy(log_pi: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:
+    """Entropy in nats."""
+    return -expectation(log_pi, log_pi)
+
+
+def masked_mean(values: Float[Tensor, "*X"], mask: Bool[Tensor, "*X"]) -> Float[Tensor, ""]:
+    """Mean over the places where `mask` is True; 0 if there are none."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def mean_square(error: Float[Tensor, " L"]) -> Float[Tensor, ""]:
+    """Mean squared TD error over the played steps (eq. 16; the paper's formula lost its square)."""
+    return error.square().sum() / max(len(error), 1)
+
+
+def marginal_loss(
+    log_marginal: Float[Tensor, "*X U"], log_within: Float[Tensor, "*X U"], acting: Bool[Tensor, "*X"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the marginal to the policy under imaginary teams, which it should average (eq. 17).
+
+    The paper draws actions and maximises their likelihood; over discrete actions the expectation is exact.
+    """
+    return -masked_mean(expectation(log_within, log_marginal), acting)
+
+
+def policy_loss(
+    log_pi: Float[Tensor, "*X U"],
+    cost: Float[Tensor, "*X U"],
+    utilities: Float[Tensor, "*X U"],
+    alpha: float,
+    acting: Bool[Tensor, "*X"],
+) -> Float[Tensor, ""]:
+    """KL form of the improvement step: E_pi[alpha_i * penalty - Q_i], utilities and marginal held fixed (eq. 18)."""
+    return masked_mean(expectation(log_pi, alpha * cost - utilities.detach()), acting)
