@@ -1,0 +1,71 @@
+# The commands of the house; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Touched after a complete installation: installing again is only needed when one of its two inputs changed.
+INSTALLED := $(VENV)/.installed
+
+# No progress bars or questions from pip, so that the output reads the same without a terminal.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+# More overrides for a target: make train ARGS="seed=1"
+ARGS ?=
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = sys.version_info >= (3, 11); sys.exit(None if ok else \
+	"requirements.lock needs Python 3.11 or newer, " + sys.executable + " is " + sys.version.split()[0] + \
+	". Name another: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages into $(VENV) (once; a few minutes)"
+	@$(PIP) install --quiet --progress-bar off --requirement requirements.lock
+	@$(PIP) install --quiet --progress-bar off --no-deps --editable .
+	@touch $@
+
+.PHONY: install
+install: $(INSTALLED) ## create .venv and install the locked packages (the other targets do this by themselves)
+
+.PHONY: train
+train: $(INSTALLED) ## train the quickstart, print the result table and where the picture lies
+	@$(BIN)/mipi train experiment=quickstart $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(INSTALLED) ## format, lint, types (strict), import direction, all tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_import_direction.py
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: format
+format: $(INSTALLED) ## rewrite the code in the house style
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(INSTALLED) ## measure the battle and the learner; each script ends with one line of JSON
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+.PHONY: golden
+golden: $(INSTALLED) ## rewrite the golden files after an intended change of behaviour
+	@$(BIN)/python -m pytest tests -k golden --golden-update
+
+.PHONY: lock
+lock: ## make requirements.lock anew from pyproject.toml
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet "torch==2.13.0" ".[dev]"
+	@{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude mipi-pl \
+	| sed 's/^\(torch==[0-9.]*\)+.*/\1/'; } > build/requirements.lock
+	@mv build/requirements.lock requirements.lock

@@ -1,0 +1,45 @@
+"""How the policy that collects does: it explores, so it is weaker than the greedy one that is evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from tensordict import TensorDictBase
+
+
+class CollectionMetrics(Callback):
+    """Log win rate, return and length of the collected episodes, and the counts of frames and episodes.
+
+    Args:
+        every_updates: updates between two rows; the means are over the episodes collected since the last one.
+
+    Raises:
+        ValueError: if `every_updates` is not positive.
+    """
+
+    def __init__(self, every_updates: int = 50) -> None:
+        super().__init__()
+        if every_updates < 1:
+            raise ValueError(f"every_updates must be at least 1, got {every_updates}")
+        self.every_updates = every_updates
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Log what has been collected since the last row, if it is time."""
+        if trainer.global_step % self.every_updates:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        metrics = {
+            "frames": float(data.frames),
+            "episodes": float(data.episodes),
+            "collect/epsilon": float(data.epsilon),
+        }
+        finished = data.finished()
+        if finished:
+            episodes: TensorDictBase = torch.cat(finished)
+            metrics["collect/win_rate"] = float(episodes["won"].float().mean())
+            metrics["collect/return"] = float(episodes["return_"].mean())
+            metrics["collect/length"] = float(episodes["length"].float().mean())
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)

@@ -1,0 +1,32 @@
+"""Training ends after a number of environment steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class FrameBudget(Callback):
+    """Stop after the update in which the collected environment steps reach `total_frames`.
+
+    Steps are collected in whole batches, so the count may end above the budget by less than one batch.
+
+    Args:
+        total_frames: environment steps, counted by ``datamodule.frames``; over all ranks together.
+
+    Raises:
+        ValueError: if `total_frames` is not positive.
+    """
+
+    def __init__(self, total_frames: int) -> None:
+        super().__init__()
+        if total_frames < 1:
+            raise ValueError(f"total_frames must be at least 1, got {total_frames}")
+        self.total_frames = total_frames
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Every rank must come to the same decision, or the others wait for the one that left."""
+        enough = trainer.datamodule.frames * trainer.world_size >= self.total_frames  # type: ignore[attr-defined]
+        if trainer.strategy.reduce_boolean_decision(enough, all=False):
+            trainer.should_stop = True

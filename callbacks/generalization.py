@@ -1,0 +1,105 @@
+"""Greedy evaluation on training teams and held-out teams while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from mipi_pl.evaluation.generalization import MakeEnv, Result, evaluate, worlds_of
+from mipi_pl.evaluation.tables import append_csv, rows_of
+
+
+class GeneralizationEvaluation(Callback):
+    """Every `every_frames` environment steps, play greedy episodes in environments of its own.
+
+    Logs ``eval/win_rate_<name>``, its interval ``.._low`` and ``.._high``, and ``eval/return_<name>`` for the training
+    teams and each held-out size; the same by size and by composition goes to ``evaluations.csv`` in the run folder.
+    Training is not disturbed: neither its environments nor its random numbers are touched.
+
+    Args:
+        make_env: the environment of training.
+        every_frames: environment steps between two evaluations.
+        episodes: of each evaluation.
+        team_sizes: held-out team sizes, one evaluation each.
+        worlds: further evaluations: a name to the environment arguments that differ from training.
+        seed: of the evaluation environments.
+
+    Attributes:
+        latest: the last results.
+
+    Raises:
+        ValueError: for a count that is not positive.
+    """
+
+    def __init__(
+        self,
+        make_env: MakeEnv,
+        every_frames: int,
+        episodes: int,
+        team_sizes: Sequence[int] = (),
+        worlds: Mapping[str, Mapping[str, Any]] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("every_frames", every_frames), ("episodes", episodes)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.make_env = make_env
+        self.every_frames, self.episodes, self.seed = every_frames, episodes, seed
+        self.worlds = worlds_of(team_sizes, worlds or {})
+        self.latest: list[Result] = []
+        self._next = every_frames
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Evaluate when the next multiple of `every_frames` has been reached."""
+        frames: int = trainer.datamodule.frames  # type: ignore[attr-defined]
+        # Collection may differ by a step between ranks; evaluation is a collective decision.
+        due = trainer.strategy.reduce_boolean_decision(frames * trainer.world_size >= self._next, all=False)
+        if due:
+            self._next = (frames * trainer.world_size // self.every_frames + 1) * self.every_frames
+            self.evaluate(trainer, pl_module, frames * trainer.world_size)
+
+    def evaluate(self, trainer: Trainer, algorithm: Any, frames: int) -> None:
+        """Play, keep, log."""
+        was_training = algorithm.training
+        algorithm.eval()
+        self.latest = evaluate(
+            self.make_env,
+            lambda env, seed: algorithm.actor(greedy=True, seed=seed),
+            self.worlds,
+            self.episodes,
+            self.seed,
+        )
+        algorithm.train(was_training)
+        metrics = self.metrics()
+        # Lightning's own logging would drop this row unless it falls on a multiple of log_every_n_steps; the callbacks'
+        # metrics (for `monitor`) are only fed by it, so both ways are needed.
+        algorithm.log_dict(metrics, logger=False)
+        for logger in trainer.loggers:
+            logger.log_metrics({**metrics, "frames": float(frames)}, step=trainer.global_step)
+        if trainer.is_global_zero:
+            head = {"frames": frames, "updates": algorithm.updates}
+            rows = [{**head, **row} for row in rows_of("greedy", self.latest)]
+            append_csv(Path(trainer.default_root_dir) / "evaluations.csv", rows)
+
+    def metrics(self) -> dict[str, float]:
+        """The latest results under the names that are logged."""
+        found: dict[str, float] = {}
+        for result in self.latest:
+            score = result.total.as_dict()
+            for key in ("win_rate", "return", "length"):
+                found[f"eval/{key}_{result.name}"] = float(score[key])
+            for end in ("low", "high"):
+                found[f"eval/win_rate_{result.name}_{end}"] = float(score[f"win_rate_{end}"])
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """The schedule."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The schedule."""
+        self._next = state_dict["next"]

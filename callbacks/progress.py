@@ -1,0 +1,150 @@
+"""What the terminal shows while training: a bar counted in frames, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+_WINDOW_S = 30.0
+
+
+class Throughput:
+    """Speeds over the last half minute, so that they show the present and not the average since the start."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int, int]] = deque()
+
+    def update(self, now_s: float, frames: int, updates: int) -> None:
+        """Take note of the counts at a time."""
+        self._seen.append((now_s, frames, updates))
+        while len(self._seen) > 2 and now_s - self._seen[1][0] > _WINDOW_S:
+            self._seen.popleft()
+
+    def speeds(self) -> tuple[float, float]:
+        """Frames and updates per second; zeros before there are two notes."""
+        (start_s, frames, updates), (end_s, last_frames, last_updates) = self._seen[0], self._seen[-1]
+        span_s = end_s - start_s
+        if span_s <= 0:
+            return 0.0, 0.0
+        return (last_frames - frames) / span_s, (last_updates - updates) / span_s
+
+
+class Progress(ProgressBar):
+    """Frames done, frames/s, updates/s, remaining time and the latest greedy win rates.
+
+    On a terminal this is a bar that is redrawn; elsewhere a plain line every `every_s` seconds, without control
+    characters, so that log files stay readable.
+
+    Args:
+        total_frames: the budget.
+        every_s: seconds between two plain lines.
+
+    Raises:
+        ValueError: for a number that is not positive.
+    """
+
+    def __init__(self, total_frames: int, every_s: float = 10.0) -> None:
+        super().__init__()
+        if total_frames < 1 or every_s <= 0:
+            raise ValueError(f"total_frames and every_s must be positive, got {total_frames} and {every_s}")
+        self.total_frames, self.every_s = total_frames, every_s
+        self._throughput = Throughput()
+        self._enabled = True
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._last_s = 0.0
+
+    def disable(self) -> None:
+        """Lightning turns the display off on all processes but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """And on again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar if there is a terminal to draw it on."""
+        self._last_s = time.monotonic()
+        self._throughput.update(self._last_s, self._frames(trainer), self._updates(pl_module))
+        if self._enabled and sys.stdout.isatty():
+            columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
+            self._bar = RichProgress(*columns, console=Console(file=sys.stdout), refresh_per_second=4)
+            self._task = self._bar.add_task("collecting the first episodes", total=self.total_frames)
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Redraw, or print a line when it is time."""
+        now_s, frames, updates = time.monotonic(), self._frames(trainer), self._updates(pl_module)
+        self._throughput.update(now_s, frames, updates)
+        if self._bar is not None and self._task is not None:
+            text = self.describe(trainer, frames, updates)
+            self._bar.update(self._task, completed=min(frames, self.total_frames), description=text)
+        elif self._enabled and now_s - self._last_s >= self.every_s:
+            self._last_s = now_s
+            self.print(f"{frames / self.total_frames:4.0%} | {self.describe(trainer, frames, updates)}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the last state of the bar on the terminal."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self._close()
+
+    def describe(self, trainer: Trainer, frames: int, updates: int) -> str:
+        """One line on how far training is and how fast it goes."""
+        frames_per_s, updates_per_s = self._throughput.speeds()
+        left_s = (self.total_frames - frames) / frames_per_s if frames_per_s > 0 else None
+        parts = [
+            f"{frames:,} frames",
+            f"{updates:,} updates",
+            f"{frames_per_s:,.0f} frames/s",
+            f"{updates_per_s:.1f} updates/s",
+            f"{clock(left_s)} left",
+        ]
+        rates = win_rates(trainer.callback_metrics)
+        return ", ".join(parts) + (f" | win rate {rates}" if rates else "")
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print above the bar; Lightning's own printing comes through here too."""
+        if self._bar is not None:
+            self._bar.console.print(*args, highlight=False, markup=False)
+        elif self._enabled:
+            print(*args, flush=True, **kwargs)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    @staticmethod
+    def _frames(trainer: Trainer) -> int:
+        return int(trainer.datamodule.frames) * trainer.world_size  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _updates(algorithm: Any) -> int:
+        return int(algorithm.updates)
+
+
+def win_rates(metrics: Any) -> str:
+    """Such as ``training 0.71, 6 0.62``; empty before the first evaluation."""
+    prefix = "eval/win_rate_"
+    names = [name for name in metrics if name.startswith(prefix) and not name.endswith(("_low", "_high"))]
+    return ", ".join(f"{name.removeprefix(prefix)}: {float(metrics[name]):.2f}" for name in names)
+
+
+def clock(seconds: float | None) -> str:
+    """Minutes and seconds, with hours where there are any; dashes for unknown."""
+    if seconds is None:
+        return "--:--"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

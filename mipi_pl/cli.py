@@ -1,0 +1,92 @@
+"""The `mipi` command. A mistake of the user ends with one message and exit code 2, Ctrl-C with 130."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+_HELP = """\
+mipi: train agents that cooperate in teams they have never seen
+
+  mipi train [key=value ...]             train; for a first run: mipi train experiment=quickstart
+  mipi train -m seed=0,1,2 [...]         several runs, one after the other
+  mipi train --cfg job [...]             show the config without training
+  mipi eval CHECKPOINT [key=value ...]   evaluate; other teams: env.team_sizes=[6,7,8,9,10]
+  mipi train --help, mipi eval --help    choices and keys
+  mipi --version
+
+Every run writes to its own folder below outputs/; outputs/latest is the newest."""
+
+_EVAL_HELP = """\
+mipi eval CHECKPOINT [key=value ...]
+
+Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in the run folder. CHECKPOINT is a file that
+mipi train wrote, such as outputs/latest/checkpoints/last.ckpt. Keys and their meaning:
+"""
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; what the console script `mipi` calls.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command, *rest = arguments or ["--help"]
+    if command in ("--help", "-h", "help"):
+        print(_HELP)
+        return OK
+    if command == "--version":
+        print(f"mipi {version('mipi-pl')}")
+        return OK
+    commands: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval}
+    if command not in commands:
+        return _complain(f"unknown command {command!r}; there are: {', '.join(commands)}; see mipi --help")
+    try:
+        return commands[command](rest)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _train(overrides: list[str]) -> int:
+    # Heavy imports wait until it is known that they are needed: `mipi --help` answers at once.
+    from mipi_pl.config import UserError
+    from mipi_pl.launch import launch
+
+    try:
+        launch(overrides)
+    except UserError as error:
+        return _complain(str(error))
+    return OK
+
+
+def _eval(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("--help", "-h"):
+        from importlib.resources import files
+
+        print(_EVAL_HELP + files("configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
+        return OK if arguments else USAGE
+    from mipi_pl.config import UserError
+    from mipi_pl.evaluator import evaluate_checkpoint
+
+    path, *overrides = arguments
+    if "=" in path and not Path(path).exists():
+        return _complain(f"the first argument must be a checkpoint file, got {path!r}; see mipi eval --help")
+    try:
+        evaluate_checkpoint(Path(path), overrides)
+    except UserError as error:
+        return _complain(str(error))
+    return OK
+
+
+def _complain(message: str) -> int:
+    print(f"mipi: {message}", file=sys.stderr)
+    return USAGE

@@ -1,0 +1,196 @@
+"""How well a policy does in each team: the one evaluation used during training, after it, and by `mipi eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.composition import Composition
+from mipi_pl.evaluation.rollout import Episodes, Policy, play
+from mipi_pl.evaluation.statistics import Estimate, mean, wilson
+
+TRAINING = "training"
+"""Name of the evaluation on the teams of training."""
+MAX_ENVS = 256
+"""Environments stepped at once in an evaluation; the episodes beyond are played one after the other."""
+
+
+class WorldError(ValueError):
+    """An environment refuses the arguments of an evaluation."""
+
+
+class MakeEnv(Protocol):
+    """An environment config, instantiated: a factory that takes what differs."""
+
+    def __call__(self, *, num_envs: int, seed: int, **changes: Any) -> EntityEnv:
+        """A fresh environment."""
+        ...
+
+
+MakePolicy = Callable[[EntityEnv, int], Policy]
+"""A fresh policy for an environment and a seed."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One evaluation.
+
+    Attributes:
+        name: how it is called in tables and metrics.
+        changes: environment arguments that differ from training.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+
+    def environment(self, make_env: MakeEnv, num_envs: int, seed: int) -> EntityEnv:
+        """The environment with the changes.
+
+        Raises:
+            WorldError: if the environment refuses them; the message names the evaluation.
+        """
+        try:
+            return make_env(num_envs=num_envs, seed=seed, **self.changes)
+        except (TypeError, ValueError) as error:
+            changes = ", ".join(f"{key}={value}" for key, value in self.changes.items())
+            raise WorldError(f"evaluation {self.name!r} ({changes or 'as in training'}): {error}") from error
+
+
+def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]) -> tuple[World, ...]:
+    """The training teams first, then each held-out size, then the others."""
+    return (
+        World(TRAINING, {}),
+        *(World(str(size), {"team_sizes": [size]}) for size in team_sizes),
+        *(World(name, changes) for name, changes in others.items()),
+    )
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a set of episodes amounts to; the rate of wins and the mean return with their 95 % intervals."""
+
+    episodes: int
+    win_rate: Estimate
+    return_: Estimate
+    length: float
+
+    @classmethod
+    def of(cls, played: Episodes) -> Score:
+        """The score of at least one episode."""
+        return cls(
+            episodes=len(played),
+            win_rate=wilson(int(played.won.sum()), len(played)),
+            return_=mean(played.return_),
+            length=float(played.length.double().mean()),
+        )
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Flat, for JSON and CSV."""
+        return {
+            "win_rate": self.win_rate.value,
+            "win_rate_low": self.win_rate.low,
+            "win_rate_high": self.win_rate.high,
+            "return": self.return_.value,
+            "return_low": self.return_.low,
+            "return_high": self.return_.high,
+            "length": self.length,
+            "episodes": self.episodes,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one evaluation, as a whole, by team size and by composition.
+
+    Attributes:
+        name: of the evaluation.
+        sizes: team sizes that the world can draw.
+        total: all episodes.
+        by_size: those sizes that were drawn.
+        by_composition: label to (team size, score), those that were drawn.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    total: Score
+    by_size: dict[int, Score]
+    by_composition: dict[str, tuple[int, Score]]
+
+    @classmethod
+    def of(cls, name: str, compositions: Sequence[Composition], played: Episodes) -> Result:
+        """Sort the episodes by what was played."""
+        sizes = torch.tensor([composition.size for composition in compositions])
+        size_of_episode = sizes[played.composition]
+        by_size = {
+            size: Score.of(_where(played, size_of_episode == size)) for size in size_of_episode.unique().tolist()
+        }
+        by_composition = {
+            compositions[index].label: (compositions[index].size, Score.of(_where(played, played.composition == index)))
+            for index in played.composition.unique().tolist()
+        }
+        return cls(name, tuple(sorted(set(sizes.tolist()))), Score.of(played), by_size, by_composition)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested, for JSON."""
+        return {
+            "sizes": size_range(self.sizes),
+            **self.total.as_dict(),
+            "by_size": {str(size): score.as_dict() for size, score in self.by_size.items()},
+            "by_composition": {
+                label: {"size": size, **score.as_dict()} for label, (size, score) in self.by_composition.items()
+            },
+        }
+
+
+def evaluate(
+    make_env: MakeEnv, make_policy: MakePolicy, worlds: Iterable[World], episodes: int, seed: int
+) -> list[Result]:
+    """Play `episodes` in each world.
+
+    The episodes of a world depend on its name, the seed and their number alone: not on the other worlds, and not on
+    PyTorch's global random state, which is left as it was found.
+
+    Args:
+        make_env: the environment of training.
+        make_policy: the policy to judge.
+        worlds: what to play.
+        episodes: of each world.
+        seed: of environments and policies.
+
+    Raises:
+        WorldError: if a world cannot be made.
+        ValueError: if `episodes` is not positive.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    num_envs = min(episodes, MAX_ENVS)
+    results = []
+    for world in worlds:
+        world_seed = seed_of(world.name, seed)
+        # Seeding a TorchRL environment may seed PyTorch's global generator as well.
+        with torch.random.fork_rng(devices=[]):
+            env = world.environment(make_env, num_envs, world_seed)
+            played = play(env, make_policy(env, world_seed), -(-episodes // num_envs)).first(episodes)
+        results.append(Result.of(world.name, env.compositions, played))
+    return results
+
+
+def seed_of(name: str, seed: int) -> int:
+    """A seed for each world, the same on every machine."""
+    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])
+
+
+def size_range(sizes: Sequence[int]) -> str:
+    """Such as ``3-5``, or ``3, 5`` when sizes between are missing."""
+    if len(sizes) > 1 and list(sizes) == list(range(sizes[0], sizes[-1] + 1)):
+        return f"{sizes[0]}-{sizes[-1]}"
+    return ", ".join(str(size) for size in sizes)
+
+
+def _where(played: Episodes, rows: torch.Tensor) -> Episodes:
+    return Episodes(played.return_[rows], played.won[rows], played.length[rows], played.composition[rows])

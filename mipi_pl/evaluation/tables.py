@@ -1,0 +1,103 @@
+"""Results as text for the terminal and as rows of a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mipi_pl.evaluation.generalization import TRAINING, Result, Score, size_range
+from mipi_pl.evaluation.statistics import Estimate
+
+Row = dict[str, Any]
+
+
+def rows_of(policy: str, results: Sequence[Result]) -> list[Row]:
+    """Flat rows: one for each evaluation as a whole, then its sizes, then its compositions."""
+    rows: list[Row] = []
+    for result in results:
+        head = {"policy": policy, "evaluation": result.name}
+        rows.append(
+            {**head, "level": "all", "size": size_range(result.sizes), "composition": "", **result.total.as_dict()}
+        )
+        for size, score in result.by_size.items():
+            rows.append({**head, "level": "size", "size": size, "composition": "", **score.as_dict()})
+        for label, (size, score) in result.by_composition.items():
+            rows.append({**head, "level": "composition", "size": size, "composition": label, **score.as_dict()})
+    return rows
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Rows with equal keys, under a header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def append_csv(path: Path, rows: Sequence[Row]) -> None:
+    """As `write_csv`, at the end of the file if there is one."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def comparison_table(policies: Mapping[str, Sequence[Result]]) -> str:
+    """Win rates of several policies, a row for each evaluation; the first policy with interval, return and episodes."""
+    first, *others = policies
+    header = ["teams", f"win rate {first} [95 %]", "return", "episodes", *others]
+    rows = []
+    for place, result in enumerate(policies[first]):
+        rates = [_rate(policies[name][place].total.win_rate.value) for name in others]
+        rows.append([team_name(result), *_score_cells(result.total), *rates])
+    return text_table(header, rows)
+
+
+def detail_table(results: Sequence[Result]) -> str:
+    """Every evaluation as a whole and by composition."""
+    rows = []
+    for result in results:
+        rows.append([team_name(result), *_score_cells(result.total)])
+        if len(result.by_size) > 1:
+            rows += [[f"  {size} agents", *_score_cells(score)] for size, score in result.by_size.items()]
+        if len(result.by_composition) > 1:
+            rows += [[f"  {label}", *_score_cells(score)] for label, (_, score) in result.by_composition.items()]
+    return text_table(["teams", "win rate [95 %]", "return", "episodes"], rows)
+
+
+def team_name(result: Result) -> str:
+    """How an evaluation is called in tables and pictures."""
+    sizes = size_range(result.sizes)
+    if result.name == TRAINING:
+        return f"{sizes} (as trained)"
+    return sizes if sizes == result.name else f"{result.name} ({sizes} agents)"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns, the first to the left and the others to the right; plain characters only."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join([first, *others]).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def _score_cells(score: Score) -> list[str]:
+    return [_with_interval(score.win_rate), f"{score.return_.value:.2f}", str(score.episodes)]
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.2f}"
+
+
+def _with_interval(rate: Estimate) -> str:
+    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"

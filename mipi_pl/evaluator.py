@@ -1,0 +1,167 @@
+"""`mipi eval`: a checkpoint on the teams it was trained on, on held-out ones, or on any others up to its capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from mipi_pl import record
+from mipi_pl.assembly import RECORD, build, environment_factory, one_environment, policies_of, read_checkpoint, restore
+from mipi_pl.baselines import play_baselines
+from mipi_pl.config import Config, UserError, check_evaluation, check_node, check_targets, unknown_key
+from mipi_pl.evaluation.figures import draw_evaluation
+from mipi_pl.evaluation.generalization import Result, World, WorldError, evaluate, worlds_of
+from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv
+from mipi_pl.runner import as_json, quieten, set_threads
+
+
+@dataclass
+class Plan:
+    """What is to be evaluated: the run's own config with the user's changes."""
+
+    env: Config
+    held_out: Config
+    worlds: tuple[World, ...]
+    output_dir: str | None
+    threads: int | None
+
+
+def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str], None] = print) -> Path:
+    """Evaluate and report.
+
+    Args:
+        path: of a checkpoint that `mipi train` wrote.
+        overrides: as on the command line; the keys of eval.yaml.
+        say: what the user is told goes here.
+
+    Returns:
+        The folder of the results.
+
+    Raises:
+        UserError: for a checkpoint that cannot be used or a mistake in the overrides.
+    """
+    content, config = read_checkpoint(path)
+    plan = make_plan(config, overrides)
+    set_threads(plan.threads)
+    quieten()
+    algorithm = build(
+        "algorithm", config["algorithm"], spec=one_environment(environment_factory(config["env"])).entity_spec
+    )
+    restore(algorithm, content, path)
+    algorithm.eval()
+    make_env = environment_factory(plan.env)
+    _check_same_sizes(config["env"], plan.env, algorithm)
+
+    how = (plan.worlds, plan.held_out["episodes"], plan.held_out["seed"])
+    try:
+        results = evaluate(make_env, policies_of(algorithm), *how)
+        policies = {"trained": results, **play_baselines(plan.held_out["baselines"], make_env, *how)}
+    except WorldError as error:
+        raise UserError(str(error)) from error
+    folder = _result_folder(path, plan.output_dir)
+    title = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
+    say(f"{title}\n\n{detail_table(results)}")
+    if len(policies) > 1:
+        say(f"\n{comparison_table(policies)}")
+    _write(folder, title, path, content[RECORD], policies, plan)
+    say("")
+    for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
+        say(f"{label:<10} {record.shown(folder / name)}")
+    return folder
+
+
+def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
+    """The run's config with the changes of the command line, checked.
+
+    Raises:
+        UserError: for a key that eval.yaml or the environment does not have, or a value that is impossible.
+    """
+    wanted = _read_overrides(overrides)
+    held_out = {**config["held_out"], **{k: v for k, v in wanted["held_out"].items() if v is not None}}
+    if wanted["seed"] is not None:
+        held_out["seed"] = wanted["seed"]
+    changes: dict[str, Any] = dict(wanted["env"])
+    team_sizes = changes.pop("team_sizes", None)
+    env = OmegaConf.to_container(OmegaConf.merge(config["env"], changes))
+    assert isinstance(env, dict)
+    check_targets({"env": env, "held_out": held_out}, "")
+    if team_sizes is None:
+        worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
+    else:
+        check_node({"_target_": env["_target_"], "team_sizes": team_sizes}, "env")
+        if not isinstance(team_sizes, list) or not team_sizes:
+            raise UserError(f"env.team_sizes must be a list of at least one size, such as [6,7,8], got {team_sizes!r}")
+        held_out["team_sizes"], held_out["worlds"] = team_sizes, {}
+        worlds = worlds_of(team_sizes, {})[1:]
+    check_evaluation(held_out, held_out["seed"])
+    return Plan({str(k): v for k, v in env.items()}, held_out, worlds, wanted["output_dir"], wanted["threads"])
+
+
+def _read_overrides(overrides: Sequence[str]) -> Config:
+    known = OmegaConf.to_container(OmegaConf.create(files("configs").joinpath("eval.yaml").read_text(encoding="utf-8")))
+    wanted = OmegaConf.create(known)
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(f"cannot read the overrides: {error}") from error
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_delete() or override.is_sweep_override():
+            raise UserError(f"mipi eval takes one value for each key, got {override.input_line}")
+        if OmegaConf.select(wanted, key, default=_ABSENT) is _ABSENT and not key.startswith("env."):
+            assert isinstance(known, dict)
+            raise UserError(
+                unknown_key("", key, [*map(str, known), *(f"held_out.{name}" for name in known["held_out"])])
+            )
+        OmegaConf.update(wanted, key, override.value(), force_add=True)
+    found = OmegaConf.to_container(wanted)
+    assert isinstance(found, dict)
+    for name in ("env", "held_out"):
+        if not isinstance(found[name], dict):
+            raise UserError(f"{name} is not one value: change a key in it, such as {name}.team_sizes=[6,7]")
+    return {str(key): value for key, value in found.items()}
+
+
+_ABSENT = object()
+
+
+def _check_same_sizes(trained: Config, wanted: Config, algorithm: Any) -> None:
+    spec = one_environment(environment_factory(wanted)).entity_spec
+    for name in ("n_agents", "n_entities", "n_features", "n_actions"):
+        if getattr(spec, name) != getattr(algorithm.spec, name):
+            changed = ", ".join(f"env.{key}" for key in wanted if wanted[key] != trained.get(key))
+            raise UserError(
+                f"the policy was trained with {name}={getattr(algorithm.spec, name)} and this environment has "
+                f"{getattr(spec, name)}; {changed} cannot be changed after training"
+            )
+
+
+def _result_folder(path: Path, output_dir: str | None) -> Path:
+    run = path.resolve().parent
+    run = run.parent if run.name == "checkpoints" else run
+    parent = Path(output_dir) if output_dir else run / "eval"
+    try:
+        return record.new_folder(parent)
+    except OSError as error:
+        raise UserError(f"cannot write to {parent} ({error.strerror}); name another folder: output_dir=...") from error
+
+
+def _write(folder: Path, title: str, path: Path, run: Config, policies: dict[str, list[Result]], plan: Plan) -> None:
+    trained, *scripted = policies
+    content = {
+        **as_json(policies[trained]),
+        "scripted": {name: as_json(policies[name]) for name in scripted},
+        "seed": plan.held_out["seed"],
+        "checkpoint": {"path": str(path.resolve()), **{key: run[key] for key in ("frames", "updates", "commit")}},
+        **record.provenance(),
+    }
+    record.write_json(folder / "results.json", content)
+    write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
+    draw_evaluation(folder / "results.png", title, policies)

@@ -1,0 +1,103 @@
+"""From the command line to runs: Hydra composes the config and, for a multirun, starts one job after the other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from mipi_pl.config import UserError, check_train, resolve
+from mipi_pl.runner import train
+
+_MULTIRUN = {"-m", "--multirun"}
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """train.yaml with its choices and overrides; interpolations are left for `mipi_pl.config.resolve`.
+
+    Raises:
+        UserError: for a choice or a key that does not exist, or an override that cannot be read.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module("configs", version_base="1.3"):
+            composed = hydra.compose("train", list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_message(error)) from error
+    # Hydra's own state is not set here, so the choices that name the run are written down instead of interpolated.
+    choices = composed.hydra.runtime.choices
+    composed.run.environment, composed.run.algorithm = choices["env"], choices["algorithm"]
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed
+
+
+def launch(arguments: Sequence[str]) -> None:
+    """Train once or, with ``-m``, once for each combination; all are checked before the first one starts.
+
+    Raises:
+        UserError: for a mistake in any of them.
+    """
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    if not flags:
+        train(compose(overrides))
+        return
+    if _MULTIRUN & set(flags):
+        for job in _combinations(overrides):
+            check_train(resolve(compose(job)))
+    _through_hydra(arguments)
+
+
+def _through_hydra(arguments: Sequence[str]) -> None:
+    GlobalHydra.instance().clear()
+
+    @hydra.main(config_path="pkg://configs", config_name="train", version_base="1.3")
+    def job(config: DictConfig) -> None:
+        sys.argv = whole
+        try:
+            train(config)
+        except UserError as error:
+            # Hydra would print a traceback and go on with exit code 1; this passes through it.
+            raise _Refused(error) from error
+
+    whole = sys.argv
+    sys.argv = ["mipi train", *arguments]
+    try:
+        job()
+    except _Refused as refused:
+        raise refused.error from refused
+    finally:
+        sys.argv = whole
+
+
+class _Refused(BaseException):
+    def __init__(self, error: UserError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _combinations(overrides: list[str]) -> list[list[str]]:
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        raise UserError(_one_message(error)) from error
+    return [list(job) for batch in batches for job in batch]
+
+
+def _one_message(error: BaseException) -> str:
+    # Hydra's own message says what, the cause beneath it often says why.
+    messages = [str(error).strip()]
+    if error.__cause__ is not None and str(error.__cause__).strip() not in messages[0]:
+        messages.append(str(error.__cause__).strip())
+    text = "; ".join(messages)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))

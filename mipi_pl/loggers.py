@@ -1,0 +1,55 @@
+"""Loggers that need more than a `_target_` and arguments."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import socket
+
+from lightning.pytorch.loggers import WandbLogger
+
+MODES = ("auto", "online", "offline")
+
+
+def wandb_logger(save_dir: str, project: str, name: str, mode: str = "auto") -> WandbLogger:
+    """Weights & Biases, offline where it cannot be reached.
+
+    Args:
+        save_dir: the run folder.
+        project: of Weights & Biases.
+        name: of the run.
+        mode: ``online``, ``offline``, or ``auto``: offline when there is no key or no network, with one line that says
+            so and how to send the run later.
+
+    Raises:
+        ValueError: for another mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    reason = _why_offline() if mode == "auto" else None
+    if reason:
+        print(
+            f"wandb: {reason}, so this run is logged offline; send it with: wandb sync {save_dir}/wandb/offline-run-*"
+        )
+    os.environ.setdefault("WANDB_SILENT", "true")  # its own banner would drown the progress lines
+    return WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode == "offline" or reason is not None)
+
+
+def _why_offline() -> str | None:
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
+        return f"WANDB_MODE is {os.environ['WANDB_MODE']}"
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
+    if not os.environ.get("WANDB_API_KEY") and not _in_netrc(host):
+        return "no key (set WANDB_API_KEY or run `wandb login`)"
+    try:
+        socket.create_connection((host, 443), timeout=3).close()
+    except OSError:
+        return f"{host} cannot be reached"
+    return None
+
+
+def _in_netrc(host: str) -> bool:
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,261 @@
+"""Training from end to end: the only place that joins the parts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from mipi_pl import record
+from mipi_pl.assembly import RECORD, build, environment_factory, policies_of
+from mipi_pl.baselines import play_baselines
+from mipi_pl.config import Config, UserError, check_train, resolve
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.evaluation.figures import draw_run, read_curve
+from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
+from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
+
+_FOLDER_VARIABLE = "MIPI_RUN_FOLDER"
+_UNDERSTOOD = (
+    # message of a library's warning, why it is of no concern
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", "Lightning's own code, with this version of PyTorch"),
+    ("Experiment logs directory .* exists and is not empty", "it is the run's own new folder with config.yaml"),
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by the user; what had been learned is in the checkpoint."""
+
+
+@dataclass
+class Parts:
+    """What a run is made of."""
+
+    datamodule: Any  # a LightningDataModule with env, frames and episodes
+    algorithm: LightningModule
+    trainer: Trainer
+
+    @property
+    def env(self) -> EntityEnv:
+        """The training environments."""
+        env: EntityEnv = self.datamodule.env
+        return env
+
+    @property
+    def frames(self) -> int:
+        """Environment steps collected, over all processes."""
+        return int(self.datamodule.frames) * self.trainer.world_size
+
+    @property
+    def updates(self) -> int:
+        """Learning updates done."""
+        return int(self.algorithm.updates)  # type: ignore[arg-type]
+
+
+class _Record(Callback):
+    """Writes the config and the provenance into every checkpoint, whoever saves it."""
+
+    def __init__(self, config: Config) -> None:
+        self._content = {"config": config, **record.provenance()}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        frames = int(trainer.datamodule.frames) * trainer.world_size  # type: ignore[attr-defined]
+        checkpoint[RECORD] = {**self._content, "frames": frames, "updates": int(pl_module.updates)}  # type: ignore[arg-type]
+
+
+def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
+    """Train as the config says and report.
+
+    Args:
+        composed: train.yaml with its choices; checked before anything is created.
+        say: what the user is told goes here.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: for a mistake in the config.
+        Interrupted: if training was stopped by Ctrl-C; the checkpoint is written.
+    """
+    start_s = time.monotonic()
+    config = resolve(composed)
+    check_train(config)
+    set_threads(config["threads"])
+    seed_everything(config["seed"], workers=True, verbose=False)
+    quieten()
+    root = Path(config["output_dir"])
+    folder = _make_folder(root, config["run"]["name"])
+    composed.run.folder = str(folder)
+    config = resolve(composed)
+    try:
+        parts = assemble(config, folder)
+        before = _evaluate(config, parts)
+    except BaseException:
+        record.discard_if_empty(folder, root)
+        raise
+    if not parts.trainer.is_global_zero:  # the first process reports for all
+        parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
+        return folder
+
+    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    record.link_latest(root, folder)
+    say(f"{title(config)}: {config['total_frames']:,} frames, folder {record.shown(folder)}\n")
+    say(f"{comparison_table({'untrained': before})}\n")
+    _note(folder, 0, 0, before)
+
+    fit_start_s = time.monotonic()
+    _fit(parts, folder)
+    fit_s = time.monotonic() - fit_start_s
+
+    after = _evaluate(config, parts)
+    _note(folder, parts.frames, parts.updates, after)
+    policies = {"trained": after, "untrained": before, **_baselines(config)}
+    seconds = {"seconds": time.monotonic() - start_s, "seconds_training": fit_s}
+    _report(config, folder, parts, policies, seconds, say)
+    return folder
+
+
+def assemble(config: Config, folder: Path) -> Parts:
+    """Build every part; nothing is written.
+
+    Raises:
+        UserError: if a part refuses its values.
+    """
+    datamodule = build("datamodule", config["datamodule"])
+    algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
+    try:
+        algorithm.configure_optimizers()  # once for nothing: a bad learning rate is found now and not during fit
+    except (TypeError, ValueError) as error:
+        raise UserError(f"algorithm: {error}") from error
+    callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+    loggers = [build(f"logger.{name}", node) for name, node in config["logger"].items()]
+    callbacks.append(_Record(config))
+    trainer = build("trainer", config["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+    return Parts(datamodule, algorithm, trainer)
+
+
+def set_threads(threads: int | None) -> None:
+    """Processor threads of PyTorch and of the compiled battle."""
+    if threads is not None:
+        import numba
+
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, os.cpu_count() or 1))
+
+
+def quieten() -> None:
+    """Silence what the libraries say that is known to be of no use here; anything else still comes through."""
+    # "GPU available: ..", "Tip: ..", "`Trainer.fit` stopped: ..": what runs is said in our own words.
+    # TorchRL reports the shape of its storage.
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero", "torchrl"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message, why in _UNDERSTOOD:
+        del why
+        warnings.filterwarnings("ignore", message=message)
+
+
+def title(config: Config) -> str:
+    """One line on what is trained."""
+    return f"{config['run']['algorithm']} on {config['run']['environment']}, seed {config['seed']}"
+
+
+def _make_folder(root: Path, name: str) -> Path:
+    # The processes of a multi-device run are started by the first one, inherit its environment and share its folder.
+    inherited = os.environ.get(_FOLDER_VARIABLE) if "LOCAL_RANK" in os.environ else None
+    try:
+        folder = Path(inherited) if inherited else record.new_folder(root / name.replace("/", "-"))
+    except OSError as error:
+        raise UserError(f"output_dir: cannot write to {root} ({error.strerror})") from error
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    return folder
+
+
+def _fit(parts: Parts, folder: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
+    except SystemExit as error:
+        # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1.
+        signal.signal(signal.SIGINT, handler)
+        if parts.trainer.interrupted:
+            last = record.shown(folder / "checkpoints" / "last.ckpt")
+            raise Interrupted(f"stopped after {parts.frames:,} frames; checkpoint: {last}") from error
+        raise
+
+
+def _evaluate(config: Config, parts: Parts) -> list[Result]:
+    held_out = config["held_out"]
+    make_env, worlds = environment_factory(config["env"]), worlds_of(held_out["team_sizes"], held_out["worlds"])
+    parts.algorithm.eval()
+    try:
+        found = evaluate(make_env, policies_of(parts.algorithm), worlds, held_out["episodes"], held_out["seed"])
+    except WorldError as error:
+        raise UserError(f"held_out: {error}") from error
+    parts.algorithm.train()
+    return found
+
+
+def _baselines(config: Config) -> dict[str, list[Result]]:
+    held_out = config["held_out"]
+    make_env, worlds = environment_factory(config["env"]), worlds_of(held_out["team_sizes"], held_out["worlds"])
+    return play_baselines(held_out["baselines"], make_env, worlds, held_out["episodes"], held_out["seed"])
+
+
+def _note(folder: Path, frames: int, updates: int, results: Sequence[Result]) -> None:
+    head = {"frames": frames, "updates": updates}
+    append_csv(folder / "evaluations.csv", [{**head, **row} for row in rows_of("greedy", results)])
+
+
+def _report(
+    config: Config,
+    folder: Path,
+    parts: Parts,
+    policies: dict[str, list[Result]],
+    seconds: dict[str, float],
+    say: Callable[[str], None],
+) -> None:
+    trained, untrained, *scripted = policies
+    content = {
+        **as_json(policies[trained]),
+        "before": as_json(policies[untrained]),
+        "scripted": {name: as_json(policies[name]) for name in scripted},
+        "frames": parts.frames,
+        "updates": parts.updates,
+        **seconds,
+        "seed": config["seed"],
+        **record.provenance(),
+    }
+    record.write_json(folder / "results.json", content)
+    write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
+    draw_run(folder / "results.png", title(config), read_curve(folder / "evaluations.csv"), policies)
+    say(f"\n{comparison_table(policies)}\n")
+    say("greedy policy of the last update; other columns: win rates of other policies in the same worlds")
+    minutes = seconds["seconds"] / 60
+    say(f"{parts.frames:,} frames, {parts.updates:,} updates, {minutes:.1f} minutes")
+    for label, name in (
+        ("picture", "results.png"),
+        ("numbers", "results.json"),
+        ("checkpoint", "checkpoints/last.ckpt"),
+    ):
+        say(f"{label:<10} {record.shown(folder / name)}")
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """Results as in results.json: the training teams, and every other evaluation under its name."""
+    found: dict[str, Any] = {"held_out": {}}
+    for result in results:
+        if result.name == TRAINING:
+            found = {"training": result.as_dict(), **found}
+        else:
+            found["held_out"][result.name] = result.as_dict()
+    return found
