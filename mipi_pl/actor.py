@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from mipi_pl import spec as keys
 from mipi_pl.losses.information import log_policy
-from models.agent import EntityAgent
+from models.agent import EntityAgent, PackedSteps
+from models.attention import with_last_action
 
 
 class Actor(nn.Module):
@@ -60,6 +61,8 @@ class Actor(nn.Module):
             self._last_action = torch.full(shape, self.agent.n_actions, device=device)
         state = self._state.masked_fill(fresh.unsqueeze(-1), 0.0)
         last_action = self._last_action.to(device).masked_fill(fresh, self.agent.n_actions)
-        features, last = self.agent.trunk(entities[:, None], last_action[:, None], visible[None, :, None], state[None])
-        self._state = last[0]
-        return features[0, :, 0]
+        inputs = with_last_action(entities, last_action, self.agent.n_actions)
+        one_step = PackedSteps.of(torch.ones(shape[0], 1, dtype=torch.bool, device=device))
+        features, last = self.agent.trunk(inputs, visible.unsqueeze(1), one_step, state.unsqueeze(1))
+        self._state = last.squeeze(1)
+        return features.squeeze(1)

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.attention import EntityAttention, EntityEncoder
+from models.attention import EntityAttention
+
+
+@dataclass
+class PackedSteps:
+    """Where the L steps that are computed stand among N episodes of up to S steps: padding costs only the recurrence.
+
+    Attributes:
+        episode: [L] episode of each step, ascending.
+        step: [L] place in its episode, ascending within it.
+        episodes: N.
+        length: S.
+
+    Example:
+        >>> PackedSteps.of(torch.tensor([[True, True], [True, False]])).step.tolist()
+        [0, 1, 0]
+    """
+
+    episode: Tensor
+    step: Tensor
+    episodes: int
+    length: int
+
+    @classmethod
+    def of(cls, mask: Bool[Tensor, "N S"]) -> PackedSteps:
+        """The steps where `mask` is True."""
+        episode, step = mask.nonzero(as_tuple=True)
+        return cls(episode, step, *mask.shape)
+
+    def pad(self, rows: Float[Tensor, "L *X"]) -> Float[Tensor, "S N *X"]:
+        """Lay the steps out by time and episode, zeros elsewhere."""
+        padded = rows.new_zeros(self.length, self.episodes, *rows.shape[1:])
+        return padded.index_put((self.step, self.episode), rows)
+
+    def pack(self, padded: Float[Tensor, "S N *X"]) -> Float[Tensor, "L *X"]:
+        """Inverse of `pad`."""
+        return padded[self.step, self.episode]
 
 
 class Recurrence(nn.Module):
@@ -23,45 +61,40 @@ class Recurrence(nn.Module):
         self.gru = nn.GRU(hidden, hidden)
 
     def forward(
-        self, embedded: Float[Tensor, "V N S A width"], state: Float[Tensor, "V N A hidden"] | None
-    ) -> tuple[Float[Tensor, "V N S A hidden"], Float[Tensor, "V N A hidden"]]:
-        """Run S steps from `state` (None: zeros); returns all states and the last one."""
-        views, episodes, steps, agents, _ = embedded.shape
-        rows = self.linear(embedded).relu_().permute(2, 0, 1, 3, 4).reshape(steps, views * episodes * agents, -1)
-        first = None if state is None else state.reshape(1, views * episodes * agents, -1)
-        states, last = self.gru(rows, first)
-        shaped = states.view(steps, views, episodes, agents, -1).permute(1, 2, 0, 3, 4)
-        return shaped, last.view(views, episodes, agents, -1)
+        self, rows: Float[Tensor, "L V A width"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
+    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
+        """All states, from `state` (None: zeros) on, and the one after the last step of the padded time."""
+        padded = steps.pad(self.linear(rows).relu_())
+        first = None if state is None else state.flatten(0, 2).unsqueeze(0)
+        states, last = self.gru(padded.flatten(1, 3), first)
+        return steps.pack(states.view(padded.shape)), last.view(padded.shape[1:])
 
 
 class Trunk(nn.Module):
-    """Entities to one recurrent feature vector per agent: encoder, entity attention, GRU.
+    """Entities to one recurrent feature vector per agent: entity attention, then recurrence.
 
     Args:
-        n_features: F.
-        n_actions: U.
+        n_inputs: I, features and actions.
         width: embedding of entities and attention.
         heads: attention heads.
         hidden: recurrent state.
     """
 
-    def __init__(self, n_features: int, n_actions: int, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, n_inputs: int, width: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.encoder = EntityEncoder(n_features, n_actions, width)
-        self.attention = EntityAttention(width, heads)
+        self.attention = EntityAttention(n_inputs, width, heads)
         self.recurrence = Recurrence(width, hidden)
 
     def forward(
         self,
-        entities: Float[Tensor, "N S E F"],
-        last_action: Int64[Tensor, "N S A"],
-        views: Bool[Tensor, "V N S A E"],
-        state: Float[Tensor, "V N A hidden"] | None = None,
-    ) -> tuple[Float[Tensor, "V N S A hidden"], Float[Tensor, "V N A hidden"]]:
+        inputs: Float[Tensor, "L E I"],
+        views: Bool[Tensor, "L V A E"],
+        steps: PackedSteps,
+        state: Float[Tensor, "N V A hidden"] | None = None,
+    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
         """Features of every agent under every view, and the recurrent state after the last step."""
-        embedded = self.encoder(entities, last_action).flatten(0, 1)
-        attended = self.attention(embedded, views.flatten(1, 2))
-        return self.recurrence(attended.view(*views.shape[:4], -1), state)
+        rows: tuple[Tensor, Tensor] = self.recurrence(self.attention(inputs, views), steps, state)
+        return rows
 
 
 class EntityAgent(nn.Module):
@@ -76,27 +109,16 @@ class EntityAgent(nn.Module):
 
     Example:
         >>> agent = EntityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
-        >>> entities, last_action = torch.zeros(2, 7, 6, 3), torch.full((2, 7, 4), 5)
-        >>> features, state = agent.trunk(entities, last_action, torch.ones(1, 2, 7, 4, 6, dtype=torch.bool))
+        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
         >>> agent.utilities(features).shape, agent.policy_logits(features).shape
-        (torch.Size([1, 2, 7, 4, 5]), torch.Size([1, 2, 7, 4, 5]))
+        (torch.Size([14, 1, 4, 5]), torch.Size([14, 1, 4, 5]))
     """
 
     def __init__(self, n_features: int, n_actions: int, width: int = 128, heads: int = 4, hidden: int = 64) -> None:
         super().__init__()
         self.n_actions = n_actions
         self.hidden = hidden
-        self.trunk = Trunk(n_features, n_actions, width, heads, hidden)
+        self.trunk = Trunk(n_features + n_actions, width, heads, hidden)
         self.utilities = nn.Linear(hidden, n_actions)
         self.policy_logits = nn.Linear(hidden, n_actions)
-
-
-def last_actions(action: Int64[Tensor, "N S A"], n_actions: int) -> Int64[Tensor, "N S A"]:
-    """The action taken one step earlier; `n_actions` before the first.
-
-    Example:
-        >>> last_actions(torch.tensor([[[1], [0], [2]]]), n_actions=3).flatten().tolist()
-        [3, 1, 0]
-    """
-    first = torch.full_like(action[:, :1], n_actions)
-    return torch.cat((first, action[:, :-1]), dim=1)

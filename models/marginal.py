@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.agent import Recurrence
-from models.attention import EntityEncoder
+from models.agent import PackedSteps, Recurrence
 
 
 class MarginalPolicy(nn.Module):
@@ -24,21 +23,20 @@ class MarginalPolicy(nn.Module):
     Example:
         >>> import torch
         >>> marginal = MarginalPolicy(n_features=3, n_actions=5, width=8, hidden=4)
-        >>> marginal(torch.zeros(2, 7, 6, 3), torch.full((2, 7, 4), 5)).shape
-        torch.Size([2, 7, 4, 5])
+        >>> marginal(torch.zeros(14, 4, 8), PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))).shape
+        torch.Size([14, 4, 5])
     """
 
     def __init__(self, n_features: int, n_actions: int, width: int = 128, hidden: int = 64) -> None:
         super().__init__()
-        self.encoder = EntityEncoder(n_features, n_actions, width)
+        self.embed = nn.Linear(n_features + n_actions, width)
         self.value = nn.Linear(width, width, bias=False)
         self.recurrence = Recurrence(width, hidden)
         self.logits = nn.Linear(hidden, n_actions)
 
-    def forward(
-        self, entities: Float[Tensor, "N S E F"], last_action: Int64[Tensor, "N S A"]
-    ) -> Float[Tensor, "N S A U"]:
-        """Logits of every agent from its own entity (the first A of `entities`) and its own last action."""
-        own = entities[:, :, : last_action.shape[-1]]
-        features, _ = self.recurrence(self.value(self.encoder(own, last_action)).unsqueeze(0), None)
-        return self.logits(features.squeeze(0))
+    def forward(self, own: Float[Tensor, "L A I"], steps: PackedSteps) -> Float[Tensor, "L A U"]:
+        """Logits of every agent from its own entity and its own last action."""
+        rows = self.value(self.embed(own).relu_())
+        features, _ = self.recurrence(rows.unsqueeze(1), steps, None)
+        logits: Tensor = self.logits(features.squeeze(1))
+        return logits

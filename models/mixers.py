@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.attention import EntityAttention, EntityEncoder
+from models.attention import EntityAttention
 
 
 @dataclass
@@ -21,7 +21,7 @@ class MixerWeights:
     """Weights made from the state of each step (L steps, K mixing units).
 
     Attributes:
-        first: [V, L, A, K], not negative, 0 for agents that do not act; one set per view.
+        first: [L, V, A, K], not negative, 0 for agents that do not act; one set per view.
         bias: [L, K] added before the non-linearity.
         final: [L, K], not negative.
         value: [L] state value.
@@ -34,7 +34,7 @@ class MixerWeights:
 
     def of_agents(self, view: int = 0) -> Tensor:
         """w_i [L, A] of a linear mixer (eq. 15)."""
-        return torch.einsum("lak,lk->la", self.first[view], self.final)
+        return torch.einsum("lak,lk->la", self.first[:, view], self.final)
 
 
 class Mixer(nn.Module, ABC):
@@ -46,18 +46,17 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def weights(
         self,
-        entities: Float[Tensor, "L E F"],
-        last_action: Int64[Tensor, "L A"],
-        views: Bool[Tensor, "V L A E"],
+        inputs: Float[Tensor, "L E I"],
+        views: Bool[Tensor, "L V A E"],
         acting: Bool[Tensor, "L A"],
     ) -> MixerWeights:
         """Weights for each view; the bias, final layer and value come from view 0, which shows all present entities."""
 
     @abstractmethod
     def mix(
-        self, utilities: Float[Tensor, "V L A"], weights: MixerWeights, views: list[int]
+        self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]
     ) -> Float[Tensor, " L"]:
-        """Joint value of the utilities; ``utilities[j]`` is mixed with the weights made under view ``views[j]``."""
+        """Joint value of the utilities; ``utilities[:, j]`` is mixed with those made under view ``views[j]``."""
 
 
 class SumMixer(Mixer):
@@ -67,22 +66,21 @@ class SumMixer(Mixer):
 
     def weights(
         self,
-        entities: Float[Tensor, "L E F"],
-        last_action: Int64[Tensor, "L A"],
-        views: Bool[Tensor, "V L A E"],
+        inputs: Float[Tensor, "L E I"],
+        views: Bool[Tensor, "L V A E"],
         acting: Bool[Tensor, "L A"],
     ) -> MixerWeights:
         """Ones for agents that act."""
-        steps = entities.shape[0]
-        ones = acting.to(entities.dtype).unsqueeze(-1).expand(views.shape[0], -1, -1, -1)
-        zeros = entities.new_zeros(steps)
-        return MixerWeights(ones, zeros.unsqueeze(-1), entities.new_ones(steps, 1), zeros)
+        steps, n_views = views.shape[:2]
+        ones = acting.to(inputs.dtype)[:, None, :, None].expand(-1, n_views, -1, -1)
+        zeros = inputs.new_zeros(steps)
+        return MixerWeights(ones, zeros.unsqueeze(-1), inputs.new_ones(steps, 1), zeros)
 
     def mix(
-        self, utilities: Float[Tensor, "V L A"], weights: MixerWeights, views: list[int]
+        self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]
     ) -> Float[Tensor, " L"]:
         """Sum over all sets of utilities."""
-        return (utilities * weights.first[views, ..., 0]).sum(dim=(0, 2))
+        return (utilities * weights.first[:, views, :, 0]).sum(dim=(1, 2))
 
 
 class AttentionMixer(Mixer):
@@ -120,31 +118,31 @@ class AttentionMixer(Mixer):
         self.linear = linear
         self.pool = pool
         self.n_agents = n_agents
-        self.first = Hypernetwork(n_features, n_actions, width, heads, mixing)
-        self.bias = Hypernetwork(n_features, n_actions, width, heads, mixing)
-        self.final = Hypernetwork(n_features, n_actions, width, heads, mixing)
-        self.value = Hypernetwork(n_features, n_actions, width, heads, 1)
+        n_inputs = n_features + n_actions
+        self.first = Hypernetwork(n_inputs, width, heads, mixing)
+        self.bias = Hypernetwork(n_inputs, width, heads, mixing)
+        self.final = Hypernetwork(n_inputs, width, heads, mixing)
+        self.value = Hypernetwork(n_inputs, width, heads, 1)
 
     def weights(
         self,
-        entities: Float[Tensor, "L E F"],
-        last_action: Int64[Tensor, "L A"],
-        views: Bool[Tensor, "V L A E"],
+        inputs: Float[Tensor, "L E I"],
+        views: Bool[Tensor, "L V A E"],
         acting: Bool[Tensor, "L A"],
     ) -> MixerWeights:
         """First-layer weights for each view by softmax over the mixing units; the rest under view 0."""
-        full, inputs = views[:1], (entities, last_action)
-        present = full[0].any(-1)
-        first = self.first(*inputs, views).softmax(dim=-1) * acting.unsqueeze(-1)
-        pooled = (self._pool(net(*inputs, full)[0], present) for net in (self.bias, self.final, self.value))
+        full = views[:, :1]
+        present = full[:, 0].any(-1)
+        first = self.first(inputs, views).softmax(dim=-1) * acting[:, None, :, None]
+        pooled = (self._pool(net(inputs, full)[:, 0], present) for net in (self.bias, self.final, self.value))
         bias, final, value = pooled
         return MixerWeights(first, bias, final.softmax(dim=-1), value.squeeze(-1))
 
     def mix(
-        self, utilities: Float[Tensor, "V L A"], weights: MixerWeights, views: list[int]
+        self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]
     ) -> Float[Tensor, " L"]:
         """Two layers, with or without the ELU between them."""
-        hidden = torch.einsum("vla,vlak->lk", utilities, weights.first[views]) + weights.bias
+        hidden = torch.einsum("lva,lvak->lk", utilities, weights.first[:, views]) + weights.bias
         if not self.linear:
             hidden = nn.functional.elu(hidden)
         return (hidden * weights.final).sum(dim=-1) + weights.value
@@ -157,24 +155,21 @@ class AttentionMixer(Mixer):
 
 
 class Hypernetwork(nn.Module):
-    """Entity encoder, attention of the agents over the entities, linear layer.
+    """Attention of the agents over the entities, then a linear layer.
 
     Args:
-        n_features: F.
-        n_actions: U.
+        n_inputs: I.
         width: embedding.
         heads: attention heads.
         out: size of the output per agent.
     """
 
-    def __init__(self, n_features: int, n_actions: int, width: int, heads: int, out: int) -> None:
+    def __init__(self, n_inputs: int, width: int, heads: int, out: int) -> None:
         super().__init__()
-        self.encoder = EntityEncoder(n_features, n_actions, width)
-        self.attention = EntityAttention(width, heads)
+        self.attention = EntityAttention(n_inputs, width, heads)
         self.linear = nn.Linear(width, out)
 
-    def forward(
-        self, entities: Float[Tensor, "L E F"], last_action: Int64[Tensor, "L A"], views: Bool[Tensor, "V L A E"]
-    ) -> Float[Tensor, "V L A out"]:
+    def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A out"]:
         """One output per agent and view."""
-        return self.linear(self.attention(self.encoder(entities, last_action), views))
+        outputs: Tensor = self.linear(self.attention(inputs, views))
+        return outputs

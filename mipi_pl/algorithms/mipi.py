@@ -142,26 +142,27 @@ class MIPI(EntityAlgorithm):
     def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """Equation (16) with REFIL's imaginary objective: (1 - lambda) L_Q + lambda L_imagined."""
         features = self._features(b, self._critic_views(b, b.visible))
-        chosen = self.agent.utilities(features).gather(-1, b.action.expand(len(features), -1, -1, -1).unsqueeze(-1))
-        target = self._td_targets(b, features[0].detach(), log_marginal)
+        target = self._td_targets(b, features[:, 0].detach(), log_marginal)
+        utilities = self.agent.utilities(features[b.played])
+        action = b.action[b.played][:, None, :, None].expand(-1, utilities.shape[1], -1, 1)
+        chosen = utilities.gather(-1, action).squeeze(-1)
         weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
-        chosen = chosen.squeeze(-1).flatten(1, 2)[:, b.played]
-        joint = self.mixer.mix(chosen[:1], weights, [0])
+        joint = self.mixer.mix(chosen[:, :1], weights, [0])
         loss_td = loss = info.mean_square(joint - target)
         metrics = {"loss/td": loss_td, "td_error": (joint - target).abs().mean(), "value/joint": joint.mean()}
         if self.imaginary_weight > 0.0:
-            loss_imagined = info.mean_square(self.mixer.mix(chosen[1:], weights, [1, 2]) - target)
+            loss_imagined = info.mean_square(self.mixer.mix(chosen[:, 1:], weights, [1, 2]) - target)
             loss = torch.lerp(loss_td, loss_imagined, self.imaginary_weight)
             metrics["loss/imagined"] = loss_imagined
         if self.mixer.linear:
-            metrics["mixer/weight"] = info.masked_mean(weights.of_agents(), b.acting.flatten(0, 1)[b.played])
+            metrics["mixer/weight"] = info.masked_mean(weights.of_agents(), b.acting[b.played])
         return metrics | {"gradient_norm/critic": self.descend(CRITIC, loss)}
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, features: Tensor, log_marginal: Tensor | None) -> Tensor:
-        """Right-hand side of (16) for the played steps [L]: u' from the current policy, values from the targets."""
+        """Right-hand side of (16) for the played steps [P]: u' from the current policy, values from the targets."""
         log_pi = self._log_policy(b, features)
-        utilities = self.target_agent.utilities(self._features(b, b.visible[None], self.target_agent)[0])
+        utilities = self.target_agent.utilities(self._features(b, b.visible.unsqueeze(1), self.target_agent)[:, 0])
         cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)
@@ -169,27 +170,28 @@ class MIPI(EntityAlgorithm):
             drawn = torch.distributions.Categorical(logits=log_pi).sample().unsqueeze(-1)
             utility, cost = utilities.gather(-1, drawn).squeeze(-1), cost.gather(-1, drawn).squeeze(-1)
         after = b.played + 1
-        weights = self._weights(self.target_mixer, b, b.present[None], after)
-        total_cost = torch.where(b.acting, cost, 0.0).sum(dim=-1).flatten()[after]
-        value = self.target_mixer.mix(utility.flatten(0, 1)[after][None], weights, [0]) - total_cost
-        ends = (b.terminated, b.valid)
-        targets = lambda_targets(b.reward, b.unpack(value), b.unpack(total_cost), *ends, self.gamma, self.td_lambda)
-        return targets[b.valid]
+        weights = self._weights(self.target_mixer, b, b.present.unsqueeze(1), after)
+        cost = torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
+        value = self.target_mixer.mix(utility[after].unsqueeze(1), weights, [0]) - cost
+        now, ended = b.reward[b.played], b.ended[b.played]
+        laid_out = (b.by_time(x) for x in (now, value, cost, (~ended).to(value), torch.ones_like(value)))
+        return b.steps.pack(lambda_targets(*laid_out, self.gamma, self.td_lambda))[b.played]
 
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """M alternations of (17), the marginal of fresh imaginary teams, and (18), the policy towards it."""
         with torch.no_grad():
             features = self._features(b, self._improvement_views(b))
-            utilities = self.agent.utilities(features[0])
+            utilities = self.agent.utilities(features[:, 0])
         metrics: Metrics = {}
         for m in range(self.iterations):
             if log_marginal is not None:
-                log_within = self._log_policy(b, features[min(1 + m, len(features) - 1)]).detach()
-                metrics["loss/marginal"] = loss = info.marginal_loss(log_marginal, log_within, b.deciding)
+                team = features[:, min(1 + m, features.shape[1] - 1)]
+                log_team = self._log_policy(b, team).detach()
+                metrics["loss/marginal"] = loss = info.marginal_loss(log_marginal, log_team, b.deciding)
                 metrics["gradient_norm/marginal"] = self.descend(MARGINAL, loss)
                 log_marginal = self._log_marginal(b)
-            full = self._features(b, b.visible[None])[0] if self.policy_moves_trunk else features[0]
-            log_pi = self._log_policy(b, full)
+            shared = self._features(b, b.visible.unsqueeze(1)) if self.policy_moves_trunk else features
+            log_pi = self._log_policy(b, shared[:, 0])
             cost = info.penalty(self.regularizer, log_pi, None if log_marginal is None else log_marginal.detach())
             metrics["loss/policy"] = loss = info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.deciding)
             metrics["gradient_norm/policy"] = self.descend(POLICY, loss)
@@ -201,18 +203,18 @@ class MIPI(EntityAlgorithm):
     # ------------------------------------------------------------------ networks on a batch
 
     def _critic_views(self, b: EpisodeBatch, mask: Tensor) -> Tensor:
-        """Full, and for the imaginary objective within and interact: [1 or 3, N, S, A, E]."""
+        """Full, and for the imaginary objective within and interact: [L, 1 or 3, A, E]."""
         imagined = [b.within(mask, 0), b.interact(mask, 0)] if self.imaginary_weight > 0.0 else []
-        return torch.stack([mask, *imagined])
+        return torch.stack([mask, *imagined], dim=1)
 
     def _improvement_views(self, b: EpisodeBatch) -> Tensor:
-        """Full, and one imaginary team for each alternation: [1 or 1 + M, N, S, A, E]."""
+        """Full, and one imaginary team for each alternation: [L, 1 or 1 + M, A, E]."""
         imagine = self._averages_imaginary_teams
         teams = [b.within(b.visible, 1 + m) for m in range(self.iterations)] if imagine else []
-        return torch.stack([b.visible, *teams])
+        return torch.stack([b.visible, *teams], dim=1)
 
     def _features(self, b: EpisodeBatch, views: Tensor, agent: EntityAgent | None = None) -> Tensor:
-        features, _ = (agent or self.agent).trunk(b.entities, b.last_action, views)
+        features: Tensor = (agent or self.agent).trunk(b.inputs, views, b.steps)[0]
         return features
 
     def _log_policy(self, b: EpisodeBatch, features: Tensor) -> Tensor:
@@ -221,10 +223,8 @@ class MIPI(EntityAlgorithm):
     def _log_marginal(self, b: EpisodeBatch) -> Tensor | None:
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
             return None
-        return info.log_policy(self.marginal(b.entities, b.last_action), b.available)
+        return info.log_policy(self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps), b.available)
 
     @staticmethod
-    def _weights(mixer: Mixer, b: EpisodeBatch, views: Tensor, steps: Tensor) -> MixerWeights:
-        """Mixer weights of the given steps (places among the N * S)."""
-        inputs = (x.flatten(0, 1)[steps] for x in (b.entities, b.last_action))
-        return mixer.weights(*inputs, views.flatten(1, 2)[:, steps], b.acting.flatten(0, 1)[steps])
+    def _weights(mixer: Mixer, b: EpisodeBatch, views: Tensor, rows: Tensor) -> MixerWeights:
+        return mixer.weights(b.inputs[rows], views[rows], b.acting[rows])

@@ -18,9 +18,9 @@ def draw_groups(episodes: int, count: int, n_entities: int, generator: torch.Gen
     return torch.rand(count, episodes, n_entities, generator=generator) < share
 
 
-def same_group(groups: Bool[Tensor, "K N E"], n_agents: int) -> Bool[Tensor, "K N 1 A E"]:
-    """True where an agent and an entity are in the same group; broadcasts over the steps.
+def same_group(groups: Bool[Tensor, "*X E"], n_agents: int) -> Bool[Tensor, "*X A E"]:
+    """True where an agent and an entity are in the same group.
 
     ``view & same_group`` is the `within` mask, ``view & ~same_group`` the `interact` mask of a view.
     """
-    return (groups[:, :, :n_agents, None] == groups[:, :, None, :]).unsqueeze(2)
+    return groups[..., :n_agents, None] == groups[..., None, :]

@@ -1,47 +1,42 @@
-"""Targets and losses of joint policy evaluation (eq. 16)."""
+"""Targets of joint policy evaluation (eq. 16)."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 
 def lambda_targets(
-    reward: Float[Tensor, "N T"],
-    next_value: Float[Tensor, "N T"],
-    next_cost: Float[Tensor, "N T"],
-    terminated: Bool[Tensor, "N T"],
-    valid: Bool[Tensor, "N T"],
+    reward: Float[Tensor, "T N"],
+    next_value: Float[Tensor, "T N"],
+    next_cost: Float[Tensor, "T N"],
+    goes_on: Float[Tensor, "T N"],
+    played: Float[Tensor, "T N"],
     gamma: float,
     td_lambda: float,
-) -> Float[Tensor, "N T"]:
+) -> Float[Tensor, "T N"]:
     """TD(lambda) targets of whole episodes; ``td_lambda=0`` is the one-step target of eq. (16).
 
     G_t = r_t + gamma * [(1 - lambda) * V_{t+1} + lambda * (G_{t+1} - c_{t+1})], where V already holds the expected
-    regularisation cost c = alpha * sum_i E[penalty_i] and G does not. The recursion starts from V at the end of an
-    episode that was cut and from 0 at one that terminated.
+    regularisation cost c = alpha * sum_i E[penalty_i] and G does not. After the last played step G - c is V, and V is
+    dropped where the episode ended.
 
     Args:
         reward: r_t.
         next_value: V_{t+1} = E[Q_jt] - c_{t+1} of the target networks.
         next_cost: c_{t+1}.
-        terminated: no value after step t.
-        valid: step t was played; invalid steps follow all valid ones.
+        goes_on: 1 where a value follows step t, 0 where the episode ended with it.
+        played: 1 where step t was played; those that were not follow all that were.
         gamma: discount.
         td_lambda: 0 to 1.
     """
-    alive = (~terminated).to(reward.dtype)
+    one_step = reward + gamma * goes_on * next_value
     if td_lambda == 0.0:
-        return reward + gamma * alive * next_value
-    targets = torch.zeros_like(reward)
-    onward = torch.zeros_like(reward[:, 0])  # G_{t+1} - c_{t+1}, where step t+1 was played
-    goes_on = torch.zeros_like(valid[:, 0])
-    for t in reversed(range(reward.shape[1])):
-        mixed = torch.where(goes_on, torch.lerp(next_value[:, t], onward, td_lambda), next_value[:, t])
-        targets[:, t] = reward[:, t] + gamma * alive[:, t] * mixed
-        if t:
-            onward = targets[:, t] - next_cost[:, t - 1]
-            goes_on = valid[:, t]
+        return one_step
+    targets = one_step.clone()
+    for t in reversed(range(len(reward) - 1)):
+        # What the rest of the episode says beyond V_{t+1}; nothing where step t+1 was not played.
+        surplus = played[t + 1] * (targets[t + 1] - next_cost[t] - next_value[t])
+        targets[t] += gamma * td_lambda * goes_on[t] * surplus
     return targets
-
