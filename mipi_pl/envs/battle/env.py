@@ -1,0 +1,157 @@
+"""BattleEnv: the battle simulator as a batched TorchRL environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.battle.rules import find_unavailable, parallel_entries, serial_entries
+from mipi_pl.envs.battle.rules_state import Output, Records, make_battles, make_units
+from mipi_pl.envs.battle.scenario import Scenario, type_groups
+from mipi_pl.envs.composition import TypeGroup
+from mipi_pl.spec import EntitySpec
+
+
+class BattleEnv(EntityEnv):
+    """Two armies of changing composition fight; the agents command one, a script the other (section 2 of the facts).
+
+    Args:
+        groups: unit types that are mixed freely, each ``{types: [...], min: .., max: ..}``.
+        team_sizes: numbers of agents that occur.
+        capacity: A, agent slots and tags; fixed for a policy.
+        num_envs: B, battles stepped at once.
+        seed: equal seeds and actions give equal battles, bit for bit.
+        device: of the returned tensors; the battle runs on the CPU.
+        enemy_delta: enemies more (or, negative, fewer) than agents; 0 is symmetric.
+        draw: ``compositions`` draws uniformly over compositions, ``sizes`` over team sizes first.
+        episode_limit: steps after which the battle is truncated.
+        map_size: side of the square map.
+        spawn_distance: between the armies' spawn points.
+        jitter: largest shift, in x and in y, of each army's group of one type.
+        sight_range: within which an agent sees others, from centre to centre.
+        target_range: within which target actions are available, from centre to centre.
+        acquisition_range: within which scripted units attack on sight, from centre to centre.
+        loops_per_step: game loops in a step; there are 22.4 in a second.
+        random_tags: deal tags at random each episode, else by slot.
+        centre_of_mass_features: show positions relative to the centre of mass of all living units.
+        kill_reward, win_reward: besides 1 for each point of damage to health and shields.
+        best_return: what the reward is scaled to.
+        reward_scale: ``largest`` gives `best_return` to the richest composition of `reward_reference_size` units,
+            ``composition`` to each.
+        reward_reference_size: None takes the capacity (or the largest army of the family, if that is smaller).
+        both_scripted: the script commands the agents too; their actions are ignored.
+        parallel: spread battles over threads; changes no result. Without it no thread is started, so forking is safe.
+
+    Raises:
+        ValueError: for impossible values, naming what is allowed.
+
+    Example:
+        >>> env = BattleEnv([{"types": ["marine"], "min": 1, "max": 8}], team_sizes=[3], capacity=3, num_envs=2)
+        >>> env.rollout(2)["entities"].shape
+        torch.Size([2, 2, 6, 20])
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Mapping[str, Any] | TypeGroup],
+        team_sizes: Sequence[int],
+        capacity: int,
+        num_envs: int,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        enemy_delta: int = 0,
+        draw: str = "compositions",
+        episode_limit: int = 150,
+        map_size: float = 32.0,
+        spawn_distance: float = 14.0,
+        jitter: float = 1.0,
+        sight_range: float = 9.0,
+        target_range: float = 6.0,
+        acquisition_range: float = 9.0,
+        loops_per_step: int = 8,
+        random_tags: bool = True,
+        centre_of_mass_features: bool = True,
+        kill_reward: float = 10.0,
+        win_reward: float = 200.0,
+        best_return: float = 20.0,
+        reward_scale: str = "largest",
+        reward_reference_size: int | None = None,
+        both_scripted: bool = False,
+        parallel: bool = True,
+    ) -> None:
+        scenario = Scenario(
+            groups=type_groups(groups),
+            team_sizes=tuple(team_sizes),
+            capacity=capacity,
+            enemy_delta=enemy_delta,
+            draw=draw,
+            episode_limit=episode_limit,
+            map_size=map_size,
+            spawn_distance=spawn_distance,
+            jitter=jitter,
+            sight_range=sight_range,
+            target_range=target_range,
+            acquisition_range=acquisition_range,
+            loops_per_step=loops_per_step,
+            random_tags=random_tags,
+            centre_of_mass_features=centre_of_mass_features,
+            kill_reward=kill_reward,
+            win_reward=win_reward,
+            best_return=best_return,
+            reward_scale=reward_scale,
+            reward_reference_size=reward_reference_size,
+            both_scripted=both_scripted,
+        )
+        layout = scenario.layout
+        spec = EntitySpec(
+            n_agents=layout.n_agents,
+            n_entities=layout.n_agents + layout.n_enemies,
+            n_features=layout.n_features,
+            n_actions=layout.n_actions,
+            max_steps=episode_limit,
+            feature_names=layout.feature_names,
+            action_names=layout.action_names,
+        )
+        self._entries = parallel_entries if parallel else serial_entries
+        self._world, self._columns = scenario.world(), layout.first_columns()
+        self._battles, self._units = make_battles(num_envs), make_units(num_envs, spec.n_entities)
+        super().__init__(spec, scenario.compositions, num_envs, seed, device)
+        self.scenario, self.layout = scenario, layout
+
+    def seed_rows(self, seeds: np.ndarray) -> None:
+        """Each battle's generator goes on from its own seed."""
+        self._battles["random"] = seeds
+
+    def begin(self, rows: Tensor, frame: Frame) -> None:
+        """New battles in the rows that are True."""
+        self._entries.begin(rows.numpy(), self._battles, self._units, self._world, self._columns, _memory_of(frame))
+
+    def advance(self, action: Tensor, frame: Frame) -> None:
+        """One step of every battle; those that have ended stand still and pay nothing."""
+        played = np.ascontiguousarray(action.numpy())
+        self._refuse_unavailable(played)
+        self._entries.advance(played, self._battles, self._units, self._world, self._columns, _memory_of(frame))
+
+    def _refuse_unavailable(self, action: np.ndarray) -> None:
+        if self.scenario.both_scripted:
+            return
+        found = find_unavailable(action, self._battles, self._units, self._world)
+        if found < 0:
+            return
+        b, i = divmod(int(found), self.entity_spec.n_agents)
+        names, chosen = self.entity_spec.action_names, int(action[b, i])
+        allowed = [f"{u} ({names[u]})" for u in self._frame.action_mask[b, i].nonzero().flatten().tolist()]
+        name = f" ({names[chosen]})" if 0 <= chosen < len(names) else ""
+        raise ValueError(
+            f"environment {b}, agent {i}: action {chosen}{name} is not available; available are {', '.join(allowed)}. "
+            "Choose among the actions that agents/action_mask marks as True"
+        )
+
+
+def _memory_of(frame: Frame) -> Output:
+    return Output(**{name: getattr(frame, name).numpy() for name in Output._fields})

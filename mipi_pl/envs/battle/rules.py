@@ -1,0 +1,184 @@
+"""The battle's compiled entry points: begin, advance, find an action that is not available.
+
+All rules are in the modules `rules_*`; with NUMBA_DISABLE_JIT=1 the very same lines run as plain Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from mipi_pl.envs.battle.compiled import entry, rule, source_hash
+from mipi_pl.envs.battle.rules_combat import follow_order, give_order, mend, pass_time, strike
+from mipi_pl.envs.battle.rules_movement import list_living, move
+from mipi_pl.envs.battle.rules_observe import is_available, observe
+from mipi_pl.envs.battle.rules_script import script
+from mipi_pl.envs.battle.rules_spawn import spawn
+from mipi_pl.envs.battle.rules_state import GOING_ON, MEND, STRIKE, TERMINATED, TRUNCATED, WON, Record, Records
+
+
+@rule
+def play_loop(battle: Record, units: Records, damage: np.ndarray, rules: Record) -> float:
+    """One game loop; damage done to the enemies plus the reward for kills, unscaled."""
+    n = list_living(units)
+    for a in range(n):
+        pass_time(units[units[a].living])
+    for a in range(n):
+        i = units[a].living
+        if i >= rules.n_agents or rules.both_scripted:
+            script(battle, units, n, i, damage, rules)
+        else:
+            follow_order(units, i)
+    reward = 0.0
+    for a in range(n):
+        i = units[a].living
+        if units[i].deed == STRIKE:
+            done = strike(units, n, i, damage, rules)
+            if i < rules.n_agents:
+                reward += done
+        elif units[i].cooldown < 0.0:
+            units[i].cooldown = 0.0
+    for a in range(n):
+        unit = units[units[a].living]
+        if unit.deed == MEND:
+            mend(unit, units[unit.target])
+    left = 0
+    for a in range(n):
+        i = units[a].living
+        if units[i].health > 0.0:
+            units[left].living = i
+            left += 1
+        else:
+            units[i].alive = 0
+            units[i].health = 0.0
+            reward += rules.kill_reward if i >= rules.n_agents else 0.0
+    move(units, left, rules)
+    return reward
+
+
+@rule
+def _outcome(units: Records, rules: Record) -> int:
+    """Over when a side has nobody left that can fight; won when that is the enemy alone."""
+    agents, enemies = False, False
+    for i in range(units.size):
+        if units[i].alive and units[i].fights:
+            if i < rules.n_agents:
+                agents = True
+            else:
+                enemies = True
+    if agents and enemies:
+        return GOING_ON
+    return WON if agents else TERMINATED
+
+
+@rule
+def play_step(battle: Record, units: Records, actions: np.ndarray, damage: np.ndarray, rules: Record) -> float:
+    """One step; its reward, unscaled. A battle that has ended stays as it is and pays nothing."""
+    if battle.ended != GOING_ON:
+        return 0.0
+    for i in range(rules.n_agents):
+        if units[i].alive and not rules.both_scripted:
+            give_order(units, i, actions[i], rules)
+    reward = 0.0
+    for _ in range(rules.loops_per_step):
+        reward += play_loop(battle, units, damage, rules)
+        battle.ended = _outcome(units, rules)
+        if battle.ended != GOING_ON:
+            break
+    battle.steps += 1
+    if battle.ended == WON:
+        reward += rules.win_reward
+    elif battle.ended == GOING_ON and battle.steps >= rules.episode_limit:
+        battle.ended = TRUNCATED
+    return reward
+
+
+@rule
+def _begin_one(b, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+    rules = world.rules[0]
+    spawn(battles[b], units[b], rules, world.kinds, world.draws, world.slots, world.formation)
+    out.composition[b] = battles[b].composition
+    observe(
+        units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b], out.action_mask[b]
+    )
+
+
+@rule
+def _advance_one(b, action, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+    battle, rules = battles[b], world.rules[0]
+    reward = play_step(battle, units[b], action[b], world.damage, rules)
+    out.reward[b] = reward * world.draws[battle.composition].reward_scale
+    out.terminated[b] = battle.ended == TERMINATED or battle.ended == WON
+    out.truncated[b] = battle.ended == TRUNCATED
+    out.won[b] = battle.ended == WON
+    out.composition[b] = battle.composition
+    observe(
+        units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b], out.action_mask[b]
+    )
+
+
+class Entries(NamedTuple):
+    """The compiled loops over battles. Each exists twice, over threads and in a single one, with equal results."""
+
+    begin: Callable[..., int]
+    """(rows bool [B], battles, units, world, columns, out)"""
+    advance: Callable[..., int]
+    """(action int64 [B, A], battles, units, world, columns, out)"""
+
+
+def _parallel_entries(source: int) -> Entries:
+    @entry(parallel=True)
+    def begin_parallel(rows, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+        for b in prange(rows.size):
+            if rows[b]:
+                # The index of a parallel loop is unsigned: without the conversion all rules are compiled a second time.
+                _begin_one(np.int64(b), battles, units, world, columns, out)
+        return source
+
+    @entry(parallel=True)
+    def advance_parallel(action, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+        for b in prange(action.shape[0]):
+            _advance_one(np.int64(b), action, battles, units, world, columns, out)
+        return source
+
+    return Entries(begin_parallel, advance_parallel)
+
+
+def _serial_entries(source: int) -> Entries:
+    @entry()
+    def begin_serial(rows, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+        for b in range(rows.size):
+            if rows[b]:
+                _begin_one(np.int64(b), battles, units, world, columns, out)
+        return source
+
+    @entry()
+    def advance_serial(action, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+        for b in range(action.shape[0]):
+            _advance_one(np.int64(b), action, battles, units, world, columns, out)
+        return source
+
+    return Entries(begin_serial, advance_serial)
+
+
+def _make_find_unavailable(source: int) -> Callable[..., int]:
+    @entry()
+    def find_unavailable(action, battles, units, world):  # type: ignore[no-untyped-def]
+        rules = world.rules[0]
+        for b in range(action.shape[0]):
+            if battles[b].ended == GOING_ON:
+                for i in range(rules.n_agents):
+                    if not is_available(units[b], i, action[b, i], world.damage, rules):
+                        return b * rules.n_agents + i
+        return -1 if source else -1
+
+    return find_unavailable  # type: ignore[no-any-return]
+
+
+parallel_entries = _parallel_entries(source_hash())
+serial_entries = _serial_entries(source_hash())
+find_unavailable = _make_find_unavailable(source_hash())
+"""(action, battles, units, world): b x A + i of the first action that is not available, or -1."""

@@ -1,0 +1,153 @@
+"""Orders, blows and healing of one game loop. Intentions come first, for all; then blows, then healing, then deaths."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mipi_pl.envs.battle.compiled import rule
+from mipi_pl.envs.battle.rules_movement import walk_towards
+from mipi_pl.envs.battle.rules_state import (
+    ATTACK,
+    FIRST_MOVE,
+    FIRST_TARGET,
+    HEAL,
+    IDLE,
+    MEND,
+    MOVE,
+    NOTHING,
+    STOP,
+    STRIKE,
+    Record,
+    Records,
+)
+
+_MOVE_LENGTH = 2.0
+_LEAST_DAMAGE = 0.5  # of a hit on health, however thick the armour
+_PEACE_LOOPS = 160  # 10 Blizzard seconds without damage, 7.14 s at 'faster'
+_SHIELD_PER_LOOP = 0.125  # 2 per Blizzard second, 2.8 per second at 'faster'
+
+
+@rule
+def distance_between(one: Record, two: Record) -> float:
+    """From centre to centre."""
+    dx, dy = two.x - one.x, two.y - one.y
+    return np.sqrt(dx * dx + dy * dy)
+
+
+@rule
+def reach_to(unit: Record, other: Record) -> float:
+    """How far apart the centres may be for the unit to hit or heal the other."""
+    return unit.reach + unit.radius + other.radius
+
+
+@rule
+def give_order(units: Records, i: int, action: int, rules: Record) -> None:
+    """Turn an agent's action into its order for this step."""
+    unit = units[i]
+    unit.target = -1
+    if action <= STOP:
+        unit.order = IDLE
+    elif action < FIRST_TARGET:
+        k = action - FIRST_MOVE  # north, south, east, west
+        dx = _MOVE_LENGTH if k == 2 else -_MOVE_LENGTH if k == 3 else 0.0
+        dy = _MOVE_LENGTH if k == 0 else -_MOVE_LENGTH if k == 1 else 0.0
+        unit.order = MOVE
+        unit.goal_x = min(max(unit.x + dx, unit.radius), rules.map_size - unit.radius)
+        unit.goal_y = min(max(unit.y + dy, unit.radius), rules.map_size - unit.radius)
+    else:
+        k = action - FIRST_TARGET
+        if k < rules.n_enemies:
+            unit.order = ATTACK
+            unit.target = units[rules.n_agents + k].slot_of_tag
+        else:
+            unit.order = HEAL
+            unit.target = units[k - rules.n_enemies].slot_of_tag
+
+
+@rule
+def follow_order(units: Records, i: int) -> None:
+    """What unit i does in this loop: fire, heal, walk or stand."""
+    unit = units[i]
+    unit.deed = NOTHING
+    if unit.order == MOVE:
+        walk_towards(unit, unit.goal_x, unit.goal_y, 0.0)
+        if not unit.walks:
+            unit.order = IDLE
+    elif unit.order == ATTACK or unit.order == HEAL:
+        target = units[unit.target]
+        if not target.alive:
+            unit.order = IDLE
+            unit.target = -1
+        elif distance_between(unit, target) > reach_to(unit, target):
+            walk_towards(unit, target.x, target.y, unit.radius + target.radius)
+        elif unit.order == HEAL:
+            unit.deed = MEND
+        elif unit.cooldown <= 0.0:
+            unit.deed = STRIKE
+
+
+@rule
+def pass_time(unit: Record) -> None:
+    """The beginning of a loop: the weapon's timer, regeneration, no deed yet."""
+    unit.walks = 0
+    unit.aim = unit.target if unit.order == ATTACK else -1
+    if unit.cooldown > 0.0:
+        unit.cooldown -= 1.0
+    unit.energy = min(unit.energy + unit.energy_regen, unit.energy_max)
+    unit.peace += 1
+    if unit.peace >= _PEACE_LOOPS:
+        unit.shield = min(unit.shield + _SHIELD_PER_LOOP, unit.shield_max)
+
+
+@rule
+def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) -> float:
+    """Unit i fires at its target, and at all that its splash touches; damage done to health and shields.
+
+    The timer carries the fraction of a loop over, so that blow k of an unbroken fight falls ceil(k x period) loops
+    after the first; a weapon that was not used when ready keeps no fraction.
+    """
+    unit = units[i]
+    target = units[unit.target]
+    unit.cooldown += unit.period
+    done = _blow(unit, target, damage[unit.kind, target.kind])
+    if unit.splash_length == 0.0:
+        return done
+    distance = max(distance_between(unit, target), 1e-9)
+    fx, fy = (target.x - unit.x) / distance, (target.y - unit.y) / distance
+    for a in range(n):
+        j = units[a].living
+        other = units[j]
+        if j == unit.target or (j < rules.n_agents) == (i < rules.n_agents) or other.flies:
+            continue
+        dx, dy = other.x - target.x, other.y - target.y
+        across = max(abs(fx * dy - fy * dx) - 0.5 * unit.splash_length, 0.0)
+        along = max(abs(fx * dx + fy * dy) - 0.5 * unit.splash_width, 0.0)
+        if across * across + along * along <= other.radius * other.radius:
+            done += _blow(unit, other, damage[unit.kind, other.kind])
+    return done
+
+
+@rule
+def _blow(unit: Record, victim: Record, amount: float) -> float:
+    """All hits of one blow: shields first, without armour; what gets through is reduced by armour. Damage done."""
+    done = 0.0
+    for _ in range(unit.hits):
+        absorbed = min(amount, victim.shield)
+        victim.shield -= absorbed
+        through = amount - absorbed
+        wound = max(through - victim.armour, min(through, _LEAST_DAMAGE))
+        done += absorbed + min(wound, max(victim.health, 0.0))
+        victim.health -= wound
+    victim.peace = 0
+    return done
+
+
+@rule
+def mend(healer: Record, patient: Record) -> None:
+    """Restore the patient's health, as far as it is wounded and the healer's energy goes. The dead stay dead."""
+    missing = patient.health_max - patient.health
+    if patient.health <= 0.0 or missing <= 0.0:
+        return
+    amount = min(min(healer.heal, missing), healer.energy * healer.health_per_energy)
+    patient.health += amount
+    healer.energy -= amount / healer.health_per_energy

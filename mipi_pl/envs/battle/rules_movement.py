@@ -1,0 +1,195 @@
+"""Movement and collision.
+
+Everybody's step is worked out from the positions at the start of the loop, then all move at once and are pushed apart
+pair by pair, again all at once: the order of the slots, and with it the side, makes no difference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mipi_pl.envs.battle.compiled import rule
+from mipi_pl.envs.battle.rules_state import Record, Records
+
+_TOUCH = 0.02  # overlap that is left alone, in map units
+_SWEEPS = 6  # rounds of pushing apart in a loop
+_TURN_MEMORY = 11  # loops (half a second) for which the way round an obstacle is kept
+_HALF = float(np.sqrt(0.5))
+# Ways out for a unit whose path is blocked, as (cosine, sine) of the turn: the chosen side first, then the other.
+_DETOURS = ((_HALF, _HALF), (0.0, 1.0), (_HALF, -_HALF), (0.0, -1.0), (-_HALF, _HALF), (-_HALF, -_HALF))
+
+
+@rule
+def list_living(units: Records) -> int:
+    """Write the slots of the living into the field `living` of the first places; how many there are."""
+    n = 0
+    for i in range(units.size):
+        if units[i].alive:
+            units[n].living = i
+            n += 1
+    return n
+
+
+@rule
+def walk_towards(unit: Record, x: float, y: float, stop_at: float) -> None:
+    """Want a step towards (x, y), up to `stop_at` before it."""
+    dx, dy = x - unit.x, y - unit.y
+    distance = np.sqrt(dx * dx + dy * dy)
+    step = min(unit.speed, distance - stop_at)
+    if step <= 1e-9:
+        return
+    unit.walks = 1
+    unit.step_x = dx * step / distance
+    unit.step_y = dy * step / distance
+
+
+@rule
+def move(units: Records, n: int, rules: Record) -> None:
+    """Play the wanted steps of the n living units."""
+    walkers = 0
+    for a in range(n):
+        unit = units[units[a].living]
+        unit.blocked = 0
+        unit.obstacle_side = 0.0
+        unit.next_x, unit.next_y = unit.x, unit.y
+        if unit.walks:
+            unit.next_x += unit.step_x
+            unit.next_y += unit.step_y
+            walkers += 1
+    if walkers == 0:
+        return
+    _find_obstacles(units, n)
+    for a in range(n):
+        i = units[a].living
+        if units[i].blocked:
+            _detour(units, n, i, rules)
+        elif units[i].turn != 0:
+            units[i].turn -= 1 if units[i].turn > 0 else -1
+    for a in range(n):
+        unit = units[units[a].living]
+        if unit.walks:
+            unit.x += unit.step_x
+            unit.y += unit.step_y
+    separate(units, n, _SWEEPS, rules)
+
+
+@rule
+def _find_obstacles(units: Records, n: int) -> None:
+    """Mark the walkers that would run into somebody ahead of them."""
+    for a in range(n):
+        one = units[units[a].living]
+        for c in range(a + 1, n):
+            two = units[units[c].living]
+            nx, ny = two.next_x - one.next_x, two.next_y - one.next_y
+            contact = one.radius + two.radius - _TOUCH
+            ahead = nx * nx + ny * ny
+            if ahead >= contact * contact or one.flies != two.flies:
+                continue
+            dx, dy = two.x - one.x, two.y - one.y
+            if ahead >= dx * dx + dy * dy:  # they are parting
+                continue
+            _mark_if_ahead(one, dx, dy)
+            _mark_if_ahead(two, -dx, -dy)
+
+
+@rule
+def _mark_if_ahead(unit: Record, dx: float, dy: float) -> None:
+    """A walker is blocked by what lies at (dx, dy) from it when that is within 60 degrees of its way."""
+    if not unit.walks:
+        return
+    sx, sy = unit.step_x, unit.step_y
+    along = sx * dx + sy * dy
+    if along > 0.0 and along * along > 0.25 * (sx * sx + sy * sy) * (dx * dx + dy * dy):
+        unit.blocked = 1
+        unit.obstacle_side += sx * dy - sy * dx
+
+
+@rule
+def _detour(units: Records, n: int, i: int, rules: Record) -> None:
+    """Turn the step of a blocked unit to the first free way; without one it waits."""
+    unit = units[i]
+    side = 1.0 if unit.turn > 0 else -1.0
+    if unit.turn == 0:
+        side = -1.0 if unit.obstacle_side > 0.0 else 1.0
+    for cosine, sine in _DETOURS:
+        turn = side * sine
+        dx = cosine * unit.step_x - turn * unit.step_y
+        dy = turn * unit.step_x + cosine * unit.step_y
+        if _is_free(units, n, i, unit.x + dx, unit.y + dy, rules):
+            unit.step_x, unit.step_y = dx, dy
+            unit.turn = _TURN_MEMORY if turn > 0.0 else -_TURN_MEMORY
+            return
+    unit.walks = 0
+    unit.turn = 0
+
+
+@rule
+def _is_free(units: Records, n: int, i: int, x: float, y: float, rules: Record) -> bool:
+    """Whether unit i could stand at (x, y) without coming closer to somebody it touches there."""
+    unit = units[i]
+    if min(x, y) < unit.radius or max(x, y) > rules.map_size - unit.radius:
+        return False
+    for a in range(n):
+        j = units[a].living
+        other = units[j]
+        if j == i or unit.flies != other.flies:
+            continue
+        nx, ny = other.next_x - x, other.next_y - y
+        contact = unit.radius + other.radius - _TOUCH
+        then = nx * nx + ny * ny
+        if then < contact * contact:
+            dx, dy = other.x - unit.x, other.y - unit.y
+            if then < dx * dx + dy * dy:
+                return False
+    return True
+
+
+@rule
+def separate(units: Records, n: int, sweeps: int, rules: Record) -> None:
+    """Keep the n living inside the map and push overlapping pairs apart, in at most so many rounds."""
+    for sweep in range(sweeps + 1):
+        for a in range(n):
+            unit = units[units[a].living]
+            unit.x = min(max(unit.x, unit.radius), rules.map_size - unit.radius)
+            unit.y = min(max(unit.y, unit.radius), rules.map_size - unit.radius)
+            unit.push_x, unit.push_y = 0.0, 0.0
+        if sweep == sweeps or not _push(units, n):
+            return
+        for a in range(n):
+            unit = units[units[a].living]
+            unit.x += unit.push_x
+            unit.y += unit.push_y
+
+
+@rule
+def _push(units: Records, n: int) -> bool:
+    """Add up the pushes of all overlapping pairs; whether there were any."""
+    found = False
+    for a in range(n):
+        one = units[units[a].living]
+        for c in range(a + 1, n):
+            two = units[units[c].living]
+            dx, dy = two.x - one.x, two.y - one.y
+            free = one.radius + two.radius - _TOUCH
+            squared = dx * dx + dy * dy
+            if squared < free * free and one.flies == two.flies:
+                found = True
+                _push_pair(one, two, dx, dy)
+    return found
+
+
+@rule
+def _push_pair(one: Record, two: Record, dx: float, dy: float) -> None:
+    """Share the way apart: a walker gives way to one that stands, equals share."""
+    distance = np.sqrt(dx * dx + dy * dy)
+    apart = one.radius + two.radius - distance
+    if distance < 1e-6:  # one exactly upon the other: any direction will do
+        dx, dy, distance = 1.0, 0.0, 1.0
+    share = 0.5
+    if one.walks != two.walks:
+        share = 1.0 if one.walks else 0.0
+    px, py = apart * dx / distance, apart * dy / distance
+    one.push_x -= share * px
+    one.push_y -= share * py
+    two.push_x += (1.0 - share) * px
+    two.push_y += (1.0 - share) * py

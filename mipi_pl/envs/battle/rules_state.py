@@ -1,0 +1,131 @@
+"""What the kernels read and write: B battles as arrays of records, and the rules' constants.
+
+Records keep the kernels readable (``units[i].health``) and their argument lists short; with one array per quantity a call
+handed over some hundred words, which made the battle 40 times slower and its compilation a minute long.
+
+Slots: E = A + M entities in each battle; slots 0..A-1 are the agents' side, A..E-1 the enemies'. Lengths are map units,
+times are game loops, flags are integers 0 and 1. All fields have 8 bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+IDLE, MOVE, ATTACK, HEAL = 0, 1, 2, 3
+"""Orders of a unit."""
+NOTHING, STRIKE, MEND = 0, 1, 2
+"""Deeds of a unit in a loop."""
+GOING_ON, TERMINATED, TRUNCATED, WON = 0, 1, 2, 3
+"""How a battle stands."""
+NO_OP, STOP, FIRST_MOVE, FIRST_TARGET = 0, 1, 2, 6
+"""Actions: 2-5 move north, south, east, west; from 6 on one per enemy tag, then (with healers) one per agent tag."""
+
+Records: TypeAlias = Any
+"""An array of records; attribute access to its fields is beyond static typing."""
+Record: TypeAlias = Any
+"""One record, by reference."""
+
+
+def _record(floats: str, integers: str, unsigned: str = "") -> np.dtype[Any]:
+    fields = [(name, np.float64) for name in floats.split()]
+    fields += [(name, np.int64) for name in integers.split()]
+    fields += [(name, np.uint64) for name in unsigned.split()]
+    return np.dtype((np.record, fields))  # type: ignore[arg-type]
+
+
+UNIT = _record(
+    # Where it is; what it is (copied from the unit table); how it is.
+    "x y radius speed reach period armour splash_length splash_width health_max shield_max energy_max energy_regen heal "
+    "health_per_energy health shield energy cooldown goal_x goal_y "
+    # What a loop works out before anything of it counts; outlives no loop.
+    "step_x step_y next_x next_y push_x push_y obstacle_side",
+    "kind tag alive flies fights heals healable hits peace order target turn slot_of_tag living aim deed walks blocked",
+)
+"""A unit slot [B, E].
+
+kind: row of the unit table, -1 when the slot is empty. period: loops between blows. cooldown: loops until the weapon is ready.
+peace: loops since the last damage. target: slot that an attack or heal order is for, -1 without. turn: the way round an
+obstacle, positive is left; its size is how many loops it is remembered. aim: whom it attacked in the loop before, -1 for none.
+
+Two fields belong to the place in the array, not to the unit: slot_of_tag (at k: the slot of agent tag k, at A + k: of enemy tag
+k, -1 when nobody bears it) and living (the slots of the living, in the first places).
+"""
+
+BATTLE = _record("agents_x agents_y enemies_x enemies_y", "steps ended composition", "random")
+"""A battle [B]: where each army appeared, steps since then, how it stands, what was drawn, its random generator."""
+
+KIND = _record(
+    "health shield armour speed radius reach period splash_length splash_width heal health_per_energy energy energy_max "
+    "energy_regen",
+    "flies fights heals healable hits",
+)
+"""A row of the unit table [K]."""
+
+RULES = _record(
+    "map_size spawn_distance jitter sight target_range acquisition kill_reward win_reward",
+    "n_agents n_enemies n_actions loops_per_step episode_limit random_tags centre_features both_scripted",
+)
+"""Constants of a scenario [1]."""
+
+DRAW = _record("cumulative reward_scale", "")
+"""A composition [C]: cumulative probability of being drawn; scale of its reward."""
+
+
+class World(NamedTuple):
+    """Everything about a scenario that does not change."""
+
+    rules: Records
+    """RULES [1]."""
+    kinds: Records
+    """KIND [K]."""
+    damage: np.ndarray
+    """float64 [K attacker, K target]: of a hit, before armour; 0 when out of the weapon's reach."""
+    draws: Records
+    """DRAW [C]."""
+    slots: np.ndarray
+    """int64 [C, E]: kind of the unit in each slot, -1 for none."""
+    formation: np.ndarray
+    """float64 [places, 2]: places around the point where units of one kind appear, for radius 1."""
+
+
+class Output(NamedTuple):
+    """Views of the memory of the tensors of a step (see `mipi_pl.envs.base.Frame`)."""
+
+    entities: np.ndarray
+    present: np.ndarray
+    visible: np.ndarray
+    action_mask: np.ndarray
+    composition: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    won: np.ndarray
+
+
+class Columns(NamedTuple):
+    """First column of each block of features; -1 for one that is left out."""
+
+    tag: int
+    available: int
+    kind: int
+    health: int
+    shield: int
+    energy: int
+    cooldown: int
+    position: int
+    from_centre: int
+
+
+def make_battles(n_envs: int) -> Records:
+    """BATTLE [B], none of them begun."""
+    return np.zeros(n_envs, dtype=BATTLE)
+
+
+def make_units(n_envs: int, n_slots: int) -> Records:
+    """UNIT [B, E], all slots empty."""
+    units = np.zeros((n_envs, n_slots), dtype=UNIT)
+    for name in ("kind", "slot_of_tag", "target"):
+        units[name] = -1
+    return units

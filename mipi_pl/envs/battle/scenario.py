@@ -1,0 +1,193 @@
+"""A scenario: which armies meet, and the constants of the rules, checked and turned into arrays for the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mipi_pl.envs.battle.observation import BattleLayout
+from mipi_pl.envs.battle.rules_state import DRAW, RULES, World
+from mipi_pl.envs.battle.units import UnitType, find_units, make_damage, make_kinds
+from mipi_pl.envs.composition import Composition, TypeGroup, draw_weights, enumerate_compositions
+
+Army = tuple[str, ...]
+"""Type names of an army's units, sorted by the order of the family."""
+
+
+def type_groups(groups: Sequence[Mapping[str, Any] | TypeGroup]) -> tuple[TypeGroup, ...]:
+    """Groups as they stand in a configuration: ``{types: [...], min: .., max: ..}``."""
+    return tuple(g if isinstance(g, TypeGroup) else TypeGroup(**{str(k): v for k, v in g.items()}) for g in groups)
+
+
+def enemy_army(composition: Composition, delta: int) -> Army:
+    """The agents' army with |delta| units fewer or more, each of the type that is then most numerous (first listed wins ties).
+
+    Raises:
+        ValueError: if nobody would be left.
+    """
+    counts = dict(composition.counts)
+    if composition.size + delta < 1:
+        raise ValueError(f"enemy_delta {delta} leaves no enemy against {composition.label}; use larger team_sizes")
+    for _ in range(abs(delta)):
+        most = max(counts, key=lambda name: counts[name])
+        counts[most] += 1 if delta > 0 else -1
+    return tuple(name for name, n in counts.items() for _ in range(n))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """See `mipi_pl.envs.battle.env.BattleEnv` for the meaning of each value.
+
+    Raises:
+        ValueError: for impossible values, naming what is allowed.
+    """
+
+    groups: tuple[TypeGroup, ...]
+    team_sizes: tuple[int, ...]
+    capacity: int
+    enemy_delta: int = 0
+    draw: str = "compositions"
+    episode_limit: int = 150
+    map_size: float = 32.0
+    spawn_distance: float = 14.0
+    jitter: float = 1.0
+    sight_range: float = 9.0
+    target_range: float = 6.0
+    acquisition_range: float = 9.0
+    loops_per_step: int = 8
+    random_tags: bool = True
+    centre_of_mass_features: bool = True
+    kill_reward: float = 10.0
+    win_reward: float = 200.0
+    best_return: float = 20.0
+    reward_scale: str = "largest"
+    reward_reference_size: int | None = None
+    both_scripted: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("capacity", "episode_limit", "loops_per_step"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("map_size", "sight_range", "target_range", "acquisition_range", "best_return"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("jitter", "kill_reward", "win_reward", "spawn_distance"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.team_sizes and max(self.team_sizes) > self.capacity:
+            raise ValueError(
+                f"team_sizes must not exceed capacity, the number of agent slots: got {max(self.team_sizes)} with "
+                f"capacity {self.capacity}; raise capacity (a policy keeps the capacity it was trained with) or "
+                f"leave the larger sizes out"
+            )
+        if self.spawn_distance + 2 * self.jitter > self.map_size:
+            raise ValueError(
+                f"spawn_distance {self.spawn_distance} with jitter {self.jitter} does not fit into map_size {self.map_size}"
+            )
+        if self.reward_scale not in ("largest", "composition"):
+            raise ValueError(f"reward_scale must be 'largest' or 'composition', got {self.reward_scale!r}")
+        for composition in self.compositions:
+            for army in (self._agents(composition), enemy_army(composition, self.enemy_delta)):
+                if not any(self._units[name].weapon for name in army):
+                    raise ValueError(f"an army of {', '.join(army)} cannot fight; change groups or enemy_delta")
+
+    @cached_property
+    def types(self) -> tuple[UnitType, ...]:
+        """Unit types of the family, in the order of the groups."""
+        return find_units([name for group in self.groups for name in group.types])
+
+    @property
+    def _units(self) -> dict[str, UnitType]:
+        return {u.name: u for u in self.types}
+
+    @cached_property
+    def compositions(self) -> tuple[Composition, ...]:
+        """All that can be drawn."""
+        return enumerate_compositions(self.groups, self.team_sizes)
+
+    @property
+    def enemy_capacity(self) -> int:
+        """M, enemy slots and tags."""
+        return self.capacity + max(self.enemy_delta, 0)
+
+    @property
+    def healers(self) -> bool:
+        """Whether the family has healers, and so an action per agent tag."""
+        return any(u.healing for u in self.types)
+
+    @cached_property
+    def layout(self) -> BattleLayout:
+        """Where features and actions are."""
+        names = tuple(u.name for u in self.types)
+        return BattleLayout(self.capacity, self.enemy_capacity, names, self.healers, self.centre_of_mass_features)
+
+    def world(self) -> World:
+        """Everything for the kernels."""
+        rules = np.zeros(1, dtype=RULES)
+        for name in ("map_size", "spawn_distance", "jitter", "kill_reward", "win_reward", "target_range"):
+            rules[name] = getattr(self, name)
+        for name in ("loops_per_step", "episode_limit", "random_tags", "both_scripted"):
+            rules[name] = getattr(self, name)
+        rules["sight"], rules["acquisition"] = self.sight_range, self.acquisition_range
+        rules["n_agents"], rules["n_enemies"] = self.capacity, self.enemy_capacity
+        rules["n_actions"], rules["centre_features"] = self.layout.n_actions, self.centre_of_mass_features
+        draws = np.zeros(len(self.compositions), dtype=DRAW)
+        draws["cumulative"] = np.cumsum(draw_weights(self.compositions, self.draw))
+        draws["reward_scale"] = [self.best_return / self._best_of(c) for c in self.compositions]
+        slots = [
+            self._slots(self._agents(c), self.capacity)
+            + self._slots(enemy_army(c, self.enemy_delta), self.enemy_capacity)
+            for c in self.compositions
+        ]
+        return World(
+            rules=rules,
+            kinds=make_kinds(self.types),
+            damage=make_damage(self.types),
+            draws=draws,
+            slots=np.array(slots, dtype=np.int64),
+            formation=_formation(self.enemy_capacity),
+        )
+
+    def best_unscaled_return(self, composition: Composition) -> float:
+        """All enemy health and shields, all kills and the victory."""
+        army = [self._units[name] for name in enemy_army(composition, self.enemy_delta)]
+        return sum(u.health + u.shield + self.kill_reward for u in army) + self.win_reward
+
+    def _best_of(self, composition: Composition) -> float:
+        """What is scaled to `best_return`: the best of this composition, or the best that any composition allows.
+
+        The latter looks at every composition of at most `reward_reference_size` units, not only at those in team_sizes, so
+        that training and evaluation on other sizes count in the same coin.
+        """
+        if self.reward_scale == "composition":
+            return self.best_unscaled_return(composition)
+        return self._best_of_largest
+
+    @cached_property
+    def _best_of_largest(self) -> float:
+        limit = self.reward_reference_size or self.capacity
+        low, high = sum(g.min for g in self.groups), sum(g.max for g in self.groups)
+        smallest = max(low, 1, 1 - self.enemy_delta)
+        if not smallest <= min(limit, high):
+            raise ValueError(f"reward_reference_size must be at least {smallest} in this scenario, got {limit}")
+        candidates = enumerate_compositions(self.groups, [min(limit, high)])
+        return max(self.best_unscaled_return(c) for c in candidates)
+
+    def _agents(self, composition: Composition) -> Army:
+        return tuple(name for name, n in composition.counts for _ in range(n))
+
+    def _slots(self, army: Army, capacity: int) -> list[int]:
+        names = [u.name for u in self.types]
+        return [names.index(name) for name in army] + [-1] * (capacity - len(army))
+
+
+def _formation(n: int) -> np.ndarray:
+    """The n places of a hexagonal lattice nearest to its middle, for units of radius 1: float64 [n, 2]."""
+    reach = range(-n, n + 1)
+    lattice = [(2 * q + r, r) for q in reach for r in reach]  # x in units of 1, y in units of the square root of 3
+    nearest = sorted(lattice, key=lambda p: (p[0] ** 2 + 3 * p[1] ** 2, p))[:n]
+    return np.array([(1.02 * x, 1.02 * y * np.sqrt(3.0)) for x, y in nearest], dtype=np.float64).reshape(n, 2)
