@@ -68,7 +68,7 @@ class GeneralizationEvaluation(Callback):
         algorithm.eval()
         self.latest = evaluate(
             self.make_env,
-            lambda env, seed: algorithm.actor(greedy=True, seed=seed),
+            lambda _, seed: algorithm.actor(greedy=True, seed=seed),
             self.worlds,
             self.episodes,
             self.seed,

@@ -68,7 +68,7 @@ def one_environment(make_env: MakeEnv, **changes: Any) -> EntityEnv:
 def policies_of(algorithm: Any) -> MakePolicy:
     """Greedy policies of an algorithm."""
 
-    def make(env: EntityEnv, seed: int) -> Policy:
+    def make(_: EntityEnv, seed: int) -> Policy:
         policy: Policy = algorithm.actor(greedy=True, seed=seed)
         return policy
 

@@ -17,6 +17,8 @@ def play_baselines(
     Raises:
         ValueError: for a policy that does not exist.
     """
+    if not names:
+        return {}
     # Loads the compiled battle, which a run in another world can do without.
     from mipi_pl.envs.battle.env import BattleEnv
     from mipi_pl.envs.battle.scripted import make_scripted

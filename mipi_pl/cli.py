@@ -22,8 +22,8 @@ Every run writes to its own folder below outputs/; outputs/latest is the newest.
 _EVAL_HELP = """\
 mipi eval CHECKPOINT [key=value ...]
 
-Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in the run folder. CHECKPOINT is a file that
-mipi train wrote, such as outputs/latest/checkpoints/last.ckpt. Keys and their meaning:
+Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in the run folder. CHECKPOINT is a file
+that mipi train wrote, such as outputs/latest/checkpoints/last.ckpt. Keys and their meaning:
 """
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -1,7 +1,7 @@
 """Configs are checked here, before a folder is made or a network built: one clear message for each mistake.
 
-Two rules find mistakes. A node with a ``_target_`` must fit the signature of what it names, keys and simple types; every
-other node must have the fields of one of the dataclasses below. A number that is NaN is refused everywhere.
+Two rules find mistakes. A node with a ``_target_`` must fit the signature of what it names, keys and simple types;
+every other node must have the fields of one of the dataclasses below. A number that is NaN is refused everywhere.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
 
 def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     """Names and types of the parameters of a class or function, and whether it takes any keyword."""
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
-    signature = inspect.signature(target)
+    function = target.__init__ if inspect.isclass(target) else target
+    signature = inspect.signature(function)  # a metaclass may hide the class's own
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # names that exist for the type checker alone cannot be looked up
@@ -160,7 +160,7 @@ def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     names = [
         name
         for name, parameter in signature.parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self"
     ]
     return {name: hints.get(name, Any) for name in names}, inspect.Parameter.VAR_KEYWORD in kinds
 
@@ -214,8 +214,9 @@ def _is_node(value: object) -> bool:
 
 
 def unknown_key(path: str, key: str, known: typing.Iterable[str]) -> str:
+    """The message for a key that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"did you mean {path}{near[0]}?" if near else f"known keys: {_names(known)}"
+    hint = f"did you mean {path}{near[0]}?" if near else f"known keys: {_names(name for name in known if '.' not in name)}"
     return f"unknown key {path}{key}; {hint}"
 
 

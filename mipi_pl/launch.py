@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from importlib.resources import files
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.config import UserError, check_train, resolve
+from mipi_pl.config import UserError, check_train, resolve, unknown_key
 from mipi_pl.runner import train
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -29,6 +31,14 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
             composed = hydra.compose("train", list(overrides), return_hydra_config=True)
+    except MissingConfigException as error:
+        options = ", ".join(error.options or ()) or "none"
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        raise UserError(f"there is no configs/{group}/{name}.yaml; {group} can be: {options}") from error
+    except ConfigCompositionException as error:
+        if absent := re.match(r"Could not override '(?P<key>[^']+)'", str(error)):
+            raise UserError(unknown_key("", absent["key"], _known_keys(overrides))) from error
+        raise UserError(_one_message(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_message(error)) from error
     # Hydra's own state is not set here, so the choices that name the run are written down instead of interpolated.
@@ -39,6 +49,27 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     return composed
 
 
+def _known_keys(overrides: Sequence[str]) -> list[str]:
+    """All keys of the config with the same choices and no other override."""
+    groups = set(hydra_groups())
+    config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in groups])
+    found: list[str] = []
+
+    def walk(node: object, path: str) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                found.append(f"{path}{key}")
+                walk(value, f"{path}{key}.")
+
+    walk(OmegaConf.to_container(config), "")
+    return found
+
+
+def hydra_groups() -> list[str]:
+    """The folders of configs/, each a choice."""
+    return [entry.name for entry in files("configs").iterdir() if entry.is_dir() and not entry.name.startswith("_")]
+
+
 def launch(arguments: Sequence[str]) -> None:
     """Train once or, with ``-m``, once for each combination; all are checked before the first one starts.
 
@@ -46,13 +77,13 @@ def launch(arguments: Sequence[str]) -> None:
         UserError: for a mistake in any of them.
     """
     flags = [argument for argument in arguments if argument.startswith("-")]
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
     if not flags:
-        train(compose(overrides))
+        train(compose(arguments))
         return
-    if _MULTIRUN & set(flags):
-        for job in _combinations(overrides):
-            check_train(resolve(compose(job)))
+    # What belongs to a flag, as `job` in `--cfg job`, is no override.
+    overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
+    for job in _combinations(overrides) if _MULTIRUN & set(flags) else [overrides]:
+        check_train(resolve(compose(job)))
     _through_hydra(arguments)
 
 

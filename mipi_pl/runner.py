@@ -100,6 +100,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     try:
         parts = assemble(config, folder)
         before = _evaluate(config, parts)
+        scripted = _baselines(config)  # before training, so that a name that does not exist is found now
     except BaseException:
         record.discard_if_empty(folder, root)
         raise
@@ -110,7 +111,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
     record.link_latest(root, folder)
     say(f"{title(config)}: {config['total_frames']:,} frames, folder {record.shown(folder)}\n")
-    say(f"{comparison_table({'untrained': before})}\n")
+    say(f"{comparison_table({'untrained': before, **scripted})}\n")
     _note(folder, 0, 0, before)
 
     fit_start_s = time.monotonic()
@@ -119,7 +120,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
 
     after = _evaluate(config, parts)
     _note(folder, parts.frames, parts.updates, after)
-    policies = {"trained": after, "untrained": before, **_baselines(config)}
+    policies = {"trained": after, "untrained": before, **scripted}
     seconds = {"seconds": time.monotonic() - start_s, "seconds_training": fit_s}
     _report(config, folder, parts, policies, seconds, say)
     return folder
@@ -208,7 +209,10 @@ def _evaluate(config: Config, parts: Parts) -> list[Result]:
 def _baselines(config: Config) -> dict[str, list[Result]]:
     held_out = config["held_out"]
     make_env, worlds = environment_factory(config["env"]), worlds_of(held_out["team_sizes"], held_out["worlds"])
-    return play_baselines(held_out["baselines"], make_env, worlds, held_out["episodes"], held_out["seed"])
+    try:
+        return play_baselines(held_out["baselines"], make_env, worlds, held_out["episodes"], held_out["seed"])
+    except ValueError as error:
+        raise UserError(f"held_out.baselines: {error}") from error
 
 
 def _note(folder: Path, frames: int, updates: int, results: Sequence[Result]) -> None:

@@ -13,7 +13,7 @@ from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
 
 Policy = Callable[[TensorDictBase], TensorDictBase]
-"""Writes ``("agents", "action")`` [B, A] for the observation it is given, and resets itself where ``is_init`` is True."""
+"""Writes ``("agents", "action")`` [B, A] for the observation it is given; resets itself where ``is_init`` is True."""
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,5 @@ def _t_cdf(t: float, freedom: int) -> float:
     for k in range(3 if odd else 2, freedom - 1, 2):
         term *= (k - 1) / k * cosine2
         total += term
-    if odd:
-        both_sides = 2 / math.pi * (angle + sine * total)
-    else:
-        both_sides = sine * total
+    both_sides = 2 / math.pi * (angle + sine * total) if odd else sine * total
     return 0.5 + both_sides / 2
