@@ -1,0 +1,38 @@
+"""Linear decay of the learning rates over the frame budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class AnnealLearningRate(Callback):
+    """Lower every optimizer's learning rate in a straight line to a share of where it began.
+
+    The rate depends on the frames collected alone, so a run that is continued finds its place again.
+
+    Args:
+        total_frames: environment steps over which the rate falls.
+        final_share: of the first rate, at the end; 1 keeps it constant, as the paper does.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    def __init__(self, total_frames: int, final_share: float = 1.0) -> None:
+        super().__init__()
+        if total_frames < 1:
+            raise ValueError(f"learning_rate.total_frames must be at least 1, got {total_frames}")
+        if not 0.0 < final_share <= 1.0:
+            raise ValueError(f"learning_rate.final_share must be above 0 and at most 1, got {final_share}")
+        self.total_frames = total_frames
+        self.final_share = final_share
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Set the rate for this update."""
+        frames = trainer.datamodule.frames * trainer.world_size  # type: ignore[attr-defined]
+        share = 1.0 + (self.final_share - 1.0) * min(1.0, frames / self.total_frames)
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * group.setdefault("initial_lr", group["lr"])
