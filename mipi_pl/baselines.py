@@ -19,12 +19,12 @@ def play_baselines(
     """
     if not names:
         return {}
-    # Loads the compiled battle, which a run in another world can do without.
+    # The compiled battle is loaded here, since a run in another world can do without it.
     from mipi_pl.envs.battle.env import BattleEnv
-    from mipi_pl.envs.battle.scripted import make_scripted
 
     if not isinstance(make_env(num_envs=1, seed=seed), BattleEnv):
         return {}
+    from mipi_pl.envs.battle.scripted import make_scripted
 
     def results(name: str) -> list[Result]:
         def scripted(env: EntityEnv, policy_seed: int) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"unknown command {command!r}; there are: {', '.join(commands)}; see mipi --help")
     try:
         return commands[command](rest)
+    except BrokenPipeError:
+        # The reader, such as `head`, has gone. Nothing may be written any more, not even by Python's own clean-up.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt as interrupt:
         print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
@@ -88,5 +93,7 @@ def _eval(arguments: list[str]) -> int:
 
 
 def _complain(message: str) -> int:
-    print(f"mipi: {message}", file=sys.stderr)
+    # Libraries write their messages in several lines.
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    print(f"mipi: {'; '.join(lines)}", file=sys.stderr)
     return USAGE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import inspect
 import math
 import types
@@ -16,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import hydra.utils
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -107,6 +107,23 @@ def check_train(config: Config) -> None:
     check_targets(config, "")
 
 
+def check_eval(wanted: Config) -> None:
+    """The fields of eval.yaml, which may all be null.
+
+    Raises:
+        UserError: at the first mistake.
+    """
+    for key, hint in (("seed", int | None), ("output_dir", str | None), ("threads", int | None)):
+        if not accepts(hint, wanted[key]):
+            raise UserError(f"{key} must be {_readable(hint)}, got {wanted[key]!r}")
+    if wanted["threads"] is not None:
+        _at_least(1, wanted["threads"], "threads")
+    for key, hint in typing.get_type_hints(HeldOut).items():
+        value = wanted["held_out"].get(key)
+        if value is not None and not accepts(hint, value):
+            raise UserError(f"held_out.{key} must be {_readable(hint)}, got {value!r}")
+
+
 def check_evaluation(held_out: Config, seed: int) -> None:
     """The values of `held_out`, which training and `mipi eval` share."""
     _at_least(1, held_out["episodes"], "held_out.episodes")
@@ -134,9 +151,10 @@ def check_targets(node: object, path: str) -> None:
 
 def check_node(node: Mapping[Any, Any], path: str) -> None:
     """The keys of a ``_target_`` node are parameters of the target, and simple values have the annotated types."""
+    module, _, name = str(node["_target_"]).rpartition(".")
     try:
-        target = hydra.utils.get_object(node["_target_"])
-    except Exception as error:
+        target = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{path}._target_: cannot import {node['_target_']!r} ({error})") from error
     parameters, open_ended = parameters_of(target)
     for key, value in node.items():
@@ -216,7 +234,9 @@ def _is_node(value: object) -> bool:
 def unknown_key(path: str, key: str, known: typing.Iterable[str]) -> str:
     """The message for a key that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"did you mean {path}{near[0]}?" if near else f"known keys: {_names(name for name in known if '.' not in name)}"
+    hint = (
+        f"did you mean {path}{near[0]}?" if near else f"known keys: {_names(name for name in known if '.' not in name)}"
+    )
     return f"unknown key {path}{key}; {hint}"
 
 
@@ -230,6 +250,9 @@ def _readable(hint: Any) -> str:
         return " or ".join(_readable(option) for option in typing.get_args(hint))
     if origin is typing.Literal:
         return " or ".join(repr(value) for value in typing.get_args(hint))
+    if origin in (list, tuple, set, Sequence):
+        entries = [_readable(entry) for entry in typing.get_args(hint) if entry is not Ellipsis]
+        return f"a list, each entry {entries[0]}" if len(entries) == 1 else "a list"
     if origin is not None:
         return str(hint).replace("typing.", "").replace("collections.abc.", "")
     names = {

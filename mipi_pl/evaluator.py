@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from mipi_pl import record
 from mipi_pl.assembly import RECORD, build, environment_factory, one_environment, policies_of, read_checkpoint, restore
 from mipi_pl.baselines import play_baselines
-from mipi_pl.config import Config, UserError, check_evaluation, check_node, check_targets, unknown_key
+from mipi_pl.config import Config, UserError, check_eval, check_evaluation, check_node, check_targets, unknown_key
 from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv
@@ -126,6 +126,7 @@ def _read_overrides(overrides: Sequence[str]) -> Config:
     for name in ("env", "held_out"):
         if not isinstance(found[name], dict):
             raise UserError(f"{name} is not one value: change a key in it, such as {name}.team_sizes=[6,7]")
+    check_eval(found)
     return {str(key): value for key, value in found.items()}
 
 

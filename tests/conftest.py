@@ -1,4 +1,4 @@
-"""Shapes are checked, plain twins can be imported, and golden files can be rewritten."""
+"""Shapes are checked, plain twins can be imported, golden files can be rewritten, and a small finished run is shared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+from mipi_pl.cli import main
 
 # Before anything imports them. Only networks and losses: the hook and numba do not go together.
 install_import_hook(["models", "mipi_pl.losses"], "beartype.beartype")
@@ -17,3 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent / "references"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="rewrite the golden files")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny run on the matrix game; read it, do not change it."""
+    root = tmp_path_factory.mktemp("runs")
+    assert main(["train", "experiment=matrix_game", "debug=tiny", f"output_dir={root}"]) == 0
+    return (root / "latest").resolve()

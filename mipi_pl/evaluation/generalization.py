@@ -169,6 +169,10 @@ def evaluate(
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     num_envs = min(episodes, MAX_ENVS)
+    worlds = tuple(worlds)
+    with torch.random.fork_rng(devices=[]):
+        for world in worlds:  # a world that cannot be made is found before the first one is played
+            world.environment(make_env, 1, seed)
     results = []
     for world in worlds:
         world_seed = seed_of(world.name, seed)

@@ -1,0 +1,97 @@
+"""Every config file composes, fits the signatures of what it names, and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytest
+from omegaconf import OmegaConf
+
+from mipi_pl.assembly import build
+from mipi_pl.cli import main
+from mipi_pl.config import check_node, check_train, resolve
+from mipi_pl.launch import compose
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if folder.is_dir() and not folder.name.startswith("_"))
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
+
+
+def names(group: str) -> list[str]:
+    return [name for choice, name in CHOICES if choice == group]
+
+
+def targets(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Every node with a ``_target_``."""
+    if isinstance(node, dict):
+        below = [found for key, value in node.items() for found in targets(value, f"{path}.{key}")]
+        return [(path, node), *below] if "_target_" in node else below
+    if isinstance(node, list):
+        return [found for place, value in enumerate(node) for found in targets(value, f"{path}[{place}]")]
+    return []
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
+def test_every_config_composes_and_is_valid(group: str, name: str) -> None:
+    check_train(resolve(compose([f"{group}={name}"])))
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
+def test_every_target_binds_to_its_signature(group: str, name: str) -> None:
+    config = resolve(compose([f"{group}={name}"]))
+    for path, node in targets(config):
+        assert callable(hydra.utils.get_object(node["_target_"])), path
+        check_node(node, path)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.relative_to(CONFIGS).as_posix())
+def test_every_config_begins_with_a_comment_that_says_what_it_is(path: Path) -> None:
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines()[:3] if line.startswith("# ")]
+    assert any("@package" not in comment for comment in comments)
+
+
+@pytest.mark.parametrize("name", [name for name in names("env") if name != "matrix_game"])
+def test_every_environment_trains(name: str, tmp_path: Path) -> None:
+    assert main(["train", f"env={name}", "debug=tiny", f"output_dir={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_every_experiment_trains(name: str, tmp_path: Path) -> None:
+    assert main(["train", f"experiment={name}", "debug=tiny", f"output_dir={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("name", names("algorithm"))
+def test_every_algorithm_trains(name: str, tmp_path: Path) -> None:
+    assert main(["train", "experiment=matrix_game", f"algorithm={name}", "debug=tiny", f"output_dir={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("name", names("logger"))
+def test_every_logger_writes_beside_the_csv(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert main(["train", "experiment=matrix_game", "debug=tiny", f"logger={name}", f"output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "latest" / "metrics.csv").stat().st_size > 0
+    assert {"csv": True, "tensorboard": "tensorboard", "wandb": "wandb"}[name] is True or (
+        tmp_path / "latest" / name
+    ).is_dir()
+
+
+def test_callbacks_are_built_from_their_configs() -> None:
+    config = resolve(compose(["experiment=matrix_game"]))
+    for name, node in config["callbacks"].items():
+        assert type(build(f"callbacks.{name}", node)).__name__ == node["_target_"].rsplit(".", 1)[-1]
+
+
+def test_a_dataclass_argument_reaches_the_constructor_unchanged() -> None:
+    from mipi_pl.spec import EntitySpec
+
+    spec = EntitySpec(2, 2, 4, 2, 1)
+    algorithm = build("algorithm", resolve(compose(["experiment=matrix_game"]))["algorithm"], spec=spec)
+    assert algorithm.spec is spec
+
+
+def test_the_printed_config_composes_to_itself() -> None:
+    config = resolve(compose(["experiment=matrix_game"]))
+    assert OmegaConf.to_container(OmegaConf.create(config), resolve=True) == config

@@ -1,0 +1,82 @@
+"""Imports point one way: models <- mipi_pl <- {datamodules, callbacks}, and inside mipi_pl from the spec to the cli."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks", "configs")
+
+# Floors of the house, the lowest first. A module may import its own floor's room and everything below, nothing above
+# and no other room on its own floor. The longest prefix counts.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("models", "mipi_pl.spec", "configs"),
+    ("mipi_pl.envs", "mipi_pl.losses", "mipi_pl.actor"),
+    ("mipi_pl.algorithms", "mipi_pl.evaluation", "mipi_pl.theory", "mipi_pl.baselines"),
+    ("datamodules", "callbacks", "mipi_pl.config", "mipi_pl.record", "mipi_pl.loggers"),
+    ("mipi_pl.assembly",),
+    ("mipi_pl.runner",),
+    ("mipi_pl.evaluator", "mipi_pl.launch"),
+    ("mipi_pl.cli",),
+)
+# Rooms on one floor that may know each other, besides the floors below.
+ALLOWED = {("mipi_pl.actor", "mipi_pl.losses"), ("mipi_pl.baselines", "mipi_pl.evaluation")}
+
+
+def modules() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> tuple[int, str] | None:
+    """Floor and room; None for a package that is only a namespace, such as mipi_pl itself."""
+    found = [
+        (floor, room)
+        for floor, rooms in enumerate(FLOORS)
+        for room in rooms
+        if module == room or module.startswith(room + ".")
+    ]
+    return max(found, key=lambda place: len(place[1])) if found else None
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_point_downwards(path: Path) -> None:
+    here = room_of(name_of(path))
+    if here is None:
+        assert not imports_of(path), f"{name_of(path)} has no floor in this test: give it one"
+        return
+    for imported in imports_of(path):
+        there = room_of(imported)
+        if there is None or there[1] == here[1]:
+            continue
+        allowed = there[0] < here[0] or (here[1], there[1]) in ALLOWED
+        assert allowed, f"{name_of(path)} must not import {imported}"
+
+
+def test_the_runner_reaches_datamodules_and_callbacks_through_configs_only() -> None:
+    for path in (ROOT / "mipi_pl").rglob("*.py"):
+        above = {name for name in imports_of(path) if name.split(".")[0] in ("datamodules", "callbacks")}
+        assert not above, f"{name_of(path)} imports {above}"
+
+
+def test_every_module_has_a_floor() -> None:
+    namespaces = {"mipi_pl"}
+    assert [name for name in map(name_of, modules()) if room_of(name) is None and name not in namespaces] == []

@@ -1,0 +1,221 @@
+"""`mipi train` and `mipi eval` from the outside: what they write, what they say, how they end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from mipi_pl.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
+
+
+def results(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return content
+
+
+def train(root: Path, *overrides: str) -> int:
+    return main(["train", "experiment=matrix_game", "debug=tiny", f"output_dir={root}", *overrides])
+
+
+def test_a_run_leaves_everything_in_its_own_folder(finished_run: Path) -> None:
+    assert finished_run.parent.name == "matrix_game__mipi__0"
+    for name in ("config.yaml", "metrics.csv", "evaluations.csv", "results.json", "results.csv", "results.png"):
+        assert (finished_run / name).stat().st_size > 0, name
+    names = {path.name for path in (finished_run / "checkpoints").iterdir()}
+    assert names == {"last.ckpt", "best.ckpt"}
+
+
+def test_results_json_has_the_promised_form(finished_run: Path) -> None:
+    found = results(finished_run)
+    scored = {"sizes", "win_rate", "return", "episodes", "win_rate_low", "win_rate_high"}
+    for part in (found, found["before"]):
+        assert scored <= part["training"].keys()
+        assert scored <= part["held_out"]["BB"].keys()
+    assert found["training"]["episodes"] == 3
+    assert found["frames"] >= 20
+    assert found["updates"] > 0
+    assert found["seconds"] > found["seconds_training"] > 0
+    assert {"python", "torch", "lightning", "numba"} <= found["versions"].keys()
+    assert {"command", "commit", "scripted", "seed"} <= found.keys()
+
+
+def test_the_frame_budget_is_met_and_counted(finished_run: Path) -> None:
+    environments = 2
+    steps_between_looks = 8
+    assert 20 <= results(finished_run)["frames"] < 20 + environments * steps_between_looks
+
+
+def test_the_saved_config_is_resolved(finished_run: Path) -> None:
+    text = (finished_run / "config.yaml").read_text(encoding="utf-8")
+    assert "${" not in text
+    assert yaml.safe_load(text)["run"]["folder"] == str(finished_run)
+
+
+def test_evaluations_are_written_by_size_and_by_composition(finished_run: Path) -> None:
+    with (finished_run / "evaluations.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["level"] for row in rows} == {"all", "size", "composition"}
+    assert {row["evaluation"] for row in rows} == {"training", "BB"}
+    frames = sorted({int(row["frames"]) for row in rows})
+    assert frames[0] == 0, "the untrained policy is on the curve"
+    assert len(frames) > 2, "and so is the policy while it learns"
+
+
+def test_metrics_hold_losses_win_rates_and_frames(finished_run: Path) -> None:
+    with (finished_run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        names = set(csv.DictReader(file).fieldnames or ())
+    assert {"step", "frames", "eval/win_rate_training", "eval/win_rate_BB", "eval/win_rate_BB_low"} <= names
+
+
+def test_a_checkpoint_is_plain_data_with_the_config_of_its_run(finished_run: Path) -> None:
+    content = torch.load(finished_run / "checkpoints" / "last.ckpt", weights_only=True)
+    record = content["mipi"]
+    assert record["config"]["run"]["environment"] == "matrix_game"
+    assert record["frames"] == results(finished_run)["frames"]
+    assert record["updates"] == results(finished_run)["updates"] == content["global_step"]
+    assert "torch" in record["versions"]
+
+
+def test_no_run_overwrites_another_and_latest_leads_to_the_newest(tmp_path: Path) -> None:
+    folders = []
+    for _ in range(2):  # the second often starts within the same second
+        assert train(tmp_path) == 0
+        folders.append((tmp_path / "latest").resolve())
+    assert folders[0] != folders[1]
+    assert all((folder / "results.json").exists() for folder in folders)
+
+
+def test_equal_seeds_train_equal_policies(finished_run: Path, tmp_path: Path) -> None:
+    assert train(tmp_path) == 0
+    assert train(tmp_path / "other", "seed=1") == 0
+    weights = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (finished_run, tmp_path / "latest", tmp_path / "other" / "latest")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_how_often_is_evaluated_does_not_change_what_is_learned(finished_run: Path, tmp_path: Path) -> None:
+    assert train(tmp_path, "callbacks.generalization.every_frames=4", "callbacks.generalization.episodes=5") == 0
+    mine, other = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (finished_run, tmp_path / "latest")
+    )
+    assert all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+def test_eval_reproduces_what_training_printed(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = finished_run / "checkpoints" / "last.ckpt"
+    assert main(["eval", str(checkpoint), f"output_dir={tmp_path}"]) == 0
+    (folder,) = tmp_path.iterdir()
+    after, trained = results(folder), results(finished_run)
+    assert after["training"] == trained["training"]
+    assert after["held_out"] == trained["held_out"]
+    assert after["scripted"] == trained["scripted"]
+    assert {path.name for path in folder.iterdir()} == {"results.json", "results.csv", "results.png"}
+    assert "results.json" in capsys.readouterr().out
+
+
+def test_eval_writes_beside_the_checkpoint_and_never_twice_to_one_folder(tmp_path: Path) -> None:
+    assert train(tmp_path) == 0
+    checkpoint = tmp_path / "latest" / "checkpoints" / "last.ckpt"
+    for override in ("seed=1", "env.team_compositions=[BB,AB]"):
+        assert main(["eval", str(checkpoint), override, "held_out.episodes=5"]) == 0
+    folders = sorted((tmp_path / "latest" / "eval").iterdir())
+    assert len(folders) == 2
+    assert all(results(folder)["training"]["episodes"] == 5 for folder in folders)
+
+
+def test_eval_plays_other_team_sizes_of_a_battle(tmp_path: Path) -> None:
+    arguments = ["env=marines", "debug=tiny", "held_out.team_sizes=[6]", f"output_dir={tmp_path}"]
+    assert main(["train", *arguments]) == 0
+    run = (tmp_path / "latest").resolve()
+    assert set(results(run)["scripted"]) == {"random", "attack_nearest", "focus_fire"}
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    assert main(["eval", str(checkpoint), "env.team_sizes=[2,6]", f"output_dir={tmp_path / 'eval'}"]) == 0
+    (folder,) = (tmp_path / "eval").iterdir()
+    assert set(results(folder)["held_out"]) == {"2", "6"}
+    assert "training" not in results(folder)
+    assert results(folder)["held_out"]["6"] == results(run)["held_out"]["6"], "a size is played as training played it"
+
+
+def test_eval_refuses_team_sizes_above_the_capacity(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "env=marines",
+        "debug=tiny",
+        "held_out.team_sizes=[]",
+        "held_out.baselines=[]",
+        f"output_dir={tmp_path}",
+    ]
+    assert main(["train", *arguments]) == 0
+    checkpoint = str(tmp_path / "latest" / "checkpoints" / "last.ckpt")
+    for override in ("env.team_sizes=[3,99]", "env.capacity=99"):
+        assert main(["eval", checkpoint, override]) == 2
+        assert "capacity" in capfd.readouterr().err
+
+
+def test_a_multirun_trains_each_combination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "-m", "experiment=matrix_game", "debug=tiny", "seed=3,4"]) == 0
+    found = {path.parent.parent.name for path in Path("outputs").glob("*/*/results.json")}
+    assert found == {"matrix_game__mipi__3", "matrix_game__mipi__4"}
+
+
+def test_help_and_version_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, expected in (
+        (["--help"], "mipi train"),
+        (["--version"], "mipi 0."),
+        (["eval", "--help"], "held_out:"),
+        (["train", "--help"], "env: "),
+        (["train", "--cfg", "job"], "total_frames: "),
+    ):
+        assert main(arguments) == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_without_a_terminal_the_output_is_plain(tmp_path: Path) -> None:
+    command = [*MIPI, "train", "experiment=matrix_game", "debug=tiny", "callbacks.progress.every_s=0.01"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("mipi on matrix_game, seed 0: 20 frames, folder outputs/")
+    assert any("frames/s" in line and "updates/s" in line and "left" in line for line in lines)
+    assert not any(character in done.stdout for character in "\r\x1b\b")
+
+
+def test_ctrl_c_saves_and_ends_with_130(tmp_path: Path) -> None:
+    command = [
+        *MIPI,
+        "train",
+        "experiment=matrix_game",
+        "total_frames=1000000",
+        "held_out.episodes=2",
+        "callbacks.progress.every_s=0.2",
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "updates/s" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert "checkpoint: outputs/" in told
+    checkpoint = tmp_path / "outputs" / "latest" / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["mipi"]["frames"] > 0

@@ -1,0 +1,132 @@
+"""A mistake of the user: exit code 2, one message that names it, no traceback, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mipi_pl.cli import main
+
+MISTAKES = [
+    (["bogus=1"], "unknown key bogus"),
+    (["+bogus=1"], "unknown key bogus"),
+    (["algorithm.alhpa=0.1"], "did you mean algorithm.alpha?"),
+    (["+env.bogus=1"], "unknown key env.bogus"),
+    (["+held_out.sizes=[6]"], "unknown key held_out.sizes"),
+    (["+algorithm.critic_optimizer.learning_rate=1"], "unknown key algorithm.critic_optimizer.learning_rate"),
+    (["env=nothing"], "there is no configs/env/nothing.yaml"),
+    (["experiment=nothing"], "experiment can be: "),
+    (["algorithm.alpha=high"], "algorithm.alpha must be a number"),
+    (["algorithm.alpha=nan"], "algorithm.alpha is NaN"),
+    (["env.payoffs.AB=[[1,nan],[0,0]]"], "env.payoffs.AB[0][1] is NaN"),
+    (["algorithm.critic_optimizer.lr=-1"], "Invalid learning rate"),
+    (["total_frames=0"], "total_frames must be at least 1, got 0"),
+    (["total_frames=many"], "total_frames must be an integer"),
+    (["seed=-1"], "seed must be between"),
+    (["held_out.team_sizes=[0]"], "held_out.team_sizes must be at least 1"),
+    (["held_out.team_sizes=[6,6]"], "names a size twice"),
+    (["held_out.team_sizes=6"], "held_out.team_sizes must be a list"),
+    (["held_out.team_sizes=[6]"], "evaluation '6'"),
+    (["held_out.episodes=0"], "held_out.episodes must be at least 1"),
+    (["env.team_compositions=[]"], "at least one composition"),
+    (["datamodule.num_envs=0"], "num_envs must be at least 1"),
+    (["callbacks.generalization.every_frames=0"], "every_frames must be at least 1"),
+    (["callbacks.checkpointing=3"], "callbacks.checkpointing must be a node with a _target_"),
+    (["+callbacks.mine._target_=callbacks.nothing.Mine"], "callbacks.mine._target_: cannot import"),
+    (["trainer.devices=0"], "trainer:"),
+    (["seed=1", "no-equal-sign"], "missing EQUAL"),
+    (["-m", "seed=1,2", "algorithm.alpha=0.1,high"], "algorithm.alpha must be a number"),
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_in_the_config_is_told(
+    overrides: list[str],
+    message: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "experiment=matrix_game", "debug=tiny", *overrides]) == 2
+    told = capfd.readouterr().err
+    assert message in told
+    assert told.startswith("mipi: ")
+    assert len(told.splitlines()) == 1
+    assert not any(tmp_path.rglob("*.yaml"))
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ["env=marines", "debug=tiny", "held_out.team_sizes=[6,99]", f"output_dir={tmp_path / 'outputs'}"]
+    assert main(["train", *arguments]) == 2
+    assert "capacity" in capfd.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_an_unknown_command_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "there are: train, eval" in capfd.readouterr().err
+
+
+def test_a_missing_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(tmp_path / "none.ckpt")]) == 2
+    assert "no checkpoint at" in capfd.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_told(finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = (finished_run / "checkpoints" / "last.ckpt").read_bytes()
+    for name, content in {"half": whole[: len(whole) // 2], "text": b"not a checkpoint", "empty": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        assert main(["eval", str(tmp_path / name)]) == 2
+        told = capfd.readouterr().err
+        assert "is damaged or not a checkpoint" in told
+        assert len(told.splitlines()) == 1
+
+
+def test_a_foreign_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, content in {"weights": {"state_dict": {}}, "tensor": torch.zeros(2)}.items():
+        torch.save(content, tmp_path / name)
+        assert main(["eval", str(tmp_path / name)]) == 2
+        assert "was not written by `mipi train`" in capfd.readouterr().err
+
+
+def test_weights_that_do_not_fit_are_told(
+    finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(finished_run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["state_dict"].popitem()
+    torch.save(content, tmp_path / "other.ckpt")
+    assert main(["eval", str(tmp_path / "other.ckpt")]) == 2
+    assert "do not fit the networks" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("bogus=1", "unknown key bogus"),
+        ("held_out.bogus=1", "unknown key held_out.bogus"),
+        ("env.bogus=1", "unknown key env.bogus"),
+        ("env.team_sizes=[6]", "unknown key env.team_sizes"),
+        ("env=other", "env is not one value"),
+        ("held_out.episodes=0", "held_out.episodes must be at least 1"),
+        ("seed=1,2", "one value for each key"),
+        ("seed", "cannot read the overrides"),
+        ("seed=x", "seed must be an integer"),
+        ("threads=0", "threads must be at least 1"),
+        ("held_out.team_sizes=[3]", "evaluation '3'"),
+    ],
+)
+def test_a_mistake_in_an_evaluation_is_told(
+    override: str, message: str, finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["eval", str(finished_run / "checkpoints" / "last.ckpt"), f"output_dir={tmp_path / 'out'}", override]
+    assert main(arguments) == 2
+    told = capfd.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
