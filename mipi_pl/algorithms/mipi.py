@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 import torch
@@ -180,18 +180,19 @@ class MIPI(EntityAlgorithm):
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """M alternations of (17), the marginal of fresh imaginary teams, and (18), the policy towards it."""
         with torch.no_grad():
-            features = self._features(b, self._improvement_views(b))
+            features = self._features(b, self._improvement_views(b, range(self.iterations)))
             utilities = self.agent.utilities(features[:, 0])
         metrics: Metrics = {}
         for m in range(self.iterations):
+            if self.policy_moves_trunk:  # and so the features of this and of the imaginary team
+                features = self._features(b, self._improvement_views(b, [m]))
             if log_marginal is not None:
-                team = features[:, min(1 + m, features.shape[1] - 1)]
-                log_team = self._log_policy(b, team).detach()
+                team = 0 if features.shape[1] == 1 else -1 if self.policy_moves_trunk else 1 + m
+                log_team = self._log_policy(b, features[:, team]).detach()
                 metrics["loss/marginal"] = loss = info.marginal_loss(log_marginal, log_team, b.deciding)
                 metrics["gradient_norm/marginal"] = self.descend(MARGINAL, loss)
                 log_marginal = self._log_marginal(b)
-            shared = self._features(b, b.visible.unsqueeze(1)) if self.policy_moves_trunk else features
-            log_pi = self._log_policy(b, shared[:, 0])
+            log_pi = self._log_policy(b, features[:, 0])
             cost = info.penalty(self.regularizer, log_pi, None if log_marginal is None else log_marginal.detach())
             metrics["loss/policy"] = loss = info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.deciding)
             metrics["gradient_norm/policy"] = self.descend(POLICY, loss)
@@ -207,10 +208,9 @@ class MIPI(EntityAlgorithm):
         imagined = [b.within(mask, 0), b.interact(mask, 0)] if self.imaginary_weight > 0.0 else []
         return torch.stack([mask, *imagined], dim=1)
 
-    def _improvement_views(self, b: EpisodeBatch) -> Tensor:
-        """Full, and one imaginary team for each alternation: [L, 1 or 1 + M, A, E]."""
-        imagine = self._averages_imaginary_teams
-        teams = [b.within(b.visible, 1 + m) for m in range(self.iterations)] if imagine else []
+    def _improvement_views(self, b: EpisodeBatch, alternations: Iterable[int]) -> Tensor:
+        """Full, and the imaginary team of each of the alternations if there are such teams: [L, 1 + count or 1, A, E]."""
+        teams = [b.within(b.visible, 1 + m) for m in alternations] if self._averages_imaginary_teams else []
         return torch.stack([b.visible, *teams], dim=1)
 
     def _features(self, b: EpisodeBatch, views: Tensor, agent: EntityAgent | None = None) -> Tensor:

@@ -1,0 +1,246 @@
+"""One whole MIPI update on a raw padded batch: loops over episodes, steps, agents and entities, autograd for the rest.
+
+Written from section 5 of the facts; stochastic gradient descent stands for the optimizers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import plain_losses as losses
+import plain_networks as nets
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+Rows = dict[tuple[int, int, int], Any]
+"""Values by (episode, step, agent)."""
+
+
+@dataclass
+class Settings:
+    """Options of the update, under the names of `MIPI`."""
+
+    heads: int
+    capacity: int
+    learning_rate: float
+    gradient_clip: float
+    linear: bool = True
+    pool: str = "slots"
+    regularizer: str = "mutual_information"
+    alpha: float = 0.03
+    alpha_i: float = 0.03
+    gamma: float = 0.99
+    td_lambda: float = 0.0
+    imaginary_weight: float = 0.5
+    iterations: int = 2
+    marginal_teams: str = "imaginary"
+    policy_moves_trunk: bool = False
+    truncation_is_terminal: bool = True
+
+
+@dataclass
+class PlainMIPI:
+    """Parameters of agent, marginal and mixer (and of the targets), changed by `update`."""
+
+    parameters: nets.Parameters
+    targets: nets.Parameters
+    settings: Settings
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+    def update(self, batch: TensorDictBase) -> None:
+        """(16), then alternately (17) and (18)."""
+        self._read(batch)
+        s = self.settings
+        self._descend(self._critic_loss(), ("agent.trunk", "agent.utilities", "mixer"))
+        # Utilities are held fixed while the policy improves.
+        features = self._all_features(self.parameters, None)
+        utilities = {
+            key: nets.linear(self.parameters, "agent.utilities", row).detach() for key, row in features.items()
+        }
+        for m in range(s.iterations):
+            if s.regularizer == "mutual_information":
+                self._descend(self._marginal_loss(m), ("marginal",), "marginal")
+            moved = ("agent.policy_logits", *(["agent.trunk"] if s.policy_moves_trunk else []))
+            self._descend(self._policy_loss(utilities), moved, "policy")
+
+    # ------------------------------------------------------------------ the batch
+
+    def _read(self, batch: TensorDictBase) -> None:
+        self.batch = batch
+        self.visible, self.available = batch["agents", "visible"], batch["agents", "action_mask"]
+        self.action, self.present, self.groups = batch["agents", "action"], batch["present"], batch["imaginary_groups"]
+        self.lengths = [int(row.sum()) for row in batch["valid"]]
+        n_actions = self.available.shape[-1]
+        self.entities = [
+            [
+                nets.with_last_action(batch["entities"][n, t], self.action[n, t - 1].tolist() if t else None, n_actions)
+                for t in range(length + 1)
+            ]
+            for n, length in enumerate(self.lengths)
+        ]
+        self.n_agents = self.action.shape[-1]
+
+    def _acts(self, n: int, t: int, i: int) -> bool:
+        return bool(self.visible[n, t, i, i])
+
+    def _keys(self) -> list[tuple[int, int, int]]:
+        """Decisions that were taken: those of living agents in played steps."""
+        return [
+            (n, t, i)
+            for n, length in enumerate(self.lengths)
+            for t in range(length)
+            for i in range(self.n_agents)
+            if self._acts(n, t, i)
+        ]
+
+    # ------------------------------------------------------------------ networks
+
+    def _all_features(self, parameters: nets.Parameters, partition: tuple[int, bool] | None) -> Rows:
+        """Features of every agent; `partition` is (number, within) or None for all that is seen."""
+        trunk, found = nets.part(parameters, "agent.trunk"), {}
+        for n, length in enumerate(self.lengths):
+            for i in range(self.n_agents):
+                seen = [self._restricted(self.visible[n, t, i].tolist(), n, i, partition) for t in range(length + 1)]
+                rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads)
+                found |= {(n, t, i): row for t, row in enumerate(rows)}
+        return found
+
+    def _restricted(self, mask: list[bool], n: int, i: int, partition: tuple[int, bool] | None) -> list[bool]:
+        if partition is None:
+            return mask
+        number, within = partition
+        return losses.restrict(mask, i, self.groups[n, number].tolist(), within)
+
+    def _log_policy(self, features: Rows) -> Rows:
+        return {
+            key: losses.log_probabilities(
+                nets.linear(self.parameters, "agent.policy_logits", row), self.available[key].tolist()
+            )
+            for key, row in features.items()
+        }
+
+    def _log_marginal(self) -> Rows | None:
+        if self.settings.regularizer != "mutual_information":
+            return None
+        parameters, found = nets.part(self.parameters, "marginal"), {}
+        for n, length in enumerate(self.lengths):
+            for i in range(self.n_agents):
+                logits = nets.marginal_logits(parameters, [self.entities[n][t][i] for t in range(length + 1)])
+                found |= {
+                    (n, t, i): losses.log_probabilities(row, self.available[n, t, i].tolist())
+                    for t, row in enumerate(logits)
+                }
+        return found
+
+    def _joint(
+        self, parameters: nets.Parameters, n: int, t: int, utilities: list[tuple[Rows, tuple[int, bool] | None]]
+    ) -> Tensor:
+        present = self.present[n, t].tolist()
+        full = [[present[i] and p for p in present] for i in range(self.n_agents)]
+        pairs = [
+            (
+                [values[n, t, i] for i in range(self.n_agents)],
+                [self._restricted(full[i], n, i, partition) for i in range(self.n_agents)],
+            )
+            for values, partition in utilities
+        ]
+        divide_by = self.settings.capacity if self.settings.pool == "slots" else sum(present[: self.n_agents])
+        return nets.mix(
+            nets.part(parameters, "mixer"),
+            self.entities[n][t],
+            pairs,
+            full,
+            [self._acts(n, t, i) for i in range(self.n_agents)],
+            self.settings.heads,
+            self.settings.linear,
+            divide_by,
+        )
+
+    # ------------------------------------------------------------------ losses
+
+    def _critic_loss(self) -> Tensor:
+        with torch.no_grad():
+            targets = self._td_targets()
+        chosen = [(self._chosen(None), None)]
+        imagined = [(self._chosen((0, within)), (0, within)) for within in (True, False)]
+        squares, imagined_squares = [], []
+        for n, length in enumerate(self.lengths):
+            for t in range(length):
+                squares.append((self._joint(self.parameters, n, t, chosen) - targets[n][t]) ** 2)
+                imagined_squares.append((self._joint(self.parameters, n, t, imagined) - targets[n][t]) ** 2)
+        loss, loss_imagined = sum(squares) / len(squares), sum(imagined_squares) / len(squares)
+        weight = self.settings.imaginary_weight
+        self.metrics |= {"loss/td": loss.detach(), **({"loss/imagined": loss_imagined.detach()} if weight else {})}
+        return (1 - weight) * loss + weight * loss_imagined
+
+    def _chosen(self, partition: tuple[int, bool] | None) -> Rows:
+        features = self._all_features(self.parameters, partition)
+        return {
+            key: nets.linear(self.parameters, "agent.utilities", row)[self.action[key]] for key, row in features.items()
+        }
+
+    def _td_targets(self) -> list[list[Any]]:
+        """Expected targets: the mixer being linear, the joint value of the agents' expectations."""
+        s = self.settings
+        log_pi, log_marginal = self._log_policy(self._all_features(self.parameters, None)), self._log_marginal()
+        expected, costs = {}, {}
+        for key, row in self._all_features(self.targets, None).items():
+            expected[key] = losses.expectation(log_pi[key], nets.linear(self.targets, "agent.utilities", row))
+            other = None if log_marginal is None else log_marginal[key]
+            costs[key] = losses.expectation(log_pi[key], losses.penalty(s.regularizer, log_pi[key], other))
+        found = []
+        for n, length in enumerate(self.lengths):
+            rewards, values, paid, goes_on = [], [], [], []
+            for t in range(length):
+                cost = s.alpha * sum(
+                    (costs[n, t + 1, i] for i in range(self.n_agents) if self._acts(n, t + 1, i)), torch.zeros(())
+                )
+                rewards.append(self.batch["reward"][n, t])
+                values.append(self._joint(self.targets, n, t + 1, [(expected, None)]) - cost)
+                paid.append(cost)
+                ended = bool(self.batch["terminated"][n, t])
+                ended |= bool(self.batch["truncated"][n, t]) and s.truncation_is_terminal
+                goes_on.append(not ended)
+            found.append(losses.lambda_targets(rewards, values, paid, goes_on, s.gamma, s.td_lambda))
+        return found
+
+    def _marginal_loss(self, m: int) -> Tensor:
+        imaginary = self.settings.marginal_teams == "imaginary"
+        with torch.no_grad():
+            log_team = self._log_policy(self._all_features(self.parameters, (1 + m, True) if imaginary else None))
+        log_marginal = self._log_marginal()
+        terms = [-losses.expectation(log_team[key], log_marginal[key]) for key in self._keys()]
+        return self._mean(terms)
+
+    def _policy_loss(self, utilities: Rows) -> Tensor:
+        s = self.settings
+        log_pi = self._log_policy(self._all_features(self.parameters, None))
+        with torch.no_grad():
+            log_marginal = self._log_marginal()
+        terms = []
+        for key in self._keys():
+            cost = losses.penalty(s.regularizer, log_pi[key], None if log_marginal is None else log_marginal[key])
+            values = {u: s.alpha_i * cost[u] - utilities[key][u] for u in cost}
+            terms.append(losses.expectation(log_pi[key], values))
+        return self._mean(terms)
+
+    @staticmethod
+    def _mean(terms: list[Tensor]) -> Tensor:
+        return sum(terms) / len(terms) if terms else torch.zeros(())
+
+    def _descend(self, loss: Tensor, moved: tuple[str, ...], name: str | None = None) -> None:
+        """Plain gradient descent with the norm clipped."""
+        if name is not None:
+            self.metrics[f"loss/{name}"] = loss.detach()
+        if not loss.requires_grad:
+            return
+        names = [key for key in self.parameters if key.startswith(tuple(f"{prefix}." for prefix in moved))]
+        found = torch.autograd.grad(loss, [self.parameters[key] for key in names], allow_unused=True)
+        norm = sum((g**2).sum() for g in found if g is not None) ** 0.5
+        scale = min(1.0, self.settings.gradient_clip / (float(norm) + 1e-6))
+        for key, gradient in zip(names, found, strict=True):
+            if gradient is not None:
+                moved_to = self.parameters[key].detach() - self.settings.learning_rate * scale * gradient
+                self.parameters[key] = moved_to.requires_grad_()
