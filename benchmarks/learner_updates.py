@@ -2,9 +2,9 @@
 
     python benchmarks/learner_updates.py [--threads 2] [--repeats 7] [--quick]
 
-Synthetic batches of 32 full episodes of 60 and 100 steps, 8 agents and 8 enemies, networks of the paper (128, 4 heads, GRU
-64, mixer 128/32), M = 4, RMSprop. Both learners take turns, so that other load on the machine falls on both; the figures are
-medians. The plain learner is `tests/references/padded_learner.py`.
+Synthetic batches of 32 full episodes of 60 and 100 steps, 8 agents and 8 enemies, networks of the paper (128, 4 heads,
+GRU 64, mixer 128/32), M = 4, RMSprop. Both learners take turns, so that other load on the machine falls on both; the
+figures are medians. The plain learner is `tests/references/padded_learner.py`.
 """
 
 from __future__ import annotations

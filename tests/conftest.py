@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-from mipi_pl.cli import main
-
 # Before anything imports them. Only networks and losses: the hook and numba do not go together.
 install_import_hook(["models", "mipi_pl.losses"], "beartype.beartype")
 
@@ -24,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny run on the matrix game; read it, do not change it."""
+    from mipi_pl.cli import main  # after the hook above
+
     root = tmp_path_factory.mktemp("runs")
     assert main(["train", "experiment=matrix_game", "debug=tiny", f"output_dir={root}"]) == 0
     return (root / "latest").resolve()

@@ -209,7 +209,7 @@ class MIPI(EntityAlgorithm):
         return torch.stack([mask, *imagined], dim=1)
 
     def _improvement_views(self, b: EpisodeBatch, alternations: Iterable[int]) -> Tensor:
-        """Full, and the imaginary team of each of the alternations if there are such teams: [L, 1 + count or 1, A, E]."""
+        """Full, and the imaginary team of each alternation if there are such teams: [L, 1 + count or 1, A, E]."""
         teams = [b.within(b.visible, 1 + m) for m in alternations] if self._averages_imaginary_teams else []
         return torch.stack([b.visible, *teams], dim=1)
 

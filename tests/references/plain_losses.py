@@ -52,7 +52,7 @@ def lambda_targets(
 ) -> list[float]:
     """TD(lambda) of one episode as the weighted sum of its n-step targets.
 
-    The n-step target adds n rewards, each but the first less the cost of the choice that earned it, and the value after.
+    The n-step target adds n rewards, all but the first less the cost of the choice that earned it, and the value after.
     """
     targets = []
     for t in range(len(rewards)):

@@ -19,6 +19,8 @@ from models.agent import EntityAgent
 from models.marginal import MarginalPolicy
 from models.mixers import AttentionMixer
 
+SGD = partial(torch.optim.SGD, lr=0.1)
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -125,7 +127,7 @@ def small_mipi(
     mixing: int = 3,
     linear: bool = True,
     pool: str = "slots",
-    optimizer: Any = partial(torch.optim.SGD, lr=0.1),
+    optimizer: Any = SGD,
     seed: int = 0,
     **options: Any,
 ) -> MIPI:
