@@ -70,6 +70,8 @@ def _train(overrides: list[str]) -> int:
         launch(overrides)
     except UserError as error:
         return _complain(str(error))
+    except SystemExit as end:  # Hydra's way to end after --help, and after a job of a multirun that failed
+        return end.code if isinstance(end.code, int) else OK
     return OK
 
 

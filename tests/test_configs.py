@@ -16,6 +16,8 @@ from mipi_pl.launch import compose
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if folder.is_dir() and not folder.name.startswith("_"))
+# An optimizer is chosen for each place where one is needed.
+PLACE = {"optimizer": "optimizer@algorithm.critic_optimizer"}
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 
@@ -35,12 +37,12 @@ def targets(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
 def test_every_config_composes_and_is_valid(group: str, name: str) -> None:
-    check_train(resolve(compose([f"{group}={name}"])))
+    check_train(resolve(compose([f"{PLACE.get(group, group)}={name}"])))
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
 def test_every_target_binds_to_its_signature(group: str, name: str) -> None:
-    config = resolve(compose([f"{group}={name}"]))
+    config = resolve(compose([f"{PLACE.get(group, group)}={name}"]))
     for path, node in targets(config):
         assert callable(hydra.utils.get_object(node["_target_"])), path
         check_node(node, path)

@@ -17,6 +17,7 @@ from mipi_pl.evaluation.statistics import Estimate
 # Okabe and Ito's palette, which the colour-blind can tell apart; the trained policy and the training teams are blue.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#F0E442")
 MARKERS = "osD^vP*X"
+LEARNED = {"trained": PALETTE[0], "untrained": PALETTE[1]}
 GREYS = ("#4D4D4D", "#7F7F7F", "#A6A6A6", "#C8C8C8")
 
 
@@ -88,13 +89,16 @@ def draw_curve(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_xlabel("environment steps (thousands)")
     _win_rate_axis(axes)
     axes.set_title("While learning", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
+    if names:
+        axes.legend(frameon=False, fontsize=9)
 
 
 def draw_bars(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> None:
     """Win rate by team size; the training teams are split into their sizes."""
     width = 0.8 / len(policies)
     labels: list[str] = []
+    scripted = [name for name in policies if name not in LEARNED]
+    colours = {**LEARNED, **{name: GREYS[place % len(GREYS)] for place, name in enumerate(scripted)}}
     for place, (name, results) in enumerate(policies.items()):
         bars = [bar for result in results for bar in _bars_of(result)]
         # The first policy shows every bar; another may have drawn fewer sizes by chance.
@@ -104,8 +108,7 @@ def draw_bars(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> None:
         heights = [rate.value for rate in rates.values()]
         below = [rate.value - rate.low for rate in rates.values()]
         above = [rate.high - rate.value for rate in rates.values()]
-        colour = PALETTE[place] if place < 2 else GREYS[(place - 2) % len(GREYS)]
-        axes.bar(x, heights, width * 0.92, color=colour, label=name)
+        axes.bar(x, heights, width * 0.92, color=colours[name], label=name)
         axes.errorbar(x, heights, [below, above], fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
     trained = sum(len(_bars_of(result)) for result in next(iter(policies.values())) if result.name == TRAINING)
     if 0 < trained < len(labels):

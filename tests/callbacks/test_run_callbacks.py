@@ -1,0 +1,227 @@
+"""Frame budget, checkpoints, evaluation schedule, metrics and progress, on a training loop without learning."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from tensordict import TensorDict
+
+from callbacks.checkpointing import Checkpointing
+from callbacks.collection import CollectionMetrics
+from callbacks.frame_budget import FrameBudget
+from callbacks.generalization import GeneralizationEvaluation
+from callbacks.progress import Progress, Throughput, clock, win_rates
+from mipi_pl import spec as keys
+from mipi_pl.envs.matrix import MatrixGame
+
+PAYOFFS = {"AB": [[1.0, 0.0], [0.0, 0.0]], "BB": [[0.0, 0.0], [0.0, 1.0]]}
+
+
+class Data(LightningDataModule):
+    """Seven frames and one episode for each batch; epochs of three batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = self.episodes = 0
+        self.epsilon = 0.5
+        self._finished: list[TensorDict] = []
+
+    def train_dataloader(self) -> Data:
+        return self
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self) -> Iterator[int]:
+        for _ in range(3):
+            self.frames += 7
+            self.episodes += 1
+            outcome = {"won": [True], "return_": [2.0], "length": [7], "composition": [0]}
+            content = {name: torch.tensor(value) for name, value in outcome.items()}
+            self._finished.append(TensorDict(content, batch_size=[1]))
+            yield 0
+
+    def finished(self) -> list[TensorDict]:
+        found, self._finished = self._finished, []
+        return found
+
+
+class Learner(LightningModule):
+    """Plays action 0, or 1 once it has made four updates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.updates = 0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        self.manual_backward(self.weight)
+        optimizer.step()  # type: ignore[union-attr]
+        self.updates += 1
+
+    def actor(self, greedy: bool, seed: int) -> Any:
+        assert greedy
+
+        def act(td: TensorDict) -> TensorDict:
+            return td.set(keys.ACTION, torch.full((*td.batch_size, 2), int(self.updates >= 4)))
+
+        return act
+
+
+def make_env(*, num_envs: int, seed: int, **changes: Any) -> MatrixGame:
+    return MatrixGame(PAYOFFS, **{"team_compositions": ["AB"], **changes}, num_envs=num_envs, seed=seed)
+
+
+def fit(folder: Path, *callbacks: Callback) -> tuple[Trainer, Data, Learner]:
+    data, learner = Data(), Learner()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        callbacks=list(callbacks),
+        logger=CSVLogger(str(folder), name="", version=""),
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
+    )
+    trainer.fit(learner, datamodule=data)
+    return trainer, data, learner
+
+
+def evaluation(every_frames: int = 14) -> GeneralizationEvaluation:
+    worlds = {"BB": {"team_compositions": ["BB"]}}
+    return GeneralizationEvaluation(make_env, every_frames, episodes=6, worlds=worlds, seed=1)
+
+
+@pytest.mark.parametrize(("budget", "updates"), [(1, 1), (7, 1), (8, 2), (35, 5)])
+def test_training_stops_with_the_update_that_reaches_the_budget(budget: int, updates: int, tmp_path: Path) -> None:
+    _, data, learner = fit(tmp_path, FrameBudget(budget))
+    assert learner.updates == updates
+    assert data.frames == 7 * updates
+
+
+def test_evaluation_follows_its_schedule_and_writes_what_it_found(tmp_path: Path) -> None:
+    callback = evaluation()
+    fit(tmp_path, callback, FrameBudget(42))
+    with (tmp_path / "evaluations.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["level"] == "all"]
+    rates = {(int(row["frames"]), row["evaluation"]): float(row["win_rate"]) for row in rows}
+    assert {frames for frames, _ in rates} == {14, 28, 42}
+    assert rates[14, "training"] == rates[42, "BB"] == 1.0
+    assert rates[42, "training"] == rates[14, "BB"] == 0.0
+    assert [result.name for result in callback.latest] == ["training", "BB"]
+
+
+def test_evaluation_metrics_reach_the_logger_at_any_step(tmp_path: Path) -> None:
+    trainer, _, _ = fit(tmp_path, evaluation(), FrameBudget(42))
+    assert float(trainer.callback_metrics["eval/win_rate_BB"]) == 1.0
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["eval/win_rate_BB"]]
+    assert [(float(row["frames"]), int(row["step"])) for row in rows] == [(14, 2), (28, 4), (42, 6)]
+
+
+def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> None:
+    fit(tmp_path, evaluation(), Checkpointing(21, monitor="eval/win_rate_training"), FrameBudget(42))
+    steps = {
+        path.name: torch.load(path, weights_only=True)["global_step"] for path in (tmp_path / "checkpoints").iterdir()
+    }
+    assert steps == {"best.ckpt": 2, "last.ckpt": 6}, "the training teams were won until the fourth update"
+
+
+def test_nothing_unfinished_is_left_beside_the_checkpoints(tmp_path: Path) -> None:
+    fit(tmp_path, Checkpointing(7), FrameBudget(21))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback = Checkpointing(7)
+    trainer, _, _ = fit(tmp_path, callback, FrameBudget(7))
+    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+
+    def torn(path: Path, weights_only: bool) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(trainer, "save_checkpoint", torn)
+    with pytest.raises(OSError, match="disk full"):
+        callback.save(trainer, "last.ckpt")
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_collected_episodes_are_logged(tmp_path: Path) -> None:
+    fit(tmp_path, CollectionMetrics(every_updates=2), FrameBudget(28))
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["frames"]) for row in rows] == [14, 28]
+    assert {(float(row["collect/win_rate"]), float(row["collect/return"])) for row in rows} == {(1.0, 2.0)}
+
+
+def test_progress_is_plain_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path, evaluation(), Progress(42, every_s=1e-9), FrameBudget(42))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "updates" in line]
+    assert len(lines) == 6
+    assert lines[-1].startswith("100% | 42 frames, 6 updates, ")
+    assert lines[-1].endswith("| win rate training: 0.00, BB: 1.00")
+
+
+def test_progress_is_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    progress = Progress(42)
+    fit(tmp_path, progress, FrameBudget(42))
+    assert progress._bar is None, "closed at the end"
+
+
+def test_progress_keeps_quiet_when_disabled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(42, every_s=1e-9)
+    progress.disable()
+    fit(tmp_path, progress, FrameBudget(42))
+    assert "updates" not in capsys.readouterr().out
+
+
+def test_throughput_is_that_of_the_last_half_minute() -> None:
+    throughput = Throughput()
+    throughput.update(0.0, 0, 0)
+    assert throughput.speeds() == (0.0, 0.0)
+    for second in range(1, 100):
+        throughput.update(float(second), 10 * second if second < 60 else 600 + 20 * (second - 60), second)
+    assert throughput.speeds() == pytest.approx((20.0, 1.0))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "--:--"), (5, "0:05"), (61, "1:01"), (3661, "1:01:01")])
+def test_the_clock_reads_as_minutes(seconds: float | None, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_intervals_are_not_shown_as_win_rates() -> None:
+    assert win_rates({"eval/win_rate_6": 0.5, "eval/win_rate_6_low": 0.4, "loss": 1.0}) == "6: 0.50"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FrameBudget(0),
+        lambda: Checkpointing(0),
+        lambda: CollectionMetrics(0),
+        lambda: Progress(0),
+        lambda: Progress(1, every_s=0),
+        lambda: GeneralizationEvaluation(make_env, 0, 1),
+        lambda: GeneralizationEvaluation(make_env, 1, 0),
+    ],
+)
+def test_counts_must_be_positive(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"must be (at least 1|positive)"):
+        make()

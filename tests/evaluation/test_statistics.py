@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mipi_pl.evaluation.statistics import mean, t_quantile, wilson
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_wilson_agrees_with_scipy(trials: int, share: float) -> None:
+    successes = round(share * trials)
+    mine = wilson(successes, trials)
+    theirs = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert mine.low == pytest.approx(theirs.low, abs=1e-9)
+    assert mine.high == pytest.approx(theirs.high, abs=1e-9)
+    assert 0 <= mine.low <= mine.value <= mine.high <= 1
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 31, 159, 1000])
+def test_the_t_quantile_agrees_with_scipy(freedom: int) -> None:
+    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)
+
+
+def test_the_mean_has_students_interval() -> None:
+    values = torch.tensor([1.0, 2.0, 4.0, 9.0])
+    low, high = stats.t.interval(0.95, 3, loc=4.0, scale=stats.sem(values.numpy()))
+    found = mean(values)
+    assert (found.value, found.low, found.high) == pytest.approx((4.0, low, high))
+
+
+def test_one_value_and_equal_values_have_no_width() -> None:
+    for values in ([3.0], [3.0, 3.0, 3.0]):
+        found = mean(torch.tensor(values))
+        assert found.low == found.value == found.high == 3.0
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_impossible_counts_are_refused(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match="expected 0 <= successes <= trials"):
+        wilson(successes, trials)
+
+
+def test_no_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one value"):
+        mean(torch.empty(0))

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from matplotlib.image import imread
+
+from mipi_pl.envs.composition import Composition
+from mipi_pl.evaluation.figures import Point, draw_evaluation, draw_run, read_curve
+from mipi_pl.evaluation.generalization import Result
+from mipi_pl.evaluation.rollout import Episodes
+from mipi_pl.evaluation.statistics import wilson
+from mipi_pl.evaluation.tables import append_csv, comparison_table, detail_table, rows_of, text_table, write_csv
+
+
+def result(name: str, sizes: tuple[int, ...], wins: int = 3) -> Result:
+    compositions = [Composition((("marine", size),)) for size in sizes]
+    composition = torch.arange(12) % len(sizes)
+    played = Episodes(torch.full((12,), 7.5), torch.arange(12) < wins, torch.full((12,), 20), composition)
+    return Result.of(name, compositions, played)
+
+
+TRAINED = [result("training", (3, 4, 5), 9), result("6", (6,), 6)]
+UNTRAINED = [result("training", (3, 4, 5), 0), result("6", (6,), 0)]
+
+
+def test_the_comparison_has_a_row_for_each_evaluation_and_a_column_for_each_policy() -> None:
+    lines = comparison_table({"trained": TRAINED, "untrained": UNTRAINED}).splitlines()
+    assert len(lines) == 4
+    assert lines[0].split("  ")[-1] == "untrained"
+    assert lines[2].startswith("3-5 (as trained)")
+    assert "0.75 [0.47, 0.91]" in lines[2]
+    assert lines[3].split()[0] == "6"
+
+
+def test_the_detail_lists_sizes_and_compositions() -> None:
+    text = detail_table(TRAINED)
+    assert "  4 agents" in text
+    assert "  4 marine" in text
+    assert "6 marine" not in text, "a single composition is the total"
+
+
+def test_columns_are_aligned_and_plain() -> None:
+    text = text_table(["a", "bb"], [["long", "1"], ["x", "22"]])
+    assert text == "a     bb\n----  --\nlong   1\nx     22"
+    assert text.isascii()
+
+
+def test_csv_files_can_be_read_back(tmp_path: Path) -> None:
+    rows = rows_of("trained", TRAINED)
+    write_csv(tmp_path / "whole.csv", rows)
+    append_csv(tmp_path / "parts.csv", rows[:2])
+    append_csv(tmp_path / "parts.csv", rows[2:])
+    assert (tmp_path / "whole.csv").read_text() == (tmp_path / "parts.csv").read_text()
+    with (tmp_path / "whole.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert len(read) == len(rows) == 1 + 3 + 3 + 1 + 1 + 1
+
+
+def test_the_curve_is_read_from_the_rows_of_whole_evaluations(tmp_path: Path) -> None:
+    append_csv(tmp_path / "evaluations.csv", [{"frames": 100, **row} for row in rows_of("greedy", TRAINED)])
+    points = read_curve(tmp_path / "evaluations.csv")
+    assert [(point.frames, point.evaluation, point.win_rate.value) for point in points] == [
+        (100, "training", 0.75),
+        (100, "6", 0.5),
+    ]
+    assert read_curve(tmp_path / "nothing.csv") == []
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    points = [Point(frames, name, wilson(frames // 10, 10)) for frames in (0, 50, 100) for name in ("training", "6")]
+    policies = {name: TRAINED for name in ("trained", "untrained", "random", "attack_nearest", "focus_fire")}
+    draw_run(tmp_path / "run.png", "a run", points, policies)
+    draw_evaluation(tmp_path / "eval.png", "an evaluation", {"trained": TRAINED[1:]})
+    for name in ("run.png", "eval.png"):
+        image = imread(tmp_path / name)
+        assert image.shape[0] > 300
+        assert image.std() > 0.05, "not blank"
+
+
+def test_an_empty_curve_is_drawn_too(tmp_path: Path) -> None:
+    draw_run(tmp_path / "run.png", "a run", [], {"trained": TRAINED})
+    assert (tmp_path / "run.png").exists()
