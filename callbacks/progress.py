@@ -89,7 +89,7 @@ class Progress(ProgressBar):
             self._bar.update(self._task, completed=min(frames, self.total_frames), description=text)
         elif self._enabled and now_s - self._last_s >= self.every_s:
             self._last_s = now_s
-            self.print(f"{frames / self.total_frames:4.0%} | {self.describe(trainer, frames, updates)}")
+            self.print(f"{min(1.0, frames / self.total_frames):4.0%} | {self.describe(trainer, frames, updates)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last state of the bar on the terminal."""

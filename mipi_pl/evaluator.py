@@ -126,8 +126,9 @@ def _read_overrides(overrides: Sequence[str]) -> Config:
     for name in ("env", "held_out"):
         if not isinstance(found[name], dict):
             raise UserError(f"{name} is not one value: change a key in it, such as {name}.team_sizes=[6,7]")
-    check_eval(found)
-    return {str(key): value for key, value in found.items()}
+    checked = {str(key): value for key, value in found.items()}
+    check_eval(checked)
+    return checked
 
 
 _ABSENT = object()

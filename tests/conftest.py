@@ -1,4 +1,4 @@
-"""Shapes are checked, plain twins can be imported, golden files can be rewritten, and a small finished run is shared."""
+"""Shapes are checked, plain twins can be imported, golden files rewritten, and a small finished run is shared."""
 
 from __future__ import annotations
 

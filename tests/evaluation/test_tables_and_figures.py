@@ -70,7 +70,7 @@ def test_the_curve_is_read_from_the_rows_of_whole_evaluations(tmp_path: Path) ->
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     points = [Point(frames, name, wilson(frames // 10, 10)) for frames in (0, 50, 100) for name in ("training", "6")]
-    policies = {name: TRAINED for name in ("trained", "untrained", "random", "attack_nearest", "focus_fire")}
+    policies = dict.fromkeys(("trained", "untrained", "random", "attack_nearest", "focus_fire"), TRAINED)
     draw_run(tmp_path / "run.png", "a run", points, policies)
     draw_evaluation(tmp_path / "eval.png", "an evaluation", {"trained": TRAINED[1:]})
     for name in ("run.png", "eval.png"):
