@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from mipi_pl.algorithms.base import EntityAlgorithm, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.losses import information as info
-from mipi_pl.losses.information import Regularizer
+from mipi_pl.losses.information import Divergence, Regularizer
 from mipi_pl.losses.td import lambda_targets
 from mipi_pl.spec import EntitySpec
 from models.agent import EntityAgent
@@ -60,6 +60,8 @@ class MIPI(EntityAlgorithm):
         imaginary_weight: lambda, weight of REFIL's imaginary objective in the critic loss.
         iterations: M, alternations per batch.
         marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the teams as they are.
+        policy_divergence: ``reverse`` for the loss (18) of the paper, ``forward`` for the cross-entropy to its exact
+            optimum (13).
         policy_moves_trunk: whether the policy loss also moves the trunk that it shares with the critic.
         truncation_is_terminal: no value after the time limit (REFIL's default).
         gradient_clip: largest gradient norm of one optimizer step.
@@ -86,6 +88,7 @@ class MIPI(EntityAlgorithm):
         imaginary_weight: float = 0.5,
         iterations: int = 4,
         marginal_teams: str = "imaginary",
+        policy_divergence: str = "reverse",
         policy_moves_trunk: bool = False,
         truncation_is_terminal: bool = True,
         gradient_clip: float = 10.0,
@@ -97,6 +100,7 @@ class MIPI(EntityAlgorithm):
         self.target = TargetKind(target)
         self.imaginary_weight, self.iterations = imaginary_weight, iterations
         self.marginal_teams = ImaginedTeams(marginal_teams)
+        self.policy_divergence = Divergence(policy_divergence)
         self.policy_moves_trunk = policy_moves_trunk
         self.truncation_is_terminal = truncation_is_terminal
         self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)
@@ -193,13 +197,23 @@ class MIPI(EntityAlgorithm):
                 metrics["gradient_norm/marginal"] = self.descend(MARGINAL, loss)
                 log_marginal = self._log_marginal(b)
             log_pi = self._log_policy(b, features[:, 0])
-            cost = info.penalty(self.regularizer, log_pi, None if log_marginal is None else log_marginal.detach())
-            metrics["loss/policy"] = loss = info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.deciding)
+            metrics["loss/policy"] = loss = self._policy_loss(b, log_pi, log_marginal, utilities)
             metrics["gradient_norm/policy"] = self.descend(POLICY, loss)
         metrics["policy/entropy"] = info.masked_mean(info.entropy(log_pi.detach()), b.deciding)
         if log_marginal is not None:
-            metrics["policy/kl_to_marginal"] = info.masked_mean(info.expectation(log_pi, cost).detach(), b.deciding)
+            ratio = log_pi.detach() - log_marginal.detach()
+            metrics["policy/kl_to_marginal"] = info.masked_mean(info.expectation(log_pi.detach(), ratio), b.deciding)
         return metrics
+
+    def _policy_loss(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None, utilities: Tensor) -> Tensor:
+        """Equation (18), or the projection of its exact optimum (13)."""
+        log_marginal = None if log_marginal is None else log_marginal.detach()
+        if self.policy_divergence is Divergence.FORWARD:
+            temperature = 0.0 if self.regularizer is Regularizer.NONE else self.alpha_i
+            improved = info.improved_log_policy(log_marginal, utilities, temperature, b.available)
+            return info.projection_loss(log_pi, improved, b.deciding)
+        cost = info.penalty(self.regularizer, log_pi, log_marginal)
+        return info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.deciding)
 
     # ------------------------------------------------------------------ networks on a batch
 

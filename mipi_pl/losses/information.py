@@ -14,6 +14,16 @@ from torch import Tensor
 _UNAVAILABLE = -1e9
 """Log-probability that stands for log 0: finite, so that 0 * log 0 is 0."""
 
+_COLDEST = 1e-4
+"""Temperature that stands for 0, in units of return."""
+
+
+class Divergence(str, Enum):
+    """Direction of the KL divergence between the policy and the exact optimum of the improvement step."""
+
+    REVERSE = "reverse"
+    FORWARD = "forward"
+
 
 class Regularizer(str, Enum):
     """What the reward is augmented with."""
@@ -75,6 +85,20 @@ def marginal_loss(
     return -masked_mean(expectation(log_within, log_marginal), acting)
 
 
+def improved_log_policy(
+    log_marginal: Float[Tensor, "*X U"] | None,
+    utilities: Float[Tensor, "*X U"],
+    alpha: float,
+    available: Bool[Tensor, "*X U"],
+) -> Float[Tensor, "*X U"]:
+    """The exact optimum of the improvement step: pi ~ marginal * exp(Q_i / alpha) over the available actions (eq. 13).
+
+    Without a marginal it is the Boltzmann policy of the entropy regulariser; as alpha falls to 0, the greedy policy.
+    """
+    prior = 0.0 if log_marginal is None else log_marginal
+    return log_policy(prior + utilities / max(alpha, _COLDEST), available)
+
+
 def policy_loss(
     log_pi: Float[Tensor, "*X U"],
     cost: Float[Tensor, "*X U"],
@@ -84,3 +108,14 @@ def policy_loss(
 ) -> Float[Tensor, ""]:
     """KL form of the improvement step: E_pi[alpha_i * penalty - Q_i], utilities and marginal held fixed (eq. 18)."""
     return masked_mean(expectation(log_pi, alpha * cost - utilities.detach()), acting)
+
+
+def projection_loss(
+    log_pi: Float[Tensor, "*X U"], log_improved: Float[Tensor, "*X U"], acting: Bool[Tensor, "*X"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the policy to the exact optimum (13), held fixed: the other direction of the KL of (18).
+
+    Both directions have the optimum itself as their minimum. This one is convex in the logits and does not vanish where
+    the policy has hardened on a wrong action.
+    """
+    return -masked_mean(expectation(log_improved.detach(), log_pi), acting)
