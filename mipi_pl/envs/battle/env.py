@@ -11,10 +11,15 @@ from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.battle.rules import find_unavailable, parallel_entries, serial_entries
-from mipi_pl.envs.battle.rules_state import Output, Records, make_battles, make_units
+from mipi_pl.envs.battle.rules_state import Output, Records, World, make_battles, make_pairs, make_units
 from mipi_pl.envs.battle.scenario import Scenario, type_groups
+from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
+from mipi_pl.envs.battle.units import LOOPS_PER_S
 from mipi_pl.envs.composition import TypeGroup
 from mipi_pl.spec import EntitySpec
+
+_OUTCOMES = ("going on", "lost", "time is up", "won", "drawn")
+_ORDERS = ("idle", "move", "attack", "heal")
 
 
 class BattleEnv(EntityEnv):
@@ -120,8 +125,78 @@ class BattleEnv(EntityEnv):
         self._entries = parallel_entries if parallel else serial_entries
         self._world, self._columns = scenario.world(), layout.first_columns()
         self._battles, self._units = make_battles(num_envs), make_units(num_envs, spec.n_entities)
+        self._pairs = make_pairs(num_envs, spec.n_entities)
         super().__init__(spec, scenario.compositions, num_envs, seed, device)
         self.scenario, self.layout = scenario, layout
+
+    @property
+    def units(self) -> Records:
+        """UNIT [B, E] of `rules_state`, the live memory of the kernels: to be read only, it changes with every step."""
+        return self._units
+
+    @property
+    def battles(self) -> Records:
+        """BATTLE [B] of `rules_state`, likewise live."""
+        return self._battles
+
+    @property
+    def world(self) -> World:
+        """Constants of the scenario for the kernels, to be read only."""
+        return self._world
+
+    def snapshot(self, index: int) -> BattleSnapshot:
+        """A copy of battle `index` as it stands."""
+        battle = self._battles[index]
+        return BattleSnapshot(
+            map_size=float(self.scenario.map_size),
+            steps=int(battle.steps),
+            composition=self.compositions[battle.composition].label,
+            outcome=_OUTCOMES[battle.ended],
+            units=tuple(
+                self._view(index, i) for i in range(self.entity_spec.n_entities) if self._units[index, i].kind >= 0
+            ),
+        )
+
+    def _view(self, index: int, slot: int) -> UnitView:
+        unit = self._units[index, slot]
+        floats = ("x", "y", "radius", "health", "health_max", "shield", "shield_max", "energy", "energy_max")
+        return UnitView(
+            slot=slot,
+            side=int(slot >= self.entity_spec.n_agents),
+            type=self.scenario.types[unit.kind].name,
+            tag=int(unit.tag),
+            alive=bool(unit.alive),
+            flies=bool(unit.flies),
+            cooldown_s=max(float(unit.cooldown), 0.0) / LOOPS_PER_S,
+            order=_ORDERS[unit.order],
+            target=int(unit.target) if unit.target >= 0 else None,
+            **{name: float(unit[name]) for name in floats},
+        )
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """All battles, their random generators and the last observation, for ``state_dict``; a copy."""
+        memory = {name: torch.from_numpy(_bytes_of(array).copy()) for name, array in self._memory().items()}
+        return {**memory, **{f"frame.{name}": tensor.clone() for name, tensor in vars(self._frame).items()}}
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `get_extra_state` gave, in an environment of the same scenario and number of battles.
+
+        Raises:
+            ValueError: if the sizes differ.
+        """
+        for name, array in self._memory().items():
+            into, saved = _bytes_of(array), state[name].numpy()
+            if into.shape != saved.shape:
+                raise ValueError(
+                    f"the saved state has {saved.shape[0]} battles of {saved.shape[-1]} bytes of {name}, this "
+                    f"environment has {into.shape[0]} of {into.shape[-1]}; make it with the same num_envs, capacity "
+                    "and enemy_delta"
+                )
+            into[...] = saved
+        self._frame = Frame(**{name: state[f"frame.{name}"].clone() for name in vars(self._frame)})
+
+    def _memory(self) -> dict[str, np.ndarray]:
+        return {"battles": self._battles, "units": self._units}
 
     def seed_rows(self, seeds: np.ndarray) -> None:
         """Each battle's generator goes on from its own seed."""
@@ -129,13 +204,17 @@ class BattleEnv(EntityEnv):
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
         """New battles in the rows that are True."""
-        self._entries.begin(rows.numpy(), self._battles, self._units, self._world, self._columns, _memory_of(frame))
+        self._entries.begin(
+            rows.numpy(), self._battles, self._units, self._pairs, self._world, self._columns, _memory_of(frame)
+        )
 
     def advance(self, action: Tensor, frame: Frame) -> None:
         """One step of every battle; those that have ended stand still and pay nothing."""
         played = np.ascontiguousarray(action.numpy())
         self._refuse_unavailable(played)
-        self._entries.advance(played, self._battles, self._units, self._world, self._columns, _memory_of(frame))
+        self._entries.advance(
+            played, self._battles, self._units, self._pairs, self._world, self._columns, _memory_of(frame)
+        )
 
     def _refuse_unavailable(self, action: np.ndarray) -> None:
         if self.scenario.both_scripted:
@@ -151,6 +230,10 @@ class BattleEnv(EntityEnv):
             f"environment {b}, agent {i}: action {chosen}{name} is not available; available are {', '.join(allowed)}. "
             "Choose among the actions that agents/action_mask marks as True"
         )
+
+
+def _bytes_of(records: np.ndarray) -> np.ndarray:
+    return records.view(np.dtype(np.uint8)).reshape(records.shape[0], -1)
 
 
 def _memory_of(frame: Frame) -> Output:

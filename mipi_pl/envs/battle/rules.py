@@ -17,11 +17,11 @@ from mipi_pl.envs.battle.rules_movement import list_living, move
 from mipi_pl.envs.battle.rules_observe import is_available, observe
 from mipi_pl.envs.battle.rules_script import script
 from mipi_pl.envs.battle.rules_spawn import spawn
-from mipi_pl.envs.battle.rules_state import GOING_ON, MEND, STRIKE, TERMINATED, TRUNCATED, WON, Record, Records
+from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, MEND, STRIKE, TIME_UP, WON, Record, Records
 
 
 @rule
-def play_loop(battle: Record, units: Records, damage: np.ndarray, rules: Record) -> float:
+def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndarray, rules: Record) -> float:
     """One game loop; damage done to the enemies plus the reward for kills, unscaled."""
     n = list_living(units)
     for a in range(n):
@@ -55,7 +55,7 @@ def play_loop(battle: Record, units: Records, damage: np.ndarray, rules: Record)
             units[i].alive = 0
             units[i].health = 0.0
             reward += rules.kill_reward if i >= rules.n_agents else 0.0
-    move(units, left, rules)
+    move(units, left, pairs, rules)
     return reward
 
 
@@ -71,11 +71,13 @@ def _outcome(units: Records, rules: Record) -> int:
                 enemies = True
     if agents and enemies:
         return GOING_ON
-    return WON if agents else TERMINATED
+    return WON if agents else LOST if enemies else DRAWN
 
 
 @rule
-def play_step(battle: Record, units: Records, actions: np.ndarray, damage: np.ndarray, rules: Record) -> float:
+def play_step(
+    battle: Record, units: Records, pairs: np.ndarray, actions: np.ndarray, damage: np.ndarray, rules: Record
+) -> float:
     """One step; its reward, unscaled. A battle that has ended stays as it is and pays nothing."""
     if battle.ended != GOING_ON:
         return 0.0
@@ -84,7 +86,7 @@ def play_step(battle: Record, units: Records, actions: np.ndarray, damage: np.nd
             give_order(units, i, actions[i], rules)
     reward = 0.0
     for _ in range(rules.loops_per_step):
-        reward += play_loop(battle, units, damage, rules)
+        reward += play_loop(battle, units, pairs, damage, rules)
         battle.ended = _outcome(units, rules)
         if battle.ended != GOING_ON:
             break
@@ -92,56 +94,52 @@ def play_step(battle: Record, units: Records, actions: np.ndarray, damage: np.nd
     if battle.ended == WON:
         reward += rules.win_reward
     elif battle.ended == GOING_ON and battle.steps >= rules.episode_limit:
-        battle.ended = TRUNCATED
+        battle.ended = TIME_UP
     return reward
 
 
 @rule
-def _begin_one(b, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+def _begin_one(b, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
     rules = world.rules[0]
-    spawn(battles[b], units[b], rules, world.kinds, world.draws, world.slots, world.formation)
+    spawn(battles[b], units[b], pairs[b], rules, world.kinds, world.draws, world.slots, world.formation)
     out.composition[b] = battles[b].composition
-    observe(
-        units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b], out.action_mask[b]
-    )
+    observe(units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b], out.action_mask[b])
 
 
 @rule
-def _advance_one(b, action, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+def _advance_one(b, action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
     battle, rules = battles[b], world.rules[0]
-    reward = play_step(battle, units[b], action[b], world.damage, rules)
+    reward = play_step(battle, units[b], pairs[b], action[b], world.damage, rules)
     out.reward[b] = reward * world.draws[battle.composition].reward_scale
-    out.terminated[b] = battle.ended == TERMINATED or battle.ended == WON
-    out.truncated[b] = battle.ended == TRUNCATED
+    out.terminated[b] = battle.ended == WON or battle.ended == LOST or battle.ended == DRAWN
+    out.truncated[b] = battle.ended == TIME_UP
     out.won[b] = battle.ended == WON
     out.composition[b] = battle.composition
-    observe(
-        units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b], out.action_mask[b]
-    )
+    observe(units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b], out.action_mask[b])
 
 
 class Entries(NamedTuple):
     """The compiled loops over battles. Each exists twice, over threads and in a single one, with equal results."""
 
     begin: Callable[..., int]
-    """(rows bool [B], battles, units, world, columns, out)"""
+    """(rows bool [B], battles, units, pairs, world, columns, out)"""
     advance: Callable[..., int]
-    """(action int64 [B, A], battles, units, world, columns, out)"""
+    """(action int64 [B, A], battles, units, pairs, world, columns, out)"""
 
 
 def _parallel_entries(source: int) -> Entries:
     @entry(parallel=True)
-    def begin_parallel(rows, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+    def begin_parallel(rows, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
         for b in prange(rows.size):
             if rows[b]:
                 # The index of a parallel loop is unsigned: without the conversion all rules are compiled a second time.
-                _begin_one(np.int64(b), battles, units, world, columns, out)
+                _begin_one(np.int64(b), battles, units, pairs, world, columns, out)
         return source
 
     @entry(parallel=True)
-    def advance_parallel(action, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+    def advance_parallel(action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
         for b in prange(action.shape[0]):
-            _advance_one(np.int64(b), action, battles, units, world, columns, out)
+            _advance_one(np.int64(b), action, battles, units, pairs, world, columns, out)
         return source
 
     return Entries(begin_parallel, advance_parallel)
@@ -149,16 +147,16 @@ def _parallel_entries(source: int) -> Entries:
 
 def _serial_entries(source: int) -> Entries:
     @entry()
-    def begin_serial(rows, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+    def begin_serial(rows, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
         for b in range(rows.size):
             if rows[b]:
-                _begin_one(np.int64(b), battles, units, world, columns, out)
+                _begin_one(np.int64(b), battles, units, pairs, world, columns, out)
         return source
 
     @entry()
-    def advance_serial(action, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+    def advance_serial(action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
         for b in range(action.shape[0]):
-            _advance_one(np.int64(b), action, battles, units, world, columns, out)
+            _advance_one(np.int64(b), action, battles, units, pairs, world, columns, out)
         return source
 
     return Entries(begin_serial, advance_serial)
@@ -167,15 +165,15 @@ def _serial_entries(source: int) -> Entries:
 def _make_find_unavailable(source: int) -> Callable[..., int]:
     @entry()
     def find_unavailable(action, battles, units, world):  # type: ignore[no-untyped-def]
-        rules = world.rules[0]
+        rules, _ = world.rules[0], source
         for b in range(action.shape[0]):
             if battles[b].ended == GOING_ON:
                 for i in range(rules.n_agents):
                     if not is_available(units[b], i, action[b, i], world.damage, rules):
                         return b * rules.n_agents + i
-        return -1 if source else -1
+        return -1
 
-    return find_unavailable  # type: ignore[no-any-return]
+    return find_unavailable
 
 
 parallel_entries = _parallel_entries(source_hash())

@@ -148,6 +148,6 @@ def mend(healer: Record, patient: Record) -> None:
     missing = patient.health_max - patient.health
     if patient.health <= 0.0 or missing <= 0.0:
         return
-    amount = min(min(healer.heal, missing), healer.energy * healer.health_per_energy)
+    amount = min(healer.heal, missing, healer.energy * healer.health_per_energy)
     patient.health += amount
     healer.energy -= amount / healer.health_per_energy

@@ -13,6 +13,8 @@ from mipi_pl.envs.battle.rules_state import Record, Records
 
 _TOUCH = 0.02  # overlap that is left alone, in map units
 _SWEEPS = 6  # rounds of pushing apart in a loop
+_NEAR = 0.5  # farther apart than this at the end of a loop, two units cannot have touched in it
+_SETTLE_ROUNDS = 40  # far more than any army of 32 needs to come apart
 _TURN_MEMORY = 11  # loops (half a second) for which the way round an obstacle is kept
 _HALF = float(np.sqrt(0.5))
 # Ways out for a unit whose path is blocked, as (cosine, sine) of the turn: the chosen side first, then the other.
@@ -44,7 +46,7 @@ def walk_towards(unit: Record, x: float, y: float, stop_at: float) -> None:
 
 
 @rule
-def move(units: Records, n: int, rules: Record) -> None:
+def move(units: Records, n: int, pairs: np.ndarray, rules: Record) -> None:
     """Play the wanted steps of the n living units."""
     walkers = 0
     for a in range(n):
@@ -58,36 +60,64 @@ def move(units: Records, n: int, rules: Record) -> None:
             walkers += 1
     if walkers == 0:
         return
-    _find_obstacles(units, n)
+    n_pairs = _find_pairs(units, n, pairs)
+    _find_obstacles(units, pairs, n_pairs)
     for a in range(n):
         i = units[a].living
-        if units[i].blocked:
+        unit = units[i]
+        if unit.blocked:
             _detour(units, n, i, rules)
-        elif units[i].turn != 0:
-            units[i].turn -= 1 if units[i].turn > 0 else -1
+        elif unit.turn != 0:
+            unit.turn -= 1 if unit.turn > 0 else -1
     for a in range(n):
         unit = units[units[a].living]
         if unit.walks:
             unit.x += unit.step_x
             unit.y += unit.step_y
-    separate(units, n, _SWEEPS, rules)
+    _separate(units, n, pairs, n_pairs, rules)
 
 
 @rule
-def _find_obstacles(units: Records, n: int) -> None:
-    """Mark the walkers that would run into somebody ahead of them."""
+def settle(units: Records, n: int, pairs: np.ndarray, rules: Record) -> None:
+    """Push the n living apart, however much they overlap, when nobody walks."""
+    for _ in range(_SETTLE_ROUNDS):
+        for a in range(n):
+            unit = units[units[a].living]
+            unit.walks = 0
+            unit.next_x, unit.next_y = unit.x, unit.y
+        if not _separate(units, n, pairs, _find_pairs(units, n, pairs), rules):
+            return
+
+
+@rule
+def _find_pairs(units: Records, n: int, pairs: np.ndarray) -> int:
+    """Write the slots of all pairs of the same plane that may touch in this loop; how many there are."""
+    found = 0
     for a in range(n):
-        one = units[units[a].living]
+        i = units[a].living
+        one = units[i]
+        x, y, reach, flies = one.next_x, one.next_y, one.radius + _NEAR, one.flies
         for c in range(a + 1, n):
-            two = units[units[c].living]
-            nx, ny = two.next_x - one.next_x, two.next_y - one.next_y
-            contact = one.radius + two.radius - _TOUCH
-            ahead = nx * nx + ny * ny
-            if ahead >= contact * contact or one.flies != two.flies:
-                continue
-            dx, dy = two.x - one.x, two.y - one.y
-            if ahead >= dx * dx + dy * dy:  # they are parting
-                continue
+            j = units[c].living
+            two = units[j]
+            dx, dy, limit = two.next_x - x, two.next_y - y, two.radius + reach
+            pairs[found, 0], pairs[found, 1] = i, j  # always written, seldom kept: faster than a branch
+            found += int((dx * dx + dy * dy < limit * limit) & (two.flies == flies))
+    return found
+
+
+@rule
+def _find_obstacles(units: Records, pairs: np.ndarray, n_pairs: int) -> None:
+    """Mark the walkers that would run into somebody ahead of them."""
+    for p in range(n_pairs):
+        one, two = units[pairs[p, 0]], units[pairs[p, 1]]
+        nx, ny = two.next_x - one.next_x, two.next_y - one.next_y
+        contact = one.radius + two.radius - _TOUCH
+        then = nx * nx + ny * ny
+        if then >= contact * contact:
+            continue
+        dx, dy = two.x - one.x, two.y - one.y
+        if then < dx * dx + dy * dy:  # otherwise they are parting
             _mark_if_ahead(one, dx, dy)
             _mark_if_ahead(two, -dx, -dy)
 
@@ -145,37 +175,31 @@ def _is_free(units: Records, n: int, i: int, x: float, y: float, rules: Record) 
 
 
 @rule
-def separate(units: Records, n: int, sweeps: int, rules: Record) -> None:
-    """Keep the n living inside the map and push overlapping pairs apart, in at most so many rounds."""
-    for sweep in range(sweeps + 1):
+def _separate(units: Records, n: int, pairs: np.ndarray, n_pairs: int, rules: Record) -> bool:
+    """Keep the n living inside the map and push overlapping pairs apart; whether some still may overlap."""
+    for sweep in range(_SWEEPS + 1):
         for a in range(n):
             unit = units[units[a].living]
             unit.x = min(max(unit.x, unit.radius), rules.map_size - unit.radius)
             unit.y = min(max(unit.y, unit.radius), rules.map_size - unit.radius)
             unit.push_x, unit.push_y = 0.0, 0.0
-        if sweep == sweeps or not _push(units, n):
-            return
+        if sweep == _SWEEPS:
+            return True
+        found = False
+        for p in range(n_pairs):
+            one, two = units[pairs[p, 0]], units[pairs[p, 1]]
+            dx, dy = two.x - one.x, two.y - one.y
+            free = one.radius + two.radius - _TOUCH
+            if dx * dx + dy * dy < free * free:
+                found = True
+                _push_pair(one, two, dx, dy)
+        if not found:
+            return False
         for a in range(n):
             unit = units[units[a].living]
             unit.x += unit.push_x
             unit.y += unit.push_y
-
-
-@rule
-def _push(units: Records, n: int) -> bool:
-    """Add up the pushes of all overlapping pairs; whether there were any."""
-    found = False
-    for a in range(n):
-        one = units[units[a].living]
-        for c in range(a + 1, n):
-            two = units[units[c].living]
-            dx, dy = two.x - one.x, two.y - one.y
-            free = one.radius + two.radius - _TOUCH
-            squared = dx * dx + dy * dy
-            if squared < free * free and one.flies == two.flies:
-                found = True
-                _push_pair(one, two, dx, dy)
-    return found
+    return True
 
 
 @rule

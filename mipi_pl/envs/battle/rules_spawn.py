@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mipi_pl.envs.battle.compiled import rule
-from mipi_pl.envs.battle.rules_movement import list_living, separate
+from mipi_pl.envs.battle.rules_movement import list_living, settle
 from mipi_pl.envs.battle.rules_random import below, uniform
 from mipi_pl.envs.battle.rules_state import GOING_ON, IDLE, Record, Records
 
-_SPAWN_SWEEPS = 200  # far more than any army of 32 needs to come apart
 _LONG_AGO = 1 << 30
 
 
@@ -17,6 +16,7 @@ _LONG_AGO = 1 << 30
 def spawn(
     battle: Record,
     units: Records,
+    pairs: np.ndarray,
     rules: Record,
     kinds: Records,
     draws: Records,
@@ -42,7 +42,7 @@ def spawn(
     _place_army(battle, units, rules, kinds, slots[c], formation, 1, -ux, -uy)
     _deal_tags(battle, units, rules, 0, rules.n_agents)
     _deal_tags(battle, units, rules, rules.n_agents, rules.n_enemies)
-    separate(units, list_living(units), _SPAWN_SWEEPS, rules)
+    settle(units, list_living(units), pairs, rules)
 
 
 @rule

@@ -1,7 +1,7 @@
 """What the kernels read and write: B battles as arrays of records, and the rules' constants.
 
-Records keep the kernels readable (``units[i].health``) and their argument lists short; with one array per quantity a call
-handed over some hundred words, which made the battle 40 times slower and its compilation a minute long.
+Records keep the kernels readable (``units[i].health``) and their argument lists short. With one array per quantity a
+call handed over some hundred words, which made the battle ten times slower and its compilation a minute long.
 
 Slots: E = A + M entities in each battle; slots 0..A-1 are the agents' side, A..E-1 the enemies'. Lengths are map units,
 times are game loops, flags are integers 0 and 1. All fields have 8 bytes.
@@ -17,8 +17,8 @@ IDLE, MOVE, ATTACK, HEAL = 0, 1, 2, 3
 """Orders of a unit."""
 NOTHING, STRIKE, MEND = 0, 1, 2
 """Deeds of a unit in a loop."""
-GOING_ON, TERMINATED, TRUNCATED, WON = 0, 1, 2, 3
-"""How a battle stands."""
+GOING_ON, LOST, TIME_UP, WON, DRAWN = 0, 1, 2, 3, 4
+"""How a battle stands; drawn when the last fighters of both sides die in one loop."""
 NO_OP, STOP, FIRST_MOVE, FIRST_TARGET = 0, 1, 2, 6
 """Actions: 2-5 move north, south, east, west; from 6 on one per enemy tag, then (with healers) one per agent tag."""
 
@@ -28,48 +28,49 @@ Record: TypeAlias = Any
 """One record, by reference."""
 
 
-def _record(floats: str, integers: str, unsigned: str = "") -> np.dtype[Any]:
-    fields = [(name, np.float64) for name in floats.split()]
-    fields += [(name, np.int64) for name in integers.split()]
-    fields += [(name, np.uint64) for name in unsigned.split()]
-    return np.dtype((np.record, fields))  # type: ignore[arg-type]
+def _record(fields: str) -> np.dtype[Any]:
+    """Names of fields, each with i (integer) or u (unsigned) after a colon unless it is a float."""
+    types = {"": np.float64, "i": np.int64, "u": np.uint64}
+    names = [field.partition(":") for field in fields.split()]
+    return np.dtype((np.record, [(name, types[kind]) for name, _, kind in names]))
 
 
 UNIT = _record(
-    # Where it is; what it is (copied from the unit table); how it is.
-    "x y radius speed reach period armour splash_length splash_width health_max shield_max energy_max energy_regen heal "
-    "health_per_energy health shield energy cooldown goal_x goal_y "
-    # What a loop works out before anything of it counts; outlives no loop.
-    "step_x step_y next_x next_y push_x push_y obstacle_side",
-    "kind tag alive flies fights heals healable hits peace order target turn slot_of_tag living aim deed walks blocked",
+    # What the search for near pairs reads, then the rest of movement, in as few lines of cache as can be.
+    "living:i next_x next_y radius flies:i x y alive:i walks:i step_x step_y push_x push_y blocked:i obstacle_side "
+    "turn:i speed order:i target:i aim:i deed:i kind:i fights:i health shield energy cooldown peace:i reach goal_x goal_y "
+    "period "
+    "armour hits:i splash_length splash_width health_max shield_max energy_max energy_regen heal health_per_energy "
+    "heals:i healable:i tag:i slot_of_tag:i"
 )
 """A unit slot [B, E].
 
-kind: row of the unit table, -1 when the slot is empty. period: loops between blows. cooldown: loops until the weapon is ready.
-peace: loops since the last damage. target: slot that an attack or heal order is for, -1 without. turn: the way round an
-obstacle, positive is left; its size is how many loops it is remembered. aim: whom it attacked in the loop before, -1 for none.
+radius, flies, speed, fights, reach, period, armour and so on are copied from the unit table. kind: row of that table,
+-1 when the slot is empty. period: loops between blows. cooldown: loops until the weapon is ready. peace: loops since the
+last damage. target: slot that an attack or heal order is for, -1 without. turn: the way round an obstacle, positive is
+left; its size is how many loops it is remembered. aim: whom it attacked in the loop before, -1 for none. next, step, push,
+walks, blocked, obstacle_side, aim and deed are worked out afresh in every loop.
 
-Two fields belong to the place in the array, not to the unit: slot_of_tag (at k: the slot of agent tag k, at A + k: of enemy tag
-k, -1 when nobody bears it) and living (the slots of the living, in the first places).
+Two fields belong to the place in the array, not to the unit: slot_of_tag (at k: the slot of agent tag k, at A + k: of
+enemy tag k, -1 when nobody bears it) and living (the slots of the living, in the first places).
 """
 
-BATTLE = _record("agents_x agents_y enemies_x enemies_y", "steps ended composition", "random")
+BATTLE = _record("agents_x agents_y enemies_x enemies_y steps:i ended:i composition:i random:u")
 """A battle [B]: where each army appeared, steps since then, how it stands, what was drawn, its random generator."""
 
 KIND = _record(
-    "health shield armour speed radius reach period splash_length splash_width heal health_per_energy energy energy_max "
-    "energy_regen",
-    "flies fights heals healable hits",
+    "health shield armour speed radius reach period splash_length splash_width heal health_per_energy energy "
+    "energy_max energy_regen flies:i fights:i heals:i healable:i hits:i"
 )
 """A row of the unit table [K]."""
 
 RULES = _record(
-    "map_size spawn_distance jitter sight target_range acquisition kill_reward win_reward",
-    "n_agents n_enemies n_actions loops_per_step episode_limit random_tags centre_features both_scripted",
+    "map_size spawn_distance jitter sight target_range acquisition kill_reward win_reward n_agents:i n_enemies:i "
+    "n_actions:i loops_per_step:i episode_limit:i random_tags:i centre_features:i both_scripted:i"
 )
 """Constants of a scenario [1]."""
 
-DRAW = _record("cumulative reward_scale", "")
+DRAW = _record("cumulative reward_scale")
 """A composition [C]: cumulative probability of being drawn; scale of its reward."""
 
 
@@ -121,6 +122,11 @@ class Columns(NamedTuple):
 def make_battles(n_envs: int) -> Records:
     """BATTLE [B], none of them begun."""
     return np.zeros(n_envs, dtype=BATTLE)
+
+
+def make_pairs(n_envs: int, n_slots: int) -> np.ndarray:
+    """Working memory for the pairs of units that are near each other: int64 [B, E (E - 1) / 2 + 1, 2]."""
+    return np.zeros((n_envs, n_slots * (n_slots - 1) // 2 + 1, 2), dtype=np.int64)
 
 
 def make_units(n_envs: int, n_slots: int) -> Records:

@@ -24,7 +24,7 @@ def type_groups(groups: Sequence[Mapping[str, Any] | TypeGroup]) -> tuple[TypeGr
 
 
 def enemy_army(composition: Composition, delta: int) -> Army:
-    """The agents' army with |delta| units fewer or more, each of the type that is then most numerous (first listed wins ties).
+    """The agents' army with |delta| units fewer or more, each of the then most numerous type (ties: first listed).
 
     Raises:
         ValueError: if nobody would be left.
@@ -86,7 +86,8 @@ class Scenario:
             )
         if self.spawn_distance + 2 * self.jitter > self.map_size:
             raise ValueError(
-                f"spawn_distance {self.spawn_distance} with jitter {self.jitter} does not fit into map_size {self.map_size}"
+                f"spawn_distance plus twice the jitter must not exceed map_size {self.map_size}, got "
+                f"{self.spawn_distance} and jitter {self.jitter}"
             )
         if self.reward_scale not in ("largest", "composition"):
             raise ValueError(f"reward_scale must be 'largest' or 'composition', got {self.reward_scale!r}")
@@ -160,8 +161,8 @@ class Scenario:
     def _best_of(self, composition: Composition) -> float:
         """What is scaled to `best_return`: the best of this composition, or the best that any composition allows.
 
-        The latter looks at every composition of at most `reward_reference_size` units, not only at those in team_sizes, so
-        that training and evaluation on other sizes count in the same coin.
+        The latter looks at all compositions of `reward_reference_size` units, whatever team_sizes says, so that
+        training and evaluation on other sizes count in the same coin.
         """
         if self.reward_scale == "composition":
             return self.best_unscaled_return(composition)

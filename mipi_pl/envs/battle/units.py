@@ -21,10 +21,10 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True)
 class Weapon:
-    """An attack: `hits` blows of `damage` (plus `bonus` against an attribute) every `cooldown_s`, up to `range` from edge to edge.
+    """An attack every `cooldown_s`: `hits` times `damage` (plus `bonus` against an attribute).
 
-    `splash_length` and `splash_width` span a rectangle across the line of fire, centred on the target, in which every
-    ground enemy is hit; 0 is no splash.
+    `range` counts from edge to edge. `splash_length` and `splash_width` span a rectangle across the line of fire,
+    centred on the target, in which every ground enemy is hit; 0 is no splash.
     """
 
     damage: float

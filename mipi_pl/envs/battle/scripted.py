@@ -1,0 +1,156 @@
+"""Simple players for the agents' side, to compare a policy with: `random`, `attack_nearest`, `focus_fire`.
+
+They act through the agents' actions, among the available ones only, but know the whole map. Healers mend the most
+wounded ally they can reach and follow the wounded or the army.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from tensordict import TensorDictBase
+from torchrl.envs import EnvBase, TransformedEnv
+
+from mipi_pl import spec as keys
+from mipi_pl.envs.battle.compiled import entry, rule, source_hash
+from mipi_pl.envs.battle.env import BattleEnv
+from mipi_pl.envs.battle.rules_observe import is_available
+from mipi_pl.envs.battle.rules_random import below
+from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, Record, Records, make_battles
+
+POLICIES = {"random": 0, "attack_nearest": 1, "focus_fire": 2}
+"""Names of the scripted policies and their numbers in the kernel."""
+
+
+@rule
+def _random_action(units: Records, i: int, damage: np.ndarray, rules: Record, generator: Record) -> int:
+    """Uniform over the available actions."""
+    count = 0
+    for action in range(rules.n_actions):
+        count += int(is_available(units, i, action, damage, rules))
+    left = below(generator, count)
+    for action in range(rules.n_actions):
+        if is_available(units, i, action, damage, rules):
+            if left == 0:
+                return action
+            left -= 1
+    return NO_OP
+
+
+@rule
+def _walk(units: Records, i: int, x: float, y: float, damage: np.ndarray, rules: Record) -> int:
+    """The available move that leads best towards (x, y); stop when there already, or when no move leads there."""
+    dx, dy = x - units[i].x, y - units[i].y
+    best, best_gain = STOP, 0.5  # of the way in that direction
+    for k in range(4):  # north, south, east, west
+        gain = dy if k == 0 else -dy if k == 1 else dx if k == 2 else -dx
+        if gain > best_gain and is_available(units, i, FIRST_MOVE + k, damage, rules):
+            best, best_gain = FIRST_MOVE + k, gain
+    return best
+
+
+@rule
+def _fight(units: Records, i: int, weakest: bool, damage: np.ndarray, rules: Record) -> int:
+    """Attack the nearest (or weakest) enemy that can be attacked, fighters first; without one, walk to the nearest."""
+    unit = units[i]
+    best, best_value = -1, np.inf
+    nearest, nearest_value = -1, np.inf
+    for j in range(rules.n_agents, units.size):
+        enemy = units[j]
+        if not enemy.alive or damage[unit.kind, enemy.kind] == 0.0:
+            continue
+        dx, dy = enemy.x - unit.x, enemy.y - unit.y
+        last = 0.0 if enemy.fights else 1e6
+        distance = last + dx * dx + dy * dy
+        value = last + enemy.health + enemy.shield if weakest else distance
+        if distance < nearest_value:
+            nearest, nearest_value = j, distance
+        if value < best_value and is_available(units, i, FIRST_TARGET + enemy.tag, damage, rules):
+            best, best_value = j, value
+    if best >= 0:
+        return FIRST_TARGET + units[best].tag
+    return _walk(units, i, units[nearest].x, units[nearest].y, damage, rules) if nearest >= 0 else STOP
+
+
+@rule
+def _heal(units: Records, i: int, damage: np.ndarray, rules: Record) -> int:
+    """Heal the most wounded ally that can be healed; else walk to the most wounded, or with the army."""
+    best, best_share = -1, 1.0
+    far, far_share = -1, 1.0
+    x, y, count = 0.0, 0.0, 0
+    for j in range(rules.n_agents):
+        ally = units[j]
+        if not ally.alive:
+            continue
+        if ally.fights:
+            x, y, count = x + ally.x, y + ally.y, count + 1
+        share = ally.health / ally.health_max
+        if ally.healable and share < far_share:
+            far, far_share = j, share
+        if share < best_share and is_available(units, i, FIRST_TARGET + rules.n_enemies + ally.tag, damage, rules):
+            best, best_share = j, share
+    if best >= 0:
+        return FIRST_TARGET + rules.n_enemies + units[best].tag
+    if far >= 0:
+        return _walk(units, i, units[far].x, units[far].y, damage, rules)
+    return _walk(units, i, x / count, y / count, damage, rules) if count > 0 else STOP
+
+
+def _make_choose(source: int) -> Callable[..., int]:
+    @entry()
+    def choose(policy, generators, units, world, action):  # type: ignore[no-untyped-def]
+        rules, damage = world.rules[0], world.damage
+        for b in range(action.shape[0]):
+            for i in range(rules.n_agents):
+                if not units[b, i].alive:
+                    action[b, i] = NO_OP
+                elif policy == 0:
+                    action[b, i] = _random_action(units[b], i, damage, rules, generators[b])
+                elif units[b, i].heals:
+                    action[b, i] = _heal(units[b], i, damage, rules)
+                else:
+                    action[b, i] = _fight(units[b], i, policy == 2, damage, rules)
+        return source
+
+    return choose
+
+
+_choose = _make_choose(source_hash())
+
+
+class ScriptedPolicy:
+    """Writes ``("agents", "action")`` for the battles as they stand now; the observation is not looked at.
+
+    Args:
+        name: of `POLICIES`.
+        env: whose battles are played.
+        seed: of the policy `random`, one generator per battle.
+    """
+
+    def __init__(self, name: str, env: BattleEnv, seed: int = 0) -> None:
+        if name not in POLICIES:
+            raise ValueError(f"scripted policies are {', '.join(POLICIES)}, got {name!r}")
+        self.name, self._env, self._number = name, env, POLICIES[name]
+        self._generators = make_battles(env.num_envs)
+        self._generators["random"] = np.random.SeedSequence(seed).generate_state(env.num_envs, dtype=np.uint64)
+
+    def __call__(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Adds int64 [B, A] actions, all of them available."""
+        action = np.empty((self._env.num_envs, self._env.entity_spec.n_agents), dtype=np.int64)
+        _choose(self._number, self._generators, self._env.units, self._env.world, action)
+        return tensordict.set(keys.ACTION, torch.from_numpy(action).to(tensordict.device or "cpu"))
+
+
+def make_scripted(name: str, env: EnvBase, seed: int = 0) -> ScriptedPolicy:
+    """A scripted policy for a battle, also one that is wrapped in transforms.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: if `env` is not a battle.
+    """
+    base = env.base_env if isinstance(env, TransformedEnv) else env
+    if not isinstance(base, BattleEnv):
+        raise TypeError(f"scripted policies play a BattleEnv, got {type(base).__name__}")
+    return ScriptedPolicy(name, base, seed)
