@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum
+from itertools import product
 
 import torch
 from tensordict import TensorDictBase
@@ -59,6 +60,7 @@ class MIPI(EntityAlgorithm):
             a linear mixer gives at the price of one pass.
         imaginary_weight: lambda, weight of REFIL's imaginary objective in the critic loss.
         iterations: M, alternations per batch.
+        policy_steps: optimizer steps on the policy in each alternation; a step is cheap unless it moves the trunk.
         marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the teams as they are.
         policy_divergence: ``reverse`` for the loss (18) of the paper, ``forward`` for the cross-entropy to its exact
             optimum (13).
@@ -87,6 +89,7 @@ class MIPI(EntityAlgorithm):
         target: str = "expected",
         imaginary_weight: float = 0.5,
         iterations: int = 4,
+        policy_steps: int = 1,
         marginal_teams: str = "imaginary",
         policy_divergence: str = "reverse",
         policy_moves_trunk: bool = False,
@@ -98,7 +101,7 @@ class MIPI(EntityAlgorithm):
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.gamma, self.td_lambda = gamma, td_lambda
         self.target = TargetKind(target)
-        self.imaginary_weight, self.iterations = imaginary_weight, iterations
+        self.imaginary_weight, self.iterations, self.policy_steps = imaginary_weight, iterations, policy_steps
         self.marginal_teams = ImaginedTeams(marginal_teams)
         self.policy_divergence = Divergence(policy_divergence)
         self.policy_moves_trunk = policy_moves_trunk
@@ -187,10 +190,10 @@ class MIPI(EntityAlgorithm):
             features = self._features(b, self._improvement_views(b, range(self.iterations)))
             utilities = self.agent.utilities(features[:, 0])
         metrics: Metrics = {}
-        for m in range(self.iterations):
+        for m, step in product(range(self.iterations), range(self.policy_steps)):
             if self.policy_moves_trunk:  # and so the features of this and of the imaginary team
                 features = self._features(b, self._improvement_views(b, [m]))
-            if log_marginal is not None:
+            if log_marginal is not None and step == 0:
                 team = 0 if features.shape[1] == 1 else -1 if self.policy_moves_trunk else 1 + m
                 log_team = self._log_policy(b, features[:, team]).detach()
                 metrics["loss/marginal"] = loss = info.marginal_loss(log_marginal, log_team, b.deciding)
