@@ -1,10 +1,9 @@
-"""The recurrent entity agent: one trunk, a critic head and a policy head (section 5 of the facts; REFIL's architecture)."""
+"""The recurrent entity agent: one trunk, a critic head and a policy head (section 5 of the facts; as in REFIL)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ class PackedSteps:
         length: S.
 
     Example:
+        >>> import torch
         >>> PackedSteps.of(torch.tensor([[True, True], [True, False]])).step.tolist()
         [0, 1, 0]
     """
@@ -64,7 +64,14 @@ class Recurrence(nn.Module):
         self, rows: Float[Tensor, "L V A width"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
     ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
         """All states, from `state` (None: zeros) on, and the one after the last step of the padded time."""
-        padded = steps.pad(self.linear(rows).relu_())
+        states: tuple[Tensor, Tensor] = self.unroll(self.linear(rows), steps, state)
+        return states
+
+    def unroll(
+        self, rows: Float[Tensor, "L V A hidden"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
+    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
+        """From what `linear` gives."""
+        padded = steps.pad(rows.relu_())
         first = None if state is None else state.flatten(0, 2).unsqueeze(0)
         states, last = self.gru(padded.flatten(1, 3), first)
         return steps.pack(states.view(padded.shape)), last.view(padded.shape[1:])
@@ -108,6 +115,7 @@ class EntityAgent(nn.Module):
         hidden: recurrent state (64).
 
     Example:
+        >>> import torch
         >>> agent = EntityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
         >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)

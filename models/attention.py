@@ -1,7 +1,8 @@
 """Entity attention: agents query the entities they may see; several views of the same entities cost one projection.
 
-Axis letters are those of `mipi_pl.spec`; besides, L is a number of steps (of one or many episodes), V a number of views,
-that is of masks over the same entities, and I the size of an entity as the networks take it (features and last action).
+Axis letters are those of `mipi_pl.spec`; besides, L is a number of steps (of one or many episodes), V a number of
+views, that is of masks over the same entities, and I the size of an entity as the networks take it (features and last
+action); H attention heads of size D.
 """
 
 from __future__ import annotations
@@ -59,19 +60,31 @@ class EntityAttention(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
 
-    def forward(
-        self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]
-    ) -> Float[Tensor, "L V A width"]:
+    def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
         """Attend from entities 0..A-1 of each step to the entities that each view shows."""
         steps, n_views, n_agents, n_entities = views.shape
         embedded = self.embed(inputs).relu_()
-        query = self.query(embedded[:, :n_agents]).view(steps, n_agents, self.heads, -1).transpose(1, 2)
         key, value = self.key_value(embedded).view(steps, n_entities, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
+        weights = self._weights(embedded, key, views).view(steps, self.heads, n_views * n_agents, n_entities)
+        mixed = torch.matmul(weights, value)
+        return mixed.transpose(1, 2).reshape(steps, n_views, n_agents, -1)
+
+    def summed(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L width"]:
+        """The sum of ``forward`` over the agents under one view: entities are gathered first and projected once."""
+        embedded = self.embed(inputs).relu_()
+        to_key, to_value = self.key_value.weight.view(2, self.heads, -1, embedded.shape[-1])
+        key = nn.functional.linear(embedded, to_key.flatten(0, 1)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        weights = self._weights(embedded, key, view.unsqueeze(1)).sum(dim=(2, 3))
+        return torch.einsum("lhw,hdw->lhd", torch.matmul(weights, embedded), to_value).flatten(1)
+
+    def _weights(
+        self, embedded: Float[Tensor, "L E width"], key: Float[Tensor, "L H E D"], views: Bool[Tensor, "L V A E"]
+    ) -> Float[Tensor, "L H V A E"]:
+        """Softmax of the scores over what each view shows; zeros for a row that shows nothing."""
+        query = self.query(embedded[:, : views.shape[2]]) * key.shape[-1] ** -0.5
+        scores = torch.matmul(query.unflatten(-1, (self.heads, -1)).transpose(1, 2), key.transpose(-1, -2))
         # The exponentials serve all views: softmax under a mask is masked exponentials over their sum.
         exponentials = (scores - scores.amax(dim=-1, keepdim=True).detach()).exp()
         masked = exponentials.unsqueeze(2) * views.unsqueeze(1).to(scores.dtype)
-        weights = masked.view(steps, self.heads, n_views * n_agents, n_entities)
-        total = weights.sum(dim=-1, keepdim=True)
-        mixed = torch.matmul(weights, value) / (total + torch.finfo(total.dtype).tiny)
-        return mixed.transpose(1, 2).reshape(steps, n_views, n_agents, -1)
+        total = masked.sum(dim=-1, keepdim=True)
+        return masked / (total + torch.finfo(total.dtype).tiny)

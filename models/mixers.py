@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from models.attention import EntityAttention
@@ -53,9 +53,7 @@ class Mixer(nn.Module, ABC):
         """Weights for each view; the bias, final layer and value come from view 0, which shows all present entities."""
 
     @abstractmethod
-    def mix(
-        self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]
-    ) -> Float[Tensor, " L"]:
+    def mix(self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]) -> Float[Tensor, " L"]:
         """Joint value of the utilities; ``utilities[:, j]`` is mixed with those made under view ``views[j]``."""
 
 
@@ -76,15 +74,13 @@ class SumMixer(Mixer):
         zeros = inputs.new_zeros(steps)
         return MixerWeights(ones, zeros.unsqueeze(-1), inputs.new_ones(steps, 1), zeros)
 
-    def mix(
-        self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]
-    ) -> Float[Tensor, " L"]:
+    def mix(self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]) -> Float[Tensor, " L"]:
         """Sum over all sets of utilities."""
         return (utilities * weights.first[:, views, :, 0]).sum(dim=(1, 2))
 
 
 class AttentionMixer(Mixer):
-    """REFIL's mixer: four hypernetworks, each an entity encoder, attention of the agents over all entities, a linear layer.
+    """REFIL's mixer: four hypernetworks, each an entity encoder, attention of agents over all entities, a linear layer.
 
     Args:
         n_features: F.
@@ -94,8 +90,8 @@ class AttentionMixer(Mixer):
         heads: attention heads (4).
         mixing: K, mixing units (32).
         linear: True for the paper's linear mixer, False for REFIL's ELU.
-        pool: bias, final layer and value are means over the agents: over all ``slots`` as REFIL does, so that they shrink
-            with the team, or over the ``present`` agents.
+        pool: bias, final layer and value are means over the agents: over all ``slots`` as REFIL does, so that they
+            shrink with the team, or over the ``present`` agents.
 
     Raises:
         ValueError: for another `pool`.
@@ -134,24 +130,18 @@ class AttentionMixer(Mixer):
         full = views[:, :1]
         present = full[:, 0].any(-1)
         first = self.first(inputs, views).softmax(dim=-1) * acting[:, None, :, None]
-        pooled = (self._pool(net(inputs, full)[:, 0], present) for net in (self.bias, self.final, self.value))
-        bias, final, value = pooled
+        count = present.sum(dim=1, keepdim=True)
+        divisor = self.n_agents if self.pool == "slots" else count.clamp(min=1)
+        nets = (self.bias, self.final, self.value)
+        bias, final, value = (net.summed(inputs, full[:, 0], count) / divisor for net in nets)
         return MixerWeights(first, bias, final.softmax(dim=-1), value.squeeze(-1))
 
-    def mix(
-        self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]
-    ) -> Float[Tensor, " L"]:
+    def mix(self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]) -> Float[Tensor, " L"]:
         """Two layers, with or without the ELU between them."""
         hidden = torch.einsum("lva,lvak->lk", utilities, weights.first[:, views]) + weights.bias
         if not self.linear:
             hidden = nn.functional.elu(hidden)
         return (hidden * weights.final).sum(dim=-1) + weights.value
-
-    def _pool(self, outputs: Float[Tensor, "L A K"], present: Bool[Tensor, "L A"]) -> Float[Tensor, "L K"]:
-        total = (outputs * present.unsqueeze(-1)).sum(dim=1)
-        if self.pool == "slots":
-            return total / self.n_agents
-        return total / present.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 class Hypernetwork(nn.Module):
@@ -173,3 +163,9 @@ class Hypernetwork(nn.Module):
         """One output per agent and view."""
         outputs: Tensor = self.linear(self.attention(inputs, views))
         return outputs
+
+    def summed(
+        self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], count: Int64[Tensor, "L 1"]
+    ) -> Float[Tensor, "L out"]:
+        """The sum of ``forward`` over the `count` agents of each step that see anything."""
+        return nn.functional.linear(self.attention.summed(inputs, view), self.linear.weight) + count * self.linear.bias

@@ -1,7 +1,7 @@
 """The same learner without what makes it fast: the twin that `benchmarks/learner_updates.py` measures against.
 
-One view at a time, with projections of its own; a GRU cell in a loop; padded steps; every hypernetwork anew for each
-joint value; the marginal attends over its single entity; its forward pass is repeated for each loss. Mathematics and
+One view at a time, with projections of its own; a GRU cell in a loop; padded steps; all hypernetworks anew for each
+view; the marginal attends over its single entity; its forward pass is repeated for each loss. Mathematics and
 parameters are those of `MIPI`, whose names it takes over, and a test holds both equal.
 """
 
@@ -83,9 +83,11 @@ class PaddedMIPI(MIPI):
     def _marginal_policy(self) -> Tensor:
         net, own = self.marginal, self.inputs[:, :, : self.acting.shape[-1]]
         embedded = torch.relu(net.embed(own))
-        # Any query and key give weight 1 to the single entity.
-        query, value = net.value(embedded).unsqueeze(-2), net.value(embedded).unsqueeze(-2)
-        weights = (query @ query.transpose(-1, -2)).softmax(dim=-1)
+        # Any query and key give weight 1 to the single entity, so those of the agents will do.
+        attention = self.agent.trunk.attention
+        query, value = attention.query(embedded).unsqueeze(-2), net.value(embedded).unsqueeze(-2)
+        key = nn.functional.linear(embedded, attention.key_value.weight[: query.shape[-1]]).unsqueeze(-2)
+        weights = (query @ key.transpose(-1, -2)).softmax(dim=-1)
         features = recur(net.recurrence, (weights @ value).squeeze(-2))
         return net.logits(features).masked_fill(~self.available, -1e9).log_softmax(dim=-1)
 
@@ -94,11 +96,13 @@ class PaddedMIPI(MIPI):
         return rows.sum(dim=2) / self.mixer.n_agents
 
     def _joint(self, mixer: AttentionMixer, sets: list[tuple[Tensor, Tensor]]) -> Tensor:
-        hidden = self._pooled(mixer.bias)
+        hidden: Tensor | float = 0.0
         for utilities, view in sets:
             first = mixer.first.linear(attend(mixer.first.attention, self.inputs, view)).softmax(dim=-1)
+            bias, value = self._pooled(mixer.bias), self._pooled(mixer.value)
+            final = self._pooled(mixer.final).softmax(dim=-1)
             hidden = hidden + ((utilities * self.acting).unsqueeze(-1) * first).sum(dim=2)
-        final, value = self._pooled(mixer.final).softmax(dim=-1), self._pooled(mixer.value)
+        hidden = hidden + bias
         return (hidden * final).sum(dim=-1) + value.squeeze(-1)
 
     def _evaluate(self) -> None:

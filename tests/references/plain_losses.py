@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,6 +29,20 @@ def penalty(regularizer: str, log_pi: dict[int, Tensor], log_marginal: dict[int,
 def expectation(log_pi: dict[int, Tensor], values: dict[int, Tensor] | Tensor) -> Tensor:
     """sum_u pi(u) values(u)."""
     return sum(torch.exp(log_pi[u]) * values[u] for u in log_pi)
+
+
+def exact_optimum(
+    regularizer: str, log_marginal: dict[int, Tensor] | None, utilities: Tensor, alpha: float, available: Sequence[bool]
+) -> dict[int, float]:
+    """Equation (13): the marginal (or nothing) tilted by exp(Q / alpha), over the available actions; or greedy."""
+    allowed = [u for u in range(len(utilities)) if available[u]]
+    if regularizer == "none":
+        best = max(allowed, key=lambda u: float(utilities[u]))
+        return {u: float(u == best) for u in allowed}
+    top = max(float(utilities[u]) for u in allowed)
+    prior = {u: math.exp(float(log_marginal[u])) if log_marginal else 1.0 for u in allowed}
+    shares = {u: prior[u] * math.exp((float(utilities[u]) - top) / alpha) for u in allowed}
+    return {u: share / sum(shares.values()) for u, share in shares.items()}
 
 
 def restrict(mask: Sequence[bool], agent: int, groups: Sequence[bool], within: bool) -> list[bool]:

@@ -36,6 +36,7 @@ class Settings:
     imaginary_weight: float = 0.5
     iterations: int = 2
     marginal_teams: str = "imaginary"
+    policy_divergence: str = "reverse"
     policy_moves_trunk: bool = False
     truncation_is_terminal: bool = True
 
@@ -221,7 +222,12 @@ class PlainMIPI:
             log_marginal = self._log_marginal()
         terms = []
         for key in self._keys():
-            cost = losses.penalty(s.regularizer, log_pi[key], None if log_marginal is None else log_marginal[key])
+            prior = None if log_marginal is None else log_marginal[key]
+            if s.policy_divergence == "forward":
+                improved = losses.exact_optimum(s.regularizer, prior, utilities[key], s.alpha_i, self.available[key])
+                terms.append(-sum(share * log_pi[key][u] for u, share in improved.items()))
+                continue
+            cost = losses.penalty(s.regularizer, log_pi[key], prior)
             values = {u: s.alpha_i * cost[u] - utilities[key][u] for u in cost}
             terms.append(losses.expectation(log_pi[key], values))
         return self._mean(terms)

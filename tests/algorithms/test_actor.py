@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from script_world import ScriptWorld
+from tensordict import TensorDict
+from worlds import Sizes, random_batch, small_mipi
+
+from datamodules.episodes import EpisodeAssembler
+from mipi_pl import spec as keys
+from mipi_pl.actor import Actor
+from mipi_pl.algorithms.batch import EpisodeBatch
+
+LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
+
+
+def observation(available: list[list[bool]], envs: int = 1) -> TensorDict:
+    """One agent per row of `available`, all the same otherwise."""
+    agents, actions = len(available), len(available[0])
+    g = torch.Generator().manual_seed(0)
+    return TensorDict(
+        {
+            "entities": torch.randn(agents, 3, generator=g).expand(envs, agents, 3),
+            "is_init": torch.ones(envs, 1, dtype=torch.bool),
+            "agents": {
+                "visible": torch.ones(envs, agents, agents, dtype=torch.bool),
+                "action_mask": torch.tensor(available).expand(envs, agents, actions),
+            },
+        },
+        batch_size=[envs],
+    )
+
+
+def shares(actor: Actor, td: TensorDict) -> torch.Tensor:
+    """How often each agent chooses each action, [A, U]."""
+    actions = actor(td)[keys.ACTION]
+    return torch.nn.functional.one_hot(actions, td[keys.ACTION_MASK].shape[-1]).double().mean(dim=0)
+
+
+AVAILABLE = [[True, True, True, True], [True, False, True, False], [False, False, True, False]]
+MANY = 20_000
+
+
+def policy_of(actor: Actor, td: TensorDict) -> torch.Tensor:
+    """pi of the first observation [A, U], by hand."""
+    features = actor._features(td)
+    logits = actor.agent.policy_logits(features)[0]
+    powers = logits.detach().exp() * td[keys.ACTION_MASK][0]
+    return powers / powers.sum(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_draws_follow_the_policy_mixed_with_uniform_over_the_available(epsilon: float) -> None:
+    actor = small_mipi(Sizes().spec, hidden=8).actor(greedy=False)
+    actor.agent.policy_logits.weight.data.mul_(8.0)
+    td = observation(AVAILABLE, envs=MANY)
+    actor.epsilon = epsilon
+    pi = policy_of(actor, td).double()
+    uniform = torch.tensor([[0.25] * 4, [0.5, 0, 0.5, 0], [0, 0, 1.0, 0]], dtype=torch.float64)
+    assert (pi - uniform).abs().max() > 0.1
+    expected = (1 - epsilon) * pi + epsilon * uniform
+    found = shares(actor, td)
+    assert ((found == 0) == (expected == 0)).all()
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=4.5 * 0.5 / MANY**0.5)
+
+
+def test_greedy_takes_the_most_probable_available_action_whatever_epsilon() -> None:
+    actor = small_mipi(Sizes().spec).actor(greedy=True)
+    td = observation(AVAILABLE, envs=2)
+    actor.epsilon = 1.0
+    assert torch.equal(actor(td)[keys.ACTION][1], policy_of(actor, td).argmax(dim=-1))
+
+
+def test_equal_seeds_draw_equally() -> None:
+    algorithm = small_mipi(Sizes().spec)
+    td = observation(AVAILABLE, envs=50)
+    actions = [algorithm.actor(greedy=False, seed=seed)(td)[keys.ACTION].clone() for seed in (1, 1, 2)]
+    assert torch.equal(actions[0], actions[1])
+    assert not torch.equal(actions[0], actions[2])
+
+
+def test_step_by_step_features_are_the_learners_over_whole_episodes() -> None:
+    env = ScriptWorld(LENGTHS, num_envs=3)
+    algorithm = small_mipi(env.entity_spec)
+    actor = algorithm.actor(greedy=False, seed=0)
+    seen, td, assembler = {}, env.reset(), EpisodeAssembler(3, env.entity_spec)
+    original = actor._features
+
+    def remember(observed: TensorDict) -> torch.Tensor:
+        features = original(observed)
+        for b in range(3):
+            seen[tuple(observed["entities"][b, 0, :3].int().tolist())] = features[b].clone()
+        return features
+
+    vars(actor)["_features"] = remember
+    whole = []
+    for _ in range(17):
+        stepped, td = env.step_and_maybe_reset(actor(td))
+        whole.append(assembler.add(stepped.unsqueeze(1)))
+    episodes = torch.cat([part for part in whole if part is not None])
+    b = EpisodeBatch.of(episodes, truncation_is_terminal=True)
+    features = algorithm._features(b, b.visible.unsqueeze(1))[:, 0]
+    compared = 0
+    for row in b.played.tolist():
+        key = tuple(b.inputs[row, 0, :3].int().tolist())
+        torch.testing.assert_close(seen[key], features[row], rtol=1e-5, atol=1e-6)
+        compared += 1
+    assert compared == int(episodes["valid"].sum()) >= 40
+
+
+def test_a_row_starts_afresh_where_is_init_and_only_there() -> None:
+    algorithm = small_mipi(Sizes().spec)
+    actor = algorithm.actor(greedy=True)
+    first, later = observation(AVAILABLE, envs=2), observation(AVAILABLE, envs=2)
+    fresh = actor._features(first).clone()
+    actor(first)
+    later["is_init"] = torch.tensor([[False], [True]])
+    later["entities"] = first["entities"].clone()
+    found = actor._features(later)
+    torch.testing.assert_close(found[1], fresh[1])
+    assert not torch.allclose(found[0], fresh[0])
+
+
+def test_the_actor_acts_with_the_networks_that_are_trained() -> None:
+    algorithm = small_mipi(Sizes().spec)
+    actor = algorithm.actor(greedy=True)
+    assert {p.data_ptr() for p in actor.parameters()} == {p.data_ptr() for p in algorithm.agent.parameters()}
+
+
+def test_the_batch_appends_the_last_action_and_masks_the_last_observation() -> None:
+    s = Sizes()
+    raw = random_batch(s)
+    b = EpisodeBatch.of(raw, truncation_is_terminal=True)
+    row = 0
+    for n, length in enumerate(s.lengths):
+        for t in range(length + 1):
+            one_hot = b.inputs[row, : s.n_agents, s.n_features :]
+            if t == 0:
+                assert (one_hot == 0).all()
+            else:
+                assert torch.equal(one_hot.argmax(-1), raw["agents", "action"][n, t - 1])
+                assert (one_hot.sum(-1) == 1).all()
+            assert (b.inputs[row, s.n_agents :, s.n_features :] == 0).all()
+            assert (row in b.played.tolist()) == (t < length)
+            assert torch.equal(b.deciding[row], b.acting[row] & (t < length))
+            row += 1
+    assert len(b.inputs) == row

@@ -1,0 +1,246 @@
+"""What must hold for one learning step, whatever the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from tensordict import TensorDict
+from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_mipi
+
+from datamodules.episodes import trim
+from mipi_pl import spec as keys
+from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.mipi import MIPI
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], **tolerance: float) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name, **{"rtol": 1e-8, "atol": 1e-10, **tolerance})
+
+
+def learn(batch: TensorDict, spec: keys.EntitySpec, **options: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What one update logs, and the parameters after it."""
+    algorithm = small_mipi(spec, **options).double()
+    (logged,) = drive(algorithm, [batch])
+    return logged, parameters_of(algorithm)
+
+
+# ------------------------------------------------------------------ symmetries and masks
+
+
+def test_permuting_agents_and_permuting_others_changes_nothing() -> None:
+    s = Sizes()
+    batch, permuted = random_batch(s), random_batch(s)
+    agents, everyone = torch.tensor([2, 0, 1]), torch.tensor([2, 0, 1, 4, 3])
+    permuted["entities"] = batch["entities"][:, :, everyone]
+    permuted["present"] = batch["present"][:, :, everyone]
+    permuted["imaginary_groups"] = batch["imaginary_groups"][:, :, everyone]
+    permuted["agents", "visible"] = batch["agents", "visible"][:, :, agents][..., everyone]
+    for key in ("action", "action_mask"):
+        permuted["agents", key] = batch["agents", key][:, :, agents]
+    for found, expected in zip(learn(permuted, s.spec), learn(batch, s.spec), strict=True):
+        assert_close(found, expected)
+
+
+def test_absent_entities_and_steps_after_the_end_change_nothing() -> None:
+    s = Sizes()
+    batch, changed = random_batch(s), random_batch(s)
+    g = torch.Generator().manual_seed(9)
+    changed["entities"][~batch["present"]] = 50.0
+    for n, length in enumerate(s.lengths):
+        changed["entities"][n, length + 1 :].normal_(generator=g)
+        changed["reward"][n, length:] = 7.0
+        changed["agents", "visible"][n, length + 1 :] ^= True
+        changed["terminated"][n, length:] = True
+        changed["agents", "action"][n, length:] = 0
+    for found, expected in zip(learn(changed, s.spec), learn(batch, s.spec), strict=True):
+        assert_close(found, expected)
+
+
+def test_an_entity_that_no_agent_sees_reaches_the_mixer_only() -> None:
+    s = Sizes(absent=((), (), ()))
+    batch, changed = random_batch(s), random_batch(s)
+    for b in (batch, changed):
+        b["agents", "visible"][..., 3] = False
+    changed["entities"][:, :, 3] += 1.0
+    algorithm = small_mipi(s.spec).double()
+    features = [
+        algorithm._features(one, one.visible.unsqueeze(1))
+        for one in (EpisodeBatch.of(b, truncation_is_terminal=True) for b in (batch, changed))
+    ]
+    torch.testing.assert_close(features[0], features[1], rtol=0.0, atol=1e-12)
+    assert learn(batch, s.spec)[0]["value/joint"] != learn(changed, s.spec)[0]["value/joint"]
+
+
+def test_a_trimmed_batch_gives_the_same_update() -> None:
+    s = Sizes(absent=((2, 4), (2, 4), (1, 2, 4)), lifetimes=((9, 2, 0), (9, 9, 0), (1, 0, 0)))
+    batch = random_batch(s)
+    kept = torch.tensor([0, 1, 3])
+    trimmed = trim(batch, s.n_agents)
+    assert trimmed["entities"].shape == (3, 4, 3, 3)
+    trimmed["imaginary_groups"] = batch["imaginary_groups"][..., kept]
+    for pool in ("slots", "present"):
+        pairs = zip(learn(trimmed, s.spec, pool=pool), learn(batch, s.spec, pool=pool), strict=True)
+        for found, expected in pairs:
+            assert_close(found, expected)
+
+
+@settings(max_examples=4, deadline=None)
+@given(sizes())
+@example(ALL_DEAD)
+@example(SINGLE)
+def test_single_precision_gives_neither_nan_nor_infinity(s: Sizes) -> None:
+    batch = random_batch(s, dtype=torch.float32)
+    for options in ({}, {"linear": False, "target": "sampled", "pool": "present", "policy_moves_trunk": True}):
+        algorithm = small_mipi(s.spec, **options)
+        for logged in drive(algorithm, [batch, batch]):
+            assert all(torch.isfinite(value).all() for value in logged.values()), logged
+        assert all(torch.isfinite(value).all() for value in algorithm.state_dict().values())
+
+
+# ------------------------------------------------------------------ options
+
+
+def test_alpha_zero_is_the_value_ablation() -> None:
+    s = Sizes()
+    batch = random_batch(s)
+    zero, value = (learn(batch, s.spec, **o) for o in ({"alpha": 0.0}, {"regularizer": "none", "alpha": 0.5}))
+    for name in ("loss/td", "loss/imagined", "loss/policy", "value/joint"):
+        torch.testing.assert_close(zero[0][name], value[0][name], msg=name)
+    assert_close(
+        *({name: p for name, p in parameters.items() if "marginal" not in name} for _, parameters in (zero, value))
+    )
+
+
+def test_lambda_zero_is_the_one_step_target_and_lambda_matters() -> None:
+    s = Sizes()
+    batch = random_batch(s)
+    losses = [learn(batch, s.spec, td_lambda=x)[0]["loss/td"] for x in (0.0, 1e-12, 0.5)]
+    torch.testing.assert_close(losses[0], losses[1])
+    assert losses[0] != losses[2]
+
+
+def test_the_expected_target_is_the_mean_of_sampled_ones() -> None:
+    s = Sizes(absent=((), (), ()))
+    b = EpisodeBatch.of(random_batch(s), truncation_is_terminal=False)
+    expected, sampled = (small_mipi(s.spec, alpha=0.5, target=kind).double() for kind in ("expected", "sampled"))
+
+    def targets(algorithm: MIPI) -> torch.Tensor:
+        features = algorithm._features(b, b.visible.unsqueeze(1))[:, 0]
+        return algorithm._td_targets(b, features, algorithm._log_marginal(b))
+
+    torch.manual_seed(0)
+    with torch.no_grad():
+        draws = torch.stack([targets(sampled) for _ in range(1500)])
+        exact = targets(expected)
+    error = draws.std(dim=0) / len(draws) ** 0.5
+    assert (draws.std(dim=0) > 0).sum() >= 3
+    assert ((draws.mean(dim=0) - exact).abs() <= 4.5 * error + 1e-9).all()
+
+
+def test_an_expected_target_needs_a_linear_mixer() -> None:
+    with pytest.raises(ValueError, match="target=expected needs a linear mixer"):
+        small_mipi(Sizes().spec, linear=False)
+    small_mipi(Sizes().spec, linear=False, target="sampled")
+
+
+@pytest.mark.parametrize("option", ["regularizer", "target", "marginal_teams"])
+def test_unknown_kinds_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match="'other'"):
+        small_mipi(Sizes().spec, **{option: "other"})
+
+
+def test_time_limits_count_as_ends_only_if_asked_for() -> None:
+    s = Sizes(truncated=(True, True, True))
+    batch = random_batch(s)
+    ends, goes_on = (learn(batch, s.spec, truncation_is_terminal=x)[0]["loss/td"] for x in (True, False))
+    assert ends != goes_on
+    s = Sizes(truncated=(False, False, False))
+    batch = random_batch(s)
+    ends, goes_on = (learn(batch, s.spec, truncation_is_terminal=x)[0]["loss/td"] for x in (True, False))
+    assert ends == goes_on
+
+
+def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
+    batch = random_batch(Sizes(), partitions=1)
+    with pytest.raises(ValueError, match="has 1 imaginary partitions and number 2 is needed: add the Imaginary"):
+        drive(small_mipi(Sizes().spec).double(), [batch])
+    no_partitions = batch.exclude(keys.GROUPS)
+    drive(small_mipi(Sizes().spec, imaginary_weight=0.0, marginal_teams="actual").double(), [no_partitions])
+
+
+# ------------------------------------------------------------------ who moves what
+
+
+def moved(algorithm: MIPI, step: Any) -> set[str]:
+    """Names of the parts whose parameters, targets included, change in `step`."""
+    before = {name: value.detach().clone() for name, value in algorithm.named_parameters()}
+    step()
+    return {
+        ".".join(name.split(".")[: 2 if name.startswith(("agent", "target_agent")) else 1])
+        for name, value in algorithm.named_parameters()
+        if not torch.equal(value, before[name])
+    }
+
+
+@pytest.mark.parametrize("moves_trunk", [False, True])
+def test_each_optimizer_moves_its_own_parameters_and_no_others(moves_trunk: bool) -> None:
+    batch = random_batch(Sizes())
+    algorithm = small_mipi(Sizes().spec, policy_moves_trunk=moves_trunk, alpha=0.5).double()
+    critic, marginal, policy = algorithm.configure_optimizers()
+    for optimizer, parts in (
+        (critic, {"agent.trunk", "agent.utilities", "mixer"}),
+        (marginal, {"marginal"}),
+        (policy, {"agent.policy_logits"} | ({"agent.trunk"} if moves_trunk else set())),
+    ):
+        alone = small_mipi(Sizes().spec, policy_moves_trunk=moves_trunk, alpha=0.5).double()
+        rates = [0.1 if other is optimizer else 0.0 for other in (critic, marginal, policy)]
+        alone._optimizer_factories = tuple(
+            lambda parameters, lr=rate: torch.optim.SGD(parameters, lr=lr) for rate in rates
+        )
+        assert moved(alone, lambda alone=alone: drive(alone, [batch])) == parts
+
+
+def test_targets_move_with_update_targets_only_and_become_the_networks() -> None:
+    batch = random_batch(Sizes())
+    algorithm = small_mipi(Sizes().spec).double()
+    assert not any(part.startswith("target") for part in moved(algorithm, lambda: drive(algorithm, [batch, batch])))
+    assert moved(algorithm, algorithm.update_targets) == {
+        "target_mixer",
+        "target_agent.trunk",
+        "target_agent.utilities",
+        "target_agent.policy_logits",
+    }
+    for network, target in ((algorithm.agent, algorithm.target_agent), (algorithm.mixer, algorithm.target_mixer)):
+        for one, other in zip(network.parameters(), target.parameters(), strict=True):
+            assert torch.equal(one, other)
+            assert not other.requires_grad
+            assert one.data_ptr() != other.data_ptr()
+
+
+def test_updates_are_counted_and_saved() -> None:
+    batch = random_batch(Sizes())
+    algorithm = small_mipi(Sizes().spec).double()
+    drive(algorithm, [batch] * 3)
+    assert algorithm.updates == 3
+    restored = small_mipi(Sizes().spec, seed=1).double()
+    restored.load_state_dict(algorithm.state_dict())
+    assert restored.updates == 3
+
+
+def test_gradients_are_clipped_per_optimizer_and_the_norm_is_logged_unclipped() -> None:
+    batch = random_batch(Sizes())
+    free, clipped = (learn(batch, Sizes().spec, gradient_clip=c, iterations=1) for c in (1e9, 1e-3))
+    start = parameters_of(small_mipi(Sizes().spec).double())
+    for parts, name in ((("marginal",), "marginal"), (("agent.trunk", "agent.utilities", "mixer"), "critic")):
+        lengths = [
+            sum(((p[key] - start[key]) ** 2).sum() for key in start if key.startswith(parts)) ** 0.5
+            for _, p in (free, clipped)
+        ]
+        assert float(lengths[0]) == pytest.approx(0.1 * float(free[0][f"gradient_norm/{name}"]), rel=1e-4)
+        assert float(lengths[1]) == pytest.approx(0.1 * 1e-3, rel=0.01)
+    assert clipped[0]["gradient_norm/critic"] == free[0]["gradient_norm/critic"] > 1e-3

@@ -1,0 +1,118 @@
+"""MIPI in a real Lightning run."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, Trainer, seed_everything
+from script_world import ScriptWorld
+from worlds import small_mipi
+
+from callbacks.imaginary_partition import ImaginaryPartition
+from callbacks.target_update import TargetUpdate
+from datamodules.replay import ReplayDataModule
+from mipi_pl import spec as keys
+from mipi_pl.algorithms.mipi import MIPI
+from mipi_pl.envs.matrix import MatrixGame
+
+LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
+
+
+class Witness(Callback):
+    """Notes what each update was made with."""
+
+    def __init__(self) -> None:
+        self.partitions: list[torch.Tensor] = []
+        self.steps: list[tuple[int, int]] = []
+        self.targets: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.partitions.append(batch[keys.GROUPS])
+        self.steps.append((trainer.global_step, pl_module.updates))
+        self.targets.append(pl_module.target_agent.utilities.weight.clone())
+
+
+def fit(algorithm: MIPI, data: ReplayDataModule, updates: int, *callbacks: Callback) -> Trainer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            max_steps=updates,
+            callbacks=[ImaginaryPartition(seed=0), *callbacks],
+        )
+        trainer.fit(algorithm, datamodule=data)
+    return trainer
+
+
+def test_a_global_step_is_an_update_and_targets_follow_the_episodes() -> None:
+    data = ReplayDataModule(
+        partial(ScriptWorld, LENGTHS), num_envs=3, batch_size=4, warmup_episodes=4, updates_per_epoch=5
+    )
+    algorithm = small_mipi(data.env.entity_spec, iterations=3)
+    witness, targets = Witness(), TargetUpdate(every_episodes=8)
+    trainer = fit(algorithm, data, 12, targets, witness)
+    assert trainer.global_step == algorithm.updates == data.batches == 12
+    assert witness.steps == [(k, k) for k in range(1, 13)]
+    # 12 updates take 16 episodes and more: at least two refreshes, and not one at every update.
+    refreshes = sum(not torch.equal(a, b) for a, b in zip(witness.targets, witness.targets[1:], strict=False))
+    assert 1 <= refreshes <= 3
+    assert targets.last_update >= 16
+    for groups in witness.partitions:
+        assert groups.shape[1] == algorithm.partitions_per_batch == 4
+    assert not torch.equal(witness.partitions[0][:, 0], witness.partitions[0][:, 1])
+    assert not torch.equal(witness.partitions[0][:, 0], witness.partitions[1][:, 0])
+
+
+PAYOFFS = {"AB": [[1.8, 2.0], [0.0, 0.0]], "BA": [[1.8, 0.0], [2.0, 0.0]]}
+
+
+def greedy_rewards(algorithm: MIPI) -> list[float]:
+    """Greedy joint reward in each composition."""
+    found = []
+    for name in PAYOFFS:
+        env = MatrixGame(PAYOFFS, [name], num_envs=1)
+        td = algorithm.actor(greedy=True)(env.reset())
+        found.append(round(float(env.step(td)["next", keys.REWARD]), 2))
+    return found
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"regularizer": "none"}, [2.0, 2.0]), ({"alpha": 0.5, "iterations": 1}, [1.8, 1.8])],
+    ids=["reward_alone_finds_the_best", "mutual_information_finds_what_needs_no_types"],
+)
+def test_mipi_solves_the_matrix_game(seed: int, options: dict[str, Any], expected: list[float]) -> None:
+    # At alpha 0.5 the gain of 0.2 over (0, 0) is worth less than the information it takes, 0.5 ln 2 = 0.35.
+    seed_everything(seed, verbose=False)
+    data = ReplayDataModule(
+        partial(MatrixGame, PAYOFFS, ["AB", "BA"]),
+        num_envs=16,
+        seed=seed,
+        batch_size=64,
+        warmup_episodes=64,
+        updates_per_episode=1 / 16,
+        steps_per_collection=1,
+        epsilon_end=0.5,
+        epsilon_frames=2_000,
+    )
+    algorithm = small_mipi(
+        data.env.entity_spec,
+        width=16,
+        hidden=16,
+        mixing=8,
+        optimizer=partial(torch.optim.Adam, lr=5e-3),
+        seed=seed,
+        gamma=0.0,
+        **options,
+    )
+    fit(algorithm, data, 200, TargetUpdate(every_episodes=160))
+    assert greedy_rewards(algorithm) == expected

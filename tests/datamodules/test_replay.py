@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from script_world import ScriptWorld
+from worlds import small_mipi
+
+from datamodules.replay import ReplayDataModule
+
+LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
+
+
+def data(**options: Any) -> ReplayDataModule:
+    """Connected to a small policy; everything happens within ScriptWorld."""
+    module = ReplayDataModule(
+        partial(ScriptWorld, LENGTHS),
+        **{"num_envs": 3, "batch_size": 4, "warmup_episodes": 5, "steps_per_collection": 4, "capacity": 50, **options},
+    )
+    module.connect(small_mipi(module.env.entity_spec).actor(greedy=False, seed=0))
+    return module
+
+
+def ended(steps: int) -> int:
+    """Episodes that are over after this many steps of each environment."""
+    count = 0
+    for row in LENGTHS:
+        left, number = steps, 0
+        while (left := left - row[number % len(row)]) >= 0:
+            number += 1
+        count += number
+    return count
+
+
+def test_frames_and_episodes_are_counted_exactly() -> None:
+    module = data()
+    assert (module.frames, module.episodes) == (0, 0)
+    lengths, returned = 0, 0
+    for k in range(1, 12):
+        module.collect()
+        assert module.frames == 3 * 4 * k
+        assert module.episodes == ended(4 * k)
+        for summary in module.finished():
+            lengths += int(summary["length"].sum())
+            returned += len(summary)
+    assert returned == module.episodes
+    assert lengths + int(module._assembler._length.sum()) == module.frames
+    assert module.finished() == []
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 0.25])
+def test_updates_never_run_ahead_of_the_ratio_nor_fall_behind(ratio: float) -> None:
+    module = data(updates_per_episode=ratio)
+    for k in range(1, 30):
+        before = module.episodes
+        module.next_batch()
+        owed = (module.episodes - 5) * ratio
+        assert k <= owed
+        # It only collected because the update was not owed before, and stopped as soon as it was.
+        if module.episodes != before:
+            assert k > (before - 5) * ratio
+    assert module.batches == 29
+
+
+def test_the_first_batch_waits_for_the_warmup_and_at_least_for_one_batch() -> None:
+    module = data(warmup_episodes=9)
+    module.next_batch()
+    assert module.episodes > 9
+    assert data(warmup_episodes=0).warmup_episodes == 4
+
+
+def test_memory_mapped_and_ram_storage_give_equal_batches(tmp_path: Path) -> None:
+    modules = [data(), data(storage="memmap", storage_dir=str(tmp_path)), data(storage="memmap")]
+    for _ in range(12):
+        batches = [module.next_batch() for module in modules]
+        for other in batches[1:]:
+            for key, value in batches[0].items(include_nested=True, leaves_only=True):
+                assert torch.equal(value, other[key]), key
+    assert any(tmp_path.iterdir())
+
+
+def test_seeds_make_collection_and_sampling_reproducible_and_different() -> None:
+    same, again, other = data(), data(), data(seed=1)
+    batches = [[module.next_batch()["reward"] for _ in range(8)] for module in (same, again, other)]
+    assert all(torch.equal(a, b) for a, b in zip(batches[0], batches[1], strict=True))
+    assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(batches[0], batches[2], strict=True))
+
+
+def test_a_full_buffer_forgets_the_oldest() -> None:
+    module = data(capacity=6, batch_size=6, num_envs=3)
+    while module.episodes < 20:
+        module.collect()
+    kept = module._buffer[:]
+    assert len(kept) == 6
+    last = {(b, number) for b, number in kept["entities"][:, 0, 0, :2].int().tolist()}
+    assert len(last) == 6
+    for b in range(3):
+        # Of each environment the newest, without a gap.
+        numbers = sorted(number for env, number in last if env == b)
+        newest = int(module.env.episode[b]) - 1
+        assert numbers == list(range(newest - len(numbers) + 1, newest + 1))
+
+
+def test_sampled_batches_hold_stored_episodes_and_are_trimmed() -> None:
+    module = data(batch_size=2)
+    for _ in range(10):
+        batch = module.next_batch()
+        assert batch["entities"].shape[:2] == (2, int(batch["valid"].sum(dim=1).max()) + 1)
+        for episode in batch:
+            length = int(episode["valid"].sum())
+            b, number = episode["entities"][0, 0, :2].int().tolist()
+            assert length == LENGTHS[b][number % len(LENGTHS[b])]
+            assert episode["entities"][: length + 1, 0, 2].tolist() == list(range(length + 1))
+
+
+def test_a_batch_is_a_copy() -> None:
+    module = data()
+    batch = module.next_batch()
+    batch["reward"].fill_(-1.0)
+    batch["agents", "action"].fill_(-1)
+    assert (module._buffer[:]["reward"] >= 0).all()
+    assert (module._buffer[:]["agents", "action"] >= 0).all()
+
+
+def test_epsilon_falls_in_a_straight_line_over_frames() -> None:
+    module = data(epsilon_start=1.0, epsilon_end=0.2, epsilon_frames=48)
+    seen = []
+    for _ in range(6):
+        seen.append(module.epsilon)
+        module.collect()
+        assert module._actor is not None
+        assert module._actor.epsilon == seen[-1]
+    assert seen == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
+    assert data(epsilon_frames=0, epsilon_end=0.3).epsilon == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"storage": "disk"}, "'ram' or 'memmap', got 'disk'"),
+        ({"capacity": 3}, r"capacity \(3\) must hold at least one batch \(4 episodes\)"),
+        ({"updates_per_episode": 0.0}, "must be positive, got 0"),
+    ],
+)
+def test_impossible_values_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data(**options)
+
+
+def test_collecting_without_a_policy_is_an_error() -> None:
+    module = ReplayDataModule(partial(ScriptWorld, LENGTHS), num_envs=3)
+    with pytest.raises(RuntimeError, match="connect"):
+        module.collect()
