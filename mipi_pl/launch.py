@@ -84,7 +84,8 @@ def launch(arguments: Sequence[str]) -> None:
     overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
     for job in _combinations(overrides) if _MULTIRUN & set(flags) else [overrides]:
         check_train(resolve(compose(job)))
-    _through_hydra(arguments)
+    # Hydra takes overrides in one row only; here they may stand before and after a flag.
+    _through_hydra([*overrides, *(a for a in arguments if a not in overrides)])
 
 
 def _through_hydra(arguments: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from mipi_pl import record
@@ -185,8 +186,9 @@ def _fit(parts: Parts, folder: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
-    except SystemExit as error:
-        # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1.
+    except (SystemExit, SIGTERMException) as error:
+        # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1; a request
+        # to terminate with an exception of its own.
         signal.signal(signal.SIGINT, handler)
         if parts.trainer.interrupted:
             last = record.shown(folder / "checkpoints" / "last.ckpt")

@@ -190,7 +190,7 @@ def test_help_and_version_answer(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_a_terminal_the_output_is_plain(tmp_path: Path) -> None:
     command = [*MIPI, "train", "experiment=matrix_game", "debug=tiny", "callbacks.progress.every_s=0.01"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith("mipi on matrix_game, seed 0: 20 frames, folder outputs/")
@@ -198,7 +198,8 @@ def test_without_a_terminal_the_output_is_plain(tmp_path: Path) -> None:
     assert not any(character in done.stdout for character in "\r\x1b\b")
 
 
-def test_ctrl_c_saves_and_ends_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_termination_save_and_end_with_130(number: signal.Signals, tmp_path: Path) -> None:
     command = [
         *MIPI,
         "train",
@@ -212,8 +213,8 @@ def test_ctrl_c_saves_and_ends_with_130(tmp_path: Path) -> None:
         for line in process.stdout:
             if "updates/s" in line:
                 break
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in told
     assert "checkpoint: outputs/" in told
