@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 
 _GROUND, _GRID, _TEXT = (24, 28, 34), (38, 44, 52), (235, 238, 240)
-_SIDES = ((72, 144, 226), (224, 92, 76))
+SIDE_COLOURS = ((72, 144, 226), (224, 92, 76))
+"""RGB of the agents and of the enemies."""
 _HEALTH, _SHIELD, _EMPTY = (96, 200, 96), (120, 200, 240), (70, 74, 80)
 
 
@@ -38,9 +39,9 @@ def render(battle: BattleSnapshot, size: int = 480) -> np.ndarray:
 def _draw_unit(draw: ImageDraw.ImageDraw, unit: UnitView, scale: float, size: int) -> None:
     x, y, r = unit.x * scale, size - unit.y * scale, max(unit.radius * scale, 3.0)
     if not unit.alive:
-        draw.ellipse([x - r, y - r, x + r, y + r], outline=tuple(c // 3 for c in _SIDES[unit.side]))
+        draw.ellipse([x - r, y - r, x + r, y + r], outline=tuple(c // 3 for c in SIDE_COLOURS[unit.side]))
         return
-    draw.ellipse([x - r, y - r, x + r, y + r], fill=_SIDES[unit.side])
+    draw.ellipse([x - r, y - r, x + r, y + r], fill=SIDE_COLOURS[unit.side])
     draw.text((x, y), unit.type[:2].capitalize(), fill=_TEXT, anchor="mm")
     top = y - r - 4
     for share, colour in ((unit.health / unit.health_max, _HEALTH), (unit.shield / (unit.shield_max or 1.0), _SHIELD)):

@@ -17,8 +17,9 @@ _NEAR = 0.5  # farther apart than this at the end of a loop, two units cannot ha
 _SETTLE_ROUNDS = 40  # far more than any army of 32 needs to come apart
 _TURN_MEMORY = 11  # loops (half a second) for which the way round an obstacle is kept
 _HALF = float(np.sqrt(0.5))
-# Ways out for a unit whose path is blocked, as (cosine, sine) of the turn: the chosen side first, then the other.
-_DETOURS = ((_HALF, _HALF), (0.0, 1.0), (_HALF, -_HALF), (0.0, -1.0), (-_HALF, _HALF), (-_HALF, -_HALF))
+# Ways out for a unit whose path is blocked, as (cosine, sine) of the turn. The chosen side comes first, even where it
+# leads back: with the other side tried in between, a unit rocks to and fro in the notch between two that stand.
+_DETOURS = ((_HALF, _HALF), (0.0, 1.0), (-_HALF, _HALF), (_HALF, -_HALF), (0.0, -1.0), (-_HALF, -_HALF))
 
 
 @rule
