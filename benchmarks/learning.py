@@ -3,8 +3,8 @@
     python benchmarks/learning.py run --jobs 2                 # all runs that are missing, two at a time
     python benchmarks/learning.py report                       # benchmarks/results/learning.{json,md}
 
-Each run is `mipi train experiment=quickstart ...` in a folder of its own below `--outputs`; one that has a results.json is
-not repeated. The report takes every run that was started.
+Each run is `mipi train experiment=quickstart ...` in a folder of its own below `--outputs`; one that has a results.json
+is not repeated. The report takes every run that was finished.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def as_markdown(summary: dict[str, object]) -> str:
 def main() -> None:
     """Run or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("what", nargs="?", choices=("run", "report"), default="report")
     parser.add_argument("--outputs", type=Path, default=Path("outputs/learning"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)

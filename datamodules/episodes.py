@@ -15,22 +15,25 @@ _PER_STEP = (keys.REWARD, keys.TERMINATED, keys.TRUNCATED)
 
 def empty_episodes(count: int, spec: EntitySpec) -> TensorDict:
     """Zeroed storage of `count` episodes of up to T steps and the observation after the last: [count, T+1, ...]."""
-    rows, (a, e) = (count, spec.max_steps + 1), (spec.n_agents, spec.n_entities)
-    flags = {"dtype": torch.bool}
+    rows, a, e = (count, spec.max_steps + 1), spec.n_agents, spec.n_entities
+
+    def flags(*sizes: int) -> Tensor:
+        return torch.zeros(sizes, dtype=torch.bool)
+
     return TensorDict(
         {
             keys.ENTITIES: torch.zeros(*rows, e, spec.n_features),
-            keys.PRESENT: torch.zeros(*rows, e, **flags),
+            keys.PRESENT: flags(*rows, e),
             "agents": {
-                "visible": torch.zeros(*rows, a, e, **flags),
-                "action_mask": torch.zeros(*rows, a, spec.n_actions, **flags),
+                "visible": flags(*rows, a, e),
+                "action_mask": flags(*rows, a, spec.n_actions),
                 "action": torch.zeros(*rows, a, dtype=torch.int64),
             },
             keys.REWARD: torch.zeros(*rows),
-            keys.TERMINATED: torch.zeros(*rows, **flags),
-            keys.TRUNCATED: torch.zeros(*rows, **flags),
-            keys.VALID: torch.zeros(*rows, **flags),
-            keys.WON: torch.zeros(count, **flags),
+            keys.TERMINATED: flags(*rows),
+            keys.TRUNCATED: flags(*rows),
+            keys.VALID: flags(*rows),
+            keys.WON: flags(count),
             keys.COMPOSITION: torch.zeros(count, dtype=torch.int64),
         },
         batch_size=[count],
@@ -120,7 +123,7 @@ def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
 
 
 def summarize(episodes: TensorDictBase) -> TensorDict:
-    """Outcome of whole episodes: ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``, each [count]."""
+    """Outcome of whole episodes: ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``."""
     return TensorDict(
         {
             "return_": episodes.get(keys.REWARD).sum(dim=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from lightning import LightningDataModule
@@ -14,6 +15,8 @@ from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayB
 
 from datamodules.episodes import EpisodeAssembler, summarize, trim
 from mipi_pl.actor import Actor
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
 
 
@@ -65,10 +68,21 @@ class ReplayDataModule(LightningDataModule):
         super().__init__()
         if storage not in ("ram", "memmap"):
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
+        at_least_one = {
+            "num_envs": num_envs,
+            "batch_size": batch_size,
+            "steps_per_collection": steps_per_collection,
+            "updates_per_epoch": updates_per_epoch,
+        }
+        for name, value in at_least_one.items():
+            require(f"datamodule.{name}", value, 1)
+        for name, share in {"epsilon_start": epsilon_start, "epsilon_end": epsilon_end}.items():
+            require(f"datamodule.{name}", share, 0, 1)
+        for name, value in {"warmup_episodes": warmup_episodes, "epsilon_frames": epsilon_frames}.items():
+            require(f"datamodule.{name}", value, 0)
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
-        if updates_per_episode <= 0:
-            raise ValueError(f"datamodule.updates_per_episode must be positive, got {updates_per_episode}")
+        require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
         self.env = make_env(num_envs=num_envs, seed=seed)
         self.seed, self.batch_size = seed, batch_size
         self.updates_per_episode = updates_per_episode
@@ -97,7 +111,8 @@ class ReplayDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm that is trained."""
         if self._actor is None and self.trainer is not None:
-            self.connect(self.trainer.lightning_module.actor(greedy=False, seed=self.seed))
+            algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
+            self.connect(algorithm.actor(greedy=False, seed=self.seed))
 
     def connect(self, actor: Actor) -> None:
         """Collect with `actor` from now on."""

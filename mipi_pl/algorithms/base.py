@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from lightning import LightningModule
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mipi_pl.actor import Actor
+from mipi_pl.checks import require
 from mipi_pl.spec import EntitySpec
+from models.agent import EntityAgent
 
+Network = TypeVar("Network", bound=nn.Module)
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
@@ -23,12 +27,17 @@ class EntityAlgorithm(LightningModule):
     Args:
         spec: sizes of the world.
         gradient_clip: largest gradient norm of one optimizer step.
+
+    Raises:
+        ValueError: if `gradient_clip` is not positive.
     """
 
-    agent: nn.Module
+    agent: EntityAgent
+    _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
         super().__init__()
+        require("algorithm.gradient_clip", gradient_clip, 0, above=True)
         self.automatic_optimization = False
         self.spec = spec
         self.gradient_clip = gradient_clip
@@ -42,11 +51,11 @@ class EntityAlgorithm(LightningModule):
 
     def actor(self, greedy: bool, seed: int = 0) -> Actor:
         """A policy for a batch of environments; it shares the parameters of this module."""
-        return Actor(self.agent, greedy, seed)  # type: ignore[arg-type]
+        return Actor(self.agent, greedy, seed)
 
     # ------------------------------------------------------------------ target networks
 
-    def with_target(self, network: nn.Module) -> nn.Module:
+    def with_target(self, network: Network) -> Network:
         """A frozen copy of `network` that `update_targets` refreshes."""
         target = copy.deepcopy(network).requires_grad_(False)
         self._targets.append((network, target))
@@ -59,6 +68,13 @@ class EntityAlgorithm(LightningModule):
             target.load_state_dict(network.state_dict())
 
     # ------------------------------------------------------------------ optimizers
+
+    def report(self, metrics: dict[str, Tensor]) -> None:
+        """Count the update, and log its metrics if a row is due: logging each costs as much as a small network."""
+        self._updates += 1
+        trainer = self._trainer  # None where the step is run without one, as benchmarks do
+        if trainer is None or self.updates % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log_dict({f"train/{name}": value for name, value in metrics.items()})
 
     def _optimizers(self) -> list[LightningOptimizer]:
         found = self.optimizers()

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import EntityAlgorithm, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.checks import require
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Divergence, Regularizer
 from mipi_pl.losses.td import lambda_targets
@@ -97,6 +98,13 @@ class MIPI(EntityAlgorithm):
         gradient_clip: float = 10.0,
     ) -> None:
         super().__init__(spec, gradient_clip)
+        for name, value in {"alpha": alpha, "alpha_i": 0.0 if alpha_i is None else alpha_i}.items():
+            require(f"algorithm.{name}", value, 0)
+        shares = {"gamma": gamma, "td_lambda": td_lambda, "imaginary_weight": imaginary_weight}
+        for name, value in shares.items():
+            require(f"algorithm.{name}", value, 0, 1)
+        for name, value in {"iterations": iterations, "policy_steps": policy_steps}.items():
+            require(f"algorithm.{name}", value, 1)
         self.regularizer = Regularizer(regularizer)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.gamma, self.td_lambda = gamma, td_lambda
@@ -143,8 +151,7 @@ class MIPI(EntityAlgorithm):
         log_marginal = self._log_marginal(b)
         metrics = self._evaluate_joint_policy(b, log_marginal)
         metrics |= self._improve_policies(b, log_marginal)
-        self._updates += 1
-        self.log_dict({f"train/{name}": value for name, value in metrics.items()})
+        self.report(metrics)
 
     def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """Equation (16) with REFIL's imaginary objective: (1 - lambda) L_Q + lambda L_imagined."""
@@ -181,8 +188,10 @@ class MIPI(EntityAlgorithm):
         cost = torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
         value = self.target_mixer.mix(utility[after].unsqueeze(1), weights, [0]) - cost
         now, ended = b.reward[b.played], b.ended[b.played]
-        laid_out = (b.by_time(x) for x in (now, value, cost, (~ended).to(value), torch.ones_like(value)))
-        return b.steps.pack(lambda_targets(*laid_out, self.gamma, self.td_lambda))[b.played]
+        by_step = (now, value, cost, (~ended).to(value), torch.ones_like(value))
+        now, value, cost, goes_on, played = (b.by_time(x) for x in by_step)
+        targets = lambda_targets(now, value, cost, goes_on, played, self.gamma, self.td_lambda)
+        return b.steps.pack(targets)[b.played]
 
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """M alternations of (17), the marginal of fresh imaginary teams, and (18), the policy towards it."""

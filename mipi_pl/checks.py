@@ -1,0 +1,30 @@
+"""One way to refuse a number that is out of range."""
+
+from __future__ import annotations
+
+import math
+
+
+def require(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Accept a finite number within [low, high], or (low, high] with `above`.
+
+    Args:
+        name: the key as the user writes it.
+        value: what was given.
+        low: smallest value.
+        high: largest value.
+        above: whether `low` itself is excluded.
+
+    Raises:
+        ValueError: naming what was expected and what was got.
+
+    Example:
+        >>> require("algorithm.gamma", 1.5, 0, 1)
+        Traceback (most recent call last):
+        ValueError: algorithm.gamma must be at least 0 and at most 1, got 1.5
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if number and (low < value if above else low <= value) and value <= high:
+        return
+    bound = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
+    raise ValueError(f"{name} must be {bound}, got {value!r}")
