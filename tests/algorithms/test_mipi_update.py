@@ -73,7 +73,7 @@ def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
         {"imaginary_weight": 1.0},
         {"marginal_teams": "actual", "alpha": 0.4},
         {"policy_moves_trunk": True, "alpha": 0.4, "iterations": 3},
-        {"policy_divergence": "forward", "alpha": 0.4},
+        {"policy_divergence": "forward", "alpha": 0.4, "policy_steps": 2},
         {"policy_divergence": "forward", "regularizer": "entropy", "alpha_i": 0.3},
         {"policy_divergence": "forward", "regularizer": "none", "iterations": 1},
         {"clip": 0.05, "iterations": 1},

@@ -36,6 +36,7 @@ class Settings:
     imaginary_weight: float = 0.5
     iterations: int = 2
     marginal_teams: str = "imaginary"
+    policy_steps: int = 1
     policy_divergence: str = "reverse"
     policy_moves_trunk: bool = False
     truncation_is_terminal: bool = True
@@ -64,7 +65,8 @@ class PlainMIPI:
             if s.regularizer == "mutual_information":
                 self._descend(self._marginal_loss(m), ("marginal",), "marginal")
             moved = ("agent.policy_logits", *(["agent.trunk"] if s.policy_moves_trunk else []))
-            self._descend(self._policy_loss(utilities), moved, "policy")
+            for _ in range(s.policy_steps):
+                self._descend(self._policy_loss(utilities), moved, "policy")
 
     # ------------------------------------------------------------------ the batch
 
