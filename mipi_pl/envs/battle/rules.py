@@ -23,13 +23,14 @@ from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, MEND, STRIKE,
 @rule
 def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndarray, rules: Record) -> float:
     """One game loop; damage done to the enemies plus the reward for kills, unscaled."""
-    n = list_living(units)
+    n, m = list_living(units), 0
     for a in range(n):
         pass_time(units[units[a].living])
+        m += int(units[a].living < rules.n_agents)
     for a in range(n):
         i = units[a].living
         if i >= rules.n_agents or rules.both_scripted:
-            script(battle, units, n, i, damage, rules)
+            script(battle, units, m, n, i, damage, rules)
         else:
             follow_order(units, i)
     reward = 0.0

@@ -49,19 +49,24 @@ def walk_towards(unit: Record, x: float, y: float, stop_at: float) -> None:
 @rule
 def move(units: Records, n: int, pairs: np.ndarray, rules: Record) -> None:
     """Play the wanted steps of the n living units."""
-    walkers = 0
+    walkers, standers = 0, n
     for a in range(n):
-        unit = units[units[a].living]
+        i = units[a].living
+        unit = units[i]
         unit.blocked = 0
         unit.obstacle_side = 0.0
         unit.next_x, unit.next_y = unit.x, unit.y
         if unit.walks:
             unit.next_x += unit.step_x
             unit.next_y += unit.step_y
+            units[walkers].queue = i
             walkers += 1
+        else:
+            standers -= 1
+            units[standers].queue = i
     if walkers == 0:
         return
-    n_pairs = _find_pairs(units, n, pairs)
+    n_pairs = _find_pairs(units, walkers, n, pairs)
     _find_obstacles(units, pairs, n_pairs)
     for a in range(n):
         i = units[a].living
@@ -86,20 +91,24 @@ def settle(units: Records, n: int, pairs: np.ndarray, rules: Record) -> None:
             unit = units[units[a].living]
             unit.walks = 0
             unit.next_x, unit.next_y = unit.x, unit.y
-        if not _separate(units, n, pairs, _find_pairs(units, n, pairs), rules):
+            units[a].queue = units[a].living
+        if not _separate(units, n, pairs, _find_pairs(units, n, n, pairs), rules):
             return
 
 
 @rule
-def _find_pairs(units: Records, n: int, pairs: np.ndarray) -> int:
-    """Write the slots of all pairs of the same plane that may touch in this loop; how many there are."""
+def _find_pairs(units: Records, walkers: int, n: int, pairs: np.ndarray) -> int:
+    """Write the slots of all pairs of the same plane that may touch in this loop; how many there are.
+
+    Of the n units in the field `queue` the first so many walk; two that stand cannot run into each other.
+    """
     found = 0
-    for a in range(n):
-        i = units[a].living
+    for a in range(walkers):
+        i = units[a].queue
         one = units[i]
         x, y, reach, flies = one.next_x, one.next_y, one.radius + _NEAR, one.flies
         for c in range(a + 1, n):
-            j = units[c].living
+            j = units[c].queue
             two = units[j]
             dx, dy, limit = two.next_x - x, two.next_y - y, two.radius + reach
             pairs[found, 0], pairs[found, 1] = i, j  # always written, seldom kept: faster than a branch

@@ -14,6 +14,22 @@ _STEP_AHEAD = 1.0  # a move is available when this far ahead the unit can stand
 
 
 @rule
+def _can_step(unit: Record, k: int, rules: Record) -> bool:
+    """Whether there is room to the north, south, east or west (k)."""
+    low, high = unit.radius + _STEP_AHEAD, rules.map_size - unit.radius - _STEP_AHEAD
+    place = unit.y if k < 2 else unit.x
+    return place <= high if k == 0 or k == 2 else place >= low
+
+
+@rule
+def _can_target(unit: Record, other: Record, is_enemy: bool, damage: np.ndarray) -> bool:
+    """Whether the kinds allow an attack on an enemy, or healing another of the own side."""
+    if is_enemy:
+        return damage[unit.kind, other.kind] > 0.0
+    return unit.heals and other.healable
+
+
+@rule
 def is_available(units: Records, i: int, action: int, damage: np.ndarray, rules: Record) -> bool:
     """Whether agent i may play the action now."""
     unit = units[i]
@@ -24,20 +40,16 @@ def is_available(units: Records, i: int, action: int, damage: np.ndarray, rules:
     if action == STOP:
         return True
     if action < FIRST_TARGET:
-        low, high = unit.radius + _STEP_AHEAD, rules.map_size - unit.radius - _STEP_AHEAD
-        k = action - FIRST_MOVE  # north, south, east, west
-        place = unit.y if k < 2 else unit.x
-        return place <= high if k == 0 or k == 2 else place >= low
+        return _can_step(unit, action - FIRST_MOVE, rules)
     k = action - FIRST_TARGET
-    attack = k < rules.n_enemies
-    j = units[rules.n_agents + k].slot_of_tag if attack else units[k - rules.n_enemies].slot_of_tag
+    is_enemy = k < rules.n_enemies
+    j = units[rules.n_agents + k].slot_of_tag if is_enemy else units[k - rules.n_enemies].slot_of_tag
     if j < 0 or j == i or not units[j].alive:
         return False
     other = units[j]
-    if not (damage[unit.kind, other.kind] > 0.0 if attack else unit.heals and other.healable):
-        return False
     dx, dy = other.x - unit.x, other.y - unit.y
-    return dx * dx + dy * dy <= rules.target_range * rules.target_range
+    near = dx * dx + dy * dy <= rules.target_range * rules.target_range
+    return near and _can_target(unit, other, is_enemy, damage)
 
 
 @rule
@@ -55,20 +67,40 @@ def observe(
     cx, cy, largest = _spread(units)
     if not rules.centre_features:
         largest = 0.0
-    sight = rules.sight * rules.sight
     for i in range(units.size):
         present[i] = units[i].kind >= 0
         _describe(units[i], i < rules.n_agents, cx, cy, largest, rules, columns, entities[i])
     for i in range(rules.n_agents):
-        unit = units[i]
-        for action in range(rules.n_actions):
-            yes = is_available(units, i, action, damage, rules)
-            action_mask[i, action] = yes
-            if yes and action >= FIRST_MOVE:
-                entities[i, columns.available + action - FIRST_MOVE] = 1.0
-        for j in range(units.size):
-            dx, dy = units[j].x - unit.x, units[j].y - unit.y
-            visible[i, j] = unit.alive and units[j].alive and dx * dx + dy * dy <= sight
+        _look_around(units, i, damage, rules, visible[i], action_mask[i])
+        for action in range(FIRST_MOVE, rules.n_actions):
+            entities[i, columns.available + action - FIRST_MOVE] = 1.0 if action_mask[i, action] else 0.0
+
+
+@rule
+def _look_around(
+    units: Records, i: int, damage: np.ndarray, rules: Record, visible: np.ndarray, available: np.ndarray
+) -> None:
+    """What agent i sees [E] and may do [U]; the same as asking `is_available` of every action, in a single look."""
+    unit = units[i]
+    visible[:] = False
+    available[:] = False
+    if not unit.alive:
+        available[NO_OP] = True
+        return
+    available[STOP] = True
+    for k in range(4):
+        available[FIRST_MOVE + k] = _can_step(unit, k, rules)
+    for j in range(units.size):
+        other = units[j]
+        if not other.alive:
+            continue
+        dx, dy = other.x - unit.x, other.y - unit.y
+        distance = dx * dx + dy * dy
+        visible[j] = distance <= rules.sight * rules.sight
+        if distance <= rules.target_range * rules.target_range and j != i:
+            is_enemy = j >= rules.n_agents
+            if _can_target(unit, other, is_enemy, damage):
+                available[FIRST_TARGET + other.tag + (0 if is_enemy else rules.n_enemies)] = True
 
 
 @rule

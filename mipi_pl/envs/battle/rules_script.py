@@ -18,26 +18,28 @@ _FOLLOW = 1.0  # how near a healer keeps to the centre of its army
 
 
 @rule
-def script(battle: Record, units: Records, n: int, i: int, damage: np.ndarray, rules: Record) -> None:
-    """Choose and play the order of unit i, one of the n living."""
+def script(battle: Record, units: Records, m: int, n: int, i: int, damage: np.ndarray, rules: Record) -> None:
+    """Choose and play the order of unit i. The places 0..m-1 of the living are agents, m..n-1 enemies."""
     unit = units[i]
+    is_agent = i < rules.n_agents
+    first, last = (0, m) if is_agent else (m, n)  # places of its own side
     if unit.heals:
-        _choose_patient(units, n, i, rules)
+        _choose_patient(units, first, last, i, rules)
     else:
-        _choose_target(units, n, i, damage, rules)
+        _choose_target(units, m if is_agent else 0, n if is_agent else m, i, damage, rules)
     follow_order(units, i)
     if unit.order != IDLE:
         return
     if unit.heals:
-        _follow_army(units, n, i, rules)
-    elif i < rules.n_agents:
+        _follow_army(units, first, last, i)
+    elif is_agent:
         walk_towards(unit, battle.enemies_x, battle.enemies_y, _ARRIVED)
     else:
         walk_towards(unit, battle.agents_x, battle.agents_y, _ARRIVED)
 
 
 @rule
-def _choose_target(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) -> None:
+def _choose_target(units: Records, first: int, last: int, i: int, damage: np.ndarray, rules: Record) -> None:
     """Keep a target that attacks back; else the fighters in range before the others, and of these the nearest."""
     unit = units[i]
     limit = rules.acquisition * rules.acquisition
@@ -46,10 +48,10 @@ def _choose_target(units: Records, n: int, i: int, damage: np.ndarray, rules: Re
         if kept.alive and kept.aim == i and distance_between(unit, kept) <= rules.acquisition:
             return
     best, best_fights, best_distance = -1, 0, limit
-    for a in range(n):
+    for a in range(first, last):
         j = units[a].living
         other = units[j]
-        if (j < rules.n_agents) == (i < rules.n_agents) or damage[unit.kind, other.kind] == 0.0:
+        if damage[unit.kind, other.kind] == 0.0:
             continue
         dx, dy = other.x - unit.x, other.y - unit.y
         distance = dx * dx + dy * dy
@@ -62,14 +64,14 @@ def _choose_target(units: Records, n: int, i: int, damage: np.ndarray, rules: Re
 
 
 @rule
-def _choose_patient(units: Records, n: int, i: int, rules: Record) -> None:
+def _choose_patient(units: Records, first: int, last: int, i: int, rules: Record) -> None:
     """The most wounded (least share of health) in reach; else the most wounded within the acquisition range."""
     unit = units[i]
     best, best_near, best_share = -1, False, 1.0
-    for a in range(n):
+    for a in range(first, last):
         j = units[a].living
         other = units[j]
-        if j == i or (j < rules.n_agents) != (i < rules.n_agents) or not other.healable:
+        if j == i or not other.healable:
             continue
         share, distance = other.health / other.health_max, distance_between(unit, other)
         if share >= 1.0 or distance > rules.acquisition:
@@ -82,12 +84,12 @@ def _choose_patient(units: Records, n: int, i: int, rules: Record) -> None:
 
 
 @rule
-def _follow_army(units: Records, n: int, i: int, rules: Record) -> None:
+def _follow_army(units: Records, first: int, last: int, i: int) -> None:
     """Walk to the centre of the side's fighters."""
     x, y, count = 0.0, 0.0, 0
-    for a in range(n):
+    for a in range(first, last):
         j = units[a].living
-        if (j < rules.n_agents) == (i < rules.n_agents) and units[j].fights:
+        if units[j].fights:
             x, y, count = x + units[j].x, y + units[j].y, count + 1
     if count > 0:
         walk_towards(units[i], x / count, y / count, _FOLLOW)

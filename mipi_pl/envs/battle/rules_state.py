@@ -37,11 +37,10 @@ def _record(fields: str) -> np.dtype[Any]:
 
 UNIT = _record(
     # What the search for near pairs reads, then the rest of movement, in as few lines of cache as can be.
-    "living:i next_x next_y radius flies:i x y alive:i walks:i step_x step_y push_x push_y blocked:i obstacle_side "
-    "turn:i speed order:i target:i aim:i deed:i kind:i fights:i health shield energy cooldown peace:i reach goal_x "
-    "goal_y period "
-    "armour hits:i splash_length splash_width health_max shield_max energy_max energy_regen heal health_per_energy "
-    "heals:i healable:i tag:i slot_of_tag:i"
+    "queue:i living:i next_x next_y radius flies:i x y alive:i walks:i step_x step_y push_x push_y blocked:i "
+    "obstacle_side turn:i speed order:i target:i aim:i deed:i kind:i fights:i health shield energy cooldown "
+    "peace:i reach goal_x goal_y period armour hits:i splash_length splash_width health_max shield_max "
+    "energy_max energy_regen heal health_per_energy heals:i healable:i tag:i slot_of_tag:i"
 )
 """A unit slot [B, E].
 
@@ -52,8 +51,9 @@ turn: the way round an obstacle, positive is left; its size is how many loops it
 aim: whom it attacked in the loop before, -1 for none.
 The fields next, step, push, walks, blocked, obstacle_side, aim and deed are worked out afresh in every loop.
 
-Two fields belong to the place in the array, not to the unit: slot_of_tag (at k: the slot of agent tag k, at A + k: of
-enemy tag k, -1 when nobody bears it) and living (the slots of the living, in the first places).
+Three fields belong to the place in the array, not to the unit: slot_of_tag (at k: the slot of agent tag k, at A + k: of
+enemy tag k, -1 when nobody bears it), living (the slots of the living, in the first places) and queue (the same,
+walkers first).
 """
 
 BATTLE = _record("agents_x agents_y enemies_x enemies_y steps:i ended:i composition:i random:u")
