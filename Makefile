@@ -46,7 +46,6 @@ check: $(INSTALLED) ## format, lint, types (strict), import direction, all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest tests/test_import_direction.py
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: format

@@ -1,4 +1,4 @@
-"""Does MIPI learn? The quickstart over seeds, with its ablations and the symmetric battle beside it.
+"""Does MIPI learn? The quickstart over seeds, with its ablations beside it.
 
     python benchmarks/learning.py run --jobs 2                 # all runs that are missing, two at a time
     python benchmarks/learning.py report                       # benchmarks/results/learning.{json,md}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,12 +84,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
         raise UserError(f"no checkpoint at {path}; a run writes checkpoints/last.ckpt in its folder below outputs/")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged file can make the unpickler fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged or not a checkpoint ({reason})") from error
-    if not isinstance(content, dict) or not isinstance(content.get(RECORD), dict) or "state_dict" not in content:
+    found = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
+    if not isinstance(found, dict) or not {"config", "frames", "updates", "commit"} <= set(found):
         raise UserError(f"{path} was not written by `mipi train`: it holds no record of a run")
-    return content, content[RECORD]["config"]
+    return content, found["config"]
 
 
 def restore(algorithm: torch.nn.Module, content: Mapping[str, Any], path: Path) -> None:

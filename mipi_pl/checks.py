@@ -1,8 +1,12 @@
-"""One way to refuse a number that is out of range."""
+"""One way to refuse a number that is out of range, and a word that is none of the choices."""
 
 from __future__ import annotations
 
 import math
+from enum import Enum
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=Enum)
 
 
 def require(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
@@ -28,3 +32,16 @@ def require(name: str, value: float, low: float, high: float = math.inf, *, abov
         return
     bound = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
     raise ValueError(f"{name} must be {bound}, got {value!r}")
+
+
+def choose(name: str, value: str, choices: type[Choice]) -> Choice:
+    """The member of an enumeration with this value.
+
+    Raises:
+        ValueError: naming the choices.
+    """
+    try:
+        return choices(value)
+    except ValueError:
+        allowed = ", ".join(str(choice.value) for choice in choices)
+        raise ValueError(f"{name} must be one of {allowed}, got {value!r}") from None

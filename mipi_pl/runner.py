@@ -152,7 +152,8 @@ def set_threads(threads: int | None) -> None:
         import numba
 
         torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, os.cpu_count() or 1))
+        available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # fewer than cores in a container
+        numba.set_num_threads(min(threads, available))
 
 
 def quieten() -> None:

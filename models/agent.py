@@ -1,4 +1,4 @@
-"""The recurrent entity agent: one trunk, a critic head and a policy head (section 5 of the facts; as in REFIL)."""
+"""The recurrent entity agent: one trunk, a critic head and a policy head (the architecture of REFIL)."""
 
 from __future__ import annotations
 
@@ -53,10 +53,15 @@ class Recurrence(nn.Module):
     Args:
         width: size of what comes in.
         hidden: size of the recurrent state.
+
+    Raises:
+        ValueError: if a size is not positive.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
+        if width < 1 or hidden < 1:
+            raise ValueError(f"width and hidden must be at least 1, got width={width}, hidden={hidden}")
         self.linear = nn.Linear(width, hidden)
         self.gru = nn.GRU(hidden, hidden)
 

@@ -43,7 +43,7 @@ class EntityAttention(nn.Module):
         heads: attention heads; must divide `width`.
 
     Raises:
-        ValueError: if `heads` does not divide `width`.
+        ValueError: if a size is not positive or `heads` does not divide `width`.
 
     Example:
         >>> attend = EntityAttention(n_inputs=5, width=8, heads=2)
@@ -53,6 +53,8 @@ class EntityAttention(nn.Module):
 
     def __init__(self, n_inputs: int, width: int, heads: int) -> None:
         super().__init__()
+        if width < 1 or heads < 1:
+            raise ValueError(f"width and heads must be at least 1, got width={width}, heads={heads}")
         if width % heads:
             raise ValueError(f"attention heads must divide the width, got width={width}, heads={heads}")
         self.heads = heads

@@ -58,9 +58,12 @@ class Mixer(nn.Module, ABC):
 
 
 class SumMixer(Mixer):
-    """VDN: the sum of the utilities of the agents that act."""
+    """VDN: the sum of the utilities of the agents that act. It needs none of the sizes."""
 
     linear = True
+
+    def __init__(self, n_features: int, n_actions: int, n_agents: int) -> None:
+        super().__init__()
 
     def weights(
         self,
@@ -94,7 +97,7 @@ class AttentionMixer(Mixer):
             shrink with the team, or over the ``present`` agents.
 
     Raises:
-        ValueError: for another `pool`.
+        ValueError: for another `pool` or a size that is not positive.
     """
 
     def __init__(
@@ -111,6 +114,8 @@ class AttentionMixer(Mixer):
         super().__init__()
         if pool not in ("slots", "present"):
             raise ValueError(f"mixer.pool must be 'slots' or 'present', got {pool!r}")
+        if mixing < 1:
+            raise ValueError(f"mixer.mixing must be at least 1, got {mixing}")
         self.linear = linear
         self.pool = pool
         self.n_agents = n_agents

@@ -7,7 +7,6 @@ from typing import Any
 
 import hydra.utils
 import pytest
-from omegaconf import OmegaConf
 
 from mipi_pl.assembly import build
 from mipi_pl.cli import main
@@ -16,8 +15,8 @@ from mipi_pl.launch import compose
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if folder.is_dir() and not folder.name.startswith("_"))
-# An optimizer is chosen for each place where one is needed.
-PLACE = {"optimizer": "optimizer@algorithm.critic_optimizer"}
+# Parts of an algorithm are chosen for their place in it.
+PLACE = {"optimizer": "optimizer@algorithm.critic_optimizer", "mixer": "mixer@algorithm.mixer"}
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 
@@ -94,6 +93,7 @@ def test_a_dataclass_argument_reaches_the_constructor_unchanged() -> None:
     assert algorithm.spec is spec
 
 
-def test_the_printed_config_composes_to_itself() -> None:
-    config = resolve(compose(["experiment=matrix_game"]))
-    assert OmegaConf.to_container(OmegaConf.create(config), resolve=True) == config
+@pytest.mark.parametrize("name", names("mixer"))
+def test_every_mixer_trains(name: str, tmp_path: Path) -> None:
+    chosen = [f"mixer@algorithm.mixer={name}", f"output_dir={tmp_path}"]
+    assert main(["train", "experiment=matrix_game", "debug=tiny", *chosen]) == 0

@@ -61,6 +61,41 @@ def test_a_mistake_in_the_config_is_told(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.groups=[{types: marine, min: 1, max: 64}]", "types of a group are a list"),
+        ("env.groups=[{types: [marine, marine], min: 1, max: 64}]", "stands once in a group"),
+        ("env.groups=[{types: [marine], min: 1, max: 9}, {types: [marine], min: 0, max: 2}]", "one group only"),
+        ("env.groups=[marine]", "each of groups is"),
+        ("env.groups=[{types: [marine], max: 64}]", "each of groups is"),
+        ("algorithm.agent.heads=0", "heads must be at least 1"),
+        ("algorithm.agent.heads=5", "heads must divide the width"),
+        ("algorithm.agent.width=0", "width"),
+        ("algorithm.agent.hidden=-3", "hidden must be at least 1"),
+        ("algorithm.mixer.mixing=0", "mixer.mixing must be at least 1"),
+        ("algorithm.mixer.pool=max", "mixer.pool must be"),
+        ("algorithm.regularizer=foo", "algorithm.regularizer must be one of mutual_information, entropy, none"),
+        ("algorithm.policy_divergence=sideways", "must be one of reverse, forward"),
+        ("algorithm.gamma=1.5", "algorithm.gamma must be at least 0 and at most 1"),
+        ("algorithm.alpha=-1", "algorithm.alpha must be at least 0"),
+        ("algorithm.mixer.linear=false", "needs a linear mixer"),
+        ("datamodule.batch_size=0", "datamodule.batch_size must be at least 1"),
+        ("datamodule.epsilon_end=2", "datamodule.epsilon_end must be at least 0 and at most 1"),
+        ("datamodule.storage=tape", "datamodule.storage must be"),
+    ],
+)
+def test_an_impossible_value_in_a_part_is_told(
+    override: str, message: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["env=marines", "debug=tiny", f"output_dir={tmp_path / 'outputs'}", override]
+    assert main(["train", *arguments]) == 2
+    told = capfd.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ["env=marines", "debug=tiny", "held_out.team_sizes=[6,99]", f"output_dir={tmp_path / 'outputs'}"]
     assert main(["train", *arguments]) == 2
@@ -80,7 +115,12 @@ def test_a_missing_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_a_damaged_checkpoint_is_told(finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     whole = (finished_run / "checkpoints" / "last.ckpt").read_bytes()
-    for name, content in {"half": whole[: len(whole) // 2], "text": b"not a checkpoint", "empty": b""}.items():
+    for name, content in {
+        "half": whole[: len(whole) // 2],
+        "text": b"not a checkpoint",
+        "empty": b"",
+        "pickle": b".",  # the unpickler pops from an empty list
+    }.items():
         (tmp_path / name).write_bytes(content)
         assert main(["eval", str(tmp_path / name)]) == 2
         told = capfd.readouterr().err
@@ -89,7 +129,11 @@ def test_a_damaged_checkpoint_is_told(finished_run: Path, tmp_path: Path, capfd:
 
 
 def test_a_foreign_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for name, content in {"weights": {"state_dict": {}}, "tensor": torch.zeros(2)}.items():
+    for name, content in {
+        "weights": {"state_dict": {}},
+        "tensor": torch.zeros(2),
+        "no_config": {"state_dict": {}, "mipi": {}},
+    }.items():
         torch.save(content, tmp_path / name)
         assert main(["eval", str(tmp_path / name)]) == 2
         assert "was not written by `mipi train`" in capfd.readouterr().err

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import EntityAlgorithm, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.checks import require
+from mipi_pl.checks import choose, require
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Divergence, Regularizer
 from mipi_pl.losses.td import lambda_targets
@@ -105,13 +105,13 @@ class MIPI(EntityAlgorithm):
             require(f"algorithm.{name}", value, 0, 1)
         for name, value in {"iterations": iterations, "policy_steps": policy_steps}.items():
             require(f"algorithm.{name}", value, 1)
-        self.regularizer = Regularizer(regularizer)
+        self.regularizer = choose("algorithm.regularizer", regularizer, Regularizer)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.gamma, self.td_lambda = gamma, td_lambda
-        self.target = TargetKind(target)
+        self.target = choose("algorithm.target", target, TargetKind)
         self.imaginary_weight, self.iterations, self.policy_steps = imaginary_weight, iterations, policy_steps
-        self.marginal_teams = ImaginedTeams(marginal_teams)
-        self.policy_divergence = Divergence(policy_divergence)
+        self.marginal_teams = choose("algorithm.marginal_teams", marginal_teams, ImaginedTeams)
+        self.policy_divergence = choose("algorithm.policy_divergence", policy_divergence, Divergence)
         self.policy_moves_trunk = policy_moves_trunk
         self.truncation_is_terminal = truncation_is_terminal
         self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations_with_replacement, pairwise, product
 
 import numpy as np
 
@@ -39,17 +39,23 @@ class TypeGroup:
     max: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.types, str):
+            raise ValueError(f"the types of a group are a list, such as [{self.types}], got {self.types!r}")
         object.__setattr__(self, "types", tuple(self.types))
+        if len(set(self.types)) < len(self.types):
+            raise ValueError(f"each type stands once in a group, got {list(self.types)}")
         if not self.types:
             raise ValueError("a type group needs at least one type")
         if not 0 <= self.min <= self.max:
             raise ValueError(f"a type group needs 0 <= min <= max, got min={self.min}, max={self.max}")
 
-    def fillings(self) -> Iterable[tuple[int, ...]]:
-        """All counts per type whose total is allowed."""
-        for counts in product(range(self.max + 1), repeat=len(self.types)):
-            if self.min <= sum(counts) <= self.max:
-                yield counts
+    def fillings(self, largest: int) -> Iterable[tuple[int, ...]]:
+        """All counts per type whose total is allowed and at most `largest`."""
+        for total in range(self.min, min(self.max, largest) + 1):
+            # Where the last of each type stands, as bars between equal units.
+            for bars in combinations_with_replacement(range(total + 1), len(self.types) - 1):
+                edges = (0, *bars, total)
+                yield tuple(high - low for low, high in pairwise(edges))
 
 
 def enumerate_compositions(groups: Sequence[TypeGroup], sizes: Sequence[int]) -> tuple[Composition, ...]:
@@ -60,13 +66,15 @@ def enumerate_compositions(groups: Sequence[TypeGroup], sizes: Sequence[int]) ->
         sizes: allowed team sizes.
 
     Raises:
-        ValueError: if `sizes` is empty or has an entry that no filling of the groups reaches.
+        ValueError: if `sizes` is empty or has an entry that no filling of the groups reaches, or a type is named twice.
     """
     if not sizes or any(size < 1 for size in sizes):
         raise ValueError(f"team_sizes must be positive and at least one, got {list(sizes)}")
     names = [name for group in groups for name in group.types]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each type stands in one group only, got {names}")
     found: list[Composition] = []
-    for filling in product(*(group.fillings() for group in groups)):
+    for filling in product(*(group.fillings(max(sizes)) for group in groups)):
         counts = [n for part in filling for n in part]
         if sum(counts) in sizes:
             found.append(Composition(tuple((name, n) for name, n in zip(names, counts, strict=True) if n)))
@@ -86,7 +94,7 @@ def draw_weights(compositions: Sequence[Composition], draw: str) -> np.ndarray:
     Args:
         compositions: what can be drawn.
         draw: ``compositions`` draws uniformly over all of them, so that sizes with many mixes are seen more
-            (REFIL, section 2 of the facts); ``sizes`` draws a size first, then a composition of it.
+            (as REFIL does); ``sizes`` draws a size first, then a composition of it.
 
     Raises:
         ValueError: for another value of `draw`.

@@ -18,7 +18,7 @@ _TYPES = "AB"
 class MatrixGame(EntityEnv):
     """Both agents choose 0 or 1 and are paid by the composition's matrix.
 
-    There are three entities: the two agents, each known by its index alone (s_i^+ of section 4 of the facts), and the
+    There are three entities: the two agents, each known by its index alone (s_i^+), and the
     team, which holds the types of both (s_i^-). Features: index, one-hot (2); types of both agents, one-hot (2 x 2).
 
     Args:

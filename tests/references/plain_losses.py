@@ -1,4 +1,4 @@
-"""Masks, targets and losses of section 5 of the facts as loops over lists."""
+"""Masks, targets and losses of section 4 of the paper and of REFIL as loops over lists."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One whole MIPI update on a raw padded batch: loops over episodes, steps, agents and entities, autograd for the rest.
 
-Written from section 5 of the facts; stochastic gradient descent stands for the optimizers.
+Written from section 4 of the paper; stochastic gradient descent stands for the optimizers.
 """
 
 from __future__ import annotations

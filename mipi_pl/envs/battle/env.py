@@ -19,11 +19,12 @@ from mipi_pl.envs.composition import TypeGroup
 from mipi_pl.spec import EntitySpec
 
 _OUTCOMES = ("going on", "lost", "time is up", "won", "drawn")
+_WORTH_THREADS = 256  # battles
 _ORDERS = ("idle", "move", "attack", "heal")
 
 
 class BattleEnv(EntityEnv):
-    """Two armies of changing composition fight; the agents command one, a script the other (section 2 of the facts).
+    """Two armies of changing composition fight; the agents command one, a script the other.
 
     Args:
         groups: unit types that are mixed freely, each ``{types: [...], min: .., max: ..}``.
@@ -50,7 +51,8 @@ class BattleEnv(EntityEnv):
             ``composition`` to each.
         reward_reference_size: None takes the capacity (or the largest army of the family, if that is smaller).
         both_scripted: the script commands the agents too; their actions are ignored.
-        parallel: spread battles over threads; changes no result. Without it no thread is started, so forking is safe.
+        parallel: spread battles over threads; changes no result. None does so from 256 battles on, where waking the
+            threads pays. Without it no thread is started, so the process may fork.
 
     Raises:
         ValueError: for impossible values, naming what is allowed.
@@ -87,7 +89,7 @@ class BattleEnv(EntityEnv):
         reward_scale: str = "largest",
         reward_reference_size: int | None = None,
         both_scripted: bool = False,
-        parallel: bool = True,
+        parallel: bool | None = None,
     ) -> None:
         scenario = Scenario(
             groups=type_groups(groups),
@@ -122,7 +124,8 @@ class BattleEnv(EntityEnv):
             feature_names=layout.feature_names,
             action_names=layout.action_names,
         )
-        self._entries = parallel_entries if parallel else serial_entries
+        threads = num_envs >= _WORTH_THREADS if parallel is None else parallel
+        self._entries = parallel_entries if threads else serial_entries
         self._world, self._columns = scenario.world(), layout.first_columns()
         self._battles, self._units = make_battles(num_envs), make_units(num_envs, spec.n_entities)
         self._pairs = make_pairs(num_envs, spec.n_entities)

@@ -19,7 +19,14 @@ Army = tuple[str, ...]
 
 
 def type_groups(groups: Sequence[Mapping[str, Any] | TypeGroup]) -> tuple[TypeGroup, ...]:
-    """Groups as they stand in a configuration: ``{types: [...], min: .., max: ..}``."""
+    """Groups as they stand in a configuration: ``{types: [...], min: .., max: ..}``.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    for g in groups:
+        if not isinstance(g, TypeGroup) and not (isinstance(g, Mapping) and set(g) == {"types", "min", "max"}):
+            raise ValueError(f"each of groups is {{types: [..], min: .., max: ..}}, got {g!r}")
     return tuple(g if isinstance(g, TypeGroup) else TypeGroup(**{str(k): v for k, v in g.items()}) for g in groups)
 
 
@@ -170,7 +177,7 @@ class Scenario:
 
     @cached_property
     def _best_of_largest(self) -> float:
-        limit = self.reward_reference_size or self.capacity
+        limit = self.capacity if self.reward_reference_size is None else self.reward_reference_size
         low, high = sum(g.min for g in self.groups), sum(g.max for g in self.groups)
         smallest = max(low, 1, 1 - self.enemy_delta)
         if not smallest <= min(limit, high):
