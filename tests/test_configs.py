@@ -96,4 +96,4 @@ def test_a_dataclass_argument_reaches_the_constructor_unchanged() -> None:
 @pytest.mark.parametrize("name", names("mixer"))
 def test_every_mixer_trains(name: str, tmp_path: Path) -> None:
     chosen = [f"mixer@algorithm.mixer={name}", f"output_dir={tmp_path}"]
-    assert main(["train", "experiment=matrix_game", "debug=tiny", *chosen]) == 0
+    assert main(["train", "env=marines", "debug=tiny", *chosen]) == 0

@@ -208,7 +208,12 @@ def test_ctrl_c_and_termination_save_and_end_with_130(number: signal.Signals, tm
         "held_out.episodes=2",
         "callbacks.progress.every_s=0.2",
     ]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def obey_ctrl_c() -> None:  # a shell starts its background jobs, such as this test run, with Ctrl-C ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=obey_ctrl_c, **pipes) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "updates/s" in line:
