@@ -83,8 +83,10 @@ class EntityAttention(nn.Module):
         self, embedded: Float[Tensor, "L E width"], key: Float[Tensor, "L H E D"], views: Bool[Tensor, "L V A E"]
     ) -> Float[Tensor, "L H V A E"]:
         """Softmax of the scores over what each view shows; zeros for a row that shows nothing."""
-        query = self.query(embedded[:, : views.shape[2]]) * key.shape[-1] ** -0.5
-        scores = torch.matmul(query.unflatten(-1, (self.heads, -1)).transpose(1, 2), key.transpose(-1, -2))
+        steps, _, n_agents, _ = views.shape
+        # Flat, as a matrix product over a slice is slow in the backward pass.
+        query = self.query(embedded[:, :n_agents].flatten(0, 1)) * key.shape[-1] ** -0.5
+        scores = torch.matmul(query.view(steps, n_agents, self.heads, -1).transpose(1, 2), key.transpose(-1, -2))
         # The exponentials serve all views: softmax under a mask is masked exponentials over their sum.
         exponentials = (scores - scores.amax(dim=-1, keepdim=True).detach()).exp()
         masked = exponentials.unsqueeze(2) * views.unsqueeze(1).to(scores.dtype)

@@ -1,8 +1,9 @@
 """The same learner without what makes it fast: the twin that `benchmarks/learner_updates.py` measures against.
 
-One view at a time, with projections of its own; a GRU cell in a loop; padded steps; all hypernetworks anew for each
-view; the marginal attends over its single entity; its forward pass is repeated for each loss. Mathematics and
-parameters are those of `MIPI`, whose names it takes over, and a test holds both equal.
+One view at a time, with projections of its own (queries, keys and values of all entities, as REFIL's code makes them);
+a GRU cell in a loop; padded steps; all hypernetworks anew for each view; the marginal attends over its single entity;
+its forward pass is repeated for each loss. Mathematics and parameters are those of `MIPI`, whose names it takes over, and a
+test holds both equal.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def attend(net: EntityAttention, inputs: Tensor, view: Tensor) -> Tensor:
     n, s, agents, entities = view.shape
     embedded = torch.relu(net.embed(inputs))
     key, value = net.key_value(embedded).chunk(2, dim=-1)
-    query = net.query(embedded[:, :, :agents]).view(n, s, agents, net.heads, -1).transpose(2, 3)
+    query = net.query(embedded)[:, :, :agents].reshape(n, s, agents, net.heads, -1).transpose(2, 3)
     key = key.reshape(n, s, entities, net.heads, -1).transpose(2, 3)
     value = value.reshape(n, s, entities, net.heads, -1).transpose(2, 3)
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
