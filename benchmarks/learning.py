@@ -103,6 +103,8 @@ def main() -> None:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda run: run_one(*run, arguments.outputs, more), planned(arguments.seeds)))
     summary = summarize(arguments.outputs)
+    if not any(found["runs"] for found in summary.values()):
+        parser.exit(message=f"no finished run in {arguments.outputs}: `python {parser.prog} run` makes them\n")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "learning.json").write_text(json.dumps(summary, indent=2) + "\n")
     (RESULTS / "learning.md").write_text(as_markdown(summary) + "\n")
