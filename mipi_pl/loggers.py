@@ -6,6 +6,7 @@ import netrc
 import os
 import socket
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 MODES = ("auto", "online", "offline")
@@ -26,6 +27,8 @@ def wandb_logger(save_dir: str, project: str, name: str, mode: str = "auto") -> 
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if wandb.run is not None:
+        wandb.finish()  # an earlier run of this process, as in a multirun; the new one would be written into it
     reason = _why_offline() if mode == "auto" else None
     if reason:
         print(

@@ -85,7 +85,7 @@ class EntityAttention(nn.Module):
         """Softmax of the scores over what each view shows; zeros for a row that shows nothing."""
         steps, _, n_agents, _ = views.shape
         # Flat, as a matrix product over a slice is slow in the backward pass.
-        query = self.query(embedded[:, :n_agents].flatten(0, 1)) * key.shape[-1] ** -0.5
+        query = nn.functional.linear(embedded[:, :n_agents].flatten(0, 1), self.query.weight * key.shape[-1] ** -0.5)
         scores = torch.matmul(query.view(steps, n_agents, self.heads, -1).transpose(1, 2), key.transpose(-1, -2))
         # The exponentials serve all views: softmax under a mask is masked exponentials over their sum.
         exponentials = (scores - scores.amax(dim=-1, keepdim=True).detach()).exp()

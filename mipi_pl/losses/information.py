@@ -35,7 +35,9 @@ class Regularizer(str, Enum):
 
 def log_policy(logits: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Float[Tensor, "*X U"]:
     """Log-probabilities of the available actions; about -1e9 for the others."""
-    return logits.masked_fill(~available, _UNAVAILABLE).log_softmax(dim=-1)
+    # Actions first: over a short last axis the softmax of PyTorch is ten times slower on a CPU.
+    masked = logits.masked_fill(~available, _UNAVAILABLE).movedim(-1, 0).contiguous()
+    return masked.log_softmax(dim=0).movedim(0, -1)
 
 
 def penalty(

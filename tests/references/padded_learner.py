@@ -2,8 +2,8 @@
 
 One view at a time, with projections of its own (queries, keys and values of all entities, as REFIL's code makes them);
 a GRU cell in a loop; padded steps; all hypernetworks anew for each view; the marginal attends over its single entity;
-its forward pass is repeated for each loss. Mathematics and parameters are those of `MIPI`, whose names it takes over, and
-a test holds both equal.
+its forward pass is repeated for each loss. Mathematics and parameters are those of `MIPI`, whose names it takes over,
+and a test holds both equal.
 """
 
 from __future__ import annotations
