@@ -58,6 +58,7 @@ class Train:
     total_frames: int
     output_dir: str
     threads: int | None
+    fused: bool
     held_out: HeldOut
     run: dict[str, Any]
     env: dict[str, Any]

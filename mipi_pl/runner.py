@@ -25,6 +25,7 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.figures import draw_run, read_curve
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
+from models import fused
 
 _FOLDER_VARIABLE = "MIPI_RUN_FOLDER"
 _UNDERSTOOD = (
@@ -92,6 +93,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     config = resolve(composed)
     check_train(config)
     set_threads(config["threads"])
+    fused.enable(config["fused"])
     seed_everything(config["seed"], workers=True, verbose=False)
     quieten()
     root = Path(config["output_dir"])

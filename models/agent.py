@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from models import fused
 from models.attention import EntityAttention
 
 
 @dataclass
 class PackedSteps:
-    """Where the L steps that are computed stand among N episodes of up to S steps: padding costs only the recurrence.
+    """Where the L steps that are computed stand among N episodes of up to S steps, one episode after the other.
 
     Attributes:
         episode: [L] episode of each step, ascending.
-        step: [L] place in its episode, ascending within it.
+        step: [L] place in its episode, counted from 0.
+        starts: [N + 1] first row of each episode, and L.
         episodes: N.
         length: S.
 
@@ -28,14 +31,16 @@ class PackedSteps:
 
     episode: Tensor
     step: Tensor
+    starts: Tensor
     episodes: int
     length: int
 
     @classmethod
     def of(cls, mask: Bool[Tensor, "N S"]) -> PackedSteps:
-        """The steps where `mask` is True."""
+        """The steps where `mask` is True: the first ones of each episode, at least one."""
         episode, step = mask.nonzero(as_tuple=True)
-        return cls(episode, step, *mask.shape)
+        starts = torch.nn.functional.pad(mask.sum(dim=1).cumsum(dim=0), (1, 0))
+        return cls(episode, step, starts, *mask.shape)
 
     def pad(self, rows: Float[Tensor, "L *X"]) -> Float[Tensor, "S N *X"]:
         """Lay the steps out by time and episode, zeros elsewhere."""
@@ -68,7 +73,7 @@ class Recurrence(nn.Module):
     def forward(
         self, rows: Float[Tensor, "L V A width"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
     ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
-        """All states, from `state` (None: zeros) on, and the one after the last step of the padded time."""
+        """All states, from `state` (None: zeros) on, and each episode's last one."""
         states: tuple[Tensor, Tensor] = self.unroll(self.linear(rows), steps, state)
         return states
 
@@ -76,10 +81,16 @@ class Recurrence(nn.Module):
         self, rows: Float[Tensor, "L V A hidden"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
     ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
         """From what `linear` gives."""
-        padded = steps.pad(rows.relu_())
-        first = None if state is None else state.flatten(0, 2).unsqueeze(0)
-        states, last = self.gru(padded.flatten(1, 3), first)
-        return steps.pack(states.view(padded.shape)), last.view(padded.shape[1:])
+        rows = rows.relu_()
+        shape = (steps.episodes, *rows.shape[1:])
+        first = rows.new_zeros(shape) if state is None else state
+        if fused.usable(rows, self.linear.weight):
+            states = fused.gru(rows.flatten(1, 2), first.flatten(1, 2), steps.starts, self.gru).view(rows.shape)
+        else:
+            padded = steps.pad(rows)
+            unrolled, _ = self.gru(padded.flatten(1, 3), first.flatten(0, 2).unsqueeze(0))
+            states = steps.pack(unrolled.view(padded.shape))
+        return states, states[steps.starts[1:] - 1]
 
 
 class Trunk(nn.Module):

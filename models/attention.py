@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from models import fused
+
 
 def with_last_action(
     entities: Float[Tensor, "L E F"], last_action: Int64[Tensor, "L A"], n_actions: int
@@ -34,7 +36,7 @@ def with_last_action(
 class EntityAttention(nn.Module):
     """Linear, ReLU, then multi-head attention of the first A entities over all E, under V masks at once.
 
-    Embedding, queries, keys, values and scores do not depend on the mask: they are computed once and masked V times.
+    Embedding, queries, keys, values and scores do not depend on the mask: they are computed once for all V views.
     A row that sees nothing gives zeros.
 
     Args:
@@ -64,6 +66,8 @@ class EntityAttention(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
         """Attend from entities 0..A-1 of each step to the entities that each view shows."""
+        if fused.usable(inputs, self.query.weight):
+            return fused.attend(inputs, self._embedding, self.query.weight, self.key_value.weight, views, self.heads)
         steps, n_views, n_agents, n_entities = views.shape
         embedded = self.embed(inputs).relu_()
         key, value = self.key_value(embedded).view(steps, n_entities, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -73,11 +77,19 @@ class EntityAttention(nn.Module):
 
     def summed(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L width"]:
         """The sum of ``forward`` over the agents under one view: entities are gathered first and projected once."""
-        embedded = self.embed(inputs).relu_()
-        to_key, to_value = self.key_value.weight.view(2, self.heads, -1, embedded.shape[-1])
-        key = nn.functional.linear(embedded, to_key.flatten(0, 1)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        weights = self._weights(embedded, key, view.unsqueeze(1)).sum(dim=(2, 3))
-        return torch.einsum("lhw,hdw->lhd", torch.matmul(weights, embedded), to_value).flatten(1)
+        to_key, to_value = self.key_value.weight.chunk(2)
+        if fused.usable(inputs, self.query.weight):
+            gathered = fused.gather(inputs, self._embedding, self.query.weight, to_key, view, self.heads)
+        else:
+            embedded = self.embed(inputs).relu_()
+            key = nn.functional.linear(embedded, to_key).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            weights = self._weights(embedded, key, view.unsqueeze(1)).sum(dim=(2, 3))
+            gathered = torch.matmul(weights, embedded)
+        return torch.einsum("lhw,hdw->lhd", gathered, to_value.unflatten(0, (self.heads, -1))).flatten(1)
+
+    @property
+    def _embedding(self) -> tuple[Tensor, Tensor]:
+        return self.embed.weight, self.embed.bias
 
     def _weights(
         self, embedded: Float[Tensor, "L E width"], key: Float[Tensor, "L H E D"], views: Bool[Tensor, "L V A E"]
@@ -87,8 +99,6 @@ class EntityAttention(nn.Module):
         # Flat, as a matrix product over a slice is slow in the backward pass.
         query = nn.functional.linear(embedded[:, :n_agents].flatten(0, 1), self.query.weight * key.shape[-1] ** -0.5)
         scores = torch.matmul(query.view(steps, n_agents, self.heads, -1).transpose(1, 2), key.transpose(-1, -2))
-        # The exponentials serve all views: softmax under a mask is masked exponentials over their sum.
-        exponentials = (scores - scores.amax(dim=-1, keepdim=True).detach()).exp()
-        masked = exponentials.unsqueeze(2) * views.unsqueeze(1).to(scores.dtype)
-        total = masked.sum(dim=-1, keepdim=True)
-        return masked / (total + torch.finfo(total.dtype).tiny)
+        hidden = ~views.unsqueeze(1)
+        seen = scores.unsqueeze(2).masked_fill(hidden, torch.finfo(scores.dtype).min)
+        return seen.softmax(dim=-1).masked_fill(hidden, 0.0)

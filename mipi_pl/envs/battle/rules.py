@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from mipi_pl.envs.battle.compiled import entry, rule, source_hash
+from mipi_pl.compiled import source_hash
+from mipi_pl.envs.battle.compiled import entry, rule
 from mipi_pl.envs.battle.rules_combat import follow_order, give_order, mend, pass_time, strike
 from mipi_pl.envs.battle.rules_movement import list_living, move
 from mipi_pl.envs.battle.rules_observe import is_available, observe
@@ -177,7 +178,7 @@ def _make_find_unavailable(source: int) -> Callable[..., int]:
     return find_unavailable
 
 
-parallel_entries = _parallel_entries(source_hash())
-serial_entries = _serial_entries(source_hash())
-find_unavailable = _make_find_unavailable(source_hash())
+parallel_entries = _parallel_entries(source_hash(__package__))
+serial_entries = _serial_entries(source_hash(__package__))
+find_unavailable = _make_find_unavailable(source_hash(__package__))
 """(action, battles, units, world): b x A + i of the first action that is not available, or -1."""

@@ -14,7 +14,8 @@ from tensordict import TensorDictBase
 from torchrl.envs import EnvBase, TransformedEnv
 
 from mipi_pl import spec as keys
-from mipi_pl.envs.battle.compiled import entry, rule, source_hash
+from mipi_pl.compiled import source_hash
+from mipi_pl.envs.battle.compiled import entry, rule
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_observe import is_available
 from mipi_pl.envs.battle.rules_random import below
@@ -117,7 +118,7 @@ def _make_choose(source: int) -> Callable[..., int]:
     return choose
 
 
-_choose = _make_choose(source_hash())
+_choose = _make_choose(source_hash(__package__))
 
 
 class ScriptedPolicy:

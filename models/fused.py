@@ -1,0 +1,207 @@
+"""The kernels of `models.kernels` as differentiable PyTorch functions, and the switch between them and plain PyTorch.
+
+Each backward pass is written out: it gives the gradients of all parameters of a layer at once, without the zeros,
+copies and sums that autograd makes between one operation and the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import linear
+
+from models.kernels import attention
+from models.kernels import gru as recurrence
+
+_enabled = True
+
+
+def enable(on: bool) -> None:
+    """Let networks on processors use the kernels (the default) or plain PyTorch, in this whole process."""
+    global _enabled  # noqa: PLW0603  # one switch for the process, like PyTorch's own number of threads
+    _enabled = on
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether the kernels are enabled and these tensors are of the kind they take: float32 on a processor."""
+    return _enabled and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+
+
+def attend(
+    inputs: Float[Tensor, "L E I"],
+    embed: tuple[Tensor, Tensor],
+    query: Float[Tensor, "W W"],
+    key_value: Float[Tensor, "2*W W"],
+    views: Bool[Tensor, "L V A E"],
+    heads: int,
+) -> Float[Tensor, "L V A W"]:
+    """`models.attention.EntityAttention.forward` from its parameters."""
+    mixed: Tensor = _Attend.apply(inputs, *embed, query, key_value, views, heads)
+    return mixed
+
+
+def gather(
+    inputs: Float[Tensor, "L E I"],
+    embed: tuple[Tensor, Tensor],
+    query: Float[Tensor, "W W"],
+    key: Float[Tensor, "W W"],
+    view: Bool[Tensor, "L A E"],
+    heads: int,
+) -> Float[Tensor, "L H W"]:
+    """Embedded entities weighted by the attention of each head, summed over the agents."""
+    gathered: Tensor = _Gather.apply(inputs, *embed, query, key, view, heads)
+    return gathered
+
+
+def gru(
+    rows: Float[Tensor, "L R I"], first: Float[Tensor, "N R hidden"], starts: Int64[Tensor, " N+1"], net: torch.nn.GRU
+) -> Float[Tensor, "L R hidden"]:
+    """All states of `net`, a GRU of one layer, over episodes that begin at `starts` from the states `first`."""
+    parameters = (net.weight_ih_l0, net.weight_hh_l0, net.bias_ih_l0, net.bias_hh_l0)
+    states: Tensor = _GRU.apply(rows, first, starts, *parameters, torch.is_grad_enabled())
+    return states
+
+
+def _embed(
+    inputs: Tensor, weight: Tensor, bias: Tensor, query: Tensor, n_agents: int, heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Embedded entities [L, E, W], those of the agents [L * A, W], and their queries [L, A, W]."""
+    rows = linear(inputs, weight, bias).relu_()
+    agents = rows[:, :n_agents].reshape(-1, rows.shape[2])
+    queries = linear(agents, query * _scale(query, heads))
+    return rows, agents, queries.view(len(rows), n_agents, -1)
+
+
+def _scale(query: Tensor, heads: int) -> float:
+    return float((query.shape[0] // heads) ** -0.5)
+
+
+def _embed_backward(
+    saved: tuple[Tensor, Tensor, Tensor, Tensor], heads: int, of_rows: Tensor, of_queries: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the embedding's weight and bias and of the query's weight; `of_rows` [L, E, W] is written over."""
+    inputs, query, rows, agents = saved
+    flat = of_queries.flatten(0, 1)
+    of_rows[:, : of_queries.shape[1]] += (flat @ (query * _scale(query, heads))).view_as(of_queries)
+    torch.ops.aten.threshold_backward.grad_input(of_rows, rows, 0, grad_input=of_rows)
+    before = of_rows.flatten(0, 1)
+    return before.t() @ inputs.flatten(0, 1), before.sum(dim=0), (flat.t() @ agents).mul_(_scale(query, heads))
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        query: Tensor,
+        key_value: Tensor,
+        views: Tensor,
+        heads: int,
+    ) -> Tensor:
+        rows, agents, queries = _embed(inputs, weight, bias, query, views.shape[2], heads)
+        projected = linear(rows, key_value)
+        views = views.contiguous()
+        mixed = rows.new_empty(*views.shape[:3], query.shape[0])
+        attention.attend_forward(query.shape[0] // heads)(*(_array(t) for t in (queries, projected, views, mixed)))
+        ctx.save_for_backward(inputs, query, rows, agents, queries, key_value, projected, views)
+        ctx.heads = heads
+        return mixed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *embedded, queries, key_value, projected, views = ctx.saved_tensors
+        of_queries, of_projected = torch.empty_like(queries), torch.empty_like(projected)
+        attention.attend_backward(queries.shape[2] // ctx.heads)(
+            *(_array(t) for t in (queries, projected, views, gradients[0].contiguous(), of_queries, of_projected))
+        )
+        flat = of_projected.flatten(0, 1)
+        of_key_value = flat.t() @ embedded[2].flatten(0, 1)
+        of_rows = (flat @ key_value).view_as(embedded[2])
+        return None, *_embed_backward(tuple(embedded), ctx.heads, of_rows, of_queries), of_key_value, None, None
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, query: Tensor, key: Tensor, view: Tensor, heads: int
+    ) -> Tensor:
+        rows, agents, queries = _embed(inputs, weight, bias, query, view.shape[1], heads)
+        keys = linear(rows, key)
+        view = view.contiguous()
+        gathered = rows.new_empty(len(rows), heads, query.shape[1])
+        width = query.shape[0]
+        attention.gather_forward(width // heads, width)(*(_array(t) for t in (queries, keys, view, rows, gathered)))
+        ctx.save_for_backward(inputs, query, rows, agents, queries, key, keys, view)
+        ctx.heads = heads
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *embedded, queries, key, keys, view = ctx.saved_tensors
+        rows = embedded[2]
+        of_queries, of_keys, of_rows = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(rows)
+        came, width = gradients[0].contiguous(), rows.shape[2]
+        attention.gather_backward(width // ctx.heads, width)(
+            *(_array(t) for t in (queries, keys, view, rows, came, of_queries, of_keys, of_rows))
+        )
+        flat = of_keys.flatten(0, 1)
+        of_key = flat.t() @ rows.flatten(0, 1)
+        of_rows.flatten(0, 1).addmm_(flat, key)
+        return None, *_embed_backward(tuple(embedded), ctx.heads, of_rows, of_queries), of_key, None, None
+
+
+class _GRU(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        first: Tensor,
+        starts: Tensor,
+        from_input: Tensor,
+        from_state: Tensor,
+        input_bias: Tensor,
+        state_bias: Tensor,
+        differentiable: bool,
+    ) -> Tensor:
+        states = rows.new_empty(*rows.shape[:2], first.shape[2])
+        saved = rows.shape[:2] if differentiable else (0, 0)
+        gates, recurrent = (rows.new_empty(*saved, size) for size in (len(input_bias), first.shape[2]))
+        rows, first = rows.contiguous(), first.contiguous()
+        weights = (from_input.t().contiguous(), from_state.t().contiguous(), input_bias, state_bias)
+        recurrence.forward(*(_array(t) for t in (rows, *weights, first, starts, states, gates, recurrent)))
+        ctx.save_for_backward(rows, first, starts, from_input, from_state, gates, states, recurrent)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, first, starts, from_input, from_state, gates, states, recurrent = ctx.saved_tensors
+        # The buffers of the forward pass become those of the gradients: this pass runs once.
+        recurrence.backward(
+            *(_array(t) for t in (gates, recurrent, from_state, first, starts, states, gradients[0].contiguous()))
+        )
+        before = torch.cat((first[:1], states[:-1]))
+        before[starts[:-1]] = first
+        size = first.shape[2]
+        gates, new, before = gates.flatten(0, 1), recurrent.flatten(0, 1), before.flatten(0, 1)
+        of_bias = gates.sum(dim=0)
+        return (
+            (gates @ from_input).view_as(rows) if ctx.needs_input_grad[0] else None,
+            None,
+            None,
+            gates.t() @ rows.flatten(0, 1),
+            torch.cat((gates[:, : 2 * size].t() @ before, new.t() @ before)),
+            of_bias,
+            torch.cat((of_bias[: 2 * size], new.sum(dim=0))),
+            None,
+        )
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().numpy()
+    return array

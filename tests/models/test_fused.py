@@ -1,0 +1,115 @@
+"""The kernels against plain PyTorch: values and all gradients, in single precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numba
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import fused
+from models.agent import PackedSteps, Recurrence
+from models.attention import EntityAttention
+
+Run = Callable[[], Tensor]
+
+
+@pytest.fixture(autouse=True)
+def _enabled_afterwards() -> Iterator[None]:
+    yield
+    fused.enable(True)
+
+
+def results(net: nn.Module, run: Run, more: tuple[Tensor, ...] = ()) -> list[Tensor]:
+    """Output and gradients of all parameters and of `more`, for an uneven gradient of the output."""
+    leaves = [*net.parameters(), *more]
+    for leaf in leaves:
+        leaf.grad = None
+    out = run()
+    out.backward(torch.linspace(-1.0, 2.0, out.numel()).view_as(out))
+    return [out.detach(), *(leaf.grad.clone() for leaf in leaves if leaf.grad is not None)]
+
+
+def assert_equal_to_plain(net: nn.Module, run: Run, more: tuple[Tensor, ...] = ()) -> None:
+    fused.enable(True)
+    fast = results(net, run, more)
+    fused.enable(False)
+    plain = results(net, run, more)
+    assert len(fast) == len(plain) > 1
+    for one, other in zip(fast, plain, strict=True):
+        # Sums over hundreds of rows: the tolerance belongs to the largest of a tensor's values.
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6 * float(other.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("steps", "views", "agents", "entities", "width", "heads"),
+    [(40, 3, 10, 19, 64, 4), (1, 1, 1, 1, 8, 2), (7, 2, 3, 5, 6, 2), (5, 1, 8, 16, 128, 4), (3, 2, 4, 9, 7, 1)],
+)
+def test_attention(steps: int, views: int, agents: int, entities: int, width: int, heads: int) -> None:
+    torch.manual_seed(0)
+    net = EntityAttention(n_inputs=5, width=width, heads=heads)
+    inputs = torch.randn(steps, entities, 5)
+    seen = torch.rand(steps, views, agents, entities) < 0.5
+    seen[0, 0, 0] = False  # a row that sees nothing
+    assert_equal_to_plain(net, lambda: net(inputs, seen))
+    assert_equal_to_plain(net, lambda: net.summed(inputs, seen[:, 0]))
+
+
+@pytest.mark.parametrize(("views", "agents", "size", "hidden"), [(3, 5, 16, 64), (1, 1, 7, 6), (2, 4, 9, 13)])
+@pytest.mark.parametrize("with_state", [False, True])
+def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state: bool) -> None:
+    torch.manual_seed(0)
+    net = Recurrence(size, hidden)
+    steps = PackedSteps.of(torch.arange(9) < torch.tensor([[3], [9], [1], [5]]))
+    rows = torch.randn(18, views, agents, size, requires_grad=True)
+    state = torch.randn(4, views, agents, hidden) if with_state else None
+    assert_equal_to_plain(net, lambda: net(rows, steps, state)[0], (rows,))
+    with torch.no_grad():
+        fast = net(rows, steps, state)
+        fused.enable(False)
+        torch.testing.assert_close(fast, net(rows, steps, state))
+
+
+def test_extreme_values_saturate_as_in_pytorch() -> None:
+    torch.manual_seed(0)
+    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=8, heads=2)
+    steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
+    rows, inputs = 1e4 * torch.randn(3, 1, 2, 4), 1e2 * torch.randn(3, 5, 4)
+    seen = torch.rand(3, 1, 2, 5) < 0.7
+    fast = net(rows, steps, None)[0], attend(inputs, seen)
+    fused.enable(False)
+    torch.testing.assert_close(fast, (net(rows, steps, None)[0], attend(inputs, seen)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_hidden(value: float) -> None:
+    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=8, heads=2)
+    steps = PackedSteps.of(torch.ones(1, 1, dtype=torch.bool))
+    with torch.no_grad():
+        net.linear.bias.fill_(value)
+        attend.key_value.weight.fill_(value)
+    assert net(torch.zeros(1, 1, 1, 4), steps, None)[0].isnan().any()
+    assert attend(torch.ones(1, 2, 4), torch.ones(1, 1, 1, 2, dtype=torch.bool)).isnan().any()
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    net = Recurrence(8, 16)
+    rows = torch.randn(60, 1, 3, 8)
+    steps = PackedSteps.of(torch.ones(6, 10, dtype=torch.bool))
+    before = numba.get_num_threads()
+    found = []
+    for threads in (1, before):
+        numba.set_num_threads(threads)
+        found.append(net(rows.clone(), steps, None)[0])
+    numba.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+def test_other_precisions_and_a_closed_switch_go_the_plain_way() -> None:
+    assert fused.usable(torch.zeros(1))
+    assert not fused.usable(torch.zeros(1), torch.zeros(1, dtype=torch.float64))
+    fused.enable(False)
+    assert not fused.usable(torch.zeros(1))
