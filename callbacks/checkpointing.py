@@ -1,70 +1,92 @@
-"""Checkpoints that are whole or not there at all."""
+"""Checkpoints that are whole or not there at all, and from which a run goes on exactly."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from mipi_pl.checkpoints import CheckpointFolder
+from mipi_pl.checks import require
+from mipi_pl.files import replacing
 
 
 class Checkpointing(Callback):
-    """``checkpoints/last.ckpt`` every `every_frames` and at every kind of end, ``checkpoints/best.ckpt`` by a metric.
+    """``checkpoints/update_*.ckpt`` every `every_frames` and at every kind of end, ``best.ckpt`` by a metric.
 
-    A file is written beside its place and then renamed, so a run that is killed leaves the one before.
+    ``last.ckpt`` is the newest. A checkpoint is made between two updates, when nothing of the one before is pending:
+    what is trained from it is what would have been trained without the interruption. If one cannot be written, such as
+    on a full disk, that is said, training goes on and the ones before stay.
     The reported results are those of the last one: choosing by what is reported would be dishonest.
 
     Args:
         every_frames: environment steps between two checkpoints.
+        keep: newest checkpoints that are kept; an older one serves if the newest is damaged.
         monitor: metric of which the largest value makes the best checkpoint (the first one among equals);
             null writes no best.ckpt.
 
+    Attributes:
+        stop_requested: set it to end training after the update that is under way, with a checkpoint.
+
     Raises:
-        ValueError: if `every_frames` is not positive.
+        ValueError: if a number is not positive.
     """
 
-    def __init__(self, every_frames: int, monitor: str | None = None) -> None:
+    def __init__(self, every_frames: int, keep: int = 2, monitor: str | None = None) -> None:
         super().__init__()
-        if every_frames < 1:
-            raise ValueError(f"every_frames must be at least 1, got {every_frames}")
-        self.every_frames, self.monitor = every_frames, monitor
+        require("callbacks.checkpointing.every_frames", every_frames, 1)
+        require("callbacks.checkpointing.keep", keep, 1)
+        self.every_frames, self.keep, self.monitor = every_frames, keep, monitor
         self.best: float | None = None
+        self.stop_requested = False
         self._next = every_frames
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Save what is due."""
-        self._save_best(trainer)
-        frames: int = trainer.datamodule.frames * trainer.world_size  # type: ignore[attr-defined]
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask to be called between updates."""
+        trainer.datamodule.at_rest = lambda: self._at_rest(trainer)  # type: ignore[attr-defined]
+
+    def _at_rest(self, trainer: Trainer) -> None:
+        if self.stop_requested:
+            raise KeyboardInterrupt
+        frames = _frames(trainer)
         if trainer.strategy.reduce_boolean_decision(frames >= self._next, all=False):
             self._next = (frames // self.every_frames + 1) * self.every_frames
-            self.save(trainer, "last.ckpt")
+            self.save(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last one."""
-        self.save(trainer, "last.ckpt")
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what was learned when training is interrupted; after an error, the checkpoint before it is kept."""
-        if trainer.world_size == 1 and isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
-            self.save(trainer, "last.ckpt")
-
-    def save(self, trainer: Trainer, name: str) -> Path:
-        """Write the checkpoint under a temporary name and rename it."""
-        path = Path(trainer.default_root_dir) / "checkpoints" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{name}.unfinished")
-        trainer.save_checkpoint(unfinished, weights_only=False)  # all ranks take part, the first one writes
-        if trainer.is_global_zero:
-            os.replace(unfinished, path)
-        return path
-
-    def _save_best(self, trainer: Trainer) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Keep the best."""
         value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
         if value is not None and (self.best is None or float(value) > self.best):
             self.best = float(value)
-            self.save(trainer, "best.ckpt")
+            with replacing(_folder(trainer).path / "best.ckpt") as unfinished:
+                trainer.save_checkpoint(unfinished, weights_only=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last one."""
+        self.save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep what was learned when a stop was asked for; after an error, the checkpoint before it is kept."""
+        if trainer.world_size == 1 and isinstance(exception, KeyboardInterrupt) and self.stop_requested:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write a checkpoint; if that fails, say so and leave those before."""
+        frames, data = _frames(trainer), trainer.datamodule  # type: ignore[attr-defined]
+        name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
+        if not trainer.is_global_zero:  # all ranks take part, the first one writes
+            trainer.save_checkpoint(_folder(trainer).path / name, weights_only=False)
+            return
+        try:
+            data.write_journal()
+            _folder(trainer).add(
+                name, frames, data.journal_files(), lambda path: trainer.save_checkpoint(path, False), self.keep
+            )
+        except (OSError, RuntimeError) as error:  # PyTorch's writer turns the first into the second
+            if "PytorchStreamWriter" not in str(error) and not isinstance(error, OSError):
+                raise
+            trainer.print(f"checkpoint at {frames:,} frames not written ({error}); the one before it stays")
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule and the best value so far."""
@@ -73,3 +95,11 @@ class Checkpointing(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The schedule and the best value so far."""
         self._next, self.best = state_dict["next"], state_dict["best"]
+
+
+def _frames(trainer: Trainer) -> int:
+    return int(trainer.datamodule.frames) * trainer.world_size  # type: ignore[attr-defined]
+
+
+def _folder(trainer: Trainer) -> CheckpointFolder:
+    return CheckpointFolder(Path(trainer.default_root_dir))

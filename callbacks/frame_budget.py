@@ -25,8 +25,16 @@ class FrameBudget(Callback):
             raise ValueError(f"total_frames must be at least 1, got {total_frames}")
         self.total_frames = total_frames
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A resumed run may have reached its end already."""
+        self._stop_if_enough(trainer)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Every rank must come to the same decision, or the others wait for the one that left."""
+        """Look at the count."""
+        self._stop_if_enough(trainer)
+
+    def _stop_if_enough(self, trainer: Trainer) -> None:
+        # Every rank must come to the same decision, or the others wait for the one that left.
         enough = trainer.datamodule.frames * trainer.world_size >= self.total_frames  # type: ignore[attr-defined]
         if trainer.strategy.reduce_boolean_decision(enough, all=False):
             trainer.should_stop = True

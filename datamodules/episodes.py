@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
@@ -53,6 +55,15 @@ class EpisodeAssembler:
         self._open = empty_episodes(num_envs, spec)
         self._length = torch.zeros(num_envs, dtype=torch.int64)
         self._rows = torch.arange(num_envs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes that are not over, as plain tensors."""
+        return {"open": self._open.to_dict(), "length": self._length.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._open = TensorDict(state["open"], batch_size=self._open.batch_size)
+        self._length = state["length"].clone()
 
     def add(self, steps: TensorDictBase) -> TensorDict | None:
         """Take a collector's batch [B, T']; return the episodes that ended in it, or None.

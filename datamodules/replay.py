@@ -5,19 +5,26 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning import LightningDataModule
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from torchrl.collectors import Collector
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
 from datamodules.episodes import EpisodeAssembler, summarize, trim
+from datamodules.journal import EpisodeJournal
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
+
+REPLAY_FOLDER = "checkpoints/replay"
+"""Where the episodes are, below the run folder."""
+
+_REFILL = 256
+"""Episodes that are read at once when a run is resumed."""
 
 
 class ReplayDataModule(LightningDataModule):
@@ -41,6 +48,8 @@ class ReplayDataModule(LightningDataModule):
 
     Attributes:
         env: the training environments.
+        at_rest: called before and while a batch is made, when all that belongs to the one before is done: the moments
+            at which a checkpoint is exact.
         frames: environment steps collected, each environment counted.
         episodes: episodes finished and stored.
 
@@ -93,13 +102,18 @@ class ReplayDataModule(LightningDataModule):
         self.frames = self.episodes = self.batches = 0
         self._finished: list[TensorDictBase] = []
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
+        self._draws = torch.Generator().manual_seed(seed)
         self._buffer = TensorDictReplayBuffer(
             storage=self._make_storage(storage, capacity, storage_dir),
             batch_size=batch_size,
-            generator=torch.Generator().manual_seed(seed),
+            generator=self._draws,
         )
+        self._collector: Collector | None = None
         self._stream: Iterator[TensorDictBase] | None = None
         self._actor: Actor | None = None
+        self._capacity = capacity
+        self._journal: EpisodeJournal | None = None
+        self.at_rest: Callable[[], None] = _nothing
 
     @staticmethod
     def _make_storage(kind: str, capacity: int, folder: str | None) -> LazyTensorStorage:
@@ -111,13 +125,14 @@ class ReplayDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm that is trained."""
         if self._actor is None and self.trainer is not None:
+            self._journal = EpisodeJournal(Path(self.trainer.default_root_dir) / REPLAY_FOLDER, self._capacity)
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
             self.connect(algorithm.actor(greedy=False, seed=self.seed))
 
     def connect(self, actor: Actor) -> None:
         """Collect with `actor` from now on."""
         self._actor = actor
-        collector = Collector(
+        self._collector = Collector(
             self.env,
             actor,
             frames_per_batch=self.env.num_envs * self.steps_per_collection,
@@ -127,7 +142,7 @@ class ReplayDataModule(LightningDataModule):
             track_traj_ids=False,
             trust_policy=True,
         )
-        self._stream = iter(collector)
+        self._stream = iter(self._collector)
 
     @property
     def epsilon(self) -> float:
@@ -163,10 +178,81 @@ class ReplayDataModule(LightningDataModule):
 
     def next_batch(self) -> TensorDictBase:
         """Collect until an update is owed, then sample."""
+        self.at_rest()
         while self.batches + 1 > (self.episodes - self.warmup_episodes) * self.updates_per_episode:
             self.collect()
+            self.at_rest()
         self.batches += 1
         return self.sample()
+
+    # ------------------------------------------------------------------ state
+
+    def write_journal(self) -> None:
+        """Write the episodes that are not on disk yet; a checkpoint needs them beside itself.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        if self._journal is not None and self._journal.end < self.episodes:
+            first = max(self._journal.end, self.episodes - self._capacity)
+            self._journal.append(first, self._buffer[torch.arange(first, self.episodes) % self._capacity])
+
+    def journal_files(self) -> dict[str, str]:
+        """Names, relative to the checkpoints, and checksums of the files that hold the replay."""
+        segments = [] if self._journal is None else self._journal.segments
+        return {f"{Path(REPLAY_FOLDER).name}/{segment['file']}": segment["sha256"] for segment in segments}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
+        if self._collector is None or self._actor is None:
+            return {}
+        return {
+            "frames": self.frames,
+            "episodes": self.episodes,
+            "batches": self.batches,
+            "journal": [] if self._journal is None else self._journal.segments,
+            "draws": self._draws.get_state(),
+            "environment": self.env.get_extra_state(),
+            # TorchRL has no public name for the observation that the next step starts from.
+            "observation": self._collector._carrier.clone().to_dict(),
+            "actor": self._actor.memory(),
+            "assembler": self._assembler.state_dict(),
+            "finished": [episodes.to_dict() for episodes in self._finished],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave, bit for bit.
+
+        Raises:
+            ValueError: if it belongs to other environments, or an episode file is missing or damaged.
+        """
+        if self._collector is None or self._actor is None or self._journal is None:
+            raise RuntimeError("the datamodule has no policy to collect with: call setup() first")
+        self.env.set_extra_state(state["environment"])
+        self._collector._carrier.update(state["observation"])
+        self._actor.remember(state["actor"])
+        self._assembler.load_state_dict(state["assembler"])
+        self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
+        self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
+        self._journal.segments = state["journal"]
+        self._refill()
+        self._draws.set_state(state["draws"])
+
+    def _refill(self) -> None:
+        """Put the last episodes back where they were: number n at n modulo the capacity."""
+        assert self._journal is not None
+        kept = range(max(0, self.episodes - self._capacity), self.episodes)
+        turn = next((n for n in kept if n % self._capacity == 0), kept.start)
+        for numbers in (range(turn, kept.stop), range(kept.start, turn)):
+            for start in range(numbers.start, numbers.stop, _REFILL):
+                part = range(start, min(start + _REFILL, numbers.stop))
+                self._buffer.extend(self._journal.read(self.env.entity_spec, part))
+        writer = self._buffer.writer
+        writer.load_state_dict({**writer.state_dict(), "_cursor": self.episodes % self._capacity})
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class ReplayLoader:

@@ -51,6 +51,18 @@ class Actor(nn.Module):
         self._last_action = action
         return td.set(keys.ACTION, action)
 
+    def memory(self) -> dict[str, Tensor | None]:
+        """What it remembers of its environments, and the state of its draws; the networks are saved elsewhere."""
+        copies = {"state": self._state, "last_action": self._last_action}
+        return {"draws": self.generator.get_state(), **{k: v if v is None else v.clone() for k, v in copies.items()}}
+
+    def remember(self, memory: dict[str, Tensor | None]) -> None:
+        """Go on from what `memory` gave."""
+        draws = memory["draws"]
+        assert draws is not None
+        self.generator.set_state(draws)
+        self._state, self._last_action = memory["state"], memory["last_action"]
+
     def _features(self, td: TensorDictBase) -> Tensor:
         device = next(self.agent.parameters()).device
         entities, visible = td.get(keys.ENTITIES).to(device), td.get(keys.VISIBLE).to(device)

@@ -14,6 +14,7 @@ mipi: train agents that cooperate in teams they have never seen
   mipi train [key=value ...]             train; for a first run: mipi train experiment=quickstart
   mipi train -m seed=0,1,2 [...]         several runs, one after the other
   mipi train --cfg job [...]             show the config without training
+  mipi resume RUN_FOLDER                 go on with a run that was interrupted, such as outputs/latest
   mipi eval CHECKPOINT [key=value ...]   evaluate; other teams: env.team_sizes=[6,7,8,9,10]
   mipi train --help, mipi eval --help    choices and keys
   mipi --version
@@ -26,6 +27,12 @@ mipi eval CHECKPOINT [key=value ...]
 Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in the run folder. CHECKPOINT is a file
 that mipi train wrote, such as outputs/latest/checkpoints/last.ckpt. Keys and their meaning:
 """
+
+_RESUME_HELP = """\
+mipi resume RUN_FOLDER
+
+Goes on with a run that was stopped or killed, from its newest whole checkpoint, in its own folder and with its own
+config, and ends as it would have ended without the interruption. RUN_FOLDER is such as outputs/latest."""
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"mipi {version('mipi-pl')}")
         return OK
-    commands: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval}
+    commands: dict[str, Callable[[list[str]], int]] = {"train": _train, "resume": _resume, "eval": _eval}
     if command not in commands:
         return _complain(f"unknown command {command!r}; there are: {', '.join(commands)}; see mipi --help")
     try:
@@ -72,6 +79,20 @@ def _train(overrides: list[str]) -> int:
         return _complain(str(error))
     except SystemExit as end:  # Hydra's way to end after --help, and after a job of a multirun that failed
         return end.code if isinstance(end.code, int) else OK
+    return OK
+
+
+def _resume(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0] in ("--help", "-h"):
+        print(_RESUME_HELP)
+        return OK if arguments in (["--help"], ["-h"]) else USAGE
+    from mipi_pl.config import UserError
+    from mipi_pl.runner import resume
+
+    try:
+        resume(Path(arguments[0]))
+    except UserError as error:
+        return _complain(str(error))
     return OK
 
 

@@ -5,9 +5,36 @@ from __future__ import annotations
 import netrc
 import os
 import socket
+from pathlib import Path
+from typing import Any
 
 import wandb
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+
+class ResumableCSVLogger(CSVLogger):
+    """Lightning's, which can be put back to an earlier content; on its own it deletes the file of a resumed run.
+
+    Args:
+        save_dir: the run folder; ``metrics.csv`` is written straight into it.
+    """
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__(save_dir, name="", version="", flush_logs_every_n_steps=1)
+
+    def content(self) -> dict[str, Any]:
+        """All that was logged."""
+        self.save()
+        path = Path(self.experiment.metrics_file_path)
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return {"text": text, "columns": list(self.experiment.metrics_keys)}
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go on from what `content` gave."""
+        self.experiment.metrics_keys = list(content["columns"])
+        if content["text"]:
+            Path(self.experiment.metrics_file_path).write_text(content["text"], encoding="utf-8")
+
 
 MODES = ("auto", "online", "offline")
 

@@ -7,31 +7,36 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning import LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
+from callbacks.checkpointing import Checkpointing
 from mipi_pl import record
-from mipi_pl.assembly import RECORD, build, environment_factory, policies_of
+from mipi_pl.assembly import RECORD, build, environment_factory, policies_of, read_checkpoint
 from mipi_pl.baselines import play_baselines
+from mipi_pl.checkpoints import CheckpointFolder, lock
 from mipi_pl.config import Config, UserError, check_train, resolve
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.figures import draw_run, read_curve
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
+from mipi_pl.files import DamagedError
+from mipi_pl.run_state import EVALUATIONS, RunState
 from models import fused
 
 _FOLDER_VARIABLE = "MIPI_RUN_FOLDER"
 _UNDERSTOOD = (
     # message of a library's warning, why it is of no concern
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", "Lightning's own code, with this version of PyTorch"),
-    ("Experiment logs directory .* exists and is not empty", "it is the run's own new folder with config.yaml"),
+    ("Experiment logs directory .* exists and is not empty", "it is the run's own folder"),
+    ("You're resuming from a checkpoint that ended before the epoch ended", "the datamodule holds the loader's state"),
 )
 
 
@@ -46,6 +51,7 @@ class Parts:
     datamodule: Any  # a LightningDataModule with env, frames and episodes
     algorithm: LightningModule
     trainer: Trainer
+    state: RunState
 
     @property
     def env(self) -> EntityEnv:
@@ -64,17 +70,6 @@ class Parts:
         return int(self.algorithm.updates)  # type: ignore[arg-type]
 
 
-class _Record(Callback):
-    """Writes the config and the provenance into every checkpoint, whoever saves it."""
-
-    def __init__(self, config: Config) -> None:
-        self._content = {"config": config, **record.provenance()}
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        frames = int(trainer.datamodule.frames) * trainer.world_size  # type: ignore[attr-defined]
-        checkpoint[RECORD] = {**self._content, "frames": frames, "updates": int(pl_module.updates)}  # type: ignore[arg-type]
-
-
 def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     """Train as the config says and report.
 
@@ -89,44 +84,109 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
         UserError: for a mistake in the config.
         Interrupted: if training was stopped by Ctrl-C; the checkpoint is written.
     """
-    start_s = time.monotonic()
     config = resolve(composed)
     check_train(config)
-    set_threads(config["threads"])
-    fused.enable(config["fused"])
-    seed_everything(config["seed"], workers=True, verbose=False)
-    quieten()
     root = Path(config["output_dir"])
     folder = _make_folder(root, config["run"]["name"])
     composed.run.folder = str(folder)
-    config = resolve(composed)
     try:
-        parts = assemble(config, folder)
-        before = _evaluate(config, parts)
-        scripted = _baselines(config)  # before training, so that a name that does not exist is found now
+        return _run(resolve(composed), folder, None, say)
     except BaseException:
         record.discard_if_empty(folder, root)
         raise
-    if not parts.trainer.is_global_zero:  # the first process reports for all
-        parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
-        return folder
 
-    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-    record.link_latest(root, folder)
-    say(f"{title(config)}: {config['total_frames']:,} frames, folder {record.shown(folder)}\n")
-    say(f"{comparison_table({'untrained': before, **scripted})}\n")
-    _note(folder, 0, 0, before)
 
-    fit_start_s = time.monotonic()
-    _fit(parts, folder)
-    fit_s = time.monotonic() - fit_start_s
+def resume(run: Path, say: Callable[[str], None] = print) -> Path:
+    """Go on with a run that was interrupted, from its newest whole checkpoint, to the end it would have had.
 
-    after = _evaluate(config, parts)
-    _note(folder, parts.frames, parts.updates, after)
-    policies = {"trained": after, "untrained": before, **scripted}
-    seconds = {"seconds": time.monotonic() - start_s, "seconds_training": fit_s}
-    _report(config, folder, parts, policies, seconds, say)
+    Args:
+        run: its folder.
+        say: what the user is told goes here.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: if there is nothing to go on with, or another process is at it.
+        Interrupted: if training was stopped again.
+    """
+    folder = run.resolve()
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
+    if (folder / "results.json").exists():
+        raise UserError(f"{run} is finished: its results.json is written, there is nothing to resume")
+    try:
+        checkpoint = CheckpointFolder(folder).newest_whole(say)
+    except DamagedError as error:
+        raise UserError(str(error)) from error
+    if checkpoint is None:
+        raise UserError(f"{run} has no checkpoint yet: nothing can be resumed, start it anew with mipi train")
+    content, config = read_checkpoint(checkpoint)
+    written_at, now = content[RECORD]["commit"], record.commit()
+    if written_at != now:
+        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: the run may go on differently")
+    return _run(_moved(config, config["run"]["folder"], str(folder)), folder, checkpoint, say)
+
+
+def _moved(node: Any, old: str, new: str) -> Any:
+    """A config whose paths into the run folder lead to where it is now."""
+    if isinstance(node, dict):
+        return {key: _moved(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, old, new) for value in node]
+    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
+    return new + node[len(old) :] if inside else node
+
+
+def _run(config: Config, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> Path:
+    start_s = time.monotonic()
+    with _held(folder):
+        set_threads(config["threads"])
+        fused.enable(config["fused"])
+        seed_everything(config["seed"], workers=True, verbose=False)
+        quieten()
+        parts = assemble(config, folder)
+        before = _evaluate(config, parts)
+        scripted = _baselines(config)  # before training, so that a name that does not exist is found now
+        if not parts.trainer.is_global_zero:  # the first process reports for all
+            parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint)
+            return folder
+        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+        record.link_latest(folder.parent.parent, folder)
+        where = f"folder {record.shown(folder)}" + (f", resumed from {checkpoint.name}" if checkpoint else "")
+        say(f"{title(config)}: {config['total_frames']:,} frames, {where}\n")
+        say(f"{comparison_table({'untrained': before, **scripted})}\n")
+        if checkpoint is None:
+            _note(folder, 0, 0, before)
+
+        fit_start_s = time.monotonic()
+        _fit(parts, folder, checkpoint, say)
+        fit_s = time.monotonic() - fit_start_s
+
+        after = _evaluate(config, parts)
+        _note(folder, parts.frames, parts.updates, after)
+        policies = {"trained": after, "untrained": before, **scripted}
+        earlier_s = parts.state.seconds
+        seconds = {"seconds": earlier_s + time.monotonic() - start_s, "seconds_training": earlier_s + fit_s}
+        _report(config, folder, parts, policies, seconds, say)
     return folder
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes off the folder; those of one multi-device run share it."""
+    if "LOCAL_RANK" in os.environ:
+        yield
+        return
+    try:
+        file = lock(folder)
+    except BlockingIOError as error:
+        raise UserError(f"{folder} is in use: another process trains there") from error
+    with file:
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)
 
 
 def assemble(config: Config, folder: Path) -> Parts:
@@ -143,9 +203,10 @@ def assemble(config: Config, folder: Path) -> Parts:
         raise UserError(f"algorithm: {error}") from error
     callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
     loggers = [build(f"logger.{name}", node) for name, node in config["logger"].items()]
-    callbacks.append(_Record(config))
+    state = RunState(config, folder)
+    callbacks.append(state)
     trainer = build("trainer", config["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
-    return Parts(datamodule, algorithm, trainer)
+    return Parts(datamodule, algorithm, trainer, state)
 
 
 def set_threads(threads: int | None) -> None:
@@ -185,18 +246,47 @@ def _make_folder(root: Path, name: str) -> Path:
     return folder
 
 
-def _fit(parts: Parts, folder: Path) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+def _fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> None:
+    with _stopping_between_updates(parts.trainer, say):
+        try:
+            parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit as error:
+            # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1.
+            if not parts.trainer.interrupted:
+                raise
+            raise Interrupted(
+                f"stopped after {parts.frames:,} frames; go on with: mipi resume {record.shown(folder)}"
+            ) from error
+        except ValueError as error:
+            if checkpoint is None or parts.updates:
+                raise
+            raise UserError(f"{checkpoint}: {error}") from error
+
+
+@contextmanager
+def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
+    """Let Ctrl-C and a request to terminate wait for the end of the update, so that the checkpoint is exact.
+
+    A second Ctrl-C stops at once.
+    """
+    found: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    checkpointing = [callback for callback in found if isinstance(callback, Checkpointing)]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _: Any) -> None:
+        if checkpointing[0].stop_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        checkpointing[0].stop_requested = True
+        say("\nstopping after this update; press Ctrl-C again to stop at once")
+
+    if checkpointing:
+        for number in before:
+            signal.signal(number, stop)
     try:
-        parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
-    except (SystemExit, SIGTERMException) as error:
-        # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1; a request
-        # to terminate with an exception of its own.
-        signal.signal(signal.SIGINT, handler)
-        if parts.trainer.interrupted:
-            last = record.shown(folder / "checkpoints" / "last.ckpt")
-            raise Interrupted(f"stopped after {parts.frames:,} frames; checkpoint: {last}") from error
-        raise
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _evaluate(config: Config, parts: Parts) -> list[Result]:
@@ -222,7 +312,7 @@ def _baselines(config: Config) -> dict[str, list[Result]]:
 
 def _note(folder: Path, frames: int, updates: int, results: Sequence[Result]) -> None:
     head = {"frames": frames, "updates": updates}
-    append_csv(folder / "evaluations.csv", [{**head, **row} for row in rows_of("greedy", results)])
+    append_csv(folder / EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
 
 
 def _report(
@@ -242,11 +332,12 @@ def _report(
         "updates": parts.updates,
         **seconds,
         "seed": config["seed"],
-        **record.provenance(),
+        "resumed_at": parts.state.resumed_at,
+        **parts.state.provenance,
     }
     record.write_json(folder / "results.json", content)
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
-    draw_run(folder / "results.png", title(config), read_curve(folder / "evaluations.csv"), policies)
+    draw_run(folder / "results.png", title(config), read_curve(folder / EVALUATIONS), policies)
     say(f"\n{comparison_table(policies)}\n")
     say("greedy policy of the last update; other columns: win rates of other policies in the same worlds")
     minutes = seconds["seconds"] / 60

@@ -13,12 +13,13 @@ PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks", "configs")
 # Floors of the house, the lowest first. A module may import its own floor's room and everything below, nothing above
 # and no other room on its own floor. The longest prefix counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("mipi_pl.compiled",),
+    ("mipi_pl.compiled", "mipi_pl.files"),
     ("models", "mipi_pl.spec", "mipi_pl.checks", "configs"),
     ("mipi_pl.envs", "mipi_pl.losses", "mipi_pl.actor"),
-    ("mipi_pl.algorithms", "mipi_pl.evaluation", "mipi_pl.theory", "mipi_pl.baselines"),
+    ("mipi_pl.algorithms", "mipi_pl.evaluation", "mipi_pl.theory", "mipi_pl.baselines", "mipi_pl.checkpoints"),
     ("datamodules", "callbacks", "mipi_pl.config", "mipi_pl.record", "mipi_pl.loggers"),
     ("mipi_pl.assembly",),
+    ("mipi_pl.run_state",),
     ("mipi_pl.runner",),
     ("mipi_pl.evaluator", "mipi_pl.launch"),
     ("mipi_pl.cli",),

@@ -15,6 +15,14 @@ from models.agent import PackedSteps
 from models.attention import with_last_action
 
 
+def observed_steps(valid: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
+    """The played steps and the observation after the last: all of an episode that is not padding."""
+    observed = valid.clone()
+    observed[:, 0] = True
+    observed[:, 1:] |= valid[:, :-1]
+    return observed
+
+
 @dataclass
 class EpisodeBatch:
     """The L observed steps of N whole episodes, one after the other: no padding but inside the recurrence.
@@ -58,10 +66,7 @@ class EpisodeBatch:
             truncation_is_terminal: treat the time limit as an end without value, as REFIL's code does.
         """
         valid: Tensor = batch.get(keys.VALID)
-        observed = valid.clone()
-        observed[:, 0] = True
-        observed[:, 1:] |= valid[:, :-1]
-        steps = PackedSteps.of(observed)
+        steps = PackedSteps.of(observed_steps(valid))
         rows = (steps.episode, steps.step)
         available, action = batch.get(keys.ACTION_MASK)[rows], batch.get(keys.ACTION)
         visible, present = batch.get(keys.VISIBLE)[rows], batch.get(keys.PRESENT)[rows]

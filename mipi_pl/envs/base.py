@@ -68,7 +68,8 @@ class EntityEnv(EnvBase):
 
     * ``begin(rows, frame)``: start a new episode in the rows that are True and write their first observation,
     * ``advance(action, frame)``: one step of all rows; write every field of every row,
-    * ``seed_rows(seeds)``: take one 64-bit seed per environment.
+    * ``seed_rows(seeds)``: take one 64-bit seed per environment,
+    * ``memory()`` and ``remember(memory)``: all it knows between two steps, as tensors, and going on from there.
 
     Episodes of one environment depend on its own seed alone, never on its neighbours or the number of threads.
 
@@ -118,6 +119,38 @@ class EntityEnv(EnvBase):
     @abstractmethod
     def seed_rows(self, seeds: np.ndarray) -> None:
         """Seed each environment: uint64 [B]."""
+
+    @abstractmethod
+    def memory(self) -> dict[str, Tensor]:
+        """Copies of everything that the next steps depend on, the random generators included; rows first."""
+
+    @abstractmethod
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        """Go on from what `memory` gave in an environment of the same scenario; the sizes have been checked."""
+
+    # ------------------------------------------------------------------ state
+
+    def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
+        """The world and its last observation, for ``state_dict``; copies, plain tensors."""
+        frame = {name: tensor.clone() for name, tensor in vars(self._frame).items()}
+        return {"world": self.memory(), "frame": frame}
+
+    def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Go on from what `get_extra_state` gave, bit for bit.
+
+        Raises:
+            ValueError: if it is of an environment of other sizes.
+        """
+        for part, now in self.get_extra_state().items():
+            for name, tensor in now.items():
+                saved = state[part][name]
+                if saved.shape != tensor.shape:
+                    raise ValueError(
+                        f"the saved state has {name} of shape {tuple(saved.shape)}, this environment of "
+                        f"{tuple(tensor.shape)}: make it with the same num_envs and scenario"
+                    )
+        self.remember(state["world"])
+        self._frame = Frame(**{name: tensor.clone() for name, tensor in state["frame"].items()})
 
     # ------------------------------------------------------------------ TorchRL
 

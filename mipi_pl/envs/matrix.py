@@ -68,6 +68,26 @@ class MatrixGame(EntityEnv):
         """One generator per environment."""
         self._generators = [np.random.Generator(np.random.PCG64(int(seed))) for seed in seeds]
 
+    def memory(self) -> dict[str, Tensor]:
+        """The generators' 128-bit state and increment, and the half of a draw that is left, as words of 64 bits."""
+        words = []
+        for generator in self._generators:
+            state = generator.bit_generator.state
+            numbers = (*state["state"].values(), state["has_uint32"], state["uinteger"])
+            words.append([half for number in numbers for half in (number >> 64, number & (2**64 - 1))])
+        return {"generators": torch.from_numpy(np.array(words, dtype=np.uint64).view(np.int64))}
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        """Set the generators to them."""
+        for generator, row in zip(self._generators, memory["generators"].numpy().view(np.uint64).tolist(), strict=True):
+            state, increment, has_half, half = (row[i] << 64 | row[i + 1] for i in range(0, 8, 2))
+            generator.bit_generator.state = {
+                "bit_generator": "PCG64",
+                "state": {"state": state, "inc": increment},
+                "has_uint32": has_half,
+                "uinteger": half,
+            }
+
     def begin(self, rows: Tensor, frame: Frame) -> None:
         """Draw a composition; the observation is the index and the type of both agents."""
         for row in rows.nonzero().flatten().tolist():

@@ -41,6 +41,12 @@ class Countdown(EntityEnv):
         self._drawn = torch.from_numpy((seeds % 100).astype(np.int64))
         self._left = torch.zeros(len(seeds), dtype=torch.int64)
 
+    def memory(self) -> dict[str, Tensor]:
+        return {"drawn": self._drawn.clone(), "left": self._left.clone()}
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        self._drawn, self._left = memory["drawn"].clone(), memory["left"].clone()
+
     def begin(self, rows: Tensor, frame: Frame) -> None:
         index = self._drawn % len(self._sizes)
         frame.composition[rows] = index[rows]

@@ -31,6 +31,14 @@ class ScriptWorld(EntityEnv):
     def seed_rows(self, seeds: np.ndarray) -> None:
         """Nothing is drawn."""
 
+    def memory(self) -> dict[str, Tensor]:
+        """Where each row is in its script."""
+        return {"episode": self.episode.clone(), "step": self.step_.clone()}
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        """Go on from there."""
+        self.episode, self.step_ = memory["episode"].clone(), memory["step"].clone()
+
     def begin(self, rows: Tensor, frame: Frame) -> None:
         """The next episode of each row."""
         self.episode[rows] += 1

@@ -176,27 +176,14 @@ class BattleEnv(EntityEnv):
             **{name: float(unit[name]) for name in floats},
         )
 
-    def get_extra_state(self) -> dict[str, Tensor]:
-        """All battles, their random generators and the last observation, for ``state_dict``; a copy."""
-        memory = {name: torch.from_numpy(_bytes_of(array).copy()) for name, array in self._memory().items()}
-        return {**memory, **{f"frame.{name}": tensor.clone() for name, tensor in vars(self._frame).items()}}
+    def memory(self) -> dict[str, Tensor]:
+        """The bytes of all battles and units."""
+        return {name: torch.from_numpy(_bytes_of(array).copy()) for name, array in self._memory().items()}
 
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `get_extra_state` gave, in an environment of the same scenario and number of battles.
-
-        Raises:
-            ValueError: if the sizes differ.
-        """
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        """Write them back."""
         for name, array in self._memory().items():
-            into, saved = _bytes_of(array), state[name].numpy()
-            if into.shape != saved.shape:
-                raise ValueError(
-                    f"the saved state has {saved.shape[0]} battles of {saved.shape[-1]} bytes of {name}, this "
-                    f"environment has {into.shape[0]} of {into.shape[-1]}; make it with the same num_envs, capacity "
-                    "and enemy_delta"
-                )
-            into[...] = saved
-        self._frame = Frame(**{name: state[f"frame.{name}"].clone() for name in vars(self._frame)})
+            _bytes_of(array)[...] = memory[name].numpy()
 
     def _memory(self) -> dict[str, np.ndarray]:
         return {"battles": self._battles, "units": self._units}

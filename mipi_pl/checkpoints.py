@@ -1,0 +1,143 @@
+"""The checkpoints of a run: which there are, whether they are whole, and which one a run goes on from.
+
+``checkpoints/index.json`` lists them, the newest last, each with its checksum and the other files that it needs. A
+checkpoint counts once it is in the index, which is replaced at once: a run that is killed while it saves leaves the
+checkpoints before. ``last.ckpt`` is the newest under a name that does not change.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from mipi_pl.files import DamagedError, replacing, sha256_of, verify
+
+FORMAT = 1
+"""Of what is written; raised when older checkpoints can no longer be resumed."""
+
+
+@dataclass
+class Entry:
+    """A checkpoint.
+
+    Attributes:
+        file: its name.
+        sha256: its checksum.
+        frames: environment steps collected.
+        needs: names of the other files it needs, relative to the folder, and their checksums.
+    """
+
+    file: str
+    sha256: str
+    frames: int
+    needs: dict[str, str] = field(default_factory=dict)
+
+
+class CheckpointFolder:
+    """The folder ``checkpoints`` of a run.
+
+    Args:
+        run: the run folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / "checkpoints"
+        self._index = self.path / "index.json"
+
+    def entries(self) -> list[Entry]:
+        """Those of the index, the newest last; none if there is no index.
+
+        Raises:
+            DamagedError: if the index cannot be read.
+        """
+        if not self._index.is_file():
+            return []
+        try:
+            content = json.loads(self._index.read_text(encoding="utf-8"))
+            found = [Entry(**entry) for entry in content["checkpoints"]]
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedError(f"{self._index} is damaged ({error})") from error
+        if content["format"] != FORMAT:
+            raise DamagedError(f"{self._index} has format {content['format']}, this version resumes format {FORMAT}")
+        return found
+
+    def add(self, name: str, frames: int, needs: Mapping[str, str], write: Callable[[Path], object], keep: int) -> None:
+        """Write a checkpoint, list it, and remove what is no longer needed; one that is listed is not written again.
+
+        Args:
+            name: of the file.
+            frames: environment steps collected.
+            needs: see `Entry`.
+            write: writes the content to the path it is given.
+            keep: checkpoints to keep.
+
+        Raises:
+            OSError: if it cannot be written; those before stay.
+        """
+        path, entries = self.path / name, self.entries()
+        if any(entry.file == name for entry in entries):
+            return
+        with replacing(path) as unfinished:
+            write(unfinished)
+        entry = Entry(name, sha256_of(path), frames, dict(needs))
+        kept = [*entries, entry][-keep:]
+        content = {"format": FORMAT, "checkpoints": [asdict(one) for one in kept]}
+        with replacing(self._index) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self._link_last(path)
+        self._remove_all_but(kept)
+
+    def _link_last(self, path: Path) -> None:
+        fresh = self.path / ".last.ckpt.unfinished"
+        fresh.unlink(missing_ok=True)
+        try:
+            os.link(path, fresh)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, fresh)
+        os.replace(fresh, self.path / "last.ckpt")
+
+    def _remove_all_but(self, kept: Sequence[Entry]) -> None:
+        needed = {self.path / name for entry in kept for name in (entry.file, *entry.needs)}
+        for found in (*self.path.glob("update_*.ckpt"), *self.path.glob("replay/episodes_*.pt")):
+            if found not in needed:
+                found.unlink(missing_ok=True)
+
+    def newest_whole(self, say: Callable[[str], None]) -> Path | None:
+        """The newest checkpoint that is what was written, with all it needs; each damaged one is named.
+
+        Raises:
+            DamagedError: if there are checkpoints and none is whole.
+        """
+        entries = self.entries()
+        for entry in reversed(entries):
+            try:
+                for name, sha256 in {entry.file: entry.sha256, **entry.needs}.items():
+                    verify(self.path / name, sha256)
+            except DamagedError as error:
+                say(f"checkpoint {entry.file} cannot be used: {error}")
+            else:
+                return self.path / entry.file
+        if entries:
+            raise DamagedError(f"no checkpoint in {self.path} is whole")
+        return None
+
+
+def lock(run: Path) -> IO[Any]:
+    """Hold the run folder until the file that is returned is closed or the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: if another process holds it.
+    """
+    file = (run / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file

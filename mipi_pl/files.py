@@ -1,0 +1,65 @@
+"""Files that are whole or not there at all, and that are what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+
+class DamagedError(ValueError):
+    """A file is missing or is not what was written."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to, which takes the place of `path` at the end: whoever is killed leaves the old file or the new.
+
+    Raises:
+        OSError: what the writer meets; the old file stays and the unfinished one goes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def save_whole(path: Path, content: object) -> None:
+    """`torch.save`, all or nothing.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        torch.save(content, file)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify(path: Path, sha256: str) -> None:
+    """Compare a file with its checksum.
+
+    Raises:
+        DamagedError: if it is missing or differs.
+    """
+    if not path.is_file():
+        raise DamagedError(f"{path} is missing")
+    if sha256_of(path) != sha256:
+        raise DamagedError(f"{path} is damaged: it is not what was written")

@@ -1,0 +1,93 @@
+"""What a checkpoint holds of a run besides the learner and the data: config, random states, log files, time."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from mipi_pl import record
+from mipi_pl.assembly import RECORD
+from mipi_pl.config import Config
+from mipi_pl.loggers import ResumableCSVLogger
+
+EVALUATIONS = "evaluations.csv"
+
+
+class RunState(Callback):
+    """Writes config and provenance into every checkpoint, and all that makes a resumed run the same run.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+
+    Attributes:
+        provenance: command, commit, versions and machine; of a resumed run, those of its first process.
+        resumed_at: number of updates at which it was resumed, each time.
+        seconds: that earlier processes of this run trained.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.provenance = record.provenance()
+        self.resumed_at: list[int] = []
+        self._config, self._folder = config, folder
+        self._start_s = time.monotonic()
+        self._resumed: dict[str, Any] | None = None
+        self.seconds = 0.0
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the record."""
+        evaluations = self._folder / EVALUATIONS
+        checkpoint[RECORD] = {
+            "config": self._config,
+            **self.provenance,
+            "resumed_at": self.resumed_at,
+            "frames": int(trainer.datamodule.frames) * trainer.world_size,  # type: ignore[attr-defined]
+            "updates": int(pl_module.updates),  # type: ignore[arg-type]
+            "seconds": self.seconds + time.monotonic() - self._start_s,
+            "random": random_states(),
+            "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
+            "metrics": [log.content() for log in trainer.loggers if isinstance(log, ResumableCSVLogger)],
+        }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the log files back to where they were; rows that were written later belong to updates that were lost."""
+        self._resumed = found = checkpoint[RECORD]
+        self.seconds = found["seconds"]
+        self.provenance = {key: found[key] for key in self.provenance}
+        self.resumed_at = [*found["resumed_at"], found["updates"]]
+        (self._folder / EVALUATIONS).write_text(found["evaluations"], encoding="utf-8")
+        logs = [log for log in trainer.loggers if isinstance(log, ResumableCSVLogger)]
+        for log, content in zip(logs, found["metrics"], strict=True):
+            log.restore(content)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Last of all: making the parts has drawn random numbers."""
+        if self._resumed is not None:
+            set_random_states(self._resumed["random"])
+
+
+def random_states() -> dict[str, Any]:
+    """Of Python, NumPy, PyTorch and its devices, in plain types."""
+    kind, numbers, *rest = np.random.get_state()  # noqa: NPY002  # what libraries may use
+    return {
+        "python": random.getstate(),
+        "numpy": [kind, torch.from_numpy(np.asarray(numbers, dtype=np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Go on drawing from there; the devices only if there are as many."""
+    random.setstate(states["python"])
+    kind, numbers, *rest = states["numpy"]
+    np.random.set_state((kind, numbers.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,0 +1,216 @@
+"""A run that is killed and resumed ends as the run that was not, bit for bit; what cannot be resumed says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from crash import Crash, Killed
+
+from mipi_pl.checkpoints import CheckpointFolder, lock
+from mipi_pl.cli import main
+
+MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
+RATIO = "datamodule.updates_per_episode=0.25"
+MATRIX = ["experiment=matrix_game", "debug=tiny", "total_frames=200", "datamodule.capacity=40", RATIO]
+BATTLE = ["experiment=quickstart", "debug=tiny", "total_frames=700", "env.episode_limit=12", "datamodule.capacity=24"]
+FAST = [
+    "callbacks.checkpointing.every_frames=16",
+    "callbacks.generalization.every_frames=60",
+    "callbacks.target_update.every_episodes=10",
+    "+callbacks.collection.every_updates=3",
+    "+callbacks.crash._target_=crash.Crash",
+    "datamodule.updates_per_epoch=8",
+    "datamodule.steps_per_collection=2",
+    "trainer.log_every_n_steps=2",
+    "algorithm.target=sampled",
+    "held_out.baselines=[]",
+]
+
+
+def start(root: Path, *overrides: str) -> Path:
+    """Train until the end or the crash; the run folder."""
+    try:
+        assert main(["train", *overrides, *FAST, f"output_dir={root}"]) == 0
+    except Killed:
+        pass
+    (folder,) = root.glob("*__*/*")
+    return folder
+
+
+def go_on(folder: Path) -> None:
+    """Resume as often as it takes."""
+    while not (folder / "results.json").exists():
+        try:
+            assert main(["resume", str(folder)]) == 0
+        except Killed:
+            pass
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """All that must be equal: the last checkpoint, without what names the run, and the log files."""
+    saved: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    saved["replay"] = replay_of(folder, saved["ReplayDataModule"].pop("journal"))
+    record = saved.pop("mipi")
+    results = json.loads((folder / "results.json").read_text())
+    scores = {key: results[key] for key in ("training", "held_out", "before", "frames", "updates")}
+    logs = {name: (folder / name).read_text() for name in ("metrics.csv", "evaluations.csv")}
+    return {**saved, "random": record["random"], "scores": scores, "logs": logs}
+
+
+def replay_of(folder: Path, segments: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """The kept episodes, however they are spread over files."""
+    parts = [torch.load(folder / "checkpoints" / "replay" / s["file"], weights_only=True) for s in segments]
+    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    kept = 20  # the oldest file may hold some that are no longer needed
+    steps = int(joined["lengths"][-kept:].sum())
+    one_each = ("lengths", "won", "composition")
+    return {key: tensor[-kept:] if key in one_each else tensor[-steps:] for key, tensor in joined.items()}
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Paths at which two nested contents differ."""
+    if isinstance(a, torch.Tensor):
+        return [] if isinstance(b, torch.Tensor) and torch.equal(a, b) else [where]
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return [f"{where}: {sorted(map(str, a.keys() ^ b.keys()))}"]
+        return [found for key in a for found in differences(a[key], b[key], f"{where}/{key}")]
+    if isinstance(a, (list, tuple)):
+        pairs = enumerate(zip(a, b, strict=True))
+        return [found for i, (x, y) in pairs for found in differences(x, y, f"{where}/{i}")]
+    return [] if a == b else [f"{where}: {a!r} {b!r}"[:200]]
+
+
+@pytest.fixture(autouse=True)
+def _no_crash_is_left() -> Any:
+    Crash.at = []
+    yield
+    Crash.at = []
+
+
+# Epochs have 8 updates: in the first, at the end of one, right after one, and several times.
+@pytest.mark.parametrize("crashes", [[3], [16], [17], [9, 9, 20, 31]])
+def test_a_matrix_game_goes_on_bit_for_bit(crashes: list[int], tmp_path: Path) -> None:
+    whole = start(tmp_path / "whole", *MATRIX)
+    Crash.at = crashes
+    broken = start(tmp_path / "broken", *MATRIX)
+    assert not (broken / "results.json").exists()
+    go_on(broken)
+    assert Crash.at == []
+    assert differences(content(whole), content(broken)) == []
+    resumed_at = json.loads((broken / "results.json").read_text())["resumed_at"]
+    assert len(resumed_at) == len(set(crashes))  # twice from one checkpoint is once in the history of the result
+
+
+def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(tmp_path: Path) -> None:
+    whole = start(tmp_path / "whole", *BATTLE)
+    Crash.at = [7, 30]
+    broken = start(tmp_path / "broken", *BATTLE)
+    moved = tmp_path / "elsewhere" / "marines" / "run"
+    shutil.copytree(broken, moved)
+    shutil.rmtree(broken)
+    go_on(moved)
+    assert differences(content(whole), content(moved)) == []
+
+
+def test_a_killed_process_leaves_checkpoints_that_are_whole(tmp_path: Path) -> None:
+    arguments = ["train", *MATRIX, *(f for f in FAST if "crash" not in f), "total_frames=100000"]
+    process = subprocess.Popen([*MIPI, *arguments, f"output_dir={tmp_path}"], stdout=subprocess.DEVNULL)
+    deadline_s = time.monotonic() + 120
+    while not list(tmp_path.glob("*__*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (folder,) = tmp_path.glob("*__*/*")
+    said: list[str] = []
+    assert CheckpointFolder(folder).newest_whole(said.append) is not None
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed after some checkpoints."""
+    Crash.at = [30]
+    return start(tmp_path_factory.mktemp("stopped"), *MATRIX)
+
+
+@pytest.fixture
+def copy(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "root" / "name" / "run"))
+
+
+def spoil(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "replay"])
+def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(what: str, copy: Path) -> None:
+    older, newest = CheckpointFolder(copy).entries()
+    only_new = next(iter(newest.needs.keys() - older.needs.keys()))
+    name = newest.file if what == "checkpoint" else only_new
+    spoil(copy / "checkpoints" / name)
+    said: list[str] = []
+    found = CheckpointFolder(copy).newest_whole(said.append)
+    assert found is not None
+    assert found.name == older.file
+    (line,) = said
+    assert newest.file in line
+    assert name in line
+    assert "damaged" in line
+    assert main(["resume", str(copy)]) == 0
+
+
+def refused(folder: Path | str, capfd: pytest.CaptureFixture[str]) -> str:
+    assert main(["resume", str(folder)]) == 2
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def test_what_cannot_be_resumed_says_why(copy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "there is no run folder" in refused(tmp_path / "nothing", capfd)
+    assert "no checkpoint yet" in refused(tmp_path, capfd)
+    with lock(copy):
+        assert "in use" in refused(copy, capfd)
+    for entry in CheckpointFolder(copy).entries():
+        spoil(copy / "checkpoints" / entry.file)
+    assert "is whole" in refused(copy, capfd)
+    index = copy / "checkpoints" / "index.json"
+    index.write_text(index.read_text().replace('"format": 1', '"format": 99'))
+    assert "format 99" in refused(copy, capfd)
+    index.write_text("{")
+    assert "index.json is damaged" in refused(copy, capfd)
+    (copy / "results.json").write_text("{}")
+    assert "is finished" in refused(copy, capfd)
+
+
+def test_a_full_disk_costs_a_checkpoint_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original, calls = torch.save, []
+
+    def save(*arguments: Any, **options: Any) -> None:
+        calls.append(1)
+        if len(calls) == 8:
+            raise OSError(28, "No space left on device")
+        original(*arguments, **options)
+
+    monkeypatch.setattr(torch, "save", save)
+    folder = start(tmp_path, *MATRIX)
+    assert "No space left on device" in capsys.readouterr().out
+    assert (folder / "results.json").exists()
+    assert len(calls) > 8
+    assert not list(folder.rglob("*.unfinished"))
+    assert CheckpointFolder(folder).newest_whole(print) is not None
