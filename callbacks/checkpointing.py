@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.checks import require
@@ -68,7 +69,11 @@ class Checkpointing(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep what was learned when a stop was asked for; after an error, the checkpoint before it is kept."""
-        if trainer.world_size == 1 and isinstance(exception, KeyboardInterrupt) and self.stop_requested:
+        if (
+            trainer.world_size == 1
+            and self.stop_requested
+            and isinstance(exception, (KeyboardInterrupt, SIGTERMException))
+        ):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

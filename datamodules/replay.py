@@ -195,7 +195,8 @@ class ReplayDataModule(LightningDataModule):
         """
         if self._journal is not None and self._journal.end < self.episodes:
             first = max(self._journal.end, self.episodes - self._capacity)
-            self._journal.append(first, self._buffer[torch.arange(first, self.episodes) % self._capacity])
+            new = self._buffer[torch.arange(first, self.episodes) % self._capacity]
+            self._journal.append(first, new.exclude("index"))
 
     def journal_files(self) -> dict[str, str]:
         """Names, relative to the checkpoints, and checksums of the files that hold the replay."""

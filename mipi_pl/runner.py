@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from callbacks.checkpointing import Checkpointing
 from mipi_pl import record
 from mipi_pl.assembly import RECORD, build, environment_factory, policies_of, read_checkpoint
 from mipi_pl.baselines import play_baselines
@@ -250,8 +250,9 @@ def _fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str
     with _stopping_between_updates(parts.trainer, say):
         try:
             parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit as error:
-            # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1.
+        except (SystemExit, SIGTERMException) as error:
+            # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1; a
+            # request to terminate with an exception of its own.
             if not parts.trainer.interrupted:
                 raise
             raise Interrupted(
@@ -270,11 +271,12 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
     A second Ctrl-C stops at once.
     """
     found: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    checkpointing = [callback for callback in found if isinstance(callback, Checkpointing)]
+    checkpointing = [callback for callback in found if hasattr(callback, "stop_requested")]
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, _: Any) -> None:
         if checkpointing[0].stop_requested and number == signal.SIGINT:
+            checkpointing[0].stop_requested = False  # in the middle of an update: no checkpoint, the last one stays
             raise KeyboardInterrupt
         checkpointing[0].stop_requested = True
         say("\nstopping after this update; press Ctrl-C again to stop at once")

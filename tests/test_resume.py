@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from crash import Crash, Killed
+from crash import Crash, KilledError
 
 from mipi_pl.checkpoints import CheckpointFolder, lock
 from mipi_pl.cli import main
@@ -38,10 +39,8 @@ FAST = [
 
 def start(root: Path, *overrides: str) -> Path:
     """Train until the end or the crash; the run folder."""
-    try:
+    with suppress(KilledError):
         assert main(["train", *overrides, *FAST, f"output_dir={root}"]) == 0
-    except Killed:
-        pass
     (folder,) = root.glob("*__*/*")
     return folder
 
@@ -49,10 +48,8 @@ def start(root: Path, *overrides: str) -> Path:
 def go_on(folder: Path) -> None:
     """Resume as often as it takes."""
     while not (folder / "results.json").exists():
-        try:
+        with suppress(KilledError):
             assert main(["resume", str(folder)]) == 0
-        except Killed:
-            pass
 
 
 def content(folder: Path) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def test_a_run_leaves_everything_in_its_own_folder(finished_run: Path) -> None:
     for name in ("config.yaml", "metrics.csv", "evaluations.csv", "results.json", "results.csv", "results.png"):
         assert (finished_run / name).stat().st_size > 0, name
     names = {path.name for path in (finished_run / "checkpoints").iterdir()}
-    assert names == {"last.ckpt", "best.ckpt"}
+    newest = [name for name in names if name.startswith("update_")]
+    assert names == {"last.ckpt", "best.ckpt", "index.json", "replay", *newest}
+    assert len(newest) == 2
 
 
 def test_results_json_has_the_promised_form(finished_run: Path) -> None:
@@ -222,6 +224,6 @@ def test_ctrl_c_and_termination_save_and_end_with_130(number: signal.Signals, tm
         _, told = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in told
-    assert "checkpoint: outputs/" in told
+    assert "go on with: mipi resume outputs/" in told
     checkpoint = tmp_path / "outputs" / "latest" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["mipi"]["frames"] > 0

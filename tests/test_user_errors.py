@@ -105,7 +105,7 @@ def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[
 
 def test_an_unknown_command_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
-    assert "there are: train, eval" in capfd.readouterr().err
+    assert "there are: train, resume, eval" in capfd.readouterr().err
 
 
 def test_a_missing_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

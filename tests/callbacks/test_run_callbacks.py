@@ -32,6 +32,13 @@ class Data(LightningDataModule):
         self.frames = self.episodes = 0
         self.epsilon = 0.5
         self._finished: list[TensorDict] = []
+        self.at_rest: Any = lambda: None
+
+    def write_journal(self) -> None:
+        """Nothing is kept."""
+
+    def journal_files(self) -> dict[str, str]:
+        return {}
 
     def train_dataloader(self) -> Data:
         return self
@@ -41,6 +48,7 @@ class Data(LightningDataModule):
 
     def __iter__(self) -> Iterator[int]:
         for _ in range(3):
+            self.at_rest()
             self.frames += 7
             self.episodes += 1
             outcome = {"won": [True], "return_": [2.0], "length": [7], "composition": [0]}
@@ -135,21 +143,31 @@ def test_evaluation_metrics_reach_the_logger_at_any_step(tmp_path: Path) -> None
 def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> None:
     fit(tmp_path, evaluation(), Checkpointing(21, monitor="eval/win_rate_training"), FrameBudget(42))
     steps = {
-        path.name: torch.load(path, weights_only=True)["global_step"] for path in (tmp_path / "checkpoints").iterdir()
+        path.name: torch.load(path, weights_only=True)["global_step"]
+        for path in (tmp_path / "checkpoints").glob("[bl]*.ckpt")
     }
     assert steps == {"best.ckpt": 2, "last.ckpt": 6}, "the training teams were won until the fourth update"
 
 
 def test_nothing_unfinished_is_left_beside_the_checkpoints(tmp_path: Path) -> None:
     fit(tmp_path, Checkpointing(7), FrameBudget(21))
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"index.json", "last.ckpt", "update_000000002.ckpt", "update_000000003.ckpt"}
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_newest_checkpoints_are_kept(keep: int, tmp_path: Path) -> None:
+    fit(tmp_path, Checkpointing(7, keep=keep), FrameBudget(35))
+    names = sorted(path.name for path in (tmp_path / "checkpoints").glob("update_*"))
+    assert names == [f"update_{number:09d}.ckpt" for number in range(6 - keep, 6)]
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == (tmp_path / "checkpoints" / names[-1]).read_bytes()
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     callback = Checkpointing(7)
-    trainer, _, _ = fit(tmp_path, callback, FrameBudget(7))
+    trainer, _, learner = fit(tmp_path, callback, FrameBudget(7))
     before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
 
     def torn(path: Path, weights_only: bool) -> None:
@@ -157,9 +175,11 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
         raise OSError("disk full")
 
     monkeypatch.setattr(trainer, "save_checkpoint", torn)
-    with pytest.raises(OSError, match="disk full"):
-        callback.save(trainer, "last.ckpt")
+    learner.updates += 1
+    callback.save(trainer)
+    assert "disk full" in capsys.readouterr().out
     assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert not list(tmp_path.rglob("*.unfinished"))
 
 
 def test_collected_episodes_are_logged(tmp_path: Path) -> None:

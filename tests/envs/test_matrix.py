@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +80,14 @@ def test_unknown_actions_are_refused() -> None:
     td[keys.ACTION] = torch.tensor([[0, 2]])
     with pytest.raises(ValueError, match="actions of the matrix game are 0 and 1"):
         env.step(td)
+
+
+def test_it_goes_on_from_a_saved_state_bit_for_bit(tmp_path: Path) -> None:
+    one, two = (game(5, seed=seed) for seed in (3, 4))
+    for _ in range(7):
+        one.rollout(1)
+    torch.save(one.state_dict(), tmp_path / "state.pt")
+    two.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    drawn = [[env.reset()["composition"].flatten().tolist() for _ in range(20)] for env in (one, two)]
+    assert drawn[0] == drawn[1]
+    assert len({tuple(row) for row in drawn[0]}) > 1

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning import Callback
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """As if the process were gone."""
 
 
 class Crash(Callback):
-    """Dies after the updates in `at`, once each.
+    """Dies after the updates in `at`, once each; set by the test on the class, so that a resumed run goes on."""
 
-    Args:
-        **_: nothing; the class attribute is set by the test, so that a resumed run does not die again.
-    """
-
-    at: list[int] = []
+    at: ClassVar[list[int]] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         if self.at and pl_module.updates >= self.at[0]:
             Crash.at = self.at[1:]
-            raise Killed
+            raise KilledError

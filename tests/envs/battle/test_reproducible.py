@@ -82,7 +82,7 @@ def test_a_restored_battle_goes_on_the_same_way(make_battle: Make, tmp_path: Pat
     other.reset()
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert equal(expected, trace_on(other, 30), 3)
-    with pytest.raises(ValueError, match="same num_envs, capacity and enemy_delta"):
+    with pytest.raises(ValueError, match="same num_envs and scenario"):
         make_battle("sz", num_envs=2).load_state_dict(env.state_dict())
 
 
