@@ -8,6 +8,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
+from mipi_pl.checks import require
+
 
 class CollectionMetrics(Callback):
     """Log win rate, return and length of the collected episodes, and the counts of frames and episodes.
@@ -21,8 +23,7 @@ class CollectionMetrics(Callback):
 
     def __init__(self, every_updates: int = 50) -> None:
         super().__init__()
-        if every_updates < 1:
-            raise ValueError(f"every_updates must be at least 1, got {every_updates}")
+        require("callbacks.collection.every_updates", every_updates, 1)
         self.every_updates = every_updates
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.checks import require
+
 
 class FrameBudget(Callback):
     """Stop after the update in which the collected environment steps reach `total_frames`.
@@ -21,8 +23,7 @@ class FrameBudget(Callback):
 
     def __init__(self, total_frames: int) -> None:
         super().__init__()
-        if total_frames < 1:
-            raise ValueError(f"total_frames must be at least 1, got {total_frames}")
+        require("total_frames", total_frames, 1)
         self.total_frames = total_frames
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.checks import require
 from mipi_pl.evaluation.generalization import MakeEnv, Result, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, rows_of
 
@@ -45,8 +46,7 @@ class GeneralizationEvaluation(Callback):
     ) -> None:
         super().__init__()
         for name, value in (("every_frames", every_frames), ("episodes", episodes)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            require(f"callbacks.generalization.{name}", value, 1)
         self.make_env = make_env
         self.every_frames, self.episodes, self.seed = every_frames, episodes, seed
         self.worlds = worlds_of(team_sizes, worlds or {})

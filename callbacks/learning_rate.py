@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.checks import require
+
 
 class AnnealLearningRate(Callback):
     """Lower every optimizer's learning rate in a straight line to a share of where it began.
@@ -22,10 +24,8 @@ class AnnealLearningRate(Callback):
 
     def __init__(self, total_frames: int, final_share: float = 1.0) -> None:
         super().__init__()
-        if total_frames < 1:
-            raise ValueError(f"learning_rate.total_frames must be at least 1, got {total_frames}")
-        if not 0.0 < final_share <= 1.0:
-            raise ValueError(f"learning_rate.final_share must be above 0 and at most 1, got {final_share}")
+        require("total_frames", total_frames, 1)
+        require("callbacks.learning_rate.final_share", final_share, 0, 1, above=True)
         self.total_frames = total_frames
         self.final_share = final_share
 

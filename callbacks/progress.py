@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from mipi_pl.checks import require
+
 _WINDOW_S = 30.0
 
 
@@ -53,8 +55,8 @@ class Progress(ProgressBar):
 
     def __init__(self, total_frames: int, every_s: float = 10.0) -> None:
         super().__init__()
-        if total_frames < 1 or every_s <= 0:
-            raise ValueError(f"total_frames and every_s must be positive, got {total_frames} and {every_s}")
+        require("total_frames", total_frames, 1)
+        require("callbacks.progress.every_s", every_s, 0, above=True)
         self.total_frames, self.every_s = total_frames, every_s
         self._throughput = Throughput()
         self._enabled = True

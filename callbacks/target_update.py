@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.checks import require
+
 
 class TargetUpdate(Callback):
     """Copies the networks to their targets every so many collected episodes.
@@ -18,8 +20,7 @@ class TargetUpdate(Callback):
     """
 
     def __init__(self, every_episodes: int = 200) -> None:
-        if every_episodes < 1:
-            raise ValueError(f"callbacks.target_update.every_episodes must be at least 1, got {every_episodes}")
+        require("callbacks.target_update.every_episodes", every_episodes, 1)
         self.every_episodes = every_episodes
         self.last_update = 0
 

@@ -87,7 +87,7 @@ def _resume(arguments: list[str]) -> int:
         print(_RESUME_HELP)
         return OK if arguments in (["--help"], ["-h"]) else USAGE
     from mipi_pl.config import UserError
-    from mipi_pl.runner import resume
+    from mipi_pl.resume import resume
 
     try:
         resume(Path(arguments[0]))

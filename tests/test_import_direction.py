@@ -20,8 +20,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("datamodules", "callbacks", "mipi_pl.config", "mipi_pl.record", "mipi_pl.loggers"),
     ("mipi_pl.assembly",),
     ("mipi_pl.run_state",),
+    ("mipi_pl.parts",),
+    ("mipi_pl.fitting",),
     ("mipi_pl.runner",),
-    ("mipi_pl.evaluator", "mipi_pl.launch"),
+    ("mipi_pl.evaluator", "mipi_pl.launch", "mipi_pl.resume"),
     ("mipi_pl.cli",),
 )
 # Rooms on one floor that may know each other, besides the floors below.

@@ -1,0 +1,96 @@
+"""Training itself: nobody else in the run folder, and an end between two updates when one is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from mipi_pl import record
+from mipi_pl.checkpoints import lock
+from mipi_pl.config import UserError
+from mipi_pl.parts import Parts
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by the user; what had been learned is in the checkpoint."""
+
+
+def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> None:
+    """Train to the end.
+
+    Args:
+        parts: of the run.
+        folder: of the run.
+        checkpoint: to go on from; None begins.
+        say: what the user is told goes here.
+
+    Raises:
+        Interrupted: if the user asked for an end; a checkpoint is written.
+        UserError: if the checkpoint does not fit.
+    """
+    with _stopping_between_updates(parts.trainer, say):
+        try:
+            parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint, weights_only=True)
+        except (SystemExit, SIGTERMException) as error:
+            # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1; a
+            # request to terminate with an exception of its own.
+            if not parts.trainer.interrupted:
+                raise
+            raise Interrupted(
+                f"stopped after {parts.frames:,} frames; go on with: mipi resume {record.shown(folder)}"
+            ) from error
+        except ValueError as error:
+            if checkpoint is None or parts.updates:
+                raise
+            raise UserError(f"{checkpoint}: {error}") from error
+
+
+@contextmanager
+def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
+    """Let Ctrl-C and a request to terminate wait for the end of the update, so that the checkpoint is exact.
+
+    A second Ctrl-C stops at once.
+    """
+    found: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    checkpointing = [callback for callback in found if hasattr(callback, "stop_requested")]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _: Any) -> None:
+        if checkpointing[0].stop_requested and number == signal.SIGINT:
+            checkpointing[0].stop_requested = False  # in the middle of an update: no checkpoint, the last one stays
+            raise KeyboardInterrupt
+        checkpointing[0].stop_requested = True
+        say("\nstopping after this update; press Ctrl-C again to stop at once")
+
+    if checkpointing:
+        for number in before:
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes off the folder; those of one multi-device run share it."""
+    if "LOCAL_RANK" in os.environ:
+        yield
+        return
+    try:
+        file = lock(folder)
+    except BlockingIOError as error:
+        raise UserError(f"{folder} is in use: another process trains there") from error
+    with file:
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)

@@ -1,0 +1,60 @@
+"""What a run is made of, from its config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+
+from mipi_pl.assembly import build
+from mipi_pl.config import Config, UserError
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.run_state import RunState
+
+
+@dataclass
+class Parts:
+    """What a run is made of."""
+
+    datamodule: Any  # a LightningDataModule with env, frames and episodes
+    algorithm: LightningModule
+    trainer: Trainer
+    state: RunState
+
+    @property
+    def env(self) -> EntityEnv:
+        """The training environments."""
+        env: EntityEnv = self.datamodule.env
+        return env
+
+    @property
+    def frames(self) -> int:
+        """Environment steps collected, over all processes."""
+        return int(self.datamodule.frames) * self.trainer.world_size
+
+    @property
+    def updates(self) -> int:
+        """Learning updates done."""
+        return int(self.algorithm.updates)  # type: ignore[arg-type]
+
+
+def assemble(config: Config, folder: Path) -> Parts:
+    """Build every part; nothing is written.
+
+    Raises:
+        UserError: if a part refuses its values.
+    """
+    datamodule = build("datamodule", config["datamodule"])
+    algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
+    try:
+        algorithm.configure_optimizers()  # once for nothing: a bad learning rate is found now and not during fit
+    except (TypeError, ValueError) as error:
+        raise UserError(f"algorithm: {error}") from error
+    callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+    loggers = [build(f"logger.{name}", node) for name, node in config["logger"].items()]
+    state = RunState(config, folder)
+    callbacks.append(state)
+    trainer = build("trainer", config["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+    return Parts(datamodule, algorithm, trainer, state)

@@ -1,0 +1,56 @@
+"""`mipi resume`: a run that was interrupted goes on in its own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mipi_pl import record
+from mipi_pl.assembly import RECORD, read_checkpoint
+from mipi_pl.checkpoints import CheckpointFolder
+from mipi_pl.config import UserError
+from mipi_pl.files import DamagedError
+from mipi_pl.runner import run_to_the_end
+
+
+def resume(run: Path, say: Callable[[str], None] = print) -> Path:
+    """Go on with a run that was interrupted, from its newest whole checkpoint, to the end it would have had.
+
+    Args:
+        run: its folder.
+        say: what the user is told goes here.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: if there is nothing to go on with, or another process is at it.
+        Interrupted: if training was stopped again.
+    """
+    folder = run.resolve()
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
+    if (folder / "results.json").exists():
+        raise UserError(f"{run} is finished: its results.json is written, there is nothing to resume")
+    try:
+        checkpoint = CheckpointFolder(folder).newest_whole(say)
+    except DamagedError as error:
+        raise UserError(str(error)) from error
+    if checkpoint is None:
+        raise UserError(f"{run} has no checkpoint yet: nothing can be resumed, start it anew with mipi train")
+    content, config = read_checkpoint(checkpoint)
+    written_at, now = content[RECORD]["commit"], record.commit()
+    if written_at != now:
+        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: the run may go on differently")
+    return run_to_the_end(_moved(config, config["run"]["folder"], str(folder)), folder, checkpoint, say)
+
+
+def _moved(node: Any, old: str, new: str) -> Any:
+    """A config whose paths into the run folder lead to where it is now."""
+    if isinstance(node, dict):
+        return {key: _moved(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, old, new) for value in node]
+    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
+    return new + node[len(old) :] if inside else node
