@@ -48,6 +48,10 @@ check: $(INSTALLED) ## format, lint, types (strict), import direction, all tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: soak
+soak: $(INSTALLED) ## kill and resume a run 20 times at random moments and compare (about 15 minutes)
+	@$(BIN)/python benchmarks/soak_resume.py $(ARGS)
+
 .PHONY: format
 format: $(INSTALLED) ## rewrite the code in the house style
 	@$(BIN)/ruff format .
@@ -55,7 +59,7 @@ format: $(INSTALLED) ## rewrite the code in the house style
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure the battle and the learner; each script ends with one line of JSON
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@for script in benchmarks/[!ls]*.py benchmarks/learner_updates.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 .PHONY: golden
 golden: $(INSTALLED) ## rewrite the golden files after an intended change of behaviour

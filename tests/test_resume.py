@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from crash import Crash, KilledError
+from run_content import content, differences
 
 from mipi_pl.checkpoints import CheckpointFolder, lock
 from mipi_pl.cli import main
@@ -50,41 +51,6 @@ def go_on(folder: Path) -> None:
     while not (folder / "results.json").exists():
         with suppress(KilledError):
             assert main(["resume", str(folder)]) == 0
-
-
-def content(folder: Path) -> dict[str, Any]:
-    """All that must be equal: the last checkpoint, without what names the run, and the log files."""
-    saved: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    saved["replay"] = replay_of(folder, saved["ReplayDataModule"].pop("journal"))
-    record = saved.pop("mipi")
-    results = json.loads((folder / "results.json").read_text())
-    scores = {key: results[key] for key in ("training", "held_out", "before", "frames", "updates")}
-    logs = {name: (folder / name).read_text() for name in ("metrics.csv", "evaluations.csv")}
-    return {**saved, "random": record["random"], "scores": scores, "logs": logs}
-
-
-def replay_of(folder: Path, segments: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """The kept episodes, however they are spread over files."""
-    parts = [torch.load(folder / "checkpoints" / "replay" / s["file"], weights_only=True) for s in segments]
-    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-    kept = 20  # the oldest file may hold some that are no longer needed
-    steps = int(joined["lengths"][-kept:].sum())
-    one_each = ("lengths", "won", "composition")
-    return {key: tensor[-kept:] if key in one_each else tensor[-steps:] for key, tensor in joined.items()}
-
-
-def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """Paths at which two nested contents differ."""
-    if isinstance(a, torch.Tensor):
-        return [] if isinstance(b, torch.Tensor) and torch.equal(a, b) else [where]
-    if isinstance(a, dict):
-        if a.keys() != b.keys():
-            return [f"{where}: {sorted(map(str, a.keys() ^ b.keys()))}"]
-        return [found for key in a for found in differences(a[key], b[key], f"{where}/{key}")]
-    if isinstance(a, (list, tuple)):
-        pairs = enumerate(zip(a, b, strict=True))
-        return [found for i, (x, y) in pairs for found in differences(x, y, f"{where}/{i}")]
-    return [] if a == b else [f"{where}: {a!r} {b!r}"[:200]]
 
 
 @pytest.fixture(autouse=True)

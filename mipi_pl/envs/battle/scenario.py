@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mipi_pl.checks import require
 from mipi_pl.envs.battle.observation import BattleLayout
 from mipi_pl.envs.battle.rules_state import DRAW, RULES, World
 from mipi_pl.envs.battle.units import UnitType, find_units, make_damage, make_kinds
@@ -77,14 +78,11 @@ class Scenario:
 
     def __post_init__(self) -> None:
         for name in ("capacity", "episode_limit", "loops_per_step"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            require(f"env.{name}", getattr(self, name), 1)
         for name in ("map_size", "sight_range", "target_range", "acquisition_range", "best_return"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            require(f"env.{name}", getattr(self, name), 0, above=True)
         for name in ("jitter", "kill_reward", "win_reward", "spawn_distance"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            require(f"env.{name}", getattr(self, name), 0)
         if self.team_sizes and max(self.team_sizes) > self.capacity:
             raise ValueError(
                 f"team_sizes must not exceed capacity, the number of agent slots: got {max(self.team_sizes)} with "
