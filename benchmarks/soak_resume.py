@@ -26,7 +26,7 @@ from run_content import content, differences
 
 SHORT = [
     "experiment=quickstart",
-    "total_frames=12_000",
+    "total_frames=30_000",
     "datamodule.capacity=150",
     "callbacks.checkpointing.every_frames=400",
     "callbacks.generalization.every_frames=1500",
@@ -83,7 +83,7 @@ def main() -> None:
     counts: dict[str, int] = {}
     for kill in range(arguments.kills):
         choice = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
-        number, limit_s = draw.choice(choice), draw.uniform(0.15, 0.6) * whole_s
+        number, limit_s = draw.choice(choice), draw.uniform(0.07, 0.2) * whole_s
         started = list(broken.glob("marines__mipi__0/*/checkpoints/index.json"))
         again = mipi("resume", str(finish(broken))) if started else mipi("train", *SHORT, f"output_dir={broken}")
         if not started and broken.exists():

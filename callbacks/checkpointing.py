@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mipi_pl.checkpoints import CheckpointFolder
-from mipi_pl.checks import require
+from mipi_pl.checks import DivergedError, require
 from mipi_pl.files import replacing
 
 
@@ -77,7 +77,14 @@ class Checkpointing(Callback):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint; if that fails, say so and leave those before."""
+        """Write a checkpoint; if that fails, say so and leave those before.
+
+        Raises:
+            DivergedError: if a parameter is not finite, instead of putting that in the place of what was good.
+        """
+        for key, parameter in trainer.lightning_module.named_parameters():
+            if not parameter.isfinite().all():
+                raise DivergedError(f"learning diverged: the parameter {key} is not finite")
         frames, data = _frames(trainer), trainer.datamodule  # type: ignore[attr-defined]
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
         if not trainer.is_global_zero:  # all ranks take part, the first one writes

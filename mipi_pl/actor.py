@@ -7,6 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from mipi_pl import spec as keys
+from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import log_policy
 from models.agent import EntityAgent, PackedSteps
 from models.attention import with_last_action
@@ -46,6 +47,8 @@ class Actor(nn.Module):
         else:
             uniform = available / available.sum(dim=-1, keepdim=True)
             mixed = torch.lerp(probabilities, uniform, self.epsilon).cpu()
+            if not mixed.isfinite().all():
+                raise DivergedError("the policy diverged: its probabilities are not finite")
             flat = torch.multinomial(mixed.flatten(0, 1), 1, generator=self.generator)
             action = flat.view(available.shape[:-1]).to(available.device)
         self._last_action = action

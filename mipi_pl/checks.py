@@ -9,6 +9,10 @@ from typing import TypeVar
 Choice = TypeVar("Choice", bound=Enum)
 
 
+class DivergedError(ArithmeticError):
+    """Learning has left the finite numbers."""
+
+
 def require(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
     """Accept a finite number within [low, high], or (low, high] with `above`.
 

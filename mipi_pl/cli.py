@@ -71,12 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(overrides: list[str]) -> int:
     # Heavy imports wait until it is known that they are needed: `mipi --help` answers at once.
     from mipi_pl.config import UserError
+    from mipi_pl.fitting import FailedError
     from mipi_pl.launch import launch
 
     try:
         launch(overrides)
     except UserError as error:
         return _complain(str(error))
+    except FailedError as error:
+        return _complain(str(error), FAILED)
     except SystemExit as end:  # Hydra's way to end after --help, and after a job of a multirun that failed
         return end.code if isinstance(end.code, int) else OK
     return OK
@@ -87,12 +90,15 @@ def _resume(arguments: list[str]) -> int:
         print(_RESUME_HELP)
         return OK if arguments in (["--help"], ["-h"]) else USAGE
     from mipi_pl.config import UserError
+    from mipi_pl.fitting import FailedError
     from mipi_pl.resume import resume
 
     try:
         resume(Path(arguments[0]))
     except UserError as error:
         return _complain(str(error))
+    except FailedError as error:
+        return _complain(str(error), FAILED)
     return OK
 
 
@@ -115,8 +121,8 @@ def _eval(arguments: list[str]) -> int:
     return OK
 
 
-def _complain(message: str) -> int:
+def _complain(message: str, code: int = USAGE) -> int:
     # Libraries write their messages in several lines.
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     print(f"mipi: {'; '.join(lines)}", file=sys.stderr)
-    return USAGE
+    return code

@@ -14,12 +14,17 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mipi_pl import record
 from mipi_pl.checkpoints import lock
+from mipi_pl.checks import DivergedError
 from mipi_pl.config import UserError
 from mipi_pl.parts import Parts
 
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by the user; what had been learned is in the checkpoint."""
+
+
+class FailedError(Exception):
+    """Training cannot go on, and not by a mistake in the config; the message is for the user."""
 
 
 def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> None:
@@ -33,6 +38,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 
     Raises:
         Interrupted: if the user asked for an end; a checkpoint is written.
+        FailedError: if learning diverged.
         UserError: if the checkpoint does not fit.
     """
     with _stopping_between_updates(parts.trainer, say):
@@ -45,6 +51,11 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
                 raise
             raise Interrupted(
                 f"stopped after {parts.frames:,} frames; go on with: mipi resume {record.shown(folder)}"
+            ) from error
+        except DivergedError as error:
+            raise FailedError(
+                f"{error}. The checkpoints before it are whole; a lower learning rate "
+                "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
             ) from error
         except ValueError as error:
             if checkpoint is None or parts.updates:

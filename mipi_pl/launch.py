@@ -39,7 +39,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         if absent := re.match(r"Could not override '(?P<key>[^']+)'", str(error)):
             raise UserError(unknown_key("", absent["key"], _known_keys(overrides))) from error
         raise UserError(_one_message(error)) from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for a number as a choice
         raise UserError(_one_message(error)) from error
     # Hydra's own state is not set here, so the choices that name the run are written down instead of interpolated.
     choices = composed.hydra.runtime.choices

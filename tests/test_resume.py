@@ -19,6 +19,7 @@ from run_content import content, differences
 
 from mipi_pl.checkpoints import CheckpointFolder, lock
 from mipi_pl.cli import main
+from mipi_pl.files import sha256_of
 
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
 RATIO = "datamodule.updates_per_episode=0.25"
@@ -177,3 +178,55 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(
     assert len(calls) > 8
     assert not list(folder.rglob("*.unfinished"))
     assert CheckpointFolder(folder).newest_whole(print) is not None
+
+
+# The policy itself, the critic alone, and a learning rate that does it sooner or later.
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ["+callbacks.poison._target_=crash.Poison", "+callbacks.poison.parameter=agent.policy_logits.weight"],
+        ["+callbacks.poison._target_=crash.Poison", "+callbacks.poison.parameter=agent.utilities.bias"],
+        ["algorithm.critic_optimizer.lr=1e37", "algorithm.gradient_clip=1e30"],
+    ],
+)
+def test_a_run_that_diverges_says_so_and_keeps_its_last_good_checkpoint(
+    cause: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *MATRIX, *FAST, f"output_dir={tmp_path}", *cause]) == 1
+    told = capfd.readouterr().err
+    assert "Traceback" not in told
+    assert "diverged" in told
+    assert "lower learning rate" in told
+    (folder,) = tmp_path.glob("*__*/*")
+    newest = CheckpointFolder(folder).newest_whole(print)
+    assert newest is not None or "poison" not in cause[0]
+    if newest is not None:
+        saved = torch.load(newest, weights_only=True)
+        assert all(tensor.isfinite().all() for tensor in saved["state_dict"].values())
+
+
+class Malicious:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_no_code_in_a_checkpoint_is_executed(copy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "executed"
+    folder = CheckpointFolder(copy)
+    for entry in folder.entries():
+        torch.save({"state_dict": Malicious(trace), "mipi": {}}, folder.path / entry.file)
+    torch.save(Malicious(trace), folder.path / "last.ckpt")
+    entries = [{**vars(e), "sha256": sha256_of(folder.path / e.file)} for e in folder.entries()]
+    index = {"format": 1, "checkpoints": entries}
+    (folder.path / "index.json").write_text(json.dumps(index))
+    assert "damaged or not a checkpoint" in refused(copy, capfd)
+    assert main(["eval", str(folder.path / "last.ckpt")]) == 2
+    assert "Traceback" not in capfd.readouterr().err
+    assert not trace.exists()
+    torch.load(folder.path / "last.ckpt", weights_only=False)
+    assert trace.exists(), "the file was malicious indeed"

@@ -22,6 +22,7 @@ MISTAKES = [
     (["algorithm.alpha=nan"], "algorithm.alpha is NaN"),
     (["env.payoffs.AB=[[1,nan],[0,0]]"], "env.payoffs.AB[0][1] is NaN"),
     (["algorithm.critic_optimizer.lr=-1"], "Invalid learning rate"),
+    (["env=3"], "must be a string"),
     (["total_frames=0"], "total_frames must be at least 1, got 0"),
     (["total_frames=many"], "total_frames must be an integer"),
     (["seed=-1"], "seed must be between"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mipi_pl.actor import Actor
-from mipi_pl.checks import require
+from mipi_pl.checks import DivergedError, require
 from mipi_pl.spec import EntitySpec
 from models.agent import EntityAgent
 
@@ -33,6 +33,8 @@ class EntityAlgorithm(LightningModule):
     """
 
     agent: EntityAgent
+    optimizer_names: tuple[str, ...]
+    """What each optimizer moves, for messages."""
     _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
@@ -81,7 +83,11 @@ class EntityAlgorithm(LightningModule):
         return found if isinstance(found, list) else [found]
 
     def descend(self, index: int, loss: Tensor) -> Tensor:
-        """One clipped step of optimizer `index` on `loss`; returns the gradient norm before clipping."""
+        """One clipped step of optimizer `index` on `loss`; returns the gradient norm before clipping.
+
+        Raises:
+            DivergedError: if that norm is not finite; the step is not made.
+        """
         optimizer = self._optimizers()[index]
         if index:
             # Lightning counts every optimizer step as a global step; here a global step is an update.
@@ -90,5 +96,10 @@ class EntityAlgorithm(LightningModule):
         self.manual_backward(loss)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        if not norm.isfinite():
+            raise DivergedError(
+                f"the {self.optimizer_names[index]} diverged in update {self.updates + 1}: its loss is "
+                f"{float(loss.detach()):.4g}, the norm of its gradient {float(norm):.4g}"
+            )
         optimizer.step()
         return norm

@@ -73,6 +73,8 @@ class MIPI(EntityAlgorithm):
         ValueError: for values out of range, or ``expected`` targets with a mixer that is not linear.
     """
 
+    optimizer_names = ("critic", "marginal", "policy")
+
     def __init__(
         self,
         spec: EntitySpec,

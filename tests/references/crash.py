@@ -20,3 +20,15 @@ class Crash(Callback):
         if self.at and pl_module.updates >= self.at[0]:
             Crash.at = self.at[1:]
             raise KilledError
+
+
+class Poison(Callback):
+    """Makes a parameter not a number after the twentieth update."""
+
+    def __init__(self, parameter: str) -> None:
+        super().__init__()
+        self.parameter = parameter
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        if pl_module.updates == 20:
+            pl_module.get_parameter(self.parameter).data.fill_(float("nan"))
