@@ -7,14 +7,14 @@ checkpoints before. ``last.ckpt`` is the newest under a name that does not chang
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+
+from filelock import FileLock
 
 from mipi_pl.files import DamagedError, replacing, sha256_of, verify
 
@@ -128,16 +128,10 @@ class CheckpointFolder:
         return None
 
 
-def lock(run: Path) -> IO[Any]:
-    """Hold the run folder until the file that is returned is closed or the process ends, however it ends.
+def lock(run: Path) -> FileLock:
+    """A lock on the run folder, for a `with` statement; it ends with the process, however that ends.
 
     Raises:
-        BlockingIOError: if another process holds it.
+        filelock.Timeout: on entering, if another process holds it.
     """
-    file = (run / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise
-    return file
+    return FileLock(run / ".lock", timeout=0)

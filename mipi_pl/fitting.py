@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -96,12 +97,13 @@ def held(folder: Path) -> Iterator[None]:
     if "LOCAL_RANK" in os.environ:
         yield
         return
+    holder = lock(folder)
     try:
-        file = lock(folder)
-    except BlockingIOError as error:
+        holder.acquire()
+    except Timeout as error:
         raise UserError(f"{folder} is in use: another process trains there") from error
-    with file:
-        try:
-            yield
-        finally:
-            (folder / ".lock").unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        holder.release()
