@@ -42,6 +42,7 @@ class Checkpointing(Callback):
         self.best: float | None = None
         self.stop_requested = False
         self._next = every_frames
+        self._written = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ask to be called between updates."""
@@ -87,6 +88,9 @@ class Checkpointing(Callback):
                 raise DivergedError(f"learning diverged: the parameter {key} is not finite")
         frames, data = _frames(trainer), trainer.datamodule  # type: ignore[attr-defined]
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
+        if name == self._written:
+            return
+        self._written = name
         if not trainer.is_global_zero:  # all ranks take part, the first one writes
             trainer.save_checkpoint(_folder(trainer).path / name, weights_only=False)
             return
@@ -96,7 +100,8 @@ class Checkpointing(Callback):
                 name, frames, data.journal_files(), lambda path: trainer.save_checkpoint(path, False), self.keep
             )
         except (OSError, RuntimeError) as error:  # PyTorch's writer turns the first into the second
-            if "PytorchStreamWriter" not in str(error) and not isinstance(error, OSError):
+            full = isinstance(error, OSError) or "PytorchStreamWriter" in str(error)
+            if not full or trainer.world_size > 1:  # other ranks wait for a file that will not come
                 raise
             trainer.print(f"checkpoint at {frames:,} frames not written ({error}); the one before it stays")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
     """
     found: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     checkpointing = [callback for callback in found if hasattr(callback, "stop_requested")]
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[signal.Signals, Any] = {}
 
     def stop(number: int, _: Any) -> None:
         if checkpointing[0].stop_requested and number == signal.SIGINT:
@@ -81,9 +82,9 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
         checkpointing[0].stop_requested = True
         say("\nstopping after this update; press Ctrl-C again to stop at once")
 
-    if checkpointing:
-        for number in before:
-            signal.signal(number, stop)
+    if checkpointing and threading.current_thread() is threading.main_thread():  # others may not set handlers
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
