@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,12 @@ class Checkpointing(Callback):
         value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
         if value is not None and (self.best is None or float(value) > self.best):
             self.best = float(value)
-            with replacing(_folder(trainer).path / "best.ckpt") as unfinished:
-                trainer.save_checkpoint(unfinished, weights_only=False)
+            self._write(trainer, "best.ckpt", lambda write: self._write_best(trainer, write))
+
+    @staticmethod
+    def _write_best(trainer: Trainer, write: Callable[[Path], None]) -> None:
+        with replacing(_folder(trainer).path / "best.ckpt") as unfinished:
+            write(unfinished)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last one."""
@@ -86,24 +91,30 @@ class Checkpointing(Callback):
         for key, parameter in trainer.lightning_module.named_parameters():
             if not parameter.isfinite().all():
                 raise DivergedError(f"learning diverged: the parameter {key} is not finite")
-        frames, data = _frames(trainer), trainer.datamodule  # type: ignore[attr-defined]
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
-        if name == self._written:
-            return
-        self._written = name
-        if not trainer.is_global_zero:  # all ranks take part, the first one writes
+        if name != self._written and self._write(trainer, name, lambda write: self._write_newest(trainer, name, write)):
+            self._written = name
+
+    def _write_newest(self, trainer: Trainer, name: str, write: Callable[[Path], None]) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        data.write_journal()
+        _folder(trainer).add(name, _frames(trainer), data.journal_files(), write, self.keep)
+
+    @staticmethod
+    def _write(trainer: Trainer, name: str, put: Callable[[Callable[[Path], None]], None]) -> bool:
+        """Whether the checkpoint was written; all ranks take part, the first one puts it where it belongs."""
+        if not trainer.is_global_zero:
             trainer.save_checkpoint(_folder(trainer).path / name, weights_only=False)
-            return
+            return True
         try:
-            data.write_journal()
-            _folder(trainer).add(
-                name, frames, data.journal_files(), lambda path: trainer.save_checkpoint(path, False), self.keep
-            )
+            put(lambda path: trainer.save_checkpoint(path, weights_only=False))
         except (OSError, RuntimeError) as error:  # PyTorch's writer turns the first into the second
             full = isinstance(error, OSError) or "PytorchStreamWriter" in str(error)
             if not full or trainer.world_size > 1:  # other ranks wait for a file that will not come
                 raise
-            trainer.print(f"checkpoint at {frames:,} frames not written ({error}); the one before it stays")
+            trainer.print(f"checkpoint {name} not written ({error}); those before it stay")
+            return False
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule and the best value so far."""

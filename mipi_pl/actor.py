@@ -74,7 +74,7 @@ class Actor(nn.Module):
         if self._state is None or self._last_action is None or self._state.shape[:2] != shape:
             self._state = entities.new_zeros(*shape, self.agent.hidden)
             self._last_action = torch.full(shape, self.agent.n_actions, device=device)
-        state = self._state.masked_fill(fresh.unsqueeze(-1), 0.0)
+        state = self._state.to(device).masked_fill(fresh.unsqueeze(-1), 0.0)
         last_action = self._last_action.to(device).masked_fill(fresh, self.agent.n_actions)
         inputs = with_last_action(entities, last_action, self.agent.n_actions)
         one_step = PackedSteps.of(torch.ones(shape[0], 1, dtype=torch.bool, device=device))

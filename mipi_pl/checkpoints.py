@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from mipi_pl.files import DamagedError, replacing, sha256_of, verify
+
+_OURS = re.compile(r"update_\d{9,}\.ckpt|episodes_\d{9,}_\d{9,}\.pt")
+"""What may be removed when it is no longer needed; anything else in the folder is the user's."""
 
 FORMAT = 1
 """Of what is written; raised when older checkpoints can no longer be resumed."""
@@ -82,16 +86,26 @@ class CheckpointFolder:
         """
         path, entries = self.path / name, self.entries()
         if any(entry.file == name for entry in entries):
+            self._link_last(path)
             return
         with replacing(path) as unfinished:
             write(unfinished)
         entry = Entry(name, sha256_of(path), frames, dict(needs))
         kept = [*entries, entry][-keep:]
-        content = {"format": FORMAT, "checkpoints": [asdict(one) for one in kept]}
-        with replacing(self._index) as unfinished:
-            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self._write_index(kept)
         self._link_last(path)
         self._remove_all_but(kept)
+
+    def forget_after(self, name: str) -> None:
+        """Take those that are newer than `name` out of the index: the run goes on from there and makes them anew."""
+        entries = self.entries()
+        (place,) = (i for i, entry in enumerate(entries) if entry.file == name)
+        self._write_index(entries[: place + 1])
+
+    def _write_index(self, entries: Sequence[Entry]) -> None:
+        content = {"format": FORMAT, "checkpoints": [asdict(entry) for entry in entries]}
+        with replacing(self._index) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def _link_last(self, path: Path) -> None:
         fresh = self.path / ".last.ckpt.unfinished"
@@ -104,8 +118,8 @@ class CheckpointFolder:
 
     def _remove_all_but(self, kept: Sequence[Entry]) -> None:
         needed = {self.path / name for entry in kept for name in (entry.file, *entry.needs)}
-        for found in (*self.path.glob("update_*.ckpt"), *self.path.glob("replay/episodes_*.pt")):
-            if found not in needed:
+        for found in (*self.path.glob("*.ckpt"), *self.path.glob("replay/*.pt")):
+            if _OURS.fullmatch(found.name) and found not in needed:
                 found.unlink(missing_ok=True)
 
     def newest_whole(self, say: Callable[[str], None]) -> Path | None:

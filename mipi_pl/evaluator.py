@@ -20,6 +20,7 @@ from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv
 from mipi_pl.runner import as_json, quieten, set_threads
+from models import fused
 
 
 @dataclass
@@ -50,6 +51,7 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     content, config = read_checkpoint(path)
     plan = make_plan(config, overrides)
     set_threads(plan.threads)
+    fused.enable(config.get("fused", True))
     quieten()
     algorithm = build(
         "algorithm", config["algorithm"], spec=one_environment(environment_factory(config["env"])).entity_spec

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
                 "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
             ) from error
         except ValueError as error:
-            if checkpoint is None or parts.updates:
+            if checkpoint is None or parts.state.started:
                 raise
             raise UserError(f"{checkpoint}: {error}") from error
 
@@ -103,8 +103,11 @@ def held(folder: Path) -> Iterator[None]:
         holder.acquire()
     except Timeout as error:
         raise UserError(f"{folder} is in use: another process trains there") from error
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror})") from error
     try:
         yield
     finally:
-        (folder / ".lock").unlink(missing_ok=True)
         holder.release()
+        with suppress(OSError):
+            (folder / ".lock").unlink(missing_ok=True)

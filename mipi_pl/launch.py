@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.config import UserError, check_train, resolve, unknown_key
+from mipi_pl.fitting import FailedError
 from mipi_pl.runner import train
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -96,7 +97,7 @@ def _through_hydra(arguments: Sequence[str]) -> None:
         sys.argv = whole
         try:
             train(config)
-        except UserError as error:
+        except (UserError, FailedError) as error:
             # Hydra would print a traceback and go on with exit code 1; this passes through it.
             raise _Refused(error) from error
 
@@ -111,7 +112,7 @@ def _through_hydra(arguments: Sequence[str]) -> None:
 
 
 class _Refused(BaseException):
-    def __init__(self, error: UserError) -> None:
+    def __init__(self, error: UserError | FailedError) -> None:
         super().__init__(str(error))
         self.error = error
 

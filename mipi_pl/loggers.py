@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from lightning.fabric.loggers.csv_logs import _ExperimentWriter
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 
+class _KeepingWriter(_ExperimentWriter):
+    """Lightning's deletes the file that it finds, which a resumed run still needs if it is killed again."""
+
+    def _check_log_dir_exists(self) -> None:
+        """Whatever is there stays; `ResumableCSVLogger.restore` decides what of it is valid."""
+
+
 class ResumableCSVLogger(CSVLogger):
-    """Lightning's, which can be put back to an earlier content; on its own it deletes the file of a resumed run.
+    """Lightning's, which can be put back to an earlier content; for the first process, which alone writes.
 
     Args:
         save_dir: the run folder; ``metrics.csv`` is written straight into it.
@@ -21,6 +30,14 @@ class ResumableCSVLogger(CSVLogger):
 
     def __init__(self, save_dir: str) -> None:
         super().__init__(save_dir, name="", version="", flush_logs_every_n_steps=1)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> _ExperimentWriter:
+        """The writer of ``metrics.csv``."""
+        if self._experiment is None:
+            self._experiment = _KeepingWriter(self.log_dir)
+        return self._experiment
 
     def content(self) -> dict[str, Any]:
         """All that was logged."""

@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mipi_pl.files import replacing
+
 PACKAGES = ("mipi-pl", "torch", "torchrl", "tensordict", "lightning", "hydra-core", "numba", "numpy")
 
 
@@ -50,6 +52,9 @@ def discard_if_empty(folder: Path, root: Path) -> None:
 def link_latest(root: Path, folder: Path) -> None:
     """Let ``latest`` in `root` lead to `folder`; done by renaming, so that it always leads somewhere."""
     link, fresh = root / "latest", root / f".latest-{os.getpid()}"
+    if link.exists() and not link.is_symlink():
+        print(f"note: {link} was not updated (it is not a link)")
+        return
     try:
         fresh.symlink_to(os.path.relpath(folder, root), target_is_directory=True)
         os.replace(fresh, link)
@@ -97,7 +102,8 @@ def machine() -> dict[str, str | int]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Indented; numbers that JSON does not know are refused."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def shown(path: Path) -> str:

@@ -14,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from mipi_pl import record
 from mipi_pl.assembly import RECORD
 from mipi_pl.config import Config
+from mipi_pl.files import replacing
 from mipi_pl.loggers import ResumableCSVLogger
 
 EVALUATIONS = "evaluations.csv"
@@ -29,6 +30,7 @@ class RunState(Callback):
     Attributes:
         provenance: command, commit, versions and machine; of a resumed run, those of its first process.
         resumed_at: number of updates at which it was resumed, each time.
+        started: whether training has begun, and all that was saved is restored.
         seconds: that earlier processes of this run trained.
     """
 
@@ -39,6 +41,7 @@ class RunState(Callback):
         self._start_s = time.monotonic()
         self._resumed: dict[str, Any] | None = None
         self.seconds = 0.0
+        self.started = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the record."""
@@ -52,7 +55,7 @@ class RunState(Callback):
             "seconds": self.seconds + time.monotonic() - self._start_s,
             "random": random_states(),
             "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
-            "metrics": [log.content() for log in trainer.loggers if isinstance(log, ResumableCSVLogger)],
+            "metrics": [log.content() for log in _csv_logs(trainer)],
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -61,15 +64,22 @@ class RunState(Callback):
         self.seconds = found["seconds"]
         self.provenance = {key: found[key] for key in self.provenance}
         self.resumed_at = [*found["resumed_at"], found["updates"]]
-        (self._folder / EVALUATIONS).write_text(found["evaluations"], encoding="utf-8")
-        logs = [log for log in trainer.loggers if isinstance(log, ResumableCSVLogger)]
-        for log, content in zip(logs, found["metrics"], strict=True):
+        if trainer.is_global_zero:
+            with replacing(self._folder / EVALUATIONS) as unfinished:
+                unfinished.write_text(found["evaluations"], encoding="utf-8")
+        for log, content in zip(_csv_logs(trainer), found["metrics"], strict=True):
             log.restore(content)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Last of all: making the parts has drawn random numbers."""
+        self.started = True
         if self._resumed is not None:
             set_random_states(self._resumed["random"])
+
+
+def _csv_logs(trainer: Trainer) -> list[ResumableCSVLogger]:
+    """None but on the first process, which alone writes them."""
+    return [log for log in trainer.loggers if isinstance(log, ResumableCSVLogger) and trainer.is_global_zero]
 
 
 def random_states() -> dict[str, Any]:

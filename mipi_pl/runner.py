@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from mipi_pl import record
 from mipi_pl.assembly import environment_factory, policies_of
 from mipi_pl.baselines import play_baselines
+from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.config import Config, UserError, check_train, resolve
 from mipi_pl.evaluation.figures import draw_run, read_curve
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
@@ -70,13 +71,18 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
         seed_everything(config["seed"], workers=True, verbose=False)
         quieten()
         parts = assemble(config, folder)
+        if checkpoint is not None:
+            if parts.trainer.world_size > 1:
+                raise UserError("a run on several processes cannot be resumed: its checkpoints hold the data of one")
+            CheckpointFolder(folder).forget_after(checkpoint.name)
         before = _evaluate(config, parts)
         scripted = _baselines(config)  # before training, so that a name that does not exist is found now
         if not parts.trainer.is_global_zero:  # the first process reports for all
             parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint)
             return folder
         OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-        record.link_latest(folder.parent.parent, folder)
+        if checkpoint is None:
+            record.link_latest(folder.parent.parent, folder)
         where = f"folder {record.shown(folder)}" + (f", resumed from {checkpoint.name}" if checkpoint else "")
         say(f"{title(config)}: {config['total_frames']:,} frames, {where}\n")
         say(f"{comparison_table({'untrained': before, **scripted})}\n")
@@ -179,9 +185,9 @@ def _report(
         "resumed_at": parts.state.resumed_at,
         **parts.state.provenance,
     }
-    record.write_json(folder / "results.json", content)
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
     draw_run(folder / "results.png", title(config), read_curve(folder / EVALUATIONS), policies)
+    record.write_json(folder / "results.json", content)  # last: a run with this file is finished
     say(f"\n{comparison_table(policies)}\n")
     say("greedy policy of the last update; other columns: win rates of other policies in the same worlds")
     minutes = seconds["seconds"] / 60

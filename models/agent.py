@@ -84,7 +84,7 @@ class Recurrence(nn.Module):
         rows = rows.relu_()
         shape = (steps.episodes, *rows.shape[1:])
         first = rows.new_zeros(shape) if state is None else state
-        if fused.usable(rows, self.linear.weight):
+        if fused.usable(rows, self.linear.weight) and not first.requires_grad:
             states = fused.gru(rows.flatten(1, 2), first.flatten(1, 2), steps.starts, self.gru).view(rows.shape)
         else:
             padded = steps.pad(rows)

@@ -66,7 +66,7 @@ class EntityAttention(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
         """Attend from entities 0..A-1 of each step to the entities that each view shows."""
-        if fused.usable(inputs, self.query.weight):
+        if fused.usable(inputs, self.query.weight) and not inputs.requires_grad:
             return fused.attend(inputs, self._embedding, self.query.weight, self.key_value.weight, views, self.heads)
         steps, n_views, n_agents, n_entities = views.shape
         embedded = self.embed(inputs).relu_()
@@ -78,7 +78,7 @@ class EntityAttention(nn.Module):
     def summed(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L width"]:
         """The sum of ``forward`` over the agents under one view: entities are gathered first and projected once."""
         to_key, to_value = self.key_value.weight.chunk(2)
-        if fused.usable(inputs, self.query.weight):
+        if fused.usable(inputs, self.query.weight) and not inputs.requires_grad:
             gathered = fused.gather(inputs, self._embedding, self.query.weight, to_key, view, self.heads)
         else:
             embedded = self.embed(inputs).relu_()

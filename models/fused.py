@@ -28,7 +28,9 @@ def enable(on: bool) -> None:
 
 def usable(*tensors: Tensor) -> bool:
     """Whether the kernels are enabled and these tensors are of the kind they take: float32 on a processor."""
-    return _enabled and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    if not _enabled or torch.is_autocast_enabled("cpu"):
+        return False
+    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
 
 
 def attend(
@@ -176,12 +178,15 @@ class _GRU(torch.autograd.Function):
         weights = (from_input.t().contiguous(), from_state.t().contiguous(), input_bias, state_bias)
         recurrence.forward(*(_array(t) for t in (rows, *weights, first, starts, states, gates, recurrent)))
         ctx.save_for_backward(rows, first, starts, from_input, from_state, gates, states, recurrent)
+        ctx.spent = False
         return states
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, first, starts, from_input, from_state, gates, states, recurrent = ctx.saved_tensors
-        # The buffers of the forward pass become those of the gradients: this pass runs once.
+        if ctx.spent:
+            raise RuntimeError("the fused GRU goes backward once: set fused=false for retain_graph=True")
+        ctx.spent = True  # the buffers of the forward pass become those of the gradients
         recurrence.backward(
             *(_array(t) for t in (gates, recurrent, from_state, first, starts, states, gradients[0].contiguous()))
         )

@@ -134,6 +134,11 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(what: str, co
     assert name in line
     assert "damaged" in line
     assert main(["resume", str(copy)]) == 0
+    folder = CheckpointFolder(copy)
+    newest = folder.entries()[-1]
+    assert folder.newest_whole(said.append) == folder.path / newest.file
+    assert (folder.path / "last.ckpt").read_bytes() == (folder.path / newest.file).read_bytes()
+    assert len(said) == 1, "the damaged one is gone"
 
 
 def refused(folder: Path | str, capfd: pytest.CaptureFixture[str]) -> str:
@@ -163,11 +168,11 @@ def test_what_cannot_be_resumed_says_why(copy: Path, tmp_path: Path, capfd: pyte
 def test_a_full_disk_costs_a_checkpoint_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original, calls = torch.save, []
+    original, calls = torch.save, []  # calls 7 to 9: an episode file, a checkpoint, the best checkpoint
 
     def save(*arguments: Any, **options: Any) -> None:
         calls.append(1)
-        if len(calls) == 8:
+        if 7 <= len(calls) <= 9:
             raise OSError(28, "No space left on device")
         original(*arguments, **options)
 
@@ -230,3 +235,28 @@ def test_no_code_in_a_checkpoint_is_executed(copy: Path, tmp_path: Path, capfd: 
     assert not trace.exists()
     torch.load(folder.path / "last.ckpt", weights_only=False)
     assert trace.exists(), "the file was malicious indeed"
+
+
+def test_a_resume_that_is_refused_changes_no_log(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = (copy / "metrics.csv").read_bytes()
+    newest = CheckpointFolder(copy).newest_whole(print)
+    assert newest is not None
+    saved = torch.load(newest, weights_only=True)
+    saved["mipi"]["config"]["datamodule"]["num_envs"] = 3
+    torch.save(saved, newest)
+    index = copy / "checkpoints" / "index.json"
+    content = json.loads(index.read_text())
+    content["checkpoints"][-1]["sha256"] = sha256_of(newest)
+    index.write_text(json.dumps(content))
+    assert "same num_envs" in refused(copy, capfd)
+    assert (copy / "metrics.csv").read_bytes() == before
+
+
+def test_files_of_the_users_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "latest").write_text("mine")
+    folder = start(tmp_path, *MATRIX)
+    assert (tmp_path / "latest").read_text() == "mine"
+    mine = CheckpointFolder(folder).path / "update_mine.ckpt"
+    mine.write_text("mine")
+    CheckpointFolder(folder).add("update_999999999.ckpt", 1, {}, lambda path: path.write_bytes(b"x"), keep=1)
+    assert mine.exists()

@@ -96,16 +96,36 @@ def test_what_is_not_finite_is_not_hidden(value: float) -> None:
 
 def test_the_number_of_threads_changes_no_bit() -> None:
     torch.manual_seed(0)
-    net = Recurrence(8, 16)
-    rows = torch.randn(60, 1, 3, 8)
-    steps = PackedSteps.of(torch.ones(6, 10, dtype=torch.bool))
     before = numba.get_num_threads()
+    if before < 2:
+        pytest.skip("numba was started with a single thread")
+    net, attend = Recurrence(8, 16), EntityAttention(n_inputs=4, width=8, heads=2)
+    steps = PackedSteps.of(torch.ones(6, 10, dtype=torch.bool))
+    rows, inputs, seen = torch.randn(60, 1, 3, 8), torch.randn(60, 5, 4), torch.rand(60, 1, 3, 5) < 0.7
     found = []
     for threads in (1, before):
         numba.set_num_threads(threads)
-        found.append(net(rows.clone(), steps, None)[0])
+        made = results(net, lambda: net(rows.clone(), steps, None)[0]) + results(attend, lambda: attend(inputs, seen))
+        found.append(torch.cat([tensor.flatten() for tensor in made]))
     numba.set_num_threads(before)
     assert torch.equal(*found)
+
+
+def test_what_the_kernels_do_not_do_goes_the_plain_way_or_is_refused() -> None:
+    torch.manual_seed(0)
+    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=8, heads=2)
+    steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
+    inputs, state = torch.randn(3, 5, 4, requires_grad=True), torch.randn(1, 1, 2, 6, requires_grad=True)
+    rows, seen = torch.randn(3, 1, 2, 4), torch.ones(3, 1, 2, 5, dtype=torch.bool)
+    (net(rows, steps, state)[0].sum() + attend(inputs, seen).sum()).backward()
+    assert inputs.grad is not None
+    assert state.grad is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert attend(inputs.detach(), seen).isfinite().all()
+    out = net(rows, steps, None)[0].sum()
+    out.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="goes backward once"):
+        out.backward()
 
 
 def test_other_precisions_and_a_closed_switch_go_the_plain_way() -> None:

@@ -12,19 +12,20 @@ import torch
 def content(folder: Path) -> dict[str, Any]:
     """All that must be equal: the last checkpoint, without what names the run, and the log files."""
     saved: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    saved["replay"] = replay_of(folder, saved["ReplayDataModule"].pop("journal"))
     record = saved.pop("mipi")
+    capacity = record["config"]["datamodule"]["capacity"]
+    saved["replay"] = replay_of(folder, saved["ReplayDataModule"].pop("journal"), capacity)
     results = json.loads((folder / "results.json").read_text())
     scores = {key: results[key] for key in ("training", "held_out", "before", "frames", "updates")}
     logs = {name: (folder / name).read_text() for name in ("metrics.csv", "evaluations.csv")}
     return {**saved, "random": record["random"], "scores": scores, "logs": logs}
 
 
-def replay_of(folder: Path, segments: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+def replay_of(folder: Path, segments: list[dict[str, Any]], capacity: int) -> dict[str, torch.Tensor]:
     """The kept episodes, however they are spread over files."""
     parts = [torch.load(folder / "checkpoints" / "replay" / s["file"], weights_only=True) for s in segments]
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-    kept = 20  # the oldest file may hold some that are no longer needed
+    kept = min(capacity, len(joined["lengths"]))  # the oldest file may hold some that are no longer needed
     steps = int(joined["lengths"][-kept:].sum())
     one_each = ("lengths", "won", "composition")
     return {key: tensor[-kept:] if key in one_each else tensor[-steps:] for key, tensor in joined.items()}
