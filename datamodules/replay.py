@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
@@ -127,7 +128,11 @@ class ReplayDataModule(LightningDataModule):
         if self._actor is None and self.trainer is not None:
             self._journal = EpisodeJournal(Path(self.trainer.default_root_dir) / REPLAY_FOLDER, self._capacity)
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
-            self.connect(algorithm.actor(greedy=False, seed=self.seed))
+            seed = rank_seed(self.seed, self.trainer.global_rank)
+            if seed != self.seed:
+                self.env.set_seed(seed)
+                self._draws.manual_seed(seed)
+            self.connect(algorithm.actor(greedy=False, seed=seed))
 
     def connect(self, actor: Actor) -> None:
         """Collect with `actor` from now on."""
@@ -250,6 +255,11 @@ class ReplayDataModule(LightningDataModule):
                 self._buffer.extend(self._journal.read(self.env.entity_spec, part))
         writer = self._buffer.writer
         writer.load_state_dict({**writer.state_dict(), "_cursor": self.episodes % self._capacity})
+
+
+def rank_seed(seed: int, rank: int) -> int:
+    """Of a process among several, so that each collects battles of its own; the first keeps the seed of the run."""
+    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]) if rank else seed
 
 
 def _nothing() -> None:

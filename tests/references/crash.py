@@ -1,9 +1,12 @@
-"""A callback that ends the process's training as abruptly as a kill does: no other callback gets to save."""
+"""Callbacks that disturb or watch a run: one ends it as abruptly as a kill does, no other callback gets to save."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from lightning import Callback
 
 
@@ -32,3 +35,22 @@ class Poison(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         if pl_module.updates == 20:
             pl_module.get_parameter(self.parameter).data.fill_(float("nan"))
+
+
+class Fingerprint(Callback):
+    """At the end every process writes what it has learned and what it has seen."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        networks = torch.cat([p.detach().flatten().double() for p in pl_module.parameters()])
+        data = trainer.datamodule
+        content = {
+            "networks": networks.tolist(),
+            "seen": data._buffer[:]["composition"].tolist(),
+            "updates": pl_module.updates,
+            "frames": data.frames,
+        }
+        (self.folder / f"rank_{trainer.global_rank}.json").write_text(json.dumps(content))
