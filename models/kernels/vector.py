@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -111,6 +110,20 @@ def _load(context: Any, builder: Any, kind: Any, array: Any, at: Any, size: int)
     return builder.load(pointer, align=4), pointer
 
 
+def _sum(builder: Any, vector: Any, length: int) -> Any:
+    """The sum of a vector by halves, in this order and no other."""
+    while length % 2 == 0:
+        length //= 2
+        halves = ([*range(length)], [*range(length, 2 * length)])
+        lanes = ir.VectorType(ir.IntType(32), length)
+        low, high = (builder.shuffle_vector(vector, vector, ir.Constant(lanes, half)) for half in halves)
+        vector = builder.fadd(low, high)
+    total = builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+    for i in range(1, length):
+        total = builder.fadd(total, builder.extract_element(vector, ir.Constant(ir.IntType(32), i)))
+    return total
+
+
 @_intrinsic
 def dot(_context: Any, a: Any, at: Any, b: Any, begin: Any, size: Any) -> Any:
     """Inner product of `size` numbers of `a` from the flat index `at` on and of `b` from `begin` on.
@@ -122,10 +135,7 @@ def dot(_context: Any, a: Any, at: Any, b: Any, begin: Any, size: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         left, _ = _load(context, builder, signature.args[0], arguments[0], arguments[1], length)
         right, _ = _load(context, builder, signature.args[2], arguments[2], arguments[3], length)
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), left.type])
-        name = f"llvm.vector.reduce.fadd.v{length}f32"
-        total = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(total, [ir.Constant(ir.FloatType(), 0.0), builder.fmul(left, right)], fastmath=("reassoc",))
+        return _sum(builder, builder.fmul(left, right), length)
 
     return types.float32(a, types.intp, b, types.intp, size), build
 

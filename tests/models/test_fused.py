@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numba
 import pytest
@@ -133,3 +137,28 @@ def test_other_precisions_and_a_closed_switch_go_the_plain_way() -> None:
     assert not fused.usable(torch.zeros(1), torch.zeros(1, dtype=torch.float64))
     fused.enable(False)
     assert not fused.usable(torch.zeros(1))
+
+
+COLD_OR_WARM = """
+import hashlib, torch
+from models.agent import PackedSteps, Recurrence
+from models.attention import EntityAttention
+torch.manual_seed(0)
+net, attend = Recurrence(16, 16), EntityAttention(n_inputs=4, width=64, heads=4)
+steps, seen = PackedSteps.of(torch.ones(4, 5, dtype=torch.bool)), torch.rand(20, 2, 6, 11) < 0.7
+inputs = torch.randn(20, 11, 4)
+out = [net(torch.randn(20, 2, 3, 16), steps, None)[0], attend(inputs, seen), attend.summed(inputs, seen[:, 0])]
+sum((x ** 2).sum() for x in out).backward()
+content = [*out, *(p.grad for p in (*net.parameters(), *attend.parameters()))]
+print(hashlib.sha256(b"".join(x.detach().numpy().tobytes() for x in content)).hexdigest())
+"""
+
+
+def test_kernels_from_disk_give_the_bits_of_those_just_compiled(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    found = []
+    for _ in ("cold", "warm"):
+        command = [sys.executable, "-c", COLD_OR_WARM]
+        found.append(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    assert found[0] == found[1] != ""
+    assert list(tmp_path.rglob("*.nbc"))
