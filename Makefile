@@ -49,7 +49,7 @@ check: $(INSTALLED) ## format, lint, types (strict), import direction, all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: soak
-soak: $(INSTALLED) ## kill and resume a run 20 times at random moments and compare (about 15 minutes)
+soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and compare
 	@$(BIN)/python benchmarks/soak_resume.py $(ARGS)
 
 .PHONY: format
@@ -59,7 +59,7 @@ format: $(INSTALLED) ## rewrite the code in the house style
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure the battle and the learner; each script ends with one line of JSON
-	@for script in benchmarks/[!ls]*.py benchmarks/learner_updates.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@for script in $(filter-out benchmarks/soak_resume.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 .PHONY: golden
 golden: $(INSTALLED) ## rewrite the golden files after an intended change of behaviour

@@ -111,7 +111,10 @@ def _load(context: Any, builder: Any, kind: Any, array: Any, at: Any, size: int)
 
 
 def _sum(builder: Any, vector: Any, length: int) -> Any:
-    """The sum of a vector by halves, in this order and no other."""
+    """The sum of a vector by halves, in this order and no other.
+
+    LLVM's own sum, in a free order, rounded one way in a kernel just compiled and another in the same one from disk.
+    """
     while length % 2 == 0:
         length //= 2
         halves = ([*range(length)], [*range(length, 2 * length)])
