@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models import fused
 from models.attention import EntityAttention
+from models.precision import OutputLinear, full_precision
 
 
 @dataclass
@@ -81,14 +82,15 @@ class Recurrence(nn.Module):
         self, rows: Float[Tensor, "L V A hidden"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
     ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
         """From what `linear` gives."""
-        rows = rows.relu_()
+        rows = rows.relu_().to(self.linear.weight.dtype)
         shape = (steps.episodes, *rows.shape[1:])
         first = rows.new_zeros(shape) if state is None else state
         if fused.usable(rows, self.linear.weight) and not first.requires_grad:
             states = fused.gru(rows.flatten(1, 2), first.flatten(1, 2), steps.starts, self.gru).view(rows.shape)
         else:
             padded = steps.pad(rows)
-            unrolled, _ = self.gru(padded.flatten(1, 3), first.flatten(0, 2).unsqueeze(0))
+            with full_precision(rows):
+                unrolled, _ = self.gru(padded.flatten(1, 3), first.flatten(0, 2).unsqueeze(0))
             states = steps.pack(unrolled.view(padded.shape))
         return states, states[steps.starts[1:] - 1]
 
@@ -144,5 +146,5 @@ class EntityAgent(nn.Module):
         self.n_actions = n_actions
         self.hidden = hidden
         self.trunk = Trunk(n_features + n_actions, width, heads, hidden)
-        self.utilities = nn.Linear(hidden, n_actions)
-        self.policy_logits = nn.Linear(hidden, n_actions)
+        self.utilities = OutputLinear(hidden, n_actions)
+        self.policy_logits = OutputLinear(hidden, n_actions)

@@ -27,10 +27,11 @@ def enable(on: bool) -> None:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels are enabled and these tensors are of the kind they take: float32 on a processor."""
-    if not _enabled or torch.is_autocast_enabled("cpu"):
-        return False
-    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    """Whether the kernels are enabled and these tensors are of the kind they take: float32 on a processor.
+
+    Under autocast the large matrix products around the kernels are rounded to bfloat16, the kernels themselves are not.
+    """
+    return _enabled and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
 
 
 def attend(
@@ -71,10 +72,10 @@ def gru(
 def _embed(
     inputs: Tensor, weight: Tensor, bias: Tensor, query: Tensor, n_agents: int, heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Embedded entities [L, E, W], those of the agents [L * A, W], and their queries [L, A, W]."""
+    """Embedded entities [L, E, W], those of the agents [L * A, W], and, in float32, their queries [L, A, W]."""
     rows = linear(inputs, weight, bias).relu_()
     agents = rows[:, :n_agents].reshape(-1, rows.shape[2])
-    queries = linear(agents, query * _scale(query, heads))
+    queries = linear(agents, query * _scale(query, heads)).float()
     return rows, agents, queries.view(len(rows), n_agents, -1)
 
 
@@ -85,13 +86,19 @@ def _scale(query: Tensor, heads: int) -> float:
 def _embed_backward(
     saved: tuple[Tensor, Tensor, Tensor, Tensor], heads: int, of_rows: Tensor, of_queries: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the embedding's weight and bias and of the query's weight; `of_rows` [L, E, W] is written over."""
+    """Gradients of the embedding's weight and bias and of the query's weight; `of_rows` [L, E, W] is written over.
+
+    Products are taken in the precision in which the forward pass took them: that of the saved `rows`.
+    """
     inputs, query, rows, agents = saved
-    flat = of_queries.flatten(0, 1)
-    of_rows[:, : of_queries.shape[1]] += (flat @ (query * _scale(query, heads))).view_as(of_queries)
+    flat, scaled = of_queries.flatten(0, 1).to(rows), (query * _scale(query, heads)).to(rows)
+    of_rows[:, : of_queries.shape[1]] += (flat @ scaled).view_as(of_queries)
+    of_rows = of_rows.to(rows)
     torch.ops.aten.threshold_backward.grad_input(of_rows, rows, 0, grad_input=of_rows)
     before = of_rows.flatten(0, 1)
-    return before.t() @ inputs.flatten(0, 1), before.sum(dim=0), (flat.t() @ agents).mul_(_scale(query, heads))
+    of_weight = before.t() @ inputs.flatten(0, 1).to(rows)
+    of_query = (flat.t() @ agents).float().mul_(_scale(query, heads))
+    return of_weight.float(), before.sum(dim=0, dtype=torch.float32), of_query
 
 
 class _Attend(torch.autograd.Function):
@@ -107,9 +114,9 @@ class _Attend(torch.autograd.Function):
         heads: int,
     ) -> Tensor:
         rows, agents, queries = _embed(inputs, weight, bias, query, views.shape[2], heads)
-        projected = linear(rows, key_value)
+        projected = linear(rows, key_value).float()
         views = views.contiguous()
-        mixed = rows.new_empty(*views.shape[:3], query.shape[0])
+        mixed = queries.new_empty(*views.shape[:3], query.shape[0])
         attention.attend_forward(query.shape[0] // heads)(*(_array(t) for t in (queries, projected, views, mixed)))
         ctx.save_for_backward(inputs, query, rows, agents, queries, key_value, projected, views)
         ctx.heads = heads
@@ -122,9 +129,10 @@ class _Attend(torch.autograd.Function):
         attention.attend_backward(queries.shape[2] // ctx.heads)(
             *(_array(t) for t in (queries, projected, views, gradients[0].contiguous(), of_queries, of_projected))
         )
-        flat = of_projected.flatten(0, 1)
-        of_key_value = flat.t() @ embedded[2].flatten(0, 1)
-        of_rows = (flat @ key_value).view_as(embedded[2])
+        rows = embedded[2]
+        flat = of_projected.flatten(0, 1).to(rows)
+        of_key_value = (flat.t() @ rows.flatten(0, 1)).float()
+        of_rows = (flat @ key_value.to(rows)).view_as(rows)
         return None, *_embed_backward(tuple(embedded), ctx.heads, of_rows, of_queries), of_key_value, None, None
 
 
@@ -134,11 +142,13 @@ class _Gather(torch.autograd.Function):
         ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, query: Tensor, key: Tensor, view: Tensor, heads: int
     ) -> Tensor:
         rows, agents, queries = _embed(inputs, weight, bias, query, view.shape[1], heads)
-        keys = linear(rows, key)
+        keys = linear(rows, key).float()
         view = view.contiguous()
-        gathered = rows.new_empty(len(rows), heads, query.shape[1])
         width = query.shape[0]
-        attention.gather_forward(width // heads, width)(*(_array(t) for t in (queries, keys, view, rows, gathered)))
+        gathered = queries.new_empty(len(rows), heads, width)
+        attention.gather_forward(width // heads, width)(
+            *(_array(t) for t in (queries, keys, view, rows.float(), gathered))
+        )
         ctx.save_for_backward(inputs, query, rows, agents, queries, key, keys, view)
         ctx.heads = heads
         return gathered
@@ -147,14 +157,17 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *embedded, queries, key, keys, view = ctx.saved_tensors
         rows = embedded[2]
-        of_queries, of_keys, of_rows = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(rows)
+        of_queries, of_keys, of_rows = (torch.empty_like(t) for t in (queries, keys, keys))
         came, width = gradients[0].contiguous(), rows.shape[2]
         attention.gather_backward(width // ctx.heads, width)(
-            *(_array(t) for t in (queries, keys, view, rows, came, of_queries, of_keys, of_rows))
+            *(_array(t) for t in (queries, keys, view, rows.float(), came, of_queries, of_keys, of_rows))
         )
-        flat = of_keys.flatten(0, 1)
-        of_key = flat.t() @ rows.flatten(0, 1)
-        of_rows.flatten(0, 1).addmm_(flat, key)
+        flat = of_keys.flatten(0, 1).to(rows)
+        of_key = (flat.t() @ rows.flatten(0, 1)).float()
+        if rows.dtype == of_rows.dtype:
+            of_rows.flatten(0, 1).addmm_(flat, key)
+        else:
+            of_rows += (flat @ key.to(rows)).view_as(of_rows)
         return None, *_embed_backward(tuple(embedded), ctx.heads, of_rows, of_queries), of_key, None, None
 
 
@@ -178,6 +191,7 @@ class _GRU(torch.autograd.Function):
         weights = (from_input.t().contiguous(), from_state.t().contiguous(), input_bias, state_bias)
         recurrence.forward(*(_array(t) for t in (rows, *weights, first, starts, states, gates, recurrent)))
         ctx.save_for_backward(rows, first, starts, from_input, from_state, gates, states, recurrent)
+        ctx.precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows.dtype
         ctx.spent = False
         return states
 
@@ -193,16 +207,18 @@ class _GRU(torch.autograd.Function):
         before = torch.cat((first[:1], states[:-1]))
         before[starts[:-1]] = first
         size = first.shape[2]
-        gates, new, before = gates.flatten(0, 1), recurrent.flatten(0, 1), before.flatten(0, 1)
-        of_bias = gates.sum(dim=0)
+        of_bias, of_new = (gradient.flatten(0, 1).sum(dim=0) for gradient in (gates, recurrent))
+        gates, new, before = (t.flatten(0, 1).to(ctx.precision) for t in (gates, recurrent, before))
+        of_input = gates.t() @ rows.flatten(0, 1).to(ctx.precision)
+        of_state = torch.cat((gates[:, : 2 * size].t() @ before, new.t() @ before))
         return (
-            (gates @ from_input).view_as(rows) if ctx.needs_input_grad[0] else None,
+            (gates @ from_input.to(ctx.precision)).float().view_as(rows) if ctx.needs_input_grad[0] else None,
             None,
             None,
-            gates.t() @ rows.flatten(0, 1),
-            torch.cat((gates[:, : 2 * size].t() @ before, new.t() @ before)),
+            of_input.float(),
+            of_state.float(),
             of_bias,
-            torch.cat((of_bias[: 2 * size], new.sum(dim=0))),
+            torch.cat((of_bias[: 2 * size], of_new)),
             None,
         )
 

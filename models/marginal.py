@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.agent import PackedSteps, Recurrence
+from models.precision import OutputLinear
 
 
 class MarginalPolicy(nn.Module):
@@ -32,7 +33,7 @@ class MarginalPolicy(nn.Module):
         self.embed = nn.Linear(n_features + n_actions, width)
         self.value = nn.Linear(width, width, bias=False)
         self.recurrence = Recurrence(width, hidden)
-        self.logits = nn.Linear(hidden, n_actions)
+        self.logits = OutputLinear(hidden, n_actions)
 
     def forward(self, own: Float[Tensor, "L A I"], steps: PackedSteps) -> Float[Tensor, "L A U"]:
         """Logits of every agent from its own entity and its own last action."""

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from models.attention import EntityAttention
+from models.precision import OutputLinear, full_precision, output_linear
 
 
 @dataclass
@@ -143,7 +144,8 @@ class AttentionMixer(Mixer):
 
     def mix(self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]) -> Float[Tensor, " L"]:
         """Two layers, with or without the ELU between them."""
-        hidden = torch.einsum("lva,lvak->lk", utilities, weights.first[:, views]) + weights.bias
+        with full_precision(utilities):
+            hidden = torch.einsum("lva,lvak->lk", utilities, weights.first[:, views]) + weights.bias
         if not self.linear:
             hidden = nn.functional.elu(hidden)
         return (hidden * weights.final).sum(dim=-1) + weights.value
@@ -162,7 +164,7 @@ class Hypernetwork(nn.Module):
     def __init__(self, n_inputs: int, width: int, heads: int, out: int) -> None:
         super().__init__()
         self.attention = EntityAttention(n_inputs, width, heads)
-        self.linear = nn.Linear(width, out)
+        self.linear = OutputLinear(width, out)
 
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A out"]:
         """One output per agent and view."""
@@ -173,4 +175,4 @@ class Hypernetwork(nn.Module):
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], count: Int64[Tensor, "L 1"]
     ) -> Float[Tensor, "L out"]:
         """The sum of ``forward`` over the `count` agents of each step that see anything."""
-        return nn.functional.linear(self.attention.summed(inputs, view), self.linear.weight) + count * self.linear.bias
+        return output_linear(self.attention.summed(inputs, view), self.linear.weight) + count * self.linear.bias
