@@ -72,10 +72,10 @@ def gru(
 def _embed(
     inputs: Tensor, weight: Tensor, bias: Tensor, query: Tensor, n_agents: int, heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Embedded entities [L, E, W], those of the agents [L * A, W], and, in float32, their queries [L, A, W]."""
+    """Embedded entities [L, E, W], those of the agents [L * A, W], and their queries [L, A, W]."""
     rows = linear(inputs, weight, bias).relu_()
     agents = rows[:, :n_agents].reshape(-1, rows.shape[2])
-    queries = linear(agents, query * _scale(query, heads)).float()
+    queries = linear(agents, query * _scale(query, heads))
     return rows, agents, queries.view(len(rows), n_agents, -1)
 
 
@@ -91,9 +91,8 @@ def _embed_backward(
     Products are taken in the precision in which the forward pass took them: that of the saved `rows`.
     """
     inputs, query, rows, agents = saved
-    flat, scaled = of_queries.flatten(0, 1).to(rows), (query * _scale(query, heads)).to(rows)
+    flat, scaled = of_queries.flatten(0, 1), (query * _scale(query, heads)).to(rows)
     of_rows[:, : of_queries.shape[1]] += (flat @ scaled).view_as(of_queries)
-    of_rows = of_rows.to(rows)
     torch.ops.aten.threshold_backward.grad_input(of_rows, rows, 0, grad_input=of_rows)
     before = of_rows.flatten(0, 1)
     of_weight = before.t() @ inputs.flatten(0, 1).to(rows)
@@ -114,10 +113,11 @@ class _Attend(torch.autograd.Function):
         heads: int,
     ) -> Tensor:
         rows, agents, queries = _embed(inputs, weight, bias, query, views.shape[2], heads)
-        projected = linear(rows, key_value).float()
+        projected = linear(rows, key_value)
         views = views.contiguous()
-        mixed = queries.new_empty(*views.shape[:3], query.shape[0])
-        attention.attend_forward(query.shape[0] // heads)(*(_array(t) for t in (queries, projected, views, mixed)))
+        mixed = rows.new_empty(*views.shape[:3], query.shape[0])
+        flat = (views.flatten(1, 2), mixed.flatten(1, 2))
+        attention.attend_forward(query.shape[0] // heads)(*(_array(t) for t in (queries, projected, *flat)))
         ctx.save_for_backward(inputs, query, rows, agents, queries, key_value, projected, views)
         ctx.heads = heads
         return mixed
@@ -126,11 +126,12 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *embedded, queries, key_value, projected, views = ctx.saved_tensors
         of_queries, of_projected = torch.empty_like(queries), torch.empty_like(projected)
+        views, came = views.flatten(1, 2), gradients[0].contiguous().flatten(1, 2)
         attention.attend_backward(queries.shape[2] // ctx.heads)(
-            *(_array(t) for t in (queries, projected, views, gradients[0].contiguous(), of_queries, of_projected))
+            *(_array(t) for t in (queries, projected, views, came, of_queries, of_projected))
         )
         rows = embedded[2]
-        flat = of_projected.flatten(0, 1).to(rows)
+        flat = of_projected.flatten(0, 1)
         of_key_value = (flat.t() @ rows.flatten(0, 1)).float()
         of_rows = (flat @ key_value.to(rows)).view_as(rows)
         return None, *_embed_backward(tuple(embedded), ctx.heads, of_rows, of_queries), of_key_value, None, None
@@ -142,13 +143,11 @@ class _Gather(torch.autograd.Function):
         ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, query: Tensor, key: Tensor, view: Tensor, heads: int
     ) -> Tensor:
         rows, agents, queries = _embed(inputs, weight, bias, query, view.shape[1], heads)
-        keys = linear(rows, key).float()
+        keys = linear(rows, key)
         view = view.contiguous()
         width = query.shape[0]
-        gathered = queries.new_empty(len(rows), heads, width)
-        attention.gather_forward(width // heads, width)(
-            *(_array(t) for t in (queries, keys, view, rows.float(), gathered))
-        )
+        gathered = rows.new_empty(len(rows), heads, width)
+        attention.gather_forward(width // heads, width)(*(_array(t) for t in (queries, keys, view, rows, gathered)))
         ctx.save_for_backward(inputs, query, rows, agents, queries, key, keys, view)
         ctx.heads = heads
         return gathered
@@ -160,14 +159,11 @@ class _Gather(torch.autograd.Function):
         of_queries, of_keys, of_rows = (torch.empty_like(t) for t in (queries, keys, keys))
         came, width = gradients[0].contiguous(), rows.shape[2]
         attention.gather_backward(width // ctx.heads, width)(
-            *(_array(t) for t in (queries, keys, view, rows.float(), came, of_queries, of_keys, of_rows))
+            *(_array(t) for t in (queries, keys, view, rows, came, of_queries, of_keys, of_rows))
         )
-        flat = of_keys.flatten(0, 1).to(rows)
+        flat = of_keys.flatten(0, 1)
         of_key = (flat.t() @ rows.flatten(0, 1)).float()
-        if rows.dtype == of_rows.dtype:
-            of_rows.flatten(0, 1).addmm_(flat, key)
-        else:
-            of_rows += (flat @ key.to(rows)).view_as(of_rows)
+        of_rows.flatten(0, 1).addmm_(flat, key.to(rows))
         return None, *_embed_backward(tuple(embedded), ctx.heads, of_rows, of_queries), of_key, None, None
 
 
@@ -224,5 +220,7 @@ class _GRU(torch.autograd.Function):
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().numpy()
+    """A tensor's memory for a kernel; NumPy has no bfloat16, so that its bits travel as whole numbers."""
+    bits = tensor.detach().view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor.detach()
+    array: NDArray[Any] = bits.numpy()
     return array

@@ -1,6 +1,7 @@
 """Masked attention, forward and backward: one task per step. Letters as in `models.attention`.
 
-Scores are made again in the backward pass: that is cheaper than to keep the weights of all views.
+Each head of a step is a handful of products of small matrices that stay in the first cache. Rows of scores are padded
+to whole vectors. Scores are made again in the backward pass: that is cheaper than to keep the weights of all views.
 """
 
 from __future__ import annotations
@@ -13,58 +14,56 @@ import numpy as np
 from numba import prange
 
 from mipi_pl.compiled import source_hash
-from models.kernels.vector import ONE, TINY, add_scaled, dot, entry, exp, row_loop
+from models.kernels.vector import (
+    LANES,
+    entry,
+    inline,
+    multiplier,
+    padded_to_lanes,
+    softmax,
+    through_softmax,
+    transposer,
+)
 
 
-@row_loop
-def _softmax(scores: Any, view: Any, weights: Any) -> None:
-    """The softmax over what the view shows; zeros where it shows nothing."""
-    largest = -np.float32(np.inf)
-    for e in range(len(scores)):
-        seen = scores[e] if view[e] else largest
-        largest = seen if seen > largest else largest
-    total = TINY
-    for e in range(len(scores)):
-        weights[e] = exp(scores[e] - largest) if view[e] else np.float32(0.0)
-        total += weights[e]
-    share = ONE / total
-    for e in range(len(scores)):
-        weights[e] *= share
-
-
-@row_loop
-def _through_softmax(weights: Any, gradient: Any, scores: Any) -> None:
-    """Add to scores[e] the gradient that weights[e] got."""
-    mean = np.float32(0.0)
-    for e in range(len(weights)):
-        mean += weights[e] * gradient[e]
-    for e in range(len(weights)):
-        scores[e] += weights[e] * (gradient[e] - mean)
+@inline
+def _shown(views: Any, padded: Any) -> Any:
+    """1 where a row of views [R, E] shows an entity, else 0: [R, padded]."""
+    flags = np.zeros((len(views), padded), np.float32)
+    for r in range(len(views)):
+        for e in range(views.shape[1]):
+            flags[r, e] = views[r, e]
+    return flags
 
 
 @cache
 def attend_forward(size: int) -> Callable[..., int]:
     """Values mixed by the softmax of the scores under each view, for heads of `size` columns."""
-    source = source_hash(__package__)
+    source, transpose = source_hash(__package__), transposer(size)
+    to_scores, to_values = multiplier(LANES), multiplier(size)
 
     @entry
     def kernel(query: Any, key_value: Any, views: Any, mixed: Any) -> int:
-        """Args: query [L, A, W]; key_value [L, E, 2 W]; views [L, V, A, E]; mixed [L, V, A, W], written."""
+        """Args: query [L, A, W]; key_value [L, E, 2 W]; views [L, V * A, E]; mixed [L, V * A, W], written."""
         _, n_agents, width = query.shape
-        n_views, n_entities = views.shape[1], views.shape[3]
+        n_rows, n_entities = views.shape[1:]
+        padded = padded_to_lanes(n_entities)
         for step in prange(len(query)):
-            scores, weights = np.empty(n_entities, np.float32), np.empty(n_entities, np.float32)
-            mixed[step] = 0.0
-            for a in range(n_agents):
-                for at in range(0, width, size):
-                    mine, others = (step * n_agents + a) * width + at, step * n_entities * 2 * width + at
-                    for e in range(n_entities):
-                        scores[e] = dot(query, mine, key_value, others + e * 2 * width, size)
-                    for v in range(n_views):
-                        _softmax(scores, views[step, v, a], weights)
-                        out = ((step * n_views + v) * n_agents + a) * width + at
-                        for e in range(n_entities):
-                            add_scaled(mixed, out, weights[e], key_value, others + (e * 2 + 1) * width, size)
+            keys, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
+            shown, weights = _shown(views[step], padded), np.empty((n_rows, padded), np.float32)
+            for at in range(0, width, size):
+                mine, key = step * n_agents * width + at, step * n_entities * 2 * width + at
+                transpose(keys, key_value, key, 2 * width, n_entities)
+                to_scores((scores, 0, padded), (query, mine, width, 1), (keys, 0, padded), (n_agents, size, padded))
+                for r in range(n_rows):
+                    softmax(weights, r, scores, r % n_agents, shown)
+                out, value = step * n_rows * width + at, key + width
+                to_values(
+                    (mixed, out, width),
+                    (weights, 0, padded, 1),
+                    (key_value, value, 2 * width),
+                    (n_rows, n_entities, size),
+                )
         return source
 
     return kernel
@@ -73,36 +72,42 @@ def attend_forward(size: int) -> Callable[..., int]:
 @cache
 def attend_backward(size: int) -> Callable[..., int]:
     """From the gradient of what `attend_forward` wrote to those of what it read."""
-    source = source_hash(__package__)
+    source, transpose = source_hash(__package__), transposer(size)
+    to_scores, to_values = multiplier(LANES), multiplier(size)
 
     @entry
     def kernel(query: Any, key_value: Any, views: Any, gradient: Any, of_query: Any, of_key_value: Any) -> int:
-        """Args: as in the forward kernel; gradient [L, V, A, W]; the last two, like what they are of, are written."""
+        """Args: as in the forward kernel; gradient [L, V * A, W]; the last two, like what they are of, are written."""
         _, n_agents, width = query.shape
-        n_views, n_entities = views.shape[1], views.shape[3]
+        n_rows, n_entities = views.shape[1:]
+        padded, line = padded_to_lanes(n_entities), 2 * width
         for step in prange(len(query)):
-            scores, weights = np.empty(n_entities, np.float32), np.empty(n_entities, np.float32)
-            of_weights, of_scores = np.empty_like(weights), np.empty_like(weights)
-            of_query[step] = 0.0
-            of_key_value[step] = 0.0
-            for a in range(n_agents):
-                for at in range(0, width, size):
-                    mine, others = (step * n_agents + a) * width + at, step * n_entities * 2 * width + at
-                    for e in range(n_entities):
-                        scores[e] = dot(query, mine, key_value, others + e * 2 * width, size)
-                    of_scores[:] = 0.0
-                    for v in range(n_views):
-                        _softmax(scores, views[step, v, a], weights)
-                        out = ((step * n_views + v) * n_agents + a) * width + at
-                        for e in range(n_entities):
-                            value = others + (e * 2 + 1) * width
-                            of_weights[e] = dot(gradient, out, key_value, value, size)
-                            add_scaled(of_key_value, value, weights[e], gradient, out, size)
-                        _through_softmax(weights, of_weights, of_scores)
-                    for e in range(n_entities):
-                        key = others + e * 2 * width
-                        add_scaled(of_query, mine, of_scores[e], key_value, key, size)
-                        add_scaled(of_key_value, key, of_scores[e], query, mine, size)
+            columns, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
+            shown, weights = _shown(views[step], padded), np.empty((n_rows, padded), np.float32)
+            given, back = np.empty_like(weights), np.empty_like(scores)
+            for at in range(0, width, size):
+                mine, key = step * n_agents * width + at, step * n_entities * line + at
+                value, out = key + width, step * n_rows * width + at
+                transpose(columns, key_value, key, line, n_entities)
+                to_scores((scores, 0, padded), (query, mine, width, 1), (columns, 0, padded), (n_agents, size, padded))
+                transpose(columns, key_value, value, line, n_entities)
+                to_scores((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (n_rows, size, padded))
+                back[:] = 0.0
+                for r in range(n_rows):
+                    softmax(weights, r, scores, r % n_agents, shown)
+                    through_softmax(back, r % n_agents, weights, r, given, r)
+                to_values(
+                    (of_query, mine, width), (back, 0, padded, 1), (key_value, key, line), (n_agents, n_entities, size)
+                )
+                to_values(
+                    (of_key_value, key, line), (back, 0, 1, padded), (query, mine, width), (n_entities, n_agents, size)
+                )
+                to_values(
+                    (of_key_value, value, line),
+                    (weights, 0, 1, padded),
+                    (gradient, out, width),
+                    (n_entities, n_rows, size),
+                )
         return source
 
     return kernel
@@ -111,7 +116,9 @@ def attend_backward(size: int) -> Callable[..., int]:
 @cache
 def gather_forward(size: int, width: int) -> Callable[..., int]:
     """What all agents together attend to under one view, for heads of `size` columns and embeddings of `width`."""
-    source = source_hash(__package__)
+    source, transpose = source_hash(__package__), transposer(size)
+    to_scores, to_rows = multiplier(LANES), multiplier(width)
+    heads = width // size
 
     @entry
     def kernel(query: Any, key: Any, view: Any, embedded: Any, gathered: Any) -> int:
@@ -120,21 +127,23 @@ def gather_forward(size: int, width: int) -> Callable[..., int]:
         Written are the embeddings weighted by the attention of each head, summed over the agents.
         """
         n_agents, n_entities = view.shape[1:]
+        padded = padded_to_lanes(n_entities)
         for step in prange(len(query)):
-            scores, weights = np.empty(n_entities, np.float32), np.empty(n_entities, np.float32)
-            total = np.empty_like(weights)
-            gathered[step] = 0.0
-            for at in range(0, width, size):
-                total[:] = 0.0
+            keys, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
+            shown, weights = _shown(view[step], padded), np.empty_like(scores)
+            total = np.zeros((heads, padded), np.float32)
+            mine, rows = step * n_agents * width, step * n_entities * width
+            for head in range(heads):
+                at = head * size
+                transpose(keys, key, rows + at, width, n_entities)
+                to_scores(
+                    (scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded)
+                )
                 for a in range(n_agents):
-                    mine, others = (step * n_agents + a) * width + at, step * n_entities * width + at
-                    for e in range(n_entities):
-                        scores[e] = dot(query, mine, key, others + e * width, size)
-                    _softmax(scores, view[step, a], weights)
-                    total += weights
-                for e in range(n_entities):
-                    out, row = (step * (width // size) + at // size) * width, (step * n_entities + e) * width
-                    add_scaled(gathered, out, total[e], embedded, row, width)
+                    softmax(weights, a, scores, a, shown)
+                    total[head] += weights[a]
+            out = step * heads * width
+            to_rows((gathered, out, width), (total, 0, padded, 1), (embedded, rows, width), (heads, n_entities, width))
         return source
 
     return kernel
@@ -143,7 +152,9 @@ def gather_forward(size: int, width: int) -> Callable[..., int]:
 @cache
 def gather_backward(size: int, width: int) -> Callable[..., int]:
     """From the gradient of what `gather_forward` wrote to those of what it read."""
-    source = source_hash(__package__)
+    source, transpose = source_hash(__package__), transposer(size)
+    to_scores, to_values = multiplier(LANES), multiplier(size)
+    heads, to_rows, transpose_rows = width // size, multiplier(width), transposer(width)
 
     @entry
     def kernel(
@@ -151,30 +162,32 @@ def gather_backward(size: int, width: int) -> Callable[..., int]:
     ) -> int:
         """Args: as in the forward kernel; gradient [L, H, W]; the last three, like what they are of, are written."""
         n_agents, n_entities = view.shape[1:]
+        padded = padded_to_lanes(n_entities)
         for step in prange(len(query)):
-            scores, weights = np.empty(n_entities, np.float32), np.empty(n_entities, np.float32)
-            total, of_weights, of_scores = np.empty_like(weights), np.empty_like(weights), np.empty_like(weights)
-            of_query[step] = 0.0
-            of_key[step] = 0.0
-            of_embedded[step] = 0.0
-            for at in range(0, width, size):
-                out = (step * (width // size) + at // size) * width
-                for e in range(n_entities):
-                    of_weights[e] = dot(gradient, out, embedded, (step * n_entities + e) * width, width)
-                total[:] = 0.0
+            keys, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
+            columns, given = np.zeros((width, padded), np.float32), np.empty((heads, padded), np.float32)
+            shown, weights, back = _shown(view[step], padded), np.empty_like(scores), np.empty_like(scores)
+            total = np.zeros_like(given)
+            mine, rows, out = step * n_agents * width, step * n_entities * width, step * heads * width
+            transpose_rows(columns, embedded, rows, width, n_entities)
+            to_scores((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (heads, width, padded))
+            for head in range(heads):
+                at = head * size
+                transpose(keys, key, rows + at, width, n_entities)
+                to_scores(
+                    (scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded)
+                )
+                back[:] = 0.0
                 for a in range(n_agents):
-                    mine, others = (step * n_agents + a) * width + at, step * n_entities * width + at
-                    for e in range(n_entities):
-                        scores[e] = dot(query, mine, key, others + e * width, size)
-                    _softmax(scores, view[step, a], weights)
-                    total += weights
-                    of_scores[:] = 0.0
-                    _through_softmax(weights, of_weights, of_scores)
-                    for e in range(n_entities):
-                        add_scaled(of_query, mine, of_scores[e], key, others + e * width, size)
-                        add_scaled(of_key, others + e * width, of_scores[e], query, mine, size)
-                for e in range(n_entities):
-                    add_scaled(of_embedded, (step * n_entities + e) * width, total[e], gradient, out, width)
+                    softmax(weights, a, scores, a, shown)
+                    total[head] += weights[a]
+                    through_softmax(back, a, weights, a, given, head)
+                q, k = mine + at, rows + at
+                to_values((of_query, q, width), (back, 0, padded, 1), (key, k, width), (n_agents, n_entities, size))
+                to_values((of_key, k, width), (back, 0, 1, padded), (query, q, width), (n_entities, n_agents, size))
+            to_rows(
+                (of_embedded, rows, width), (total, 0, 1, padded), (gradient, out, width), (n_entities, heads, width)
+            )
         return source
 
     return kernel

@@ -61,6 +61,30 @@ def test_attention(steps: int, views: int, agents: int, entities: int, width: in
     assert_equal_to_plain(net, lambda: net.summed(inputs, seen[:, 0]))
 
 
+@pytest.mark.parametrize(("entities", "width", "heads"), [(19, 64, 4), (1, 64, 4)])
+def test_under_autocast_all_is_rounded_to_bfloat16_once(entities: int, width: int, heads: int) -> None:
+    """Against plain single precision: errors of a few roundings, relative to the largest of a tensor's values."""
+    torch.manual_seed(0)
+    net, recurrence = EntityAttention(n_inputs=5, width=width, heads=heads), Recurrence(width, 8)
+    steps = PackedSteps.of(torch.ones(6, 5, dtype=torch.bool))
+    inputs, seen = torch.randn(30, entities, 5), torch.rand(30, 2, 1, entities) < 0.7
+
+    def run() -> Tensor:
+        states = recurrence(net(inputs, seen), steps, None)[0]
+        return torch.cat((states.flatten(), net.summed(inputs, seen[:, 0]).flatten()))
+
+    both = nn.ModuleList([net, recurrence])
+    fused.enable(False)
+    exact = results(both, run)
+    fused.enable(True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = results(both, run)
+    assert not torch.equal(rounded[0], exact[0])
+    for one, other in zip(rounded, exact, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.03 * float(other.abs().max()))
+
+
 @pytest.mark.parametrize(("views", "agents", "size", "hidden"), [(3, 5, 16, 64), (1, 1, 7, 6), (2, 4, 9, 13)])
 @pytest.mark.parametrize("with_state", [False, True])
 def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state: bool) -> None:
