@@ -15,11 +15,13 @@ from torchrl.envs import EnvBase, TransformedEnv
 
 from mipi_pl import spec as keys
 from mipi_pl.compiled import source_hash
-from mipi_pl.envs.battle.compiled import entry, rule
+from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_observe import is_available
-from mipi_pl.envs.battle.rules_random import below
-from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, Record, Records, make_battles
+from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, make_battles
+from mipi_pl.envs.kernels.compiled import entry, rule
+from mipi_pl.envs.kernels.random import below
+from mipi_pl.envs.kernels.records import Record, Records
 
 POLICIES = {"random": 0, "attack_nearest": 1, "focus_fire": 2}
 """Names of the scripted policies and their numbers in the kernel."""
@@ -118,7 +120,7 @@ def _make_choose(source: int) -> Callable[..., int]:
     return choose
 
 
-_choose = _make_choose(source_hash(__package__))
+_choose = _make_choose(source_hash(__package__, kernels.__name__))
 
 
 class ScriptedPolicy:
