@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
@@ -63,6 +64,8 @@ class BattleEnv(EntityEnv):
         >>> env.rollout(2)["entities"].shape
         torch.Size([2, 2, 6, 20])
     """
+
+    scripted = ("random", "attack_nearest", "focus_fire")
 
     def __init__(
         self,
@@ -176,6 +179,12 @@ class BattleEnv(EntityEnv):
             target=int(unit.target) if unit.target >= 0 else None,
             **{name: float(unit[name]) for name in floats},
         )
+
+    def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
+        """A simple player of `mipi_pl.envs.battle.scripted`."""
+        from mipi_pl.envs.battle.scripted import make_scripted  # compiled for those who ask for it
+
+        return make_scripted(name, self, seed)
 
     def memory(self) -> dict[str, Tensor]:
         """The bytes of all battles and units."""

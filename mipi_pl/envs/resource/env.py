@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
@@ -37,7 +38,7 @@ class ResourceCollection(EntityEnv):
         skill_levels: from which each agent draws a skill for each type, each episode.
         speed_levels: from which it draws its largest speed, in lengths per unit of time (a step is `dt` of them).
         acceleration: of an agent's drive, in multiples of its largest speed.
-        sight_range: within which an agent sees others, from centre to centre; what does not move is seen from its edge on.
+        sight_range: within which an agent sees agents, from centre to centre, and anything else from its edge on.
         wall: where the inner edges of the four walls are.
         agent_size, home_size, resource_size, invader_size: radii.
         start_radius: of the circle on which the agents start.
@@ -160,6 +161,12 @@ class ResourceCollection(EntityEnv):
     def land(self) -> Land:
         """Constants of the scenario for the kernels, to be read only."""
         return self._land
+
+    def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
+        """A simple player of `mipi_pl.envs.resource.scripted`."""
+        from mipi_pl.envs.resource.scripted import make_scripted  # compiled for those who ask for it
+
+        return make_scripted(name, self, seed)
 
     def memory(self) -> dict[str, Tensor]:
         """The bytes of all episodes, agents, skills and resources."""

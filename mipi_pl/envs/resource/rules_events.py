@@ -1,7 +1,7 @@
 """What pays: the invader's arrival, catching it, collecting, delivering; then what comes back and the invader's walk.
 
-An agent has part in one event a step. Who catches or collects is decided by nearness, not by slot, so that the order of the
-agents means nothing.
+An agent has part in one event a step. Who catches or collects is decided by nearness, not by slot, so that the order of
+the agents means nothing.
 """
 
 from __future__ import annotations

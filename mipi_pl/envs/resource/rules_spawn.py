@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.random import below, uniform
 from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.envs.resource.rules_state import NOTHING
 
-_TO_THE_CORNERS = 1.42 / 0.99  # COPA: a circle of 1.42, clipped to the square of 0.99; all of it lies on the square's rim
+_TO_THE_CORNERS = (
+    1.42 / 0.99
+)  # COPA: a circle of 1.42, clipped to the square of 0.99; all of it lies on the square's rim
 
 
 @rule

@@ -1,7 +1,7 @@
 """What the kernels read and write: B episodes as arrays of records, and the rules' constants.
 
-Entity slots: 0..A-1 the agents, then home, then the R resources, last the invader. The team fills the first slots. Lengths are
-those of the square [-1, 1], home lies in its middle. Flags are integers 0 and 1. All fields have 8 bytes.
+Entity slots: 0..A-1 the agents, then home, then the R resources, last the invader. The team fills the first slots.
+Lengths are those of the square [-1, 1], home lies in its middle. Flags are integers 0 and 1. All fields have 8 bytes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ happened to it in this step. Slots beyond the team hold zeros and are never look
 RESOURCE = record_type("x y taken:i")
 """A resource [B, R]; number j is of type j modulo K. Taken only within a step."""
 
-EPISODE = record_type("invader_x invader_y away:i size:i composition:i steps:i ended:i collected:i delivered:i caught:i lost:i random:u")
+EPISODE = record_type(
+    "invader_x invader_y away:i size:i composition:i steps:i ended:i collected:i delivered:i caught:i lost:i random:u"
+)
 """An episode [B]: the invader's place, steps until it returns (0: it is there), agents, what was drawn, steps played,
 whether it is over, its events so far (lost counts arrivals of the invader), its random generator."""
 
 RULES = record_type(
     "dt damping contact_force contact_margin mass acceleration wall agent_size home_size resource_size invader_size "
-    "touch_margin start_radius sight resource_near resource_far resource_spacing invader_rim invader_step collect_reward "
-    "deliver_reward catch_reward arrival_penalty reward_scale episode_limit:i n_agents:i n_resources:i n_types:i "
-    "invader_delay:i"
+    "touch_margin start_radius sight resource_near resource_far resource_spacing invader_rim invader_step "
+    "collect_reward deliver_reward catch_reward arrival_penalty reward_scale episode_limit:i n_agents:i n_resources:i "
+    "n_types:i invader_delay:i"
 )
 """Constants of a scenario [1]; see `mipi_pl.envs.resource.env.ResourceCollection`."""
 

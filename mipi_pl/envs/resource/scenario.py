@@ -18,8 +18,8 @@ _POSITIVE = (
     "sight_range", "invader_rim", "invader_step", "reward_scale",
 )  # fmt: skip
 _NOT_NEGATIVE = (
-    "contact_force", "touch_margin", "start_radius", "resource_spacing", "collect_reward", "deliver_reward", "catch_reward",
-    "arrival_penalty",
+    "contact_force", "touch_margin", "start_radius", "resource_spacing", "collect_reward", "deliver_reward",
+    "catch_reward", "arrival_penalty",
 )  # fmt: skip
 _COUNTS = ("capacity", "episode_limit", "resource_types", "resources_per_type", "invader_delay")
 
@@ -103,8 +103,8 @@ class Scenario:
         # At least half of the ring stays free, so that a place is found within few draws.
         if (self.n_resources - 1) * self.resource_spacing**2 > (far**2 - near**2) / 2:
             raise ValueError(
-                f"env.resource_spacing {self.resource_spacing:g} leaves too little room for {self.n_resources} resources "
-                f"between {near:g} and {far:g}; lower it or widen resource_radius"
+                f"env.resource_spacing {self.resource_spacing:g} leaves too little room for {self.n_resources} "
+                f"resources between {near:g} and {far:g}; lower it or widen resource_radius"
             )
         if self.start_radius + self.agent_size > self.wall:
             raise ValueError(f"env.start_radius must leave the team within the walls, got {self.start_radius:g}")
