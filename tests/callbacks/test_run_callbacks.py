@@ -17,7 +17,7 @@ from callbacks.checkpointing import Checkpointing
 from callbacks.collection import CollectionMetrics
 from callbacks.frame_budget import FrameBudget
 from callbacks.generalization import GeneralizationEvaluation
-from callbacks.progress import Progress, Throughput, clock, win_rates
+from callbacks.progress import Progress, Throughput, clock, latest_scores
 from mipi_pl import spec as keys
 from mipi_pl.envs.matrix import MatrixGame
 
@@ -30,6 +30,7 @@ class Data(LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self.frames = self.episodes = 0
+        self.env = make_env(num_envs=1, seed=0)
         self.epsilon = 0.5
         self._finished: list[TensorDict] = []
         self.at_rest: Any = lambda: None
@@ -226,8 +227,11 @@ def test_the_clock_reads_as_minutes(seconds: float | None, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_intervals_are_not_shown_as_win_rates() -> None:
-    assert win_rates({"eval/win_rate_6": 0.5, "eval/win_rate_6_low": 0.4, "loss": 1.0}) == "6: 0.50"
+def test_progress_shows_what_counts_and_no_intervals() -> None:
+    assert latest_scores({"loss": 1.0}) == ""
+    rates = {"eval/score_6": 0.5, "eval/win_rate_6": 0.5, "eval/win_rate_6_low": 0.4}
+    assert latest_scores(rates) == "win rate 6: 0.50"
+    assert latest_scores({"eval/score_6": 131.27, "eval/return_6": 131.27}) == "return 6: 131.3"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_csv_files_can_be_read_back(tmp_path: Path) -> None:
 def test_the_curve_is_read_from_the_rows_of_whole_evaluations(tmp_path: Path) -> None:
     append_csv(tmp_path / "evaluations.csv", [{"frames": 100, **row} for row in rows_of("greedy", TRAINED)])
     points = read_curve(tmp_path / "evaluations.csv")
-    assert [(point.frames, point.evaluation, point.win_rate.value) for point in points] == [
+    assert [(point.frames, point.evaluation, point.value.value) for point in points] == [
         (100, "training", 0.75),
         (100, "6", 0.5),
     ]

@@ -104,7 +104,7 @@ def _make_find_unavailable(source: int) -> Callable[..., int]:
         for b in range(action.shape[0]):
             if not episodes[b].ended:
                 for i in range(action.shape[1]):
-                    if not is_available(episodes[b].size, i, action[b, i]):
+                    if not is_available(episodes[b].team, i, action[b, i]):
                         return b * action.shape[1] + i
         return -1
 

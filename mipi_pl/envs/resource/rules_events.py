@@ -40,7 +40,7 @@ def _invader(episode: Record, agents: Records, rules: Record) -> float:
         return -rules.arrival_penalty
     touching = rules.agent_size + rules.invader_size + rules.touch_margin
     best, nearest = -1, touching * touching
-    for i in range(episode.size):
+    for i in range(episode.team):
         squared = _squared(agents[i], x, y)
         if squared <= nearest and (best < 0 or squared < nearest):
             best, nearest = i, squared
@@ -59,7 +59,7 @@ def _collect(episode: Record, agents: Records, skills: np.ndarray, resources: Re
     touching = rules.agent_size + rules.resource_size + rules.touch_margin
     while True:
         taker, thing, nearest = -1, -1, touching * touching
-        for i in range(episode.size):
+        for i in range(episode.team):
             if agents[i].carries != NOTHING or agents[i].acted:
                 continue
             for j in range(resources.size):
@@ -78,7 +78,7 @@ def _collect(episode: Record, agents: Records, skills: np.ndarray, resources: Re
 def _deliver(episode: Record, agents: Records, rules: Record) -> float:
     reward = 0.0
     touching = rules.agent_size + rules.home_size + rules.touch_margin
-    for i in range(episode.size):
+    for i in range(episode.team):
         agent = agents[i]
         if agent.carries != NOTHING and not agent.acted and _squared(agent, 0.0, 0.0) <= touching * touching:
             agent.carries, agent.acted = NOTHING, 1
@@ -90,7 +90,7 @@ def _deliver(episode: Record, agents: Records, rules: Record) -> float:
 @rule
 def pay(episode: Record, agents: Records, skills: np.ndarray, resources: Records, rules: Record) -> float:
     """The step's events; the sum of the agents' rewards, unscaled."""
-    for i in range(episode.size):
+    for i in range(episode.team):
         agents[i].acted = 0
     reward = _invader(episode, agents, rules)
     reward += _collect(episode, agents, skills, resources, rules)

@@ -66,7 +66,7 @@ def _move(agent: Record, rules: Record) -> None:
 @rule
 def move_team(episode: Record, agents: Records, resources: Records, actions, rules: Record) -> None:  # type: ignore[no-untyped-def]
     """One step of all agents; what does not move is home, the resources and the invader, which walks by itself."""
-    n = episode.size
+    n = episode.team
     for i in range(n):
         _drive(agents[i], actions[i], rules)
     for i in range(n):

@@ -21,9 +21,9 @@ class Columns(NamedTuple):
 
 
 @rule
-def is_available(size: int, i: int, action: int) -> bool:
+def is_available(team: int, i: int, action: int) -> bool:
     """Whether an agent slot may play an action: a team member all of them, an empty slot only the first."""
-    return 0 <= action < N_ACTIONS if i < size else action == STAY
+    return 0 <= action < N_ACTIONS if i < team else action == STAY
 
 
 @rule
@@ -42,7 +42,7 @@ def _place(entities, e: int, kind: int, x: float, y: float, columns: Columns) ->
 def _features(episode, agents, skills, resources, rules, columns, entities) -> None:  # type: ignore[no-untyped-def]
     entities[:] = 0.0
     home = rules.n_agents
-    for i in range(episode.size):
+    for i in range(episode.team):
         agent = agents[i]
         _place(entities, i, 0, agent.x, agent.y, columns)
         entities[i, columns.velocity], entities[i, columns.velocity + 1] = agent.vx, agent.vy
@@ -67,7 +67,7 @@ def observe(b, state, rules, columns, out):  # type: ignore[no-untyped-def]
     episode, agents, resources = state.episodes[b], state.agents[b], state.resources[b]
     present, visible, action_mask = out.present[b], out.visible[b], out.action_mask[b]
     _features(episode, agents, state.skills[b], resources, rules, columns, out.entities[b])
-    n, home = episode.size, rules.n_agents
+    n, home = episode.team, rules.n_agents
     for e in range(present.size):
         present[e] = e < n or e >= home
     visible[:] = False

@@ -61,7 +61,7 @@ def spawn(b, state, land):  # type: ignore[no-untyped-def]
     rules, episode = land.rules[0], state.episodes[b]
     agents, skills, resources = state.agents[b], state.skills[b], state.resources[b]
     episode.composition = below(episode, land.sizes.size)
-    episode.size = land.sizes[episode.composition]
+    episode.team = land.sizes[episode.composition]
     episode.steps, episode.ended = 0, 0
     episode.collected, episode.delivered, episode.caught, episode.lost = 0, 0, 0, 0
     for i in range(agents.size):
@@ -70,7 +70,7 @@ def spawn(b, state, land):  # type: ignore[no-untyped-def]
         agents[i].carries, agents[i].speed = NOTHING, 0.0
         for k in range(rules.n_types):
             skills[i, k] = 0.0
-    for i in range(episode.size):
+    for i in range(episode.team):
         agents[i].x = rules.start_radius * land.circle[episode.composition, i, 0]
         agents[i].y = rules.start_radius * land.circle[episode.composition, i, 1]
         for k in range(rules.n_types):

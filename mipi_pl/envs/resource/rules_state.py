@@ -26,7 +26,7 @@ RESOURCE = record_type("x y taken:i")
 """A resource [B, R]; number j is of type j modulo K. Taken only within a step."""
 
 EPISODE = record_type(
-    "invader_x invader_y away:i size:i composition:i steps:i ended:i collected:i delivered:i caught:i lost:i random:u"
+    "invader_x invader_y away:i team:i composition:i steps:i ended:i collected:i delivered:i caught:i lost:i random:u"
 )
 """An episode [B]: the invader's place, steps until it returns (0: it is there), agents, what was drawn, steps played,
 whether it is over, its events so far (lost counts arrivals of the invader), its random generator."""

@@ -33,7 +33,7 @@ _PASSING = 0.02
 def _nearest_to_invader(episode: Record, agents: Records) -> int:
     """The agent that goes for the invader; -1 while there is none."""
     best, nearest = -1, np.inf
-    for i in range(episode.size if episode.away == 0 else 0):
+    for i in range(episode.team if episode.away == 0 else 0):
         dx, dy = agents[i].x - episode.invader_x, agents[i].y - episode.invader_y
         if dx * dx + dy * dy < nearest:
             best, nearest = i, dx * dx + dy * dy
@@ -73,7 +73,7 @@ def _steer(i, episode, agents, resources, x, y, goal, rules):  # type: ignore[no
     distance = math.sqrt(dx * dx + dy * dy) + 1e-12
     ux, uy = dx / distance, dy / distance
     turn = 0.0
-    for k in range(episode.size):
+    for k in range(episode.team):
         if k != i:
             turn += _turn(agent, ux, uy, agents[k].x, agents[k].y, rules.agent_size, rules)
     for j in range(resources.size):
@@ -111,7 +111,7 @@ def _make_choose(source: int) -> Callable[..., int]:
             episode, agents = state.episodes[b], state.agents[b]
             chaser = _nearest_to_invader(episode, agents)
             for i in range(action.shape[1]):
-                if i >= episode.size:
+                if i >= episode.team:
                     action[b, i] = STAY
                 elif policy == 0:
                     action[b, i] = below(generators[b], N_ACTIONS)
