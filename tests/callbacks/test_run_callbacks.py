@@ -136,6 +136,8 @@ def test_evaluation_follows_its_schedule_and_writes_what_it_found(tmp_path: Path
 def test_evaluation_metrics_reach_the_logger_at_any_step(tmp_path: Path) -> None:
     trainer, _, _ = fit(tmp_path, evaluation(), FrameBudget(42))
     assert float(trainer.callback_metrics["eval/win_rate_BB"]) == 1.0
+    assert float(trainer.callback_metrics["eval/score_BB"]) == 1.0
+    assert float(trainer.callback_metrics["eval/return_BB_low"]) > 0
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["eval/win_rate_BB"]]
     assert [(float(row["frames"]), int(row["step"])) for row in rows] == [(14, 2), (28, 4), (42, 6)]
@@ -189,6 +191,19 @@ def test_collected_episodes_are_logged(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [float(row["frames"]) for row in rows] == [14, 28]
     assert {(float(row["collect/win_rate"]), float(row["collect/return"])) for row in rows} == {(1.0, 2.0)}
+
+
+def test_win_rates_are_neither_logged_nor_watched_where_nothing_is_won(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MatrixGame, "winnable", False)
+    watch = Checkpointing(21, monitor="eval/score_training")
+    trainer, _, _ = fit(tmp_path, evaluation(), CollectionMetrics(every_updates=2), watch, FrameBudget(28))
+    names = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"collect/return", "eval/return_training", "eval/score_training"} <= set(names)
+    assert not any("win_rate" in name for name in [*names, *trainer.callback_metrics])
+    assert trainer.callback_metrics["eval/score_BB"] == trainer.callback_metrics["eval/return_BB"]
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists()
 
 
 def test_progress_is_plain_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

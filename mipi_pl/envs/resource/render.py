@@ -1,4 +1,4 @@
-"""A picture of an episode of Resource Collection: who walked where, what was taken, what the invader did, what it paid."""
+"""A picture of one episode: who walked where, what was taken, what the invader did, what it paid."""
 
 from __future__ import annotations
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 from tensordict import TensorDict
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.resource.env import ResourceCollection
+from mipi_pl.envs.resource.render import draw, follow
 
 Make = Callable[..., ResourceCollection]
 
@@ -123,3 +127,21 @@ def test_the_random_policy_follows_its_seed_and_leaves_empty_slots_alone(make_wo
     assert not torch.equal(one, other)
     assert (one[:, 3:] == 0).all()
     assert one[:, :3].unique().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_picture_shows_the_episode_that_was_followed(make_world: Make, tmp_path: Path) -> None:
+    env = make_world([3], seed=4)
+    track = follow(env, env.scripted_policy("expert"), index=1, steps=60)
+    assert track.agents.shape == (61, 3, 2)
+    assert track.rewards.shape == (60,)
+    assert (track.carries[0] == -1).all()
+    collected = (track.carries[1:] >= 0) & (track.carries[:-1] < 0)
+    assert collected.sum() == env.state.episodes[1].collected > 0
+    assert np.isnan(track.invader[:, 0]).any()
+    draw(track, "expert").savefig(tmp_path / "episode.png")
+    image = imread(tmp_path / "episode.png")
+    assert image.shape[0] > 300
+    assert image.std() > 0.05, "not blank"
+    assert follow(env, env.scripted_policy("random")).rewards.shape == (145,)
+    with pytest.raises(ValueError, match="expected an index below 3 and at least one step, got 3 and 5"):
+        follow(env, env.scripted_policy("random"), index=3, steps=5)
