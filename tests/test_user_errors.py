@@ -34,6 +34,7 @@ MISTAKES = [
     (["held_out.baselines=[random]"], "held_out.baselines: scripted policies do not exist in this world"),
     (["held_out.baselines=random"], "held_out.baselines must be a list, each entry a text or null"),
     (["env.team_compositions=[]"], "at least one composition"),
+    (["experiment=resource_collection", "held_out.team_sizes=[9]"], "got 9 with capacity 8; raise capacity"),
     (["datamodule.num_envs=0"], "num_envs must be at least 1"),
     (["callbacks.generalization.every_frames=0"], "every_frames must be at least 1"),
     (["callbacks.checkpointing=3"], "callbacks.checkpointing must be a node with a _target_"),
