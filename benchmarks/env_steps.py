@@ -1,10 +1,11 @@
-"""Environment steps per second of the battle: bare kernel, through TorchRL, with the policy network in the loop.
+"""Environment steps per second of a world: bare kernel, through TorchRL, with the policy network in the loop.
 
     python benchmarks/env_steps.py [--family sz] [--size 8] [--envs 512] [--seconds 5] [--threads 2]
 
-One environment step of one battle counts one. All figures include features and masks. The battles are whole episodes
-of full teams, played by `attack_nearest` in the first two measurements; only the environment's own calls are timed
-there. The third plays the paper's networks (untrained, 128 wide, GRU 64) inside the collector that training uses.
+One environment step of one environment counts one. All figures include features and masks. What is played are whole
+episodes of full teams, by `attack_nearest` (`expert` in Resource Collection) in the first two measurements; only the
+environment's own calls are timed there. The third plays the paper's networks (untrained, 128 wide, GRU 64) inside the
+collector that training uses.
 The figures are medians over windows of a few steps, so that a pause of the machine does not count.
 """
 
@@ -22,13 +23,14 @@ from tensordict import TensorDict
 
 from mipi_pl.assembly import build, environment_factory
 from mipi_pl.config import resolve
-from mipi_pl.envs.base import Frame
-from mipi_pl.envs.battle.env import BattleEnv
-from mipi_pl.envs.battle.scripted import make_scripted
+from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.launch import compose
 
 WINDOW = 10
-"""Steps of all battles in a measured window."""
+"""Steps of all environments in a measured window."""
+PLAYERS = {"resource_collection": "expert"}
+"""Scripted policies of worlds that are no battles."""
 
 
 def rate(play_window: Callable[[], float], frames: int, seconds: float) -> float:
@@ -40,9 +42,9 @@ def rate(play_window: Callable[[], float], frames: int, seconds: float) -> float
     return statistics.median(rates)
 
 
-def bare_kernel(env: BattleEnv, seconds: float) -> float:
+def bare_kernel(env: EntityEnv, player: Policy, seconds: float) -> float:
     """`advance` and `begin` alone."""
-    player, empty = make_scripted("attack_nearest", env), TensorDict({}, [env.num_envs])
+    empty = TensorDict({}, [env.num_envs])
     frame = Frame.empty(env.num_envs, env.entity_spec)
     env.begin(torch.ones(env.num_envs, dtype=torch.bool), frame)
 
@@ -61,9 +63,8 @@ def bare_kernel(env: BattleEnv, seconds: float) -> float:
     return rate(window, WINDOW * env.num_envs, seconds)
 
 
-def through_torchrl(env: BattleEnv, seconds: float) -> float:
+def through_torchrl(env: EntityEnv, player: Policy, seconds: float) -> float:
     """`step_and_maybe_reset` of the TorchRL environment."""
-    player = make_scripted("attack_nearest", env)
     carrier = env.reset()
 
     def window() -> float:
@@ -98,8 +99,8 @@ def collection(family: str, size: int, envs: int, seconds: float) -> float:
 def main() -> None:
     """Print the three figures; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", default="sz", choices=["marines", "sz", "csz", "mmm"])
-    parser.add_argument("--size", type=int, default=8, help="agents in each team, and as many enemies")
+    parser.add_argument("--family", default="sz", choices=["marines", "sz", "csz", "mmm", "resource_collection"])
+    parser.add_argument("--size", type=int, default=8, help="agents in each team, and in a battle as many enemies")
     parser.add_argument("--envs", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=5.0, help="per measurement")
     parser.add_argument("--threads", type=int, default=min(2, numba.config.NUMBA_NUM_THREADS))
@@ -109,11 +110,11 @@ def main() -> None:
 
     node = resolve(compose([f"env={options.family}"]))["env"]
     env = environment_factory(node)(num_envs=options.envs, seed=0, team_sizes=[options.size])
-    assert isinstance(env, BattleEnv)
-    print(f"{options.family}, {options.size} against {options.size}, {options.envs} battles, {options.threads} threads")
-    found = {"env_steps_per_s": bare_kernel(env, options.seconds)}
+    player = env.scripted_policy(PLAYERS.get(options.family, "attack_nearest"))
+    print(f"{options.family}, teams of {options.size}, {options.envs} environments, {options.threads} threads")
+    found = {"env_steps_per_s": bare_kernel(env, player, options.seconds)}
     print(f"bare kernel:             {found['env_steps_per_s']:>10,.0f} environment steps/s")
-    found["torchrl_frames_per_s"] = through_torchrl(env, options.seconds)
+    found["torchrl_frames_per_s"] = through_torchrl(env, player, options.seconds)
     print(f"TorchRL environment:     {found['torchrl_frames_per_s']:>10,.0f} frames/s")
     found["collection_frames_per_s"] = collection(options.family, options.size, options.envs, options.seconds)
     print(f"collection with network: {found['collection_frames_per_s']:>10,.0f} frames/s")

@@ -12,7 +12,7 @@ from mipi_pl.checks import require
 
 
 class CollectionMetrics(Callback):
-    """Log win rate, return and length of the collected episodes, and the counts of frames and episodes.
+    """Log win rate (where something is won), return and length of the collected episodes, and how many there were.
 
     Args:
         every_updates: updates between two rows; the means are over the episodes collected since the last one.
@@ -39,7 +39,8 @@ class CollectionMetrics(Callback):
         finished = data.finished()
         if finished:
             episodes: TensorDictBase = torch.cat(finished)
-            metrics["collect/win_rate"] = float(episodes["won"].float().mean())
+            if data.env.winnable:
+                metrics["collect/win_rate"] = float(episodes["won"].float().mean())
             metrics["collect/return"] = float(episodes["return_"].mean())
             metrics["collect/length"] = float(episodes["length"].float().mean())
         for logger in trainer.loggers:

@@ -16,8 +16,10 @@ from mipi_pl.evaluation.tables import append_csv, rows_of
 class GeneralizationEvaluation(Callback):
     """Every `every_frames` environment steps, play greedy episodes in environments of its own.
 
-    Logs ``eval/win_rate_<name>``, its interval ``.._low`` and ``.._high``, and ``eval/return_<name>`` for the training
-    teams and each held-out size; the same by size and by composition goes to ``evaluations.csv`` in the run folder.
+    Logs ``eval/win_rate_<name>`` and ``eval/return_<name>`` with their intervals ``.._low`` and ``.._high`` for the
+    training teams and each held-out size, and as ``eval/score_<name>`` the one of the two that counts: the return in a
+    world where nothing is won, which has no win rates. The same by size and by composition goes to ``evaluations.csv``
+    in the run folder.
     Training is not disturbed: neither its environments nor its random numbers are touched.
 
     Args:
@@ -89,11 +91,11 @@ class GeneralizationEvaluation(Callback):
         """The latest results under the names that are logged."""
         found: dict[str, float] = {}
         for result in self.latest:
-            score = result.total.as_dict()
-            for key in ("win_rate", "return", "length"):
-                found[f"eval/{key}_{result.name}"] = float(score[key])
-            for end in ("low", "high"):
-                found[f"eval/win_rate_{result.name}_{end}"] = float(score[f"win_rate_{end}"])
+            found[f"eval/score_{result.name}"] = result.total.headline.value
+            for key, value in result.total.as_dict().items():
+                quantity, _, end = key.rpartition("_") if key.endswith(("_low", "_high")) else (key, "", "")
+                if key != "episodes":
+                    found[f"eval/{quantity}_{result.name}" + (f"_{end}" if end else "")] = float(value)
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Throughput:
 
 
 class Progress(ProgressBar):
-    """Frames done, frames/s, updates/s, remaining time and the latest greedy win rates.
+    """Frames done, frames/s, updates/s, remaining time and the latest greedy win rates (returns, where nothing is won).
 
     On a terminal this is a bar that is redrawn; elsewhere a plain line every `every_s` seconds, without control
     characters, so that log files stay readable.
@@ -112,8 +112,8 @@ class Progress(ProgressBar):
             f"{updates_per_s:.1f} updates/s",
             f"{clock(left_s)} left",
         ]
-        rates = win_rates(trainer.callback_metrics)
-        return ", ".join(parts) + (f" | win rate {rates}" if rates else "")
+        scores = latest_scores(trainer.callback_metrics)
+        return ", ".join(parts) + (f" | {scores}" if scores else "")
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar; Lightning's own printing comes through here too."""
@@ -136,11 +136,13 @@ class Progress(ProgressBar):
         return int(algorithm.updates)
 
 
-def win_rates(metrics: Any) -> str:
-    """Such as ``training 0.71, 6 0.62``; empty before the first evaluation."""
-    prefix = "eval/win_rate_"
-    names = [name for name in metrics if name.startswith(prefix) and not name.endswith(("_low", "_high"))]
-    return ", ".join(f"{name.removeprefix(prefix)}: {float(metrics[name]):.2f}" for name in names)
+def latest_scores(metrics: Any) -> str:
+    """Such as ``win rate training: 0.71, 6: 0.62``, or returns; empty before the first evaluation."""
+    scored = [name.removeprefix("eval/score_") for name in metrics if name.startswith("eval/score_")]
+    winnable = any(name.startswith("eval/win_rate_") for name in metrics)
+    measure, places = ("win rate", 2) if winnable else ("return", 1)
+    scores = ", ".join(f"{name}: {float(metrics[f'eval/score_{name}']):.{places}f}" for name in scored)
+    return f"{measure} {scores}" if scored else ""
 
 
 def clock(seconds: float | None) -> str:

@@ -5,32 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.evaluation.generalization import MakeEnv, Result, World, evaluate
+from mipi_pl.evaluation.generalization import MakeEnv, MakePolicy, Result, World, evaluate
 from mipi_pl.evaluation.rollout import Policy
 
 
 def play_baselines(
-    names: Sequence[str], make_env: MakeEnv, worlds: Sequence[World], episodes: int, seed: int
+    names: Sequence[str] | None, make_env: MakeEnv, worlds: Sequence[World], episodes: int, seed: int
 ) -> dict[str, list[Result]]:
-    """Results of each scripted policy; none in an environment that is not a battle.
+    """Results of each scripted policy.
+
+    Args:
+        names: of the policies; None takes all that the environment names (`EntityEnv.scripted`).
+        make_env: the environment of training.
+        worlds: what to play.
+        episodes: of each world.
+        seed: of environments and policies.
 
     Raises:
-        ValueError: for a policy that does not exist.
+        ValueError: for a policy that the environment does not have.
     """
-    if not names:
+    if names is not None and not names:
         return {}
-    # The compiled battle is loaded here, since a run in another world can do without it.
-    from mipi_pl.envs.battle.env import BattleEnv
+    env = make_env(num_envs=1, seed=seed)
+    chosen = env.scripted if names is None else tuple(names)
+    for name in chosen:
+        env.scripted_policy(name)  # one that does not exist is found before any is played
+    return {name: evaluate(make_env, _scripted(name), worlds, episodes, seed) for name in chosen}
 
-    if not isinstance(make_env(num_envs=1, seed=seed), BattleEnv):
-        return {}
-    from mipi_pl.envs.battle.scripted import make_scripted
 
-    def results(name: str) -> list[Result]:
-        def scripted(env: EntityEnv, policy_seed: int) -> Policy:
-            assert isinstance(env, BattleEnv)
-            return make_scripted(name, env, policy_seed)
+def _scripted(name: str) -> MakePolicy:
+    def make(env: EntityEnv, seed: int) -> Policy:
+        return env.scripted_policy(name, seed)
 
-        return evaluate(make_env, scripted, worlds, episodes, seed)
-
-    return {name: results(name) for name in names}
+    return make

@@ -40,14 +40,14 @@ class HeldOut:
         worlds: further evaluations: a name to the environment arguments that differ from training.
         episodes: greedy episodes per evaluation, at the start and at the end of training.
         seed: of the evaluation environments; apart from the training seed, so that runs are compared on equal teams.
-        baselines: scripted policies to play the same episodes.
+        baselines: scripted policies to play the same episodes; None takes all that the environment has.
     """
 
     team_sizes: list[int]
     worlds: dict[str, dict[str, Any]]
     episodes: int
     seed: int
-    baselines: list[str]
+    baselines: list[str] | None
 
 
 @dataclass

@@ -64,9 +64,12 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     how = (plan.worlds, plan.held_out["episodes"], plan.held_out["seed"])
     try:
         results = evaluate(make_env, policies_of(algorithm), *how)
-        policies = {"trained": results, **play_baselines(plan.held_out["baselines"], make_env, *how)}
     except WorldError as error:
         raise UserError(str(error)) from error
+    try:
+        policies = {"trained": results, **play_baselines(plan.held_out["baselines"], make_env, *how)}
+    except ValueError as error:
+        raise UserError(f"held_out.baselines: {error}") from error
     folder = _result_folder(path, plan.output_dir)
     title = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
     say(f"{title}\n\n{detail_table(results)}")

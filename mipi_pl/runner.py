@@ -189,7 +189,8 @@ def _report(
     draw_run(folder / "results.png", title(config), read_curve(folder / EVALUATIONS), policies)
     record.write_json(folder / "results.json", content)  # last: a run with this file is finished
     say(f"\n{comparison_table(policies)}\n")
-    say("greedy policy of the last update; other columns: win rates of other policies in the same worlds")
+    measure = policies[trained][0].total.measure
+    say(f"greedy policy of the last update; other columns: {measure}s of other policies in the same worlds")
     minutes = seconds["seconds"] / 60
     say(f"{parts.frames:,} frames, {parts.updates:,} updates, {minutes:.1f} minutes")
     for label, name in (

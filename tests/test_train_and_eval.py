@@ -156,6 +156,25 @@ def test_eval_plays_other_team_sizes_of_a_battle(tmp_path: Path) -> None:
     assert results(folder)["held_out"]["6"] == results(run)["held_out"]["6"], "a size is played as training played it"
 
 
+def test_where_nothing_is_won_the_return_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    small = ["debug=tiny", "env.episode_limit=40", "algorithm.agent.width=8", "algorithm.mixer.width=8"]
+    arguments = ["experiment=resource_collection", *small, "held_out.team_sizes=[6]", f"output_dir={tmp_path}"]
+    assert main(["train", *arguments, "held_out.baselines=[focus_fire]"]) == 2
+    assert "held_out.baselines: scripted policies of this world are random, expert" in capfd.readouterr().err
+    assert main(["train", *arguments]) == 0
+    told = capfd.readouterr().out
+    assert "return trained [95 %]" in told
+    assert "win rate" not in told
+    run = (tmp_path / "latest").resolve()
+    scripted = results(run)["scripted"]
+    assert set(scripted) == {"random", "expert"}
+    assert scripted["expert"]["training"]["return"] > 10 + scripted["random"]["training"]["return"]
+    assert "win_rate" not in (run / "results.json").read_text() + (run / "evaluations.csv").read_text()
+    checkpoint = str(run / "checkpoints" / "last.ckpt")
+    assert main(["eval", checkpoint, "env.team_sizes=[8]", "held_out.baselines=[expert]"]) == 0
+    assert "return [95 %]" in capfd.readouterr().out
+
+
 def test_eval_refuses_team_sizes_above_the_capacity(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "env=marines",

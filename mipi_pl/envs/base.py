@@ -7,7 +7,7 @@ TorchRL wants (specs, partial resets, seeding, random legal actions) is here onc
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,8 @@ class EntityEnv(EnvBase):
     * ``begin(rows, frame)``: start a new episode in the rows that are True and write their first observation,
     * ``advance(action, frame)``: one step of all rows; write every field of every row,
     * ``seed_rows(seeds)``: take one 64-bit seed per environment,
-    * ``memory()`` and ``remember(memory)``: all it knows between two steps, as tensors, and going on from there.
+    * ``memory()`` and ``remember(memory)``: all it knows between two steps, as tensors, and going on from there,
+    * if there are scripted policies, their names in ``scripted`` and ``make_scripted(name, seed)``.
 
     Episodes of one environment depend on its own seed alone, never on its neighbours or the number of threads.
 
@@ -79,7 +80,14 @@ class EntityEnv(EnvBase):
         num_envs: B.
         seed: seeds all environments; equal seeds and actions give equal rollouts, bit for bit.
         device: where the returned tensors live; the world itself runs on the CPU.
+
+    Attributes:
+        winnable: whether `won` means anything here; where it does not, policies are judged by their return.
+        scripted: names of the scripted policies that a learned one can be compared with.
     """
+
+    winnable: bool = True
+    scripted: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -127,6 +135,27 @@ class EntityEnv(EnvBase):
     @abstractmethod
     def remember(self, memory: dict[str, Tensor]) -> None:
         """Go on from what `memory` gave in an environment of the same scenario; the sizes have been checked."""
+
+    def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
+        """The policy of this name, one of `scripted`, for the episodes of this environment."""
+        raise NotImplementedError(name)
+
+    # ------------------------------------------------------------------ for its users
+
+    def scripted_policy(self, name: str, seed: int = 0) -> Callable[[TensorDictBase], TensorDictBase]:
+        """A scripted policy, which writes ``("agents", "action")``.
+
+        Args:
+            name: one of `scripted`.
+            seed: of a policy that draws at random.
+
+        Raises:
+            ValueError: if there is no such policy here.
+        """
+        if name not in self.scripted:
+            known = f"of this world are {', '.join(self.scripted)}" if self.scripted else "do not exist in this world"
+            raise ValueError(f"scripted policies {known}, got {name!r}")
+        return self.make_scripted(name, seed)
 
     # ------------------------------------------------------------------ state
 

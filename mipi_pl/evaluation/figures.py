@@ -1,4 +1,4 @@
-"""The picture of a run: win rate while learning, and by team size beside the untrained and the scripted policies."""
+"""The picture of a run: win rate or return while learning, and by team size beside untrained and scripted policies."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ GREYS = ("#4D4D4D", "#7F7F7F", "#A6A6A6", "#C8C8C8")
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation on the learning curve."""
+    """One evaluation on the learning curve; `value` is the win rate, or the return where nothing is won."""
 
     frames: int
     evaluation: str
-    win_rate: Estimate
+    value: Estimate
+    measure: str = "win rate"
 
 
 def read_curve(path: Path) -> list[Point]:
@@ -35,20 +36,18 @@ def read_curve(path: Path) -> list[Point]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Point(
-                int(row["frames"]),
-                row["evaluation"],
-                Estimate(float(row["win_rate"]), float(row["win_rate_low"]), float(row["win_rate_high"])),
-            )
-            for row in csv.DictReader(file)
-            if row["level"] == "all"
-        ]
+        return [_point(row) for row in csv.DictReader(file) if row["level"] == "all"]
+
+
+def _point(row: Mapping[str, str]) -> Point:
+    name = "win_rate" if "win_rate" in row else "return"
+    value, low, high = (float(row[key]) for key in (name, f"{name}_low", f"{name}_high"))
+    return Point(int(row["frames"]), row["evaluation"], Estimate(value, low, high), name.replace("_", " "))
 
 
 def curve_points(frames: int, results: Sequence[Result]) -> list[Point]:
     """Results as points of the learning curve."""
-    return [Point(frames, result.name, result.total.win_rate) for result in results]
+    return [Point(frames, result.name, result.total.headline, result.total.measure) for result in results]
 
 
 def draw_run(path: Path, title: str, points: Sequence[Point], policies: Mapping[str, Sequence[Result]]) -> None:
@@ -74,27 +73,27 @@ def draw_evaluation(path: Path, title: str, policies: Mapping[str, Sequence[Resu
 
 
 def draw_curve(axes: Axes, points: Sequence[Point]) -> None:
-    """Win rate against environment steps, with the 95 % interval as a band."""
+    """What counts against environment steps, with the 95 % interval as a band."""
     names = list(dict.fromkeys(point.evaluation for point in points))
     for place, name in enumerate(names):
         line = sorted((point for point in points if point.evaluation == name), key=lambda point: point.frames)
         x = [point.frames / 1000 for point in line]
         label = "training teams" if name == TRAINING else _teams(name)
         colour, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
-        low, high = [p.win_rate.low for p in line], [p.win_rate.high for p in line]
+        low, high = [p.value.low for p in line], [p.value.high for p in line]
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
         width = 2.4 if name == TRAINING else 1.4
-        rates = [p.win_rate.value for p in line]
-        axes.plot(x, rates, color=colour, marker=marker, markersize=4, linewidth=width, label=label)
+        values = [p.value.value for p in line]
+        axes.plot(x, values, color=colour, marker=marker, markersize=4, linewidth=width, label=label)
     axes.set_xlabel("environment steps (thousands)")
-    _win_rate_axis(axes)
+    _value_axis(axes, points[0].measure if points else "win rate")
     axes.set_title("While learning", fontsize=11)
     if names:
         axes.legend(frameon=False, fontsize=9)
 
 
 def draw_bars(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> None:
-    """Win rate by team size; the training teams are split into their sizes."""
+    """What counts by team size; the training teams are split into their sizes."""
     width = 0.8 / len(policies)
     labels: list[str] = []
     scripted = [name for name in policies if name not in LEARNED]
@@ -113,29 +112,33 @@ def draw_bars(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> None:
     trained = sum(len(_bars_of(result)) for result in next(iter(policies.values())) if result.name == TRAINING)
     if 0 < trained < len(labels):
         axes.axvline(trained - 0.5, color="black", linewidth=0.8, linestyle=":")
-        axes.text(trained - 0.55, 1.09, "trained on", ha="right", va="center", fontsize=9)
-        axes.text(trained - 0.45, 1.09, "never seen", ha="left", va="center", fontsize=9)
+        level = axes.get_xaxis_transform()
+        for shift, side, text in ((-0.55, "right", "trained on"), (-0.45, "left", "never seen")):
+            axes.text(trained + shift, 0.95, text, ha=side, va="center", fontsize=9, transform=level)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlabel("agents in the team")
-    _win_rate_axis(axes)
+    _value_axis(axes, next(iter(policies.values()))[0].total.measure)
     axes.set_title("By team size", fontsize=11)
     axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
 
 
 def _bars_of(result: Result) -> list[tuple[str, Estimate]]:
     if result.name == TRAINING or result.name.isdigit():
-        return [(str(size), score.win_rate) for size, score in result.by_size.items()]
-    return [(result.name, result.total.win_rate)]
+        return [(str(size), score.headline) for size, score in result.by_size.items()]
+    return [(result.name, result.total.headline)]
 
 
 def _teams(name: str) -> str:
     return f"teams of {name}" if name.isdigit() else name
 
 
-def _win_rate_axis(axes: Axes) -> None:
-    axes.set_ylim(0, 1.15)
-    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    axes.set_ylabel("greedy win rate, 95 % interval")
+def _value_axis(axes: Axes, measure: str) -> None:
+    if measure == "win rate":
+        axes.set_ylim(0, 1.15)
+        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    else:
+        axes.margins(y=0.15)
+    axes.set_ylabel(f"greedy {measure}, 95 % interval")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

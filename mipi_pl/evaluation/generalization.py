@@ -72,35 +72,40 @@ def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Score:
-    """What a set of episodes amounts to; the rate of wins and the mean return with their 95 % intervals."""
+    """What a set of episodes amounts to; the rate of wins and the mean return with their 95 % intervals.
+
+    `win_rate` is None in a world where nothing is won (`EntityEnv.winnable`); `headline` is what counts in either kind.
+    """
 
     episodes: int
-    win_rate: Estimate
+    win_rate: Estimate | None
     return_: Estimate
     length: float
 
     @classmethod
-    def of(cls, played: Episodes) -> Score:
+    def of(cls, played: Episodes, winnable: bool = True) -> Score:
         """The score of at least one episode."""
         return cls(
             episodes=len(played),
-            win_rate=wilson(int(played.won.sum()), len(played)),
+            win_rate=wilson(int(played.won.sum()), len(played)) if winnable else None,
             return_=mean(played.return_),
             length=float(played.length.double().mean()),
         )
 
+    @property
+    def headline(self) -> Estimate:
+        """The win rate, or the return where nothing is won."""
+        return self.return_ if self.win_rate is None else self.win_rate
+
+    @property
+    def measure(self) -> str:
+        """What `headline` is: ``win rate`` or ``return``."""
+        return "return" if self.win_rate is None else "win rate"
+
     def as_dict(self) -> dict[str, float | int]:
-        """Flat, for JSON and CSV."""
-        return {
-            "win_rate": self.win_rate.value,
-            "win_rate_low": self.win_rate.low,
-            "win_rate_high": self.win_rate.high,
-            "return": self.return_.value,
-            "return_low": self.return_.low,
-            "return_high": self.return_.high,
-            "length": self.length,
-            "episodes": self.episodes,
-        }
+        """Flat, for JSON and CSV; without win rates where nothing is won."""
+        rates = {} if self.win_rate is None else _flat("win_rate", self.win_rate)
+        return {**rates, **_flat("return", self.return_), "length": self.length, "episodes": self.episodes}
 
 
 @dataclass(frozen=True)
@@ -122,18 +127,20 @@ class Result:
     by_composition: dict[str, tuple[int, Score]]
 
     @classmethod
-    def of(cls, name: str, compositions: Sequence[Composition], played: Episodes) -> Result:
+    def of(cls, name: str, compositions: Sequence[Composition], played: Episodes, winnable: bool = True) -> Result:
         """Sort the episodes by what was played."""
+
+        def score(rows: torch.Tensor) -> Score:
+            return Score.of(_where(played, rows), winnable)
+
         sizes = torch.tensor([composition.size for composition in compositions])
         size_of_episode = sizes[played.composition]
-        by_size = {
-            size: Score.of(_where(played, size_of_episode == size)) for size in size_of_episode.unique().tolist()
-        }
+        by_size = {size: score(size_of_episode == size) for size in size_of_episode.unique().tolist()}
         by_composition = {
-            compositions[index].label: (compositions[index].size, Score.of(_where(played, played.composition == index)))
+            compositions[index].label: (compositions[index].size, score(played.composition == index))
             for index in played.composition.unique().tolist()
         }
-        return cls(name, tuple(sorted(set(sizes.tolist()))), Score.of(played), by_size, by_composition)
+        return cls(name, tuple(sorted(set(sizes.tolist()))), Score.of(played, winnable), by_size, by_composition)
 
     def as_dict(self) -> dict[str, Any]:
         """Nested, for JSON."""
@@ -180,7 +187,7 @@ def evaluate(
         with torch.random.fork_rng(devices=[]):
             env = world.environment(make_env, num_envs, world_seed)
             played = play(env, make_policy(env, world_seed), -(-episodes // num_envs)).first(episodes)
-        results.append(Result.of(world.name, env.compositions, played))
+        results.append(Result.of(world.name, env.compositions, played, env.winnable))
     return results
 
 
@@ -194,6 +201,10 @@ def size_range(sizes: Sequence[int]) -> str:
     if len(sizes) > 1 and list(sizes) == list(range(sizes[0], sizes[-1] + 1)):
         return f"{sizes[0]}-{sizes[-1]}"
     return ", ".join(str(size) for size in sizes)
+
+
+def _flat(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _where(played: Episodes, rows: torch.Tensor) -> Episodes:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.evaluation.generalization import TRAINING, Result, Score, size_range
-from mipi_pl.evaluation.statistics import Estimate
 
 Row = dict[str, Any]
 
@@ -47,13 +46,16 @@ def append_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def comparison_table(policies: Mapping[str, Sequence[Result]]) -> str:
-    """Win rates of several policies, a row for each evaluation; the first policy with interval, return and episodes."""
+    """What counts (win rates, or returns where nothing is won) of several policies, a row for each evaluation.
+
+    The first policy comes with its interval and the number of episodes.
+    """
     first, *others = policies
-    header = ["teams", f"win rate {first} [95 %]", "return", "episodes", *others]
+    header = ["teams", *_score_header(policies[first], first), *others]
     rows = []
     for place, result in enumerate(policies[first]):
-        rates = [_rate(policies[name][place].total.win_rate.value) for name in others]
-        rows.append([team_name(result), *_score_cells(result.total), *rates])
+        values = [_value(policies[name][place].total) for name in others]
+        rows.append([team_name(result), *_score_cells(result.total), *values])
     return text_table(header, rows)
 
 
@@ -66,7 +68,7 @@ def detail_table(results: Sequence[Result]) -> str:
             rows += [[f"  {size} agents", *_score_cells(score)] for size, score in result.by_size.items()]
         if len(result.by_composition) > 1:
             rows += [[f"  {label}", *_score_cells(score)] for label, (_, score) in result.by_composition.items()]
-    return text_table(["teams", "win rate [95 %]", "return", "episodes"], rows)
+    return text_table(["teams", *_score_header(results)], rows)
 
 
 def team_name(result: Result) -> str:
@@ -91,13 +93,22 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
 
 
+def _score_header(results: Sequence[Result], policy: str = "") -> list[str]:
+    measure = results[0].total.measure if results else "win rate"
+    name = f"{measure} {policy}".strip()
+    return [f"{name} [95 %]", *(["return"] if measure != "return" else []), "episodes"]
+
+
 def _score_cells(score: Score) -> list[str]:
-    return [_with_interval(score.win_rate), f"{score.return_.value:.2f}", str(score.episodes)]
+    low, high = (_number(score, end) for end in (score.headline.low, score.headline.high))
+    returns = [] if score.win_rate is None else [f"{score.return_.value:.2f}"]
+    return [f"{_value(score)} [{low}, {high}]", *returns, str(score.episodes)]
 
 
-def _rate(rate: float) -> str:
-    return f"{rate:.2f}"
+def _value(score: Score) -> str:
+    return _number(score, score.headline.value)
 
 
-def _with_interval(rate: Estimate) -> str:
-    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+def _number(score: Score, value: float) -> str:
+    """A rate with two places, a return, which may be large, with one."""
+    return f"{value:.1f}" if score.win_rate is None else f"{value:.2f}"

@@ -17,7 +17,7 @@ from callbacks.checkpointing import Checkpointing
 from callbacks.collection import CollectionMetrics
 from callbacks.frame_budget import FrameBudget
 from callbacks.generalization import GeneralizationEvaluation
-from callbacks.progress import Progress, Throughput, clock, win_rates
+from callbacks.progress import Progress, Throughput, clock, latest_scores
 from mipi_pl import spec as keys
 from mipi_pl.envs.matrix import MatrixGame
 
@@ -30,6 +30,7 @@ class Data(LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self.frames = self.episodes = 0
+        self.env = make_env(num_envs=1, seed=0)
         self.epsilon = 0.5
         self._finished: list[TensorDict] = []
         self.at_rest: Any = lambda: None
@@ -135,6 +136,8 @@ def test_evaluation_follows_its_schedule_and_writes_what_it_found(tmp_path: Path
 def test_evaluation_metrics_reach_the_logger_at_any_step(tmp_path: Path) -> None:
     trainer, _, _ = fit(tmp_path, evaluation(), FrameBudget(42))
     assert float(trainer.callback_metrics["eval/win_rate_BB"]) == 1.0
+    assert float(trainer.callback_metrics["eval/score_BB"]) == 1.0
+    assert float(trainer.callback_metrics["eval/return_BB_low"]) > 0
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["eval/win_rate_BB"]]
     assert [(float(row["frames"]), int(row["step"])) for row in rows] == [(14, 2), (28, 4), (42, 6)]
@@ -190,6 +193,19 @@ def test_collected_episodes_are_logged(tmp_path: Path) -> None:
     assert {(float(row["collect/win_rate"]), float(row["collect/return"])) for row in rows} == {(1.0, 2.0)}
 
 
+def test_win_rates_are_neither_logged_nor_watched_where_nothing_is_won(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MatrixGame, "winnable", False)
+    watch = Checkpointing(21, monitor="eval/score_training")
+    trainer, _, _ = fit(tmp_path, evaluation(), CollectionMetrics(every_updates=2), watch, FrameBudget(28))
+    names = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"collect/return", "eval/return_training", "eval/score_training"} <= set(names)
+    assert not any("win_rate" in name for name in [*names, *trainer.callback_metrics])
+    assert trainer.callback_metrics["eval/score_BB"] == trainer.callback_metrics["eval/return_BB"]
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
 def test_progress_is_plain_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, evaluation(), Progress(42, every_s=1e-9), FrameBudget(42))
     lines = [line for line in capsys.readouterr().out.splitlines() if "updates" in line]
@@ -226,8 +242,11 @@ def test_the_clock_reads_as_minutes(seconds: float | None, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_intervals_are_not_shown_as_win_rates() -> None:
-    assert win_rates({"eval/win_rate_6": 0.5, "eval/win_rate_6_low": 0.4, "loss": 1.0}) == "6: 0.50"
+def test_progress_shows_what_counts_and_no_intervals() -> None:
+    assert latest_scores({"loss": 1.0}) == ""
+    rates = {"eval/score_6": 0.5, "eval/win_rate_6": 0.5, "eval/win_rate_6_low": 0.4}
+    assert latest_scores(rates) == "win rate 6: 0.50"
+    assert latest_scores({"eval/score_6": 131.27, "eval/return_6": 131.27}) == "return 6: 131.3"
 
 
 @pytest.mark.parametrize(

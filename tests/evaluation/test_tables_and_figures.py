@@ -7,18 +7,18 @@ import torch
 from matplotlib.image import imread
 
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.figures import Point, draw_evaluation, draw_run, read_curve
+from mipi_pl.evaluation.figures import Point, curve_points, draw_evaluation, draw_run, read_curve
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.statistics import wilson
 from mipi_pl.evaluation.tables import append_csv, comparison_table, detail_table, rows_of, text_table, write_csv
 
 
-def result(name: str, sizes: tuple[int, ...], wins: int = 3) -> Result:
+def result(name: str, sizes: tuple[int, ...], wins: int = 3, winnable: bool = True) -> Result:
     compositions = [Composition((("marine", size),)) for size in sizes]
     composition = torch.arange(12) % len(sizes)
     played = Episodes(torch.full((12,), 7.5), torch.arange(12) < wins, torch.full((12,), 20), composition)
-    return Result.of(name, compositions, played)
+    return Result.of(name, compositions, played, winnable)
 
 
 TRAINED = [result("training", (3, 4, 5), 9), result("6", (6,), 6)]
@@ -41,6 +41,22 @@ def test_the_detail_lists_sizes_and_compositions() -> None:
     assert "6 marine" not in text, "a single composition is the total"
 
 
+def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_path: Path) -> None:
+    trained = [result("training", (3, 4), winnable=False), result("6", (6,), winnable=False)]
+    header, _, row, _ = comparison_table({"trained": trained, "random": trained}).splitlines()
+    assert header.split() == ["teams", "return", "trained", "[95", "%]", "episodes", "random"]
+    assert row.split() == ["3-4", "(as", "trained)", "7.5", "[7.5,", "7.5]", "12", "7.5"]
+    assert "win" not in detail_table(trained)
+    rows = [{"frames": 100, **row} for row in rows_of("greedy", trained)]
+    assert not any("win" in key for row in rows for key in row)
+    append_csv(tmp_path / "evaluations.csv", rows)
+    points = read_curve(tmp_path / "evaluations.csv")
+    assert [(point.value.value, point.measure) for point in points] == [(7.5, "return")] * 2
+    assert curve_points(100, trained) == points
+    draw_run(tmp_path / "run.png", "a run", points, {"trained": trained, "random": trained})
+    assert imread(tmp_path / "run.png").std() > 0.05
+
+
 def test_columns_are_aligned_and_plain() -> None:
     text = text_table(["a", "bb"], [["long", "1"], ["x", "22"]])
     assert text == "a     bb\n----  --\nlong   1\nx     22"
@@ -61,7 +77,7 @@ def test_csv_files_can_be_read_back(tmp_path: Path) -> None:
 def test_the_curve_is_read_from_the_rows_of_whole_evaluations(tmp_path: Path) -> None:
     append_csv(tmp_path / "evaluations.csv", [{"frames": 100, **row} for row in rows_of("greedy", TRAINED)])
     points = read_curve(tmp_path / "evaluations.csv")
-    assert [(point.frames, point.evaluation, point.win_rate.value) for point in points] == [
+    assert [(point.frames, point.evaluation, point.value.value) for point in points] == [
         (100, "training", 0.75),
         (100, "6", 0.5),
     ]

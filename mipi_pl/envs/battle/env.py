@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.battle.rules import find_unavailable, parallel_entries, serial_entries
-from mipi_pl.envs.battle.rules_state import Output, Records, World, make_battles, make_pairs, make_units
+from mipi_pl.envs.battle.rules_state import World, make_battles, make_pairs, make_units
 from mipi_pl.envs.battle.scenario import Scenario, type_groups
 from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 from mipi_pl.envs.battle.units import LOOPS_PER_S
 from mipi_pl.envs.composition import TypeGroup
+from mipi_pl.envs.kernels.records import Records, from_tensors, output_of, refuse_unavailable, to_tensors
 from mipi_pl.spec import EntitySpec
 
 _OUTCOMES = ("going on", "lost", "time is up", "won", "drawn")
@@ -62,6 +64,8 @@ class BattleEnv(EntityEnv):
         >>> env.rollout(2)["entities"].shape
         torch.Size([2, 2, 6, 20])
     """
+
+    scripted = ("random", "attack_nearest", "focus_fire")
 
     def __init__(
         self,
@@ -176,14 +180,19 @@ class BattleEnv(EntityEnv):
             **{name: float(unit[name]) for name in floats},
         )
 
+    def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
+        """A simple player of `mipi_pl.envs.battle.scripted`."""
+        from mipi_pl.envs.battle.scripted import make_scripted  # compiled for those who ask for it
+
+        return make_scripted(name, self, seed)
+
     def memory(self) -> dict[str, Tensor]:
         """The bytes of all battles and units."""
-        return {name: torch.from_numpy(_bytes_of(array).copy()) for name, array in self._memory().items()}
+        return to_tensors(self._memory())
 
     def remember(self, memory: dict[str, Tensor]) -> None:
         """Write them back."""
-        for name, array in self._memory().items():
-            _bytes_of(array)[...] = memory[name].numpy()
+        from_tensors(self._memory(), memory)
 
     def _memory(self) -> dict[str, np.ndarray]:
         return {"battles": self._battles, "units": self._units}
@@ -195,7 +204,7 @@ class BattleEnv(EntityEnv):
     def begin(self, rows: Tensor, frame: Frame) -> None:
         """New battles in the rows that are True."""
         self._entries.begin(
-            rows.numpy(), self._battles, self._units, self._pairs, self._world, self._columns, _memory_of(frame)
+            rows.numpy(), self._battles, self._units, self._pairs, self._world, self._columns, output_of(frame)
         )
 
     def advance(self, action: Tensor, frame: Frame) -> None:
@@ -203,28 +212,11 @@ class BattleEnv(EntityEnv):
         played = np.ascontiguousarray(action.numpy())
         self._refuse_unavailable(played)
         self._entries.advance(
-            played, self._battles, self._units, self._pairs, self._world, self._columns, _memory_of(frame)
+            played, self._battles, self._units, self._pairs, self._world, self._columns, output_of(frame)
         )
 
     def _refuse_unavailable(self, action: np.ndarray) -> None:
         if self.scenario.both_scripted:
             return
         found = find_unavailable(action, self._battles, self._units, self._world)
-        if found < 0:
-            return
-        b, i = divmod(int(found), self.entity_spec.n_agents)
-        names, chosen = self.entity_spec.action_names, int(action[b, i])
-        allowed = [f"{u} ({names[u]})" for u in self._frame.action_mask[b, i].nonzero().flatten().tolist()]
-        name = f" ({names[chosen]})" if 0 <= chosen < len(names) else ""
-        raise ValueError(
-            f"environment {b}, agent {i}: action {chosen}{name} is not available; available are {', '.join(allowed)}. "
-            "Choose among the actions that agents/action_mask marks as True"
-        )
-
-
-def _bytes_of(records: np.ndarray) -> np.ndarray:
-    return records.view(np.dtype(np.uint8)).reshape(records.shape[0], -1)
-
-
-def _memory_of(frame: Frame) -> Output:
-    return Output(**{name: getattr(frame, name).numpy() for name in Output._fields})
+        refuse_unavailable(found, action, self._frame.action_mask, self.entity_spec)

@@ -12,13 +12,15 @@ import numpy as np
 from numba import prange
 
 from mipi_pl.compiled import source_hash
-from mipi_pl.envs.battle.compiled import entry, rule
+from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.rules_combat import follow_order, give_order, mend, pass_time, strike
 from mipi_pl.envs.battle.rules_movement import list_living, move
 from mipi_pl.envs.battle.rules_observe import is_available, observe
 from mipi_pl.envs.battle.rules_script import script
 from mipi_pl.envs.battle.rules_spawn import spawn
-from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, MEND, STRIKE, TIME_UP, WON, Record, Records
+from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, MEND, STRIKE, TIME_UP, WON
+from mipi_pl.envs.kernels.compiled import entry, rule
+from mipi_pl.envs.kernels.records import Record, Records
 
 
 @rule
@@ -178,7 +180,7 @@ def _make_find_unavailable(source: int) -> Callable[..., int]:
     return find_unavailable
 
 
-parallel_entries = _parallel_entries(source_hash(__package__))
-serial_entries = _serial_entries(source_hash(__package__))
-find_unavailable = _make_find_unavailable(source_hash(__package__))
+parallel_entries = _parallel_entries(source_hash(__package__, kernels.__name__))
+serial_entries = _serial_entries(source_hash(__package__, kernels.__name__))
+find_unavailable = _make_find_unavailable(source_hash(__package__, kernels.__name__))
 """(action, battles, units, world): b x A + i of the first action that is not available, or -1."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from mipi_pl.envs.battle.compiled import rule
 from mipi_pl.envs.battle.rules_movement import walk_towards
 from mipi_pl.envs.battle.rules_state import (
     ATTACK,
@@ -17,9 +16,9 @@ from mipi_pl.envs.battle.rules_state import (
     NOTHING,
     STOP,
     STRIKE,
-    Record,
-    Records,
 )
+from mipi_pl.envs.kernels.compiled import rule
+from mipi_pl.envs.kernels.records import Record, Records
 
 _MOVE_LENGTH = 2.0
 _LEAST_DAMAGE = 0.5  # of a hit on health, however thick the armour

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mipi_pl.envs.battle.compiled import rule
-from mipi_pl.envs.battle.rules_state import Record, Records
+from mipi_pl.envs.kernels.compiled import rule
+from mipi_pl.envs.kernels.records import Record, Records
 
 _TOUCH = 0.02  # overlap that is left alone, in map units
 _SWEEPS = 6  # rounds of pushing apart in a loop

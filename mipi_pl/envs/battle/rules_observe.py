@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mipi_pl.envs.battle.compiled import rule
-from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, Columns, Record, Records
+from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, Columns
+from mipi_pl.envs.kernels.compiled import rule
+from mipi_pl.envs.kernels.records import Record, Records
 
 _STEP_AHEAD = 1.0  # a move is available when this far ahead the unit can stand
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mipi_pl.envs.battle.compiled import rule
 from mipi_pl.envs.battle.rules_combat import distance_between, follow_order, reach_to
 from mipi_pl.envs.battle.rules_movement import walk_towards
-from mipi_pl.envs.battle.rules_state import ATTACK, HEAL, IDLE, Record, Records
+from mipi_pl.envs.battle.rules_state import ATTACK, HEAL, IDLE
+from mipi_pl.envs.kernels.compiled import rule
+from mipi_pl.envs.kernels.records import Record, Records
 
 _ARRIVED = 1.0  # from the centre of the other spawn
 _FOLLOW = 1.0  # how near a healer keeps to the centre of its army

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mipi_pl.envs.battle.compiled import rule
 from mipi_pl.envs.battle.rules_movement import list_living, settle
-from mipi_pl.envs.battle.rules_random import below, uniform
-from mipi_pl.envs.battle.rules_state import GOING_ON, IDLE, Record, Records
+from mipi_pl.envs.battle.rules_state import GOING_ON, IDLE
+from mipi_pl.envs.kernels.compiled import rule
+from mipi_pl.envs.kernels.random import below, uniform
+from mipi_pl.envs.kernels.records import Record, Records
 
 _LONG_AGO = 1 << 30
 

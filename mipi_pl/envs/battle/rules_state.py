@@ -1,17 +1,16 @@
 """What the kernels read and write: B battles as arrays of records, and the rules' constants.
 
-Records keep the kernels readable (``units[i].health``) and their argument lists short. With one array per quantity a
-call handed over some hundred words, which made the battle ten times slower and its compilation a minute long.
-
 Slots: E = A + M entities in each battle; slots 0..A-1 are the agents' side, A..E-1 the enemies'. Lengths are map units,
 times are game loops, flags are integers 0 and 1. All fields have 8 bytes.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
+
+from mipi_pl.envs.kernels.records import Records, record_type
 
 IDLE, MOVE, ATTACK, HEAL = 0, 1, 2, 3
 """Orders of a unit."""
@@ -22,20 +21,7 @@ GOING_ON, LOST, TIME_UP, WON, DRAWN = 0, 1, 2, 3, 4
 NO_OP, STOP, FIRST_MOVE, FIRST_TARGET = 0, 1, 2, 6
 """Actions: 2-5 move north, south, east, west; from 6 on one per enemy tag, then (with healers) one per agent tag."""
 
-Records: TypeAlias = Any
-"""An array of records; attribute access to its fields is beyond static typing."""
-Record: TypeAlias = Any
-"""One record, by reference."""
-
-
-def _record(fields: str) -> np.dtype[Any]:
-    """Names of fields, each with i (integer) or u (unsigned) after a colon unless it is a float."""
-    types = {"": np.float64, "i": np.int64, "u": np.uint64}
-    names = [field.partition(":") for field in fields.split()]
-    return np.dtype((np.record, [(name, types[kind]) for name, _, kind in names]))
-
-
-UNIT = _record(
+UNIT = record_type(
     # What the search for near pairs reads, then the rest of movement, in as few lines of cache as can be.
     "queue:i living:i next_x next_y radius flies:i x y alive:i walks:i step_x step_y push_x push_y blocked:i "
     "obstacle_side turn:i speed order:i target:i aim:i deed:i kind:i fights:i health shield energy cooldown "
@@ -56,22 +42,22 @@ enemy tag k, -1 when nobody bears it), living (the slots of the living, in the f
 walkers first).
 """
 
-BATTLE = _record("agents_x agents_y enemies_x enemies_y steps:i ended:i composition:i random:u")
+BATTLE = record_type("agents_x agents_y enemies_x enemies_y steps:i ended:i composition:i random:u")
 """A battle [B]: where each army appeared, steps since then, how it stands, what was drawn, its random generator."""
 
-KIND = _record(
+KIND = record_type(
     "health shield armour speed radius reach period splash_length splash_width heal health_per_energy energy "
     "energy_max energy_regen flies:i fights:i heals:i healable:i hits:i"
 )
 """A row of the unit table [K]."""
 
-RULES = _record(
+RULES = record_type(
     "map_size spawn_distance jitter sight target_range acquisition kill_reward win_reward n_agents:i n_enemies:i "
     "n_actions:i loops_per_step:i episode_limit:i random_tags:i centre_features:i both_scripted:i"
 )
 """Constants of a scenario [1]."""
 
-DRAW = _record("cumulative reward_scale")
+DRAW = record_type("cumulative reward_scale")
 """A composition [C]: cumulative probability of being drawn; scale of its reward."""
 
 
@@ -90,20 +76,6 @@ class World(NamedTuple):
     """int64 [C, E]: kind of the unit in each slot, -1 for none."""
     formation: np.ndarray
     """float64 [places, 2]: places around the point where units of one kind appear, for radius 1."""
-
-
-class Output(NamedTuple):
-    """Views of the memory of the tensors of a step (see `mipi_pl.envs.base.Frame`)."""
-
-    entities: np.ndarray
-    present: np.ndarray
-    visible: np.ndarray
-    action_mask: np.ndarray
-    composition: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    won: np.ndarray
 
 
 class Columns(NamedTuple):

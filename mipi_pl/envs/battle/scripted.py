@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from tensordict import TensorDictBase
 from torchrl.envs import EnvBase, TransformedEnv
 
-from mipi_pl import spec as keys
 from mipi_pl.compiled import source_hash
-from mipi_pl.envs.battle.compiled import entry, rule
+from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_observe import is_available
-from mipi_pl.envs.battle.rules_random import below
-from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, Record, Records, make_battles
+from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP
+from mipi_pl.envs.kernels.compiled import entry, rule
+from mipi_pl.envs.kernels.random import below
+from mipi_pl.envs.kernels.records import Record, Records
+from mipi_pl.envs.kernels.scripted import ScriptedPolicy
 
-POLICIES = {"random": 0, "attack_nearest": 1, "focus_fire": 2}
+POLICIES = {name: number for number, name in enumerate(BattleEnv.scripted)}
 """Names of the scripted policies and their numbers in the kernel."""
 
 
@@ -118,30 +118,7 @@ def _make_choose(source: int) -> Callable[..., int]:
     return choose
 
 
-_choose = _make_choose(source_hash(__package__))
-
-
-class ScriptedPolicy:
-    """Writes ``("agents", "action")`` for the battles as they stand now; the observation is not looked at.
-
-    Args:
-        name: of `POLICIES`.
-        env: whose battles are played.
-        seed: of the policy `random`, one generator per battle.
-    """
-
-    def __init__(self, name: str, env: BattleEnv, seed: int = 0) -> None:
-        if name not in POLICIES:
-            raise ValueError(f"scripted policies are {', '.join(POLICIES)}, got {name!r}")
-        self.name, self._env, self._number = name, env, POLICIES[name]
-        self._generators = make_battles(env.num_envs)
-        self._generators["random"] = np.random.SeedSequence(seed).generate_state(env.num_envs, dtype=np.uint64)
-
-    def __call__(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Adds int64 [B, A] actions, all of them available."""
-        action = np.empty((self._env.num_envs, self._env.entity_spec.n_agents), dtype=np.int64)
-        _choose(self._number, self._generators, self._env.units, self._env.world, action)
-        return tensordict.set(keys.ACTION, torch.from_numpy(action).to(tensordict.device or "cpu"))
+_choose = _make_choose(source_hash(__package__, kernels.__name__))
 
 
 def make_scripted(name: str, env: EnvBase, seed: int = 0) -> ScriptedPolicy:
@@ -154,4 +131,9 @@ def make_scripted(name: str, env: EnvBase, seed: int = 0) -> ScriptedPolicy:
     base = env.base_env if isinstance(env, TransformedEnv) else env
     if not isinstance(base, BattleEnv):
         raise TypeError(f"scripted policies play a BattleEnv, got {type(base).__name__}")
-    return ScriptedPolicy(name, base, seed)
+    if name not in POLICIES:
+        raise ValueError(f"scripted policies are {', '.join(POLICIES)}, got {name!r}")
+    number = POLICIES[name]
+    return ScriptedPolicy(
+        base, seed, lambda generators, action: _choose(number, generators, base.units, base.world, action)
+    )

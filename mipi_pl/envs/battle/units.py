@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from omegaconf import OmegaConf
 
-from mipi_pl.envs.battle.rules_state import KIND, Records
+from mipi_pl.envs.battle.rules_state import KIND
+from mipi_pl.envs.kernels.records import Records
 
 LOOPS_PER_S = 22.4
 """Game loops per second at the speed 'faster'."""

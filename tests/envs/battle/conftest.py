@@ -12,7 +12,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.battle.env import BattleEnv
-from mipi_pl.envs.battle.rules_state import Record
+from mipi_pl.envs.kernels.records import Record
 
 Placed = tuple[str, float, float]
 FAMILIES: dict[str, list[dict[str, Any]]] = {

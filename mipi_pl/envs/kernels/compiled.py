@@ -1,4 +1,4 @@
-"""How the battle is compiled: the decorators of all rules and entry points."""
+"""How the worlds are compiled: the decorators of all rules and entry points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RULE: dict[str, Any] = {
 def rule(function: _Function) -> _Function:
     """Compile a function that is called from other compiled ones alone, and becomes part of them.
 
-    Division by zero follows numpy; no fast-math, so that a compiled battle is the uncompiled one bit for bit.
+    Division by zero follows numpy; no fast-math, so that a compiled world is the uncompiled one bit for bit.
     """
     return cast(_Function, njit(**_RULE)(function))
 

@@ -1,0 +1,86 @@
+"""Arrays of records, in which a compiled world keeps its state, and the memory of the tensors that it writes.
+
+Records keep kernels readable (``agents[i].speed``) and their argument lists short. With one array per quantity a call
+handed over some hundred words, which made the battle ten times slower and its compilation a minute long.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mipi_pl.envs.base import Frame
+from mipi_pl.spec import EntitySpec
+
+Records: TypeAlias = Any
+"""An array of records; attribute access to its fields is beyond static typing."""
+Record: TypeAlias = Any
+"""One record, by reference."""
+
+
+def record_type(fields: str) -> np.dtype[Any]:
+    """Names of fields, each with i (integer) or u (unsigned) after a colon unless it is a float; all of 8 bytes."""
+    types = {"": np.float64, "i": np.int64, "u": np.uint64}
+    names = [field.partition(":") for field in fields.split()]
+    return np.dtype((np.record, [(name, types[kind]) for name, _, kind in names]))
+
+
+def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Copies of arrays as bytes [B, ...], for `EntityEnv.memory`."""
+    return {name: torch.from_numpy(_bytes_of(array).copy()) for name, array in arrays.items()}
+
+
+def from_tensors(arrays: dict[str, np.ndarray], memory: dict[str, Tensor]) -> None:
+    """Write back what `to_tensors` gave."""
+    for name, array in arrays.items():
+        _bytes_of(array)[...] = memory[name].numpy()
+
+
+def _bytes_of(records: np.ndarray) -> np.ndarray:
+    return records.view(np.dtype(np.uint8)).reshape(records.shape[0], -1)
+
+
+class Output(NamedTuple):
+    """Views of the memory of the tensors of a step (see `mipi_pl.envs.base.Frame`)."""
+
+    entities: np.ndarray
+    present: np.ndarray
+    visible: np.ndarray
+    action_mask: np.ndarray
+    composition: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    won: np.ndarray
+
+
+def output_of(frame: Frame) -> Output:
+    """The same memory as a kernel takes it."""
+    return Output(**{name: getattr(frame, name).numpy() for name in Output._fields})
+
+
+def refuse_unavailable(place: int, action: np.ndarray, action_mask: Tensor, spec: EntitySpec) -> None:
+    """Say what was wrong with an action.
+
+    Args:
+        place: b x A + i of the first action that is not available; negative if there is none.
+        action: int64 [B, A].
+        action_mask: bool [B, A, U].
+        spec: for the names of the actions.
+
+    Raises:
+        ValueError: if there is one, naming environment, agent, action and what would have been available.
+    """
+    if place < 0:
+        return
+    b, i = divmod(int(place), spec.n_agents)
+    names, chosen = spec.action_names, int(action[b, i])
+    allowed = [f"{u} ({names[u]})" for u in action_mask[b, i].nonzero().flatten().tolist()]
+    name = f" ({names[chosen]})" if 0 <= chosen < len(names) else ""
+    raise ValueError(
+        f"environment {b}, agent {i}: action {chosen}{name} is not available; available are {', '.join(allowed)}. "
+        "Choose among the actions that agents/action_mask marks as True"
+    )
