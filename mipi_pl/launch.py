@@ -32,6 +32,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     """
     GlobalHydra.instance().clear()
     overrides = [override for override in overrides if override not in _NOTHING]
+    _check_tuned(overrides)
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
             composed = hydra.compose("train", overrides, return_hydra_config=True)
@@ -51,6 +52,15 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     with open_dict(composed):
         del composed["hydra"]
     return composed
+
+
+def _check_tuned(overrides: Sequence[str]) -> None:
+    """What is optional for Hydra is not if the user asks for it by name."""
+    folder = files("configs").joinpath("tuned")
+    for name in (override.removeprefix("tuned=") for override in overrides if override.startswith("tuned=")):
+        if not folder.joinpath(f"{name}.yaml").is_file():
+            known = sorted(f"{e.name}/{f.name[:-5]}" for e in folder.iterdir() if e.is_dir() for f in e.iterdir())
+            raise UserError(f"there is no configs/tuned/{name}.yaml; tuned can be: {', '.join(known)}")
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from mipi_pl.assembly import build
 from mipi_pl.cli import main
-from mipi_pl.config import check_node, check_train, resolve
+from mipi_pl.config import UserError, check_node, check_train, resolve
 from mipi_pl.launch import compose
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -81,6 +81,8 @@ def test_a_tuned_file_is_taken_only_with_its_experiment_and_its_algorithm() -> N
     assert lr("experiment=quickstart", "tuned=matrix_game/mipi") == 3e-4
     for same in ("experiment=null", "~experiment"):
         assert compose([same]) == compose([])
+    with pytest.raises(UserError, match=r"no configs/tuned/quickstart/other.yaml; tuned can be: .*quickstart/mipi"):
+        compose(["experiment=quickstart", "tuned=quickstart/other"])
 
 
 def test_the_command_line_wins_over_tuned_files() -> None:
