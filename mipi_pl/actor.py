@@ -1,4 +1,4 @@
-"""The policy as it acts: recurrent, one instance per batch of environments, greedy or exploring."""
+"""The agents as they act: recurrent, one instance per batch of environments, greedy or exploring."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from torch import Tensor, nn
 from mipi_pl import spec as keys
 from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import log_policy
-from models.agent import EntityAgent, PackedSteps
+from mipi_pl.losses.td import greedy_actions
+from models.agent import Agent, EntityAgent, PackedSteps
 from models.attention import with_last_action
 
 
 class Actor(nn.Module):
     """Chooses actions for B environments and remembers each one's recurrent state and last action.
 
+    An agent with a policy head draws from its policy; one that has utilities alone takes the best of them.
     A row starts afresh where ``is_init`` is True. The networks are the algorithm's own, not a copy.
 
     Args:
-        agent: trunk and policy head.
+        agent: trunk and heads.
         greedy: the most probable action instead of a draw.
         seed: of the draws.
 
@@ -27,7 +29,7 @@ class Actor(nn.Module):
         epsilon: share of uniform exploration mixed into the policy's probabilities.
     """
 
-    def __init__(self, agent: EntityAgent, greedy: bool, seed: int = 0) -> None:
+    def __init__(self, agent: Agent, greedy: bool, seed: int = 0) -> None:
         super().__init__()
         self.agent = agent
         self.greedy = greedy
@@ -40,8 +42,7 @@ class Actor(nn.Module):
     def forward(self, td: TensorDictBase) -> TensorDictBase:
         """Write ``("agents", "action")`` [B, A] for the observation in `td`."""
         available = td.get(keys.ACTION_MASK)
-        logits = self.agent.policy_logits(self._features(td)).to(available.device)
-        probabilities = log_policy(logits, available).exp()
+        probabilities = self._probabilities(self._features(td), available)
         if self.greedy:
             action = probabilities.argmax(dim=-1)
         else:
@@ -53,6 +54,17 @@ class Actor(nn.Module):
             action = flat.view(available.shape[:-1]).to(available.device)
         self._last_action = action
         return td.set(keys.ACTION, action)
+
+    def _probabilities(self, features: Tensor, available: Tensor) -> Tensor:
+        """Of the actions [B, A, U], before exploration."""
+        if isinstance(self.agent, EntityAgent):
+            logits = self.agent.policy_logits(features).to(available.device)
+            return log_policy(logits, available).exp()
+        utilities = self.agent.utilities(features).to(available.device)
+        if not utilities.isfinite().all():  # an order among them would hide it
+            raise DivergedError("the critic diverged: its utilities are not finite")
+        best = greedy_actions(utilities, available)
+        return nn.functional.one_hot(best, available.shape[-1]).to(utilities)
 
     def memory(self) -> dict[str, Tensor | None]:
         """What it remembers of its environments, and the state of its draws; the networks are saved elsewhere."""

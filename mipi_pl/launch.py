@@ -20,6 +20,8 @@ from mipi_pl.fitting import FailedError
 from mipi_pl.runner import train
 
 _MULTIRUN = {"-m", "--multirun"}
+_NOTHING = {"experiment=null", "debug=null", "~experiment", "~debug"}
+"""Overrides that ask for what train.yaml has anyway; Hydra takes no null for a choice."""
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -29,9 +31,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         UserError: for a choice or a key that does not exist, or an override that cannot be read.
     """
     GlobalHydra.instance().clear()
+    overrides = [override for override in overrides if override not in _NOTHING]
+    _check_tuned(overrides)
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
-            composed = hydra.compose("train", list(overrides), return_hydra_config=True)
+            composed = hydra.compose("train", overrides, return_hydra_config=True)
     except MissingConfigException as error:
         options = ", ".join(error.options or ()) or "none"
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
@@ -48,6 +52,15 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     with open_dict(composed):
         del composed["hydra"]
     return composed
+
+
+def _check_tuned(overrides: Sequence[str]) -> None:
+    """What is optional for Hydra is not if the user asks for it by name."""
+    folder = files("configs").joinpath("tuned")
+    for name in (override.removeprefix("tuned=") for override in overrides if override.startswith("tuned=")):
+        if not folder.joinpath(f"{name}.yaml").is_file():
+            known = sorted(f"{e.name}/{f.name[:-5]}" for e in folder.iterdir() if e.is_dir() for f in e.iterdir())
+            raise UserError(f"there is no configs/tuned/{name}.yaml; tuned can be: {', '.join(known)}")
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
@@ -77,6 +90,7 @@ def launch(arguments: Sequence[str]) -> None:
     Raises:
         UserError: for a mistake in any of them.
     """
+    arguments = [argument for argument in arguments if argument not in _NOTHING]
     flags = [argument for argument in arguments if argument.startswith("-")]
     if not flags:
         train(compose(arguments))

@@ -1,4 +1,4 @@
-"""The recurrent entity agent: one trunk, a critic head and a policy head (the architecture of REFIL)."""
+"""The recurrent entity agents: a trunk with a head of utilities, and with a policy head too (architecture of REFIL)."""
 
 from __future__ import annotations
 
@@ -103,10 +103,12 @@ class Trunk(nn.Module):
         width: embedding of entities and attention.
         heads: attention heads.
         hidden: recurrent state.
+        own_entity_only: each agent sees no entity but its own, whatever the views show.
     """
 
-    def __init__(self, n_inputs: int, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, n_inputs: int, width: int, heads: int, hidden: int, own_entity_only: bool = False) -> None:
         super().__init__()
+        self.own_entity_only = own_entity_only
         self.attention = EntityAttention(n_inputs, width, heads)
         self.recurrence = Recurrence(width, hidden)
 
@@ -118,12 +120,30 @@ class Trunk(nn.Module):
         state: Float[Tensor, "N V A hidden"] | None = None,
     ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
         """Features of every agent under every view, and the recurrent state after the last step."""
+        if self.own_entity_only:
+            views = views & torch.eye(*views.shape[-2:], dtype=torch.bool, device=views.device)
         rows: tuple[Tensor, Tensor] = self.recurrence(self.attention(inputs, views), steps, state)
         return rows
 
 
-class EntityAgent(nn.Module):
-    """Utility Q_i and policy pi_i on one trunk; the parameters are shared by all agents.
+class Agent(nn.Module):
+    """What algorithms and actors know of an agent; the parameters are shared by all agents of a team.
+
+    Attributes:
+        n_actions: U.
+        hidden: size of the recurrent state of one agent.
+        trunk: called as `Trunk.forward` is; features and state have `hidden` numbers.
+        utilities: features to Q_i [..., U].
+    """
+
+    n_actions: int
+    hidden: int
+    trunk: nn.Module
+    utilities: nn.Module
+
+
+class UtilityAgent(Agent):
+    """Utilities Q_i on a trunk: the agent of the value-based algorithms.
 
     Args:
         n_features: F.
@@ -131,6 +151,43 @@ class EntityAgent(nn.Module):
         width: embedding of entities and attention (128 in the paper).
         heads: attention heads (4).
         hidden: recurrent state (64).
+        own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
+
+    Example:
+        >>> import torch
+        >>> agent = UtilityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
+        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
+        >>> agent.utilities(features).shape
+        torch.Size([14, 1, 4, 5])
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_actions: int,
+        width: int = 128,
+        heads: int = 4,
+        hidden: int = 64,
+        own_entity_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self.n_actions = n_actions
+        self.hidden = hidden
+        self.trunk = Trunk(n_features + n_actions, width, heads, hidden, own_entity_only)
+        self.utilities = OutputLinear(hidden, n_actions)
+
+
+class EntityAgent(UtilityAgent):
+    """Utility Q_i and policy pi_i on one trunk.
+
+    Args:
+        n_features: F.
+        n_actions: U.
+        width: embedding of entities and attention (128 in the paper).
+        heads: attention heads (4).
+        hidden: recurrent state (64).
+        own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
 
     Example:
         >>> import torch
@@ -141,10 +198,14 @@ class EntityAgent(nn.Module):
         (torch.Size([14, 1, 4, 5]), torch.Size([14, 1, 4, 5]))
     """
 
-    def __init__(self, n_features: int, n_actions: int, width: int = 128, heads: int = 4, hidden: int = 64) -> None:
-        super().__init__()
-        self.n_actions = n_actions
-        self.hidden = hidden
-        self.trunk = Trunk(n_features + n_actions, width, heads, hidden)
-        self.utilities = OutputLinear(hidden, n_actions)
+    def __init__(
+        self,
+        n_features: int,
+        n_actions: int,
+        width: int = 128,
+        heads: int = 4,
+        hidden: int = 64,
+        own_entity_only: bool = False,
+    ) -> None:
+        super().__init__(n_features, n_actions, width, heads, hidden, own_entity_only)
         self.policy_logits = OutputLinear(hidden, n_actions)

@@ -10,7 +10,7 @@ import pytest
 
 from mipi_pl.assembly import build
 from mipi_pl.cli import main
-from mipi_pl.config import check_node, check_train, resolve
+from mipi_pl.config import UserError, check_node, check_train, resolve
 from mipi_pl.launch import compose
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -58,14 +58,49 @@ def test_every_environment_trains(name: str, tmp_path: Path) -> None:
     assert main(["train", f"env={name}", "debug=tiny", f"output_dir={tmp_path}"]) == 0
 
 
-@pytest.mark.parametrize("name", names("experiment"))
-def test_every_experiment_trains(name: str, tmp_path: Path) -> None:
-    assert main(["train", f"experiment={name}", "debug=tiny", f"output_dir={tmp_path}"]) == 0
+@pytest.mark.parametrize("experiment", names("experiment"))
+@pytest.mark.parametrize("algorithm", names("algorithm"))
+def test_every_algorithm_trains_in_every_experiment(algorithm: str, experiment: str, tmp_path: Path) -> None:
+    chosen = [f"algorithm={algorithm}", f"experiment={experiment}", f"output_dir={tmp_path}", "held_out.baselines=[]"]
+    assert main(["train", *chosen, "debug=tiny"]) == 0
 
 
-@pytest.mark.parametrize("name", names("algorithm"))
-def test_every_algorithm_trains(name: str, tmp_path: Path) -> None:
-    assert main(["train", "experiment=matrix_game", f"algorithm={name}", "debug=tiny", f"output_dir={tmp_path}"]) == 0
+@pytest.mark.parametrize("algorithm", names("algorithm"))
+def test_every_algorithm_is_valid_without_an_experiment(algorithm: str) -> None:
+    check_train(resolve(compose([f"algorithm={algorithm}"])))
+
+
+def test_a_tuned_file_is_taken_only_with_its_experiment_and_its_algorithm() -> None:
+    def lr(*overrides: str) -> float:
+        return float(compose(list(overrides)).algorithm.critic_optimizer.lr)
+
+    plain = lr()
+    assert lr("experiment=quickstart") == 7e-4 != plain
+    assert lr("experiment=matrix_game") == 3e-4
+    assert lr("experiment=quickstart", "~tuned") == plain
+    assert lr("experiment=quickstart", "tuned=matrix_game/mipi") == 3e-4
+    for same in ("experiment=null", "~experiment"):
+        assert compose([same]) == compose([])
+    with pytest.raises(UserError, match=r"no configs/tuned/quickstart/other.yaml; tuned can be: .*quickstart/mipi"):
+        compose(["experiment=quickstart", "tuned=quickstart/other"])
+
+
+def test_the_command_line_wins_over_tuned_files() -> None:
+    quickstart = ["experiment=quickstart", "algorithm=value"]
+    changed = compose([*quickstart, "optimizer@algorithm.policy_optimizer=rmsprop", "algorithm.gamma=0.5"]).algorithm
+    assert changed.gamma == 0.5
+    assert changed.policy_optimizer._target_ == "torch.optim.RMSprop"
+    assert changed.critic_optimizer._target_ == "torch.optim.Adam"
+    other = compose([*quickstart, "optimizers=rmsprop"]).algorithm
+    assert {part._target_ for name, part in other.items() if name.endswith("optimizer")} == {"torch.optim.RMSprop"}
+
+
+def test_every_tuned_file_belongs_to_an_algorithm_or_is_included_by_one_that_does() -> None:
+    for path in sorted((CONFIGS / "tuned").rglob("*.yaml")):
+        experiment, name = path.parent.name, path.stem
+        assert experiment in names("experiment")
+        others = [other.read_text(encoding="utf-8") for other in path.parent.glob("*.yaml") if other != path]
+        assert name in names("algorithm") or any(f"/tuned/{experiment}/{name}\n" in text for text in others)
 
 
 @pytest.mark.parametrize("name", names("logger"))

@@ -23,7 +23,7 @@ from mipi_pl.files import sha256_of
 
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
 RATIO = "datamodule.updates_per_episode=0.25"
-MATRIX = ["experiment=matrix_game", "debug=tiny", "total_frames=200", "datamodule.capacity=40", RATIO]
+GAME = ["experiment=matrix_game", "debug=tiny", "total_frames=200", "datamodule.capacity=40", RATIO]
 BATTLE = ["experiment=quickstart", "debug=tiny", "total_frames=700", "env.episode_limit=12", "datamodule.capacity=24"]
 FAST = [
     "callbacks.checkpointing.every_frames=16",
@@ -34,9 +34,10 @@ FAST = [
     "datamodule.updates_per_epoch=8",
     "datamodule.steps_per_collection=2",
     "trainer.log_every_n_steps=2",
-    "algorithm.target=sampled",
     "held_out.baselines=[]",
 ]
+SAMPLED = "algorithm.target=sampled"
+MATRIX = [*GAME, SAMPLED]
 
 
 def start(root: Path, *overrides: str) -> Path:
@@ -75,10 +76,21 @@ def test_a_matrix_game_goes_on_bit_for_bit(crashes: list[int], tmp_path: Path) -
     assert len(resumed_at) == len(set(crashes))  # twice from one checkpoint is once in the history of the result
 
 
+@pytest.mark.parametrize("algorithm", ["refil", "collaq"])
+def test_value_based_learners_go_on_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
+    chosen = [*GAME, f"algorithm={algorithm}", *(["algorithm.imaginary_weight=0.3"] if algorithm == "refil" else [])]
+    whole = start(tmp_path / "whole", *chosen)
+    Crash.at = [9, 20]
+    broken = start(tmp_path / "broken", *chosen)
+    assert not (broken / "results.json").exists()
+    go_on(broken)
+    assert differences(content(whole), content(broken)) == []
+
+
 def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(tmp_path: Path) -> None:
-    whole = start(tmp_path / "whole", *BATTLE)
+    whole = start(tmp_path / "whole", *BATTLE, SAMPLED)
     Crash.at = [7, 30]
-    broken = start(tmp_path / "broken", *BATTLE)
+    broken = start(tmp_path / "broken", *BATTLE, SAMPLED)
     moved = tmp_path / "elsewhere" / "marines" / "run"
     shutil.copytree(broken, moved)
     shutil.rmtree(broken)

@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 from mipi_pl.actor import Actor
 from mipi_pl.checks import DivergedError, require
 from mipi_pl.spec import EntitySpec
-from models.agent import EntityAgent
+from models.agent import Agent
 
 Network = TypeVar("Network", bound=nn.Module)
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+Metrics = dict[str, Tensor]
 
 
 class EntityAlgorithm(LightningModule):
@@ -32,7 +33,7 @@ class EntityAlgorithm(LightningModule):
         ValueError: if `gradient_clip` is not positive.
     """
 
-    agent: EntityAgent
+    agent: Agent
     optimizer_names: tuple[str, ...]
     """What each optimizer moves, for messages."""
     _updates: Tensor
@@ -71,7 +72,7 @@ class EntityAlgorithm(LightningModule):
 
     # ------------------------------------------------------------------ optimizers
 
-    def report(self, metrics: dict[str, Tensor]) -> None:
+    def report(self, metrics: Metrics) -> None:
         """Count the update, and log its metrics if a row is due: logging each costs as much as a small network."""
         self._updates += 1
         trainer = self._trainer  # None where the step is run without one, as benchmarks do

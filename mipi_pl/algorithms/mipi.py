@@ -11,20 +11,18 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mipi_pl.algorithms.base import EntityAlgorithm, OptimizerFactory
+from mipi_pl.algorithms.base import Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.checks import choose, require
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Divergence, Regularizer
-from mipi_pl.losses.td import lambda_targets
 from mipi_pl.spec import EntitySpec
 from models.agent import EntityAgent
-from models.mixers import Mixer, MixerWeights
+from models.mixers import Mixer
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""
-
-Metrics = dict[str, Tensor]
 
 
 class TargetKind(str, Enum):
@@ -41,7 +39,7 @@ class ImaginedTeams(str, Enum):
     ACTUAL = "actual"
 
 
-class MIPI(EntityAlgorithm):
+class MIPI(JointValueAlgorithm):
     """Joint policy evaluation (16), then M Blahut-Arimoto alternations of marginal (17) and policy (18) per batch.
 
     Args:
@@ -73,6 +71,7 @@ class MIPI(EntityAlgorithm):
         ValueError: for values out of range, or ``expected`` targets with a mixer that is not linear.
     """
 
+    agent: EntityAgent
     optimizer_names = ("critic", "marginal", "policy")
 
     def __init__(
@@ -99,23 +98,18 @@ class MIPI(EntityAlgorithm):
         truncation_is_terminal: bool = True,
         gradient_clip: float = 10.0,
     ) -> None:
-        super().__init__(spec, gradient_clip)
+        super().__init__(spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip)
         for name, value in {"alpha": alpha, "alpha_i": 0.0 if alpha_i is None else alpha_i}.items():
             require(f"algorithm.{name}", value, 0)
-        shares = {"gamma": gamma, "td_lambda": td_lambda, "imaginary_weight": imaginary_weight}
-        for name, value in shares.items():
-            require(f"algorithm.{name}", value, 0, 1)
         for name, value in {"iterations": iterations, "policy_steps": policy_steps}.items():
             require(f"algorithm.{name}", value, 1)
         self.regularizer = choose("algorithm.regularizer", regularizer, Regularizer)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
-        self.gamma, self.td_lambda = gamma, td_lambda
         self.target = choose("algorithm.target", target, TargetKind)
-        self.imaginary_weight, self.iterations, self.policy_steps = imaginary_weight, iterations, policy_steps
+        self.iterations, self.policy_steps = iterations, policy_steps
         self.marginal_teams = choose("algorithm.marginal_teams", marginal_teams, ImaginedTeams)
         self.policy_divergence = choose("algorithm.policy_divergence", policy_divergence, Divergence)
         self.policy_moves_trunk = policy_moves_trunk
-        self.truncation_is_terminal = truncation_is_terminal
         self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)
 
         sizes = {"n_features": spec.n_features, "n_actions": spec.n_actions}
@@ -124,8 +118,7 @@ class MIPI(EntityAlgorithm):
         self.mixer = mixer(**sizes, n_agents=spec.n_agents)
         if self.target is TargetKind.EXPECTED and not self.mixer.linear:
             raise ValueError("target=expected needs a linear mixer (mixer.linear=true); with ELU use target=sampled")
-        self.target_agent = self.with_target(self.agent)
-        self.target_mixer = self.with_target(self.mixer)
+        self.make_targets()
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Critic with mixer, marginal, policy."""
@@ -156,44 +149,24 @@ class MIPI(EntityAlgorithm):
         self.report(metrics)
 
     def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
-        """Equation (16) with REFIL's imaginary objective: (1 - lambda) L_Q + lambda L_imagined."""
+        """Equation (16) with REFIL's imaginary objective."""
         features = self._features(b, self._critic_views(b, b.visible))
         target = self._td_targets(b, features[:, 0].detach(), log_marginal)
-        utilities = self.agent.utilities(features[b.played])
-        action = b.action[b.played][:, None, :, None].expand(-1, utilities.shape[1], -1, 1)
-        chosen = utilities.gather(-1, action).squeeze(-1)
-        weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
-        joint = self.mixer.mix(chosen[:, :1], weights, [0])
-        loss_td = loss = info.mean_square(joint - target)
-        metrics = {"loss/td": loss_td, "td_error": (joint - target).abs().mean(), "value/joint": joint.mean()}
-        if self.imaginary_weight > 0.0:
-            loss_imagined = info.mean_square(self.mixer.mix(chosen[:, 1:], weights, [1, 2]) - target)
-            loss = torch.lerp(loss_td, loss_imagined, self.imaginary_weight)
-            metrics["loss/imagined"] = loss_imagined
-        if self.mixer.linear:
-            metrics["mixer/weight"] = info.masked_mean(weights.of_agents(), b.acting[b.played])
+        loss, metrics = self._td_loss(b, features, target)
         return metrics | {"gradient_norm/critic": self.descend(CRITIC, loss)}
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, features: Tensor, log_marginal: Tensor | None) -> Tensor:
         """Right-hand side of (16) for the played steps [P]: u' from the current policy, values from the targets."""
         log_pi = self._log_policy(b, features)
-        utilities = self.target_agent.utilities(self._features(b, b.visible.unsqueeze(1), self.target_agent)[:, 0])
+        utilities = self._target_utilities(b)
         cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)
         else:
             drawn = torch.distributions.Categorical(logits=log_pi).sample().unsqueeze(-1)
             utility, cost = utilities.gather(-1, drawn).squeeze(-1), cost.gather(-1, drawn).squeeze(-1)
-        after = b.played + 1
-        weights = self._weights(self.target_mixer, b, b.present.unsqueeze(1), after)
-        cost = torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
-        value = self.target_mixer.mix(utility[after].unsqueeze(1), weights, [0]) - cost
-        now, ended = b.reward[b.played], b.ended[b.played]
-        by_step = (now, value, cost, (~ended).to(value), torch.ones_like(value))
-        now, value, cost, goes_on, played = (b.by_time(x) for x in by_step)
-        targets = lambda_targets(now, value, cost, goes_on, played, self.gamma, self.td_lambda)
-        return b.steps.pack(targets)[b.played]
+        return self._bootstrapped(b, utility, cost)
 
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """M alternations of (17), the marginal of fresh imaginary teams, and (18), the policy towards it."""
@@ -231,19 +204,10 @@ class MIPI(EntityAlgorithm):
 
     # ------------------------------------------------------------------ networks on a batch
 
-    def _critic_views(self, b: EpisodeBatch, mask: Tensor) -> Tensor:
-        """Full, and for the imaginary objective within and interact: [L, 1 or 3, A, E]."""
-        imagined = [b.within(mask, 0), b.interact(mask, 0)] if self.imaginary_weight > 0.0 else []
-        return torch.stack([mask, *imagined], dim=1)
-
     def _improvement_views(self, b: EpisodeBatch, alternations: Iterable[int]) -> Tensor:
         """Full, and the imaginary team of each alternation if there are such teams: [L, 1 + count or 1, A, E]."""
         teams = [b.within(b.visible, 1 + m) for m in alternations] if self._averages_imaginary_teams else []
         return torch.stack([b.visible, *teams], dim=1)
-
-    def _features(self, b: EpisodeBatch, views: Tensor, agent: EntityAgent | None = None) -> Tensor:
-        features: Tensor = (agent or self.agent).trunk(b.inputs, views, b.steps)[0]
-        return features
 
     def _log_policy(self, b: EpisodeBatch, features: Tensor) -> Tensor:
         return info.log_policy(self.agent.policy_logits(features), b.available)
@@ -252,7 +216,3 @@ class MIPI(EntityAlgorithm):
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
             return None
         return info.log_policy(self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps), b.available)
-
-    @staticmethod
-    def _weights(mixer: Mixer, b: EpisodeBatch, views: Tensor, rows: Tensor) -> MixerWeights:
-        return mixer.weights(b.inputs[rows], views[rows], b.acting[rows])

@@ -1,9 +1,20 @@
-"""Targets of joint policy evaluation (eq. 16)."""
+"""Targets of joint policy evaluation (eq. 16) and of Q-learning."""
 
 from __future__ import annotations
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+
+def greedy_actions(utilities: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Int64[Tensor, "*X"]:
+    """The available action of highest utility, of each agent on its own: with a monotonic mixer the best joint action.
+
+    Example:
+        >>> greedy_actions(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([False, True, True])).item()
+        2
+    """
+    return utilities.masked_fill(~available, -torch.inf).argmax(dim=-1)
 
 
 def lambda_targets(

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from script_world import ScriptWorld
 from tensordict import TensorDict
-from worlds import Sizes, random_batch, small_mipi
+from worlds import Sizes, random_batch, small_mipi, small_q
 
 from datamodules.episodes import EpisodeAssembler
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.checks import DivergedError
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 
@@ -71,6 +75,35 @@ def test_greedy_takes_the_most_probable_available_action_whatever_epsilon() -> N
     assert torch.equal(actor(td)[keys.ACTION][1], policy_of(actor, td).argmax(dim=-1))
 
 
+@pytest.mark.parametrize("kind", ["refil", "collaq"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_without_a_policy_head_it_is_epsilon_greedy_in_the_utilities(kind: str, epsilon: float) -> None:
+    actor = small_q(Sizes().spec, kind).actor(greedy=False)
+    td = observation(AVAILABLE, envs=MANY)
+    actor.epsilon = epsilon
+    utilities = actor.agent.utilities(actor._features(td))[0].tolist()
+    uniform = torch.tensor([[0.25] * 4, [0.5, 0, 0.5, 0], [0, 0, 1.0, 0]], dtype=torch.float64)
+    expected = epsilon * uniform
+    for i, row in enumerate(AVAILABLE):
+        best = max((u for u in range(4) if row[u]), key=utilities[i].__getitem__)
+        expected[i, best] += 1 - epsilon
+    found = shares(actor, td)
+    assert ((found == 0) == (expected == 0)).all()
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=4.5 * 0.5 / MANY**0.5)
+    actor.greedy = True
+    td["is_init"][:] = True
+    greedy = shares(actor, td)
+    assert ((greedy == 0) | (greedy == 1)).all()
+    assert (expected[greedy == 1] > (epsilon * uniform)[greedy == 1]).all() or epsilon == 1.0
+
+
+def test_utilities_that_are_not_finite_are_told() -> None:
+    actor = small_q(Sizes().spec).actor(greedy=True)
+    actor.agent.utilities.bias.data[0] = float("nan")
+    with pytest.raises(DivergedError, match="critic diverged"):
+        actor(observation(AVAILABLE))
+
+
 def test_equal_seeds_draw_equally() -> None:
     algorithm = small_mipi(Sizes().spec)
     td = observation(AVAILABLE, envs=50)
@@ -79,9 +112,10 @@ def test_equal_seeds_draw_equally() -> None:
     assert not torch.equal(actions[0], actions[2])
 
 
-def test_step_by_step_features_are_the_learners_over_whole_episodes() -> None:
+@pytest.mark.parametrize("make", [small_mipi, small_q, partial(small_q, kind="collaq")])
+def test_step_by_step_features_are_the_learners_over_whole_episodes(make: Any) -> None:
     env = ScriptWorld(LENGTHS, num_envs=3)
-    algorithm = small_mipi(env.entity_spec)
+    algorithm = make(env.entity_spec)
     actor = algorithm.actor(greedy=False, seed=0)
     seen, td, assembler = {}, env.reset(), EpisodeAssembler(3, env.entity_spec)
     original = actor._features

@@ -76,6 +76,23 @@ def test_an_entity_that_no_agent_sees_reaches_the_mixer_only() -> None:
     assert learn(batch, s.spec)[0]["value/joint"] != learn(changed, s.spec)[0]["value/joint"]
 
 
+def test_at_alpha_infinity_other_entities_reach_the_mixer_only() -> None:
+    s = Sizes(absent=((), (), ()))
+    batch, changed = random_batch(s), random_batch(s)
+    changed["entities"][:, :, 1:] += 1.0
+    alone, informed = (small_mipi(s.spec, regularizer="none", own_entity_only=own).double() for own in (True, False))
+    assert parameters_of(alone).keys() == parameters_of(informed).keys()
+
+    def features(algorithm: MIPI, one: TensorDict) -> torch.Tensor:
+        b = EpisodeBatch.of(one, truncation_is_terminal=True)
+        return algorithm._features(b, b.visible.unsqueeze(1))[:, 0, 0]
+
+    torch.testing.assert_close(features(alone, batch), features(alone, changed), rtol=0.0, atol=0.0)
+    assert not torch.allclose(features(informed, batch), features(informed, changed))
+    options = {"regularizer": "none", "own_entity_only": True}
+    assert learn(batch, s.spec, **options)[0]["value/joint"] != learn(changed, s.spec, **options)[0]["value/joint"]
+
+
 def test_a_trimmed_batch_gives_the_same_update() -> None:
     s = Sizes(absent=((2, 4), (2, 4), (1, 2, 4)), lifetimes=((9, 2, 0), (9, 9, 0), (1, 0, 0)))
     batch = random_batch(s)

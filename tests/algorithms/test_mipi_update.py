@@ -76,6 +76,7 @@ def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
         {"policy_divergence": "forward", "alpha": 0.4, "policy_steps": 2},
         {"policy_divergence": "forward", "regularizer": "entropy", "alpha_i": 0.3},
         {"policy_divergence": "forward", "regularizer": "none", "iterations": 1},
+        {"own_entity_only": True, "regularizer": "none"},
         {"clip": 0.05, "iterations": 1},
     ],
     ids=str,

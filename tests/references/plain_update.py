@@ -40,6 +40,7 @@ class Settings:
     policy_divergence: str = "reverse"
     policy_moves_trunk: bool = False
     truncation_is_terminal: bool = True
+    own_entity_only: bool = False
 
 
 @dataclass
@@ -57,10 +58,7 @@ class PlainMIPI:
         s = self.settings
         self._descend(self._critic_loss(), ("agent.trunk", "agent.utilities", "mixer"))
         # Utilities are held fixed while the policy improves.
-        features = self._all_features(self.parameters, None)
-        utilities = {
-            key: nets.linear(self.parameters, "agent.utilities", row).detach() for key, row in features.items()
-        }
+        utilities = {key: row.detach() for key, row in self._utilities(self.parameters, None).items()}
         for m in range(s.iterations):
             if s.regularizer == "mutual_information":
                 self._descend(self._marginal_loss(m), ("marginal",), "marginal")
@@ -105,10 +103,18 @@ class PlainMIPI:
         trunk, found = nets.part(parameters, "agent.trunk"), {}
         for n, length in enumerate(self.lengths):
             for i in range(self.n_agents):
-                seen = [self._restricted(self.visible[n, t, i].tolist(), n, i, partition) for t in range(length + 1)]
+                seen = [self._restricted(self._seen(n, t, i), n, i, partition) for t in range(length + 1)]
                 rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads)
                 found |= {(n, t, i): row for t, row in enumerate(rows)}
         return found
+
+    def _seen(self, n: int, t: int, i: int) -> list[bool]:
+        mask = self.visible[n, t, i].tolist()
+        return [seen and j == i for j, seen in enumerate(mask)] if self.settings.own_entity_only else mask
+
+    def _utilities(self, parameters: nets.Parameters, partition: tuple[int, bool] | None) -> Rows:
+        features = self._all_features(parameters, partition)
+        return {key: nets.linear(parameters, "agent.utilities", row) for key, row in features.items()}
 
     def _restricted(self, mask: list[bool], n: int, i: int, partition: tuple[int, bool] | None) -> list[bool]:
         if partition is None:
@@ -179,18 +185,15 @@ class PlainMIPI:
         return (1 - weight) * loss + weight * loss_imagined
 
     def _chosen(self, partition: tuple[int, bool] | None) -> Rows:
-        features = self._all_features(self.parameters, partition)
-        return {
-            key: nets.linear(self.parameters, "agent.utilities", row)[self.action[key]] for key, row in features.items()
-        }
+        return {key: row[self.action[key]] for key, row in self._utilities(self.parameters, partition).items()}
 
     def _td_targets(self) -> list[list[Any]]:
         """Expected targets: the mixer being linear, the joint value of the agents' expectations."""
         s = self.settings
         log_pi, log_marginal = self._log_policy(self._all_features(self.parameters, None)), self._log_marginal()
         expected, costs = {}, {}
-        for key, row in self._all_features(self.targets, None).items():
-            expected[key] = losses.expectation(log_pi[key], nets.linear(self.targets, "agent.utilities", row))
+        for key, row in self._utilities(self.targets, None).items():
+            expected[key] = losses.expectation(log_pi[key], row)
             other = None if log_marginal is None else log_marginal[key]
             costs[key] = losses.expectation(log_pi[key], losses.penalty(s.regularizer, log_pi[key], other))
         found = []

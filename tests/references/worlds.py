@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hypothesis import strategies as st
 from tensordict import TensorDict
 from torch import Tensor
 
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.algorithms.collaq import CollaQ
+from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.algorithms.mipi import MIPI
+from mipi_pl.algorithms.q_learning import QLearning
 from mipi_pl.losses.partition import draw_groups
 from mipi_pl.spec import EntitySpec
-from models.agent import EntityAgent
+from models.agent import EntityAgent, UtilityAgent
+from models.collaq import CollaQAgent
 from models.marginal import MarginalPolicy
-from models.mixers import AttentionMixer
+from models.mixers import AttentionMixer, SumMixer
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
@@ -127,6 +132,7 @@ def small_mipi(
     mixing: int = 3,
     linear: bool = True,
     pool: str = "slots",
+    own_entity_only: bool = False,
     optimizer: Any = SGD,
     seed: int = 0,
     **options: Any,
@@ -135,7 +141,7 @@ def small_mipi(
     torch.manual_seed(seed)
     algorithm = MIPI(
         spec,
-        agent=partial(EntityAgent, width=width, heads=heads, hidden=hidden),
+        agent=partial(EntityAgent, width=width, heads=heads, hidden=hidden, own_entity_only=own_entity_only),
         marginal=partial(MarginalPolicy, width=width, hidden=hidden),
         mixer=partial(AttentionMixer, width=width, heads=heads, mixing=mixing, linear=linear, pool=pool),
         critic_optimizer=optimizer,
@@ -143,13 +149,49 @@ def small_mipi(
         policy_optimizer=optimizer,
         **{"iterations": 2, **options},
     )
+    return _with_other_targets(algorithm)
+
+
+def small_q(
+    spec: EntitySpec,
+    kind: str = "refil",
+    *,
+    width: int = 8,
+    heads: int = 2,
+    hidden: int = 4,
+    mixing: int = 3,
+    linear: bool = False,
+    pool: str = "slots",
+    optimizer: Any = SGD,
+    seed: int = 0,
+    **options: Any,
+) -> QLearning:
+    """A value-based learner (refil, aqmix, vdn, collaq) with tiny networks; its targets differ from its networks."""
+    torch.manual_seed(seed)
+    collaq = kind == "collaq"
+    attention = partial(AttentionMixer, width=width, heads=heads, mixing=mixing, linear=linear, pool=pool)
+    algorithm = (CollaQ if collaq else QLearning)(
+        spec,
+        agent=partial(CollaQAgent if collaq else UtilityAgent, width=width, heads=heads, hidden=hidden),
+        mixer=SumMixer if kind == "vdn" else attention,
+        critic_optimizer=optimizer,
+        **({"imaginary_weight": 0.0} if kind in ("aqmix", "vdn") else {}),
+        **options,
+    )
+    return _with_other_targets(algorithm)
+
+
+Learner = TypeVar("Learner", bound=JointValueAlgorithm)
+
+
+def _with_other_targets(algorithm: Learner) -> Learner:
     with torch.no_grad():
         for parameter in (*algorithm.target_agent.parameters(), *algorithm.target_mixer.parameters()):
             parameter.add_(0.3 * torch.randn_like(parameter))
     return algorithm
 
 
-def drive(algorithm: MIPI, batches: Sequence[TensorDict]) -> list[dict[str, Tensor]]:
+def drive(algorithm: EntityAlgorithm, batches: Sequence[TensorDict]) -> list[dict[str, Tensor]]:
     """Train on each batch without a Trainer; returns what each step logged, without ``train/``."""
     if "optimizers" not in vars(algorithm):
         optimizers = algorithm.configure_optimizers()
@@ -164,7 +206,7 @@ def drive(algorithm: MIPI, batches: Sequence[TensorDict]) -> list[dict[str, Tens
     return found
 
 
-def parameters_of(algorithm: MIPI, *prefixes: str) -> dict[str, Tensor]:
+def parameters_of(algorithm: EntityAlgorithm, *prefixes: str) -> dict[str, Tensor]:
     """Copies of the trained parameters, by name."""
     return {
         name: value.detach().clone()

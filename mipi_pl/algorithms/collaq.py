@@ -1,0 +1,66 @@
+"""CollaQ for entity observations (Zhang et al. 2020), from the equations of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from mipi_pl.algorithms.base import Metrics, OptimizerFactory
+from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.q_learning import QLearning
+from mipi_pl.checks import require
+from mipi_pl.losses import information as info
+from mipi_pl.spec import EntitySpec
+from models.collaq import CollaQAgent
+from models.mixers import Mixer
+
+
+class CollaQ(QLearning):
+    """Q_i = Q_alone(o_i^alone) + Q_collab(o_i), mixed and learned as in AQMIX, with the MARA loss besides.
+
+    Args:
+        spec: sizes of the world.
+        agent: factory of the agent; takes n_features and n_actions.
+        mixer: factory of the mixer; takes n_features, n_actions and n_agents.
+        critic_optimizer: factory of the optimizer of agent and mixer.
+        gamma: discount per step.
+        td_lambda: 0 for the one-step target.
+        mara_weight: of the MARA loss, which presses Q_collab(o_i^alone) to 0.
+        truncation_is_terminal: no value after the time limit.
+        gradient_clip: largest gradient norm of one optimizer step.
+
+    Raises:
+        ValueError: for values out of range.
+    """
+
+    agent: CollaQAgent
+
+    def __init__(
+        self,
+        spec: EntitySpec,
+        agent: Callable[..., CollaQAgent],
+        mixer: Callable[..., Mixer],
+        critic_optimizer: OptimizerFactory,
+        gamma: float = 0.99,
+        td_lambda: float = 0.0,
+        mara_weight: float = 1.0,
+        truncation_is_terminal: bool = True,
+        gradient_clip: float = 10.0,
+    ) -> None:
+        require("algorithm.mara_weight", mara_weight, 0)
+        super().__init__(
+            spec, agent, mixer, critic_optimizer, gamma, td_lambda, 0.0, truncation_is_terminal, gradient_clip
+        )
+        self.mara_weight = mara_weight
+
+    def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
+        features, alone = self.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
+        loss, metrics = self._td_loss(b, features, self._td_targets(b, features[:, 0].detach()))
+        mara = self._mara(b, alone[:, 0])
+        return loss + self.mara_weight * mara, metrics | {"loss/mara": mara}
+
+    def _mara(self, b: EpisodeBatch, features: Tensor) -> Tensor:
+        """Mean of Q_collab(o_i^alone, u_i)^2 over the actions that were taken, from features [L, A, H]."""
+        taken = self.agent.utilities.collab(features).gather(-1, b.action.unsqueeze(-1)).squeeze(-1)
+        return info.masked_mean(taken.square(), b.deciding)

@@ -1,0 +1,118 @@
+"""What MIPI and the value-based learners share: utilities, mixed into a joint value that is fitted to TD targets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mipi_pl.algorithms.base import EntityAlgorithm, Metrics
+from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.checks import require
+from mipi_pl.losses import information as info
+from mipi_pl.losses.td import lambda_targets
+from mipi_pl.spec import EntitySpec
+from models.agent import Agent
+from models.mixers import Mixer, MixerWeights
+
+
+class JointValueAlgorithm(EntityAlgorithm):
+    """An agent and a mixer with their targets, and the loss (1 - lambda) L_Q + lambda L_imagined of REFIL.
+
+    A subclass makes `agent` and `mixer`, then calls `make_targets`.
+
+    Args:
+        spec: sizes of the world.
+        gamma: discount per step.
+        td_lambda: 0 for one-step targets.
+        imaginary_weight: lambda, weight of the imaginary objective.
+        truncation_is_terminal: no value after the time limit (REFIL's default).
+        gradient_clip: largest gradient norm of one optimizer step.
+
+    Raises:
+        ValueError: for values out of range.
+    """
+
+    agent: Agent
+    mixer: Mixer
+    target_agent: Agent
+    target_mixer: Mixer
+
+    def __init__(
+        self,
+        spec: EntitySpec,
+        gamma: float,
+        td_lambda: float,
+        imaginary_weight: float,
+        truncation_is_terminal: bool,
+        gradient_clip: float,
+    ) -> None:
+        super().__init__(spec, gradient_clip)
+        shares = {"gamma": gamma, "td_lambda": td_lambda, "imaginary_weight": imaginary_weight}
+        for name, value in shares.items():
+            require(f"algorithm.{name}", value, 0, 1)
+        self.gamma, self.td_lambda, self.imaginary_weight = gamma, td_lambda, imaginary_weight
+        self.truncation_is_terminal = truncation_is_terminal
+
+    def make_targets(self) -> None:
+        """Frozen copies of agent and mixer, for `update_targets` to refresh."""
+        self.target_agent = self.with_target(self.agent)
+        self.target_mixer = self.with_target(self.mixer)
+
+    # ------------------------------------------------------------------ the loss
+
+    def _td_loss(self, b: EpisodeBatch, features: Tensor, target: Tensor) -> tuple[Tensor, Metrics]:
+        """(1 - lambda) L_Q + lambda L_imagined, from the features [L, V, A, H] of `_critic_views` and targets [P]."""
+        utilities = self.agent.utilities(features[b.played])
+        action = b.action[b.played][:, None, :, None].expand(-1, utilities.shape[1], -1, 1)
+        chosen = utilities.gather(-1, action).squeeze(-1)
+        weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
+        joint = self.mixer.mix(chosen[:, :1], weights, [0])
+        loss_td = loss = info.mean_square(joint - target)
+        metrics = {"loss/td": loss_td, "td_error": (joint - target).abs().mean(), "value/joint": joint.mean()}
+        if self.imaginary_weight > 0.0:
+            loss_imagined = info.mean_square(self.mixer.mix(chosen[:, 1:], weights, [1, 2]) - target)
+            loss = torch.lerp(loss_td, loss_imagined, self.imaginary_weight)
+            metrics["loss/imagined"] = loss_imagined
+        if self.mixer.linear:
+            metrics["mixer/weight"] = info.masked_mean(weights.of_agents(), b.acting[b.played])
+        return loss, metrics
+
+    def _target_utilities(self, b: EpisodeBatch) -> Tensor:
+        """Utilities [L, A, U] of the target network."""
+        features = self._features(b, b.visible.unsqueeze(1), self.target_agent)[:, 0]
+        utilities: Tensor = self.target_agent.utilities(features)
+        return utilities
+
+    def _bootstrapped(self, b: EpisodeBatch, utility: Tensor, cost: Tensor | None = None) -> Tensor:
+        """TD targets of the played steps [P].
+
+        Args:
+            b: the batch.
+            utility: [L, A] of the target network, for the action that follows or in expectation over it.
+            cost: [L, A] to be paid with it, per agent; None for none.
+        """
+        after = b.played + 1
+        weights = self._weights(self.target_mixer, b, b.present.unsqueeze(1), after)
+        value = self.target_mixer.mix(utility[after].unsqueeze(1), weights, [0])
+        paid = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
+        value = value - paid
+        now, ended = b.reward[b.played], b.ended[b.played]
+        by_step = (now, value, paid, (~ended).to(value), torch.ones_like(value))
+        now, value, paid, goes_on, played = (b.by_time(x) for x in by_step)
+        targets = lambda_targets(now, value, paid, goes_on, played, self.gamma, self.td_lambda)
+        return b.steps.pack(targets)[b.played]
+
+    # ------------------------------------------------------------------ networks on a batch
+
+    def _critic_views(self, b: EpisodeBatch, mask: Tensor) -> Tensor:
+        """Full, and for the imaginary objective within and interact: [L, 1 or 3, A, E]."""
+        imagined = [b.within(mask, 0), b.interact(mask, 0)] if self.imaginary_weight > 0.0 else []
+        return torch.stack([mask, *imagined], dim=1)
+
+    def _features(self, b: EpisodeBatch, views: Tensor, agent: Agent | None = None) -> Tensor:
+        features: Tensor = (agent or self.agent).trunk(b.inputs, views, b.steps)[0]
+        return features
+
+    @staticmethod
+    def _weights(mixer: Mixer, b: EpisodeBatch, views: Tensor, rows: Tensor) -> MixerWeights:
+        return mixer.weights(b.inputs[rows], views[rows], b.acting[rows])

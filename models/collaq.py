@@ -1,0 +1,112 @@
+"""The agent of CollaQ: a utility of what it would do alone, and one of what the others change (Zhang et al. 2020)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from models.agent import Agent, PackedSteps, Trunk
+
+
+def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
+    """The views without the agents but oneself: what CollaQ calls o_i^alone.
+
+    Example:
+        >>> without_other_agents(torch.ones(2, 3, dtype=torch.bool)).tolist()
+        [[True, False, True], [False, True, True]]
+    """
+    n_agents, n_entities = views.shape[-2:]
+    kept = torch.eye(n_agents, n_entities, dtype=torch.bool, device=views.device)
+    kept[:, n_agents:] = True
+    return views & kept
+
+
+class CollaQTrunk(nn.Module):
+    """Two trunks with recurrent states of their own: of Q_alone, which never sees other agents, and of Q_collab.
+
+    Features and states stand side by side, those of Q_alone first.
+
+    Args:
+        n_inputs: I.
+        width: embedding of entities and attention.
+        heads: attention heads.
+        hidden: recurrent state of each.
+    """
+
+    def __init__(self, n_inputs: int, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.alone = Trunk(n_inputs, width, heads, hidden)
+        self.collab = Trunk(n_inputs, width, heads, hidden)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "L E I"],
+        views: Bool[Tensor, "L V A E"],
+        steps: PackedSteps,
+        state: Float[Tensor, "N V A hidden"] | None = None,
+    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
+        """Features of every agent under every view, and the recurrent state after the last step."""
+        before = (None, None) if state is None else tuple(half.contiguous() for half in state.chunk(2, dim=-1))
+        alone, alone_state = self.alone(inputs, without_other_agents(views), steps, before[0])
+        collab, collab_state = self.collab(inputs, views, steps, before[1])
+        return torch.cat((alone, collab), dim=-1), torch.cat((alone_state, collab_state), dim=-1)
+
+    def attributed(
+        self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], steps: PackedSteps
+    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "L V A half"]]:
+        """Features as of `forward`, and those of Q_collab where it sees no more than Q_alone does."""
+        own = without_other_agents(views)
+        alone, _ = self.alone(inputs, own, steps)
+        both, _ = self.collab(inputs, torch.cat((views, own), dim=1), steps)
+        collab, collab_alone = both.chunk(2, dim=1)
+        return torch.cat((alone, collab), dim=-1), collab_alone
+
+
+class CollaQUtilities(nn.Module):
+    """Q_i = Q_alone + Q_collab.
+
+    Args:
+        hidden: features of each.
+        n_actions: U.
+    """
+
+    def __init__(self, hidden: int, n_actions: int) -> None:
+        super().__init__()
+        self.alone = nn.Linear(hidden, n_actions)
+        self.collab = nn.Linear(hidden, n_actions)
+
+    def forward(self, features: Float[Tensor, "*X hidden"]) -> Float[Tensor, "*X U"]:
+        """From the features of `CollaQTrunk`."""
+        alone, collab = features.chunk(2, dim=-1)
+        utilities: Tensor = self.alone(alone) + self.collab(collab)
+        return utilities
+
+
+class CollaQAgent(Agent):
+    """Q_i = Q_alone(o_i^alone) + Q_collab(o_i) on entity attention.
+
+    Args:
+        n_features: F.
+        n_actions: U.
+        width: embedding of entities and attention, of each of the two trunks.
+        heads: attention heads.
+        hidden: recurrent state, of each.
+
+    Example:
+        >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
+        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
+        >>> agent.utilities(features).shape
+        torch.Size([14, 1, 4, 5])
+    """
+
+    trunk: CollaQTrunk
+    utilities: CollaQUtilities
+
+    def __init__(self, n_features: int, n_actions: int, width: int = 128, heads: int = 4, hidden: int = 64) -> None:
+        super().__init__()
+        self.n_actions = n_actions
+        self.hidden = 2 * hidden
+        self.trunk = CollaQTrunk(n_features + n_actions, width, heads, hidden)
+        self.utilities = CollaQUtilities(hidden, n_actions)
