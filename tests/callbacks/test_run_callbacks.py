@@ -30,7 +30,6 @@ class Data(LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self.frames = self.episodes = 0
-        self.epsilon = 0.5
         self._finished: list[TensorDict] = []
         self.at_rest: Any = lambda: None
 
@@ -39,6 +38,9 @@ class Data(LightningDataModule):
 
     def journal_files(self) -> dict[str, str]:
         return {}
+
+    def collection_metrics(self) -> dict[str, float]:
+        return {"epsilon": 0.5}
 
     def train_dataloader(self) -> Data:
         return self
