@@ -152,12 +152,15 @@ class CollectionDataModule(LightningDataModule):
             "episodes": self.episodes,
             "batches": self.batches,
             "environment": self.env.get_extra_state(),
-            # TorchRL has no public name for the observation that the next step starts from.
-            "observation": self._collector._carrier.clone().to_dict(),
             "actor": self._actor.memory(),
-            "assembler": self._assembler.state_dict(),
             "finished": [episodes.to_dict() for episodes in self._finished],
+            **self.under_way(self._collector),
         }
+
+    def under_way(self, collector: Collector) -> dict[str, Any]:
+        """The episodes that are not over; nothing where a batch begins with new ones."""
+        # TorchRL has no public name for the observation that the next step starts from.
+        return {"observation": collector._carrier.clone().to_dict(), "assembler": self._assembler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave, bit for bit.
@@ -168,9 +171,10 @@ class CollectionDataModule(LightningDataModule):
         if self._collector is None or self._actor is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() first")
         self.env.set_extra_state(state["environment"])
-        self._collector._carrier.update(state["observation"])
         self._actor.remember(state["actor"])
-        self._assembler.load_state_dict(state["assembler"])
+        if "observation" in state:
+            self._collector._carrier.update(state["observation"])
+            self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
         self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
 
