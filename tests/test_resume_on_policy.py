@@ -48,15 +48,14 @@ def train(root: Path, *overrides: str) -> Path:
     return folder
 
 
-# Epochs have 8 rounds: in the second, at its end, right after it, and twice.
+# Epochs have 8 rounds: at the end of the second, right after it, and in its middle.
 @pytest.mark.parametrize(
     ("chosen", "crashes"),
     [
-        (["algorithm=mappo", *MATRIX, "total_frames=70"], [16, 17, 26]),
-        (["algorithm=mipi_ppo", *MATRIX, "total_frames=70"], [11]),
-        (["algorithm=mipi_ppo", *BATTLE, "total_frames=400"], [7, 12]),
+        (["algorithm=mappo", *MATRIX, "total_frames=60"], [16, 25]),
+        (["algorithm=mipi_ppo", *BATTLE, "total_frames=400"], [12]),
     ],
-    ids=["mappo", "mipi_ppo", "battle"],
+    ids=["matrix_game", "battle"],
 )
 def test_rounds_go_on_bit_for_bit(chosen: list[str], crashes: list[int], tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", *chosen)

@@ -19,6 +19,7 @@ from models.agent import EntityAgent
 
 Network = TypeVar("Network", bound=nn.Module)
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+Metrics = dict[str, Tensor]
 
 
 class EntityAlgorithm(LightningModule):

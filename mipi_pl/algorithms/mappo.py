@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchrl.modules import PopArtValueNorm
 
-from mipi_pl.algorithms.base import EntityAlgorithm, OptimizerFactory
+from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.algorithms.mipi import ImaginedTeams, Metrics
+from mipi_pl.algorithms.mipi import ImaginedTeams
 from mipi_pl.checks import choose, require
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo

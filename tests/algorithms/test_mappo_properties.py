@@ -207,8 +207,9 @@ PAYOFFS = {"AB": [[1.0, 2.0], [0.0, 0.0]], "BA": [[1.0, 0.0], [2.0, 0.0]]}
 """A different best joint action in each composition; (0, 0) is fair in both."""
 
 
-@pytest.mark.parametrize("options", [{"alpha": 0.05}, {"regularizer": "mutual_information", "alpha": 0.05}], ids=str)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("seed", "options"), [(0, {}), (1, {}), (0, {"regularizer": "mutual_information", "alpha": 0.02})], ids=str
+)
 def test_the_best_joint_action_of_each_composition_is_found(seed: int, options: dict[str, Any]) -> None:
     seed_everything(seed, verbose=False)
     data = OnPolicyDataModule(
@@ -216,15 +217,16 @@ def test_the_best_joint_action_of_each_composition_is_found(seed: int, options: 
     )
     algorithm = small_mappo(
         data.env.entity_spec,
-        width=16,
-        hidden=16,
-        optimizer=partial(torch.optim.Adam, lr=1e-2),
+        width=32,
+        heads=4,
+        hidden=32,
+        optimizer=partial(torch.optim.Adam, lr=5e-3),
         seed=seed,
-        entropy_bonus=0.02,
+        entropy_bonus=0.2,
         epochs=4,
         **options,
     )
-    fit(algorithm, data, 60)
+    fit(algorithm, data, 80)
     for name in PAYOFFS:
         env = MatrixGame(PAYOFFS, [name], num_envs=1)
         td = algorithm.actor(greedy=True)(env.reset())
