@@ -11,7 +11,7 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
+from mipi_pl.algorithms.base import EntityAlgorithm, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.checks import choose, require
 from mipi_pl.losses import information as info
@@ -23,6 +23,8 @@ from models.mixers import Mixer, MixerWeights
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""
+
+Metrics = dict[str, Tensor]
 
 
 class TargetKind(str, Enum):
