@@ -89,6 +89,8 @@ class MAPPO(EntityAlgorithm):
     """
 
     optimizer_names = ("policy", "critic", "marginal")
+    agent: EntityAgent
+    marginal: nn.Module
 
     def __init__(
         self,
