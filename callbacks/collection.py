@@ -31,11 +31,8 @@ class CollectionMetrics(Callback):
         if trainer.global_step % self.every_updates:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        metrics = {
-            "frames": float(data.frames),
-            "episodes": float(data.episodes),
-            "collect/epsilon": float(data.epsilon),
-        }
+        metrics = {"frames": float(data.frames), "episodes": float(data.episodes)}
+        metrics |= {f"collect/{name}": float(value) for name, value in data.collection_metrics().items()}
         finished = data.finished()
         if finished:
             episodes: TensorDictBase = torch.cat(finished)

@@ -68,12 +68,19 @@ class EpisodeAssembler:
     def add(self, steps: TensorDictBase) -> TensorDict | None:
         """Take a collector's batch [B, T']; return the episodes that ended in it, or None.
 
+        They are in the order of their last steps, and those that ended together in the order of their environments.
+
         Raises:
             ValueError: if an episode is longer than the world said it can be.
         """
         ended = [self._add_step(steps[:, t]) for t in range(steps.shape[1])]
         whole = [episodes for episodes in ended if episodes is not None]
         return torch.cat(whole) if whole else None
+
+    def drop(self) -> None:
+        """Forget the episodes that are not over."""
+        self._open.zero_()
+        self._length.zero_()
 
     def _add_step(self, step: TensorDictBase) -> TensorDict | None:
         if int(self._length.max()) >= self.spec.max_steps:

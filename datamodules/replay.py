@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
-from lightning import LightningDataModule
-from tensordict import TensorDict, TensorDictBase
-from torchrl.collectors import Collector
+from tensordict import TensorDictBase
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
-from datamodules.episodes import EpisodeAssembler, summarize, trim
+from datamodules.collection import CollectionDataModule
+from datamodules.episodes import trim
 from datamodules.journal import EpisodeJournal
-from mipi_pl.actor import Actor
-from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
 
@@ -28,7 +24,7 @@ _REFILL = 256
 """Episodes that are read at once when a run is resumed."""
 
 
-class ReplayDataModule(LightningDataModule):
+class ReplayDataModule(CollectionDataModule):
     """Collects with the current policy, stores whole episodes, and yields trimmed batches of them.
 
     Args:
@@ -48,10 +44,6 @@ class ReplayDataModule(LightningDataModule):
         updates_per_epoch: length of a Lightning epoch.
 
     Attributes:
-        env: the training environments.
-        at_rest: called before and while a batch is made, when all that belongs to the one before is done: the moments
-            at which a checkpoint is exact.
-        frames: environment steps collected, each environment counted.
         episodes: episodes finished and stored.
 
     Raises:
@@ -75,17 +67,10 @@ class ReplayDataModule(LightningDataModule):
         storage_dir: str | None = None,
         updates_per_epoch: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(make_env, num_envs, seed, steps_per_collection, updates_per_epoch)
         if storage not in ("ram", "memmap"):
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
-        at_least_one = {
-            "num_envs": num_envs,
-            "batch_size": batch_size,
-            "steps_per_collection": steps_per_collection,
-            "updates_per_epoch": updates_per_epoch,
-        }
-        for name, value in at_least_one.items():
-            require(f"datamodule.{name}", value, 1)
+        require("datamodule.batch_size", batch_size, 1)
         for name, share in {"epsilon_start": epsilon_start, "epsilon_end": epsilon_end}.items():
             require(f"datamodule.{name}", share, 0, 1)
         for name, value in {"warmup_episodes": warmup_episodes, "epsilon_frames": epsilon_frames}.items():
@@ -93,28 +78,18 @@ class ReplayDataModule(LightningDataModule):
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
-        self.env = make_env(num_envs=num_envs, seed=seed)
-        self.seed, self.batch_size = seed, batch_size
+        self.batch_size = batch_size
         self.updates_per_episode = updates_per_episode
         self.warmup_episodes = max(warmup_episodes, batch_size)
-        self.steps_per_collection = steps_per_collection
         self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
-        self.updates_per_epoch = updates_per_epoch
-        self.frames = self.episodes = self.batches = 0
-        self._finished: list[TensorDictBase] = []
-        self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._draws = torch.Generator().manual_seed(seed)
         self._buffer = TensorDictReplayBuffer(
             storage=self._make_storage(storage, capacity, storage_dir),
             batch_size=batch_size,
             generator=self._draws,
         )
-        self._collector: Collector | None = None
-        self._stream: Iterator[TensorDictBase] | None = None
-        self._actor: Actor | None = None
         self._capacity = capacity
         self._journal: EpisodeJournal | None = None
-        self.at_rest: Callable[[], None] = _nothing
 
     @staticmethod
     def _make_storage(kind: str, capacity: int, folder: str | None) -> LazyTensorStorage:
@@ -124,30 +99,15 @@ class ReplayDataModule(LightningDataModule):
         return LazyMemmapStorage(capacity, scratch_dir=str(path))
 
     def setup(self, stage: str) -> None:
-        """Connect the collector to the algorithm that is trained."""
-        if self._actor is None and self.trainer is not None:
+        """Connect the collector to the algorithm that is trained, and the journal to the run folder."""
+        if self._journal is None and self.trainer is not None:
             self._journal = EpisodeJournal(Path(self.trainer.default_root_dir) / REPLAY_FOLDER, self._capacity)
-            algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
-            seed = rank_seed(self.seed, self.trainer.global_rank)
-            if seed != self.seed:
-                self.env.set_seed(seed)
-                self._draws.manual_seed(seed)
-            self.connect(algorithm.actor(greedy=False, seed=seed))
+        super().setup(stage)
 
-    def connect(self, actor: Actor) -> None:
-        """Collect with `actor` from now on."""
-        self._actor = actor
-        self._collector = Collector(
-            self.env,
-            actor,
-            frames_per_batch=self.env.num_envs * self.steps_per_collection,
-            total_frames=-1,
-            return_same_td=True,
-            compact_obs=False,
-            track_traj_ids=False,
-            trust_policy=True,
-        )
-        self._stream = iter(self._collector)
+    def reseed(self, seed: int) -> None:
+        """Of a process among several: battles and draws of its own."""
+        super().reseed(seed)
+        self._draws.manual_seed(seed)
 
     @property
     def epsilon(self) -> float:
@@ -155,31 +115,22 @@ class ReplayDataModule(LightningDataModule):
         done = min(1.0, self.frames / self.epsilon_frames) if self.epsilon_frames else 1.0
         return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
 
+    def collection_metrics(self) -> dict[str, float]:
+        """Exploration."""
+        return {"epsilon": self.epsilon}
+
     def collect(self) -> None:
         """Play `steps_per_collection` steps in all environments and store the episodes that end."""
-        if self._stream is None or self._actor is None:
-            raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
-        self._actor.epsilon = self.epsilon
-        steps = next(self._stream)
-        self.frames += steps.numel()
-        episodes = self._assembler.add(steps)
+        if self._actor is not None:
+            self._actor.epsilon = self.epsilon
+        _, episodes = self.play()
         if episodes is not None:
-            self.episodes += len(episodes)
+            self.count(episodes)
             self._buffer.extend(episodes)
-            self._finished.append(summarize(episodes))
-
-    def finished(self) -> list[TensorDictBase]:
-        """Return, length, outcome and composition of the episodes collected since the last call."""
-        finished, self._finished = self._finished, []
-        return finished
 
     def sample(self) -> TensorDictBase:
         """A batch of `batch_size` episodes, trimmed."""
         return trim(self._buffer.sample(), self.env.entity_spec.n_agents)
-
-    def train_dataloader(self) -> ReplayLoader:
-        """Batches for one epoch after the other; collects whenever fewer are owed than the ratio allows."""
-        return ReplayLoader(self)
 
     def next_batch(self) -> TensorDictBase:
         """Collect until an update is owed, then sample."""
@@ -210,21 +161,11 @@ class ReplayDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
-        if self._collector is None or self._actor is None:
-            return {}
-        return {
-            "frames": self.frames,
-            "episodes": self.episodes,
-            "batches": self.batches,
-            "journal": [] if self._journal is None else self._journal.segments,
-            "draws": self._draws.get_state(),
-            "environment": self.env.get_extra_state(),
-            # TorchRL has no public name for the observation that the next step starts from.
-            "observation": self._collector._carrier.clone().to_dict(),
-            "actor": self._actor.memory(),
-            "assembler": self._assembler.state_dict(),
-            "finished": [episodes.to_dict() for episodes in self._finished],
-        }
+        state = super().state_dict()
+        if state:
+            state["journal"] = [] if self._journal is None else self._journal.segments
+            state["draws"] = self._draws.get_state()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave, bit for bit.
@@ -232,14 +173,8 @@ class ReplayDataModule(LightningDataModule):
         Raises:
             ValueError: if it belongs to other environments, or an episode file is missing or damaged.
         """
-        if self._collector is None or self._actor is None or self._journal is None:
-            raise RuntimeError("the datamodule has no policy to collect with: call setup() first")
-        self.env.set_extra_state(state["environment"])
-        self._collector._carrier.update(state["observation"])
-        self._actor.remember(state["actor"])
-        self._assembler.load_state_dict(state["assembler"])
-        self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
-        self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
+        super().load_state_dict(state)
+        assert self._journal is not None
         self._journal.segments = state["journal"]
         self._refill()
         self._draws.set_state(state["draws"])
@@ -255,26 +190,3 @@ class ReplayDataModule(LightningDataModule):
                 self._buffer.extend(self._journal.read(self.env.entity_spec, part))
         writer = self._buffer.writer
         writer.load_state_dict({**writer.state_dict(), "_cursor": self.episodes % self._capacity})
-
-
-def rank_seed(seed: int, rank: int) -> int:
-    """Of a process among several, so that each collects battles of its own; the first keeps the seed of the run."""
-    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]) if rank else seed
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
-
-
-class ReplayLoader:
-    """An epoch of batches. It has a length, without which Lightning would fetch one batch ahead of the policy."""
-
-    def __init__(self, data: ReplayDataModule) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return self.data.updates_per_epoch
-
-    def __iter__(self) -> Iterator[TensorDictBase]:
-        for _ in range(len(self)):
-            yield self.data.next_batch()

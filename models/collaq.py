@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from models.agent import Agent, PackedSteps, Trunk
+from models.precision import OutputLinear
 
 
 def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
@@ -73,8 +74,8 @@ class CollaQUtilities(nn.Module):
 
     def __init__(self, hidden: int, n_actions: int) -> None:
         super().__init__()
-        self.alone = nn.Linear(hidden, n_actions)
-        self.collab = nn.Linear(hidden, n_actions)
+        self.alone = OutputLinear(hidden, n_actions)
+        self.collab = OutputLinear(hidden, n_actions)
 
     def forward(self, features: Float[Tensor, "*X hidden"]) -> Float[Tensor, "*X U"]:
         """From the features of `CollaQTrunk`."""

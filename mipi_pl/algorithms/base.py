@@ -90,9 +90,6 @@ class EntityAlgorithm(LightningModule):
             DivergedError: if that norm is not finite; the step is not made.
         """
         optimizer = self._optimizers()[index]
-        if index:
-            # Lightning counts every optimizer step as a global step; here a global step is an update.
-            optimizer._on_before_step = optimizer._on_after_step = lambda: None
         optimizer.zero_grad()
         self.manual_backward(loss)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -103,4 +100,8 @@ class EntityAlgorithm(LightningModule):
                 f"{float(loss.detach()):.4g}, the norm of its gradient {float(norm):.4g}"
             )
         optimizer.step()
+        for other in self._optimizers():
+            # Lightning counts every optimizer step as a global step; here a global step is an update, so only the first
+            # step of an update may count. Lightning counts anew with the next batch.
+            other._on_before_step = other._on_after_step = lambda: None
         return norm

@@ -41,6 +41,9 @@ class Data(LightningDataModule):
     def journal_files(self) -> dict[str, str]:
         return {}
 
+    def collection_metrics(self) -> dict[str, float]:
+        return {"epsilon": 0.5}
+
     def train_dataloader(self) -> Data:
         return self
 

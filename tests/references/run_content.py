@@ -13,8 +13,9 @@ def content(folder: Path) -> dict[str, Any]:
     """All that must be equal: the last checkpoint, without what names the run, and the log files."""
     saved: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     record = saved.pop("mipi")
-    capacity = record["config"]["datamodule"]["capacity"]
-    saved["replay"] = replay_of(folder, saved["ReplayDataModule"].pop("journal"), capacity)
+    if "ReplayDataModule" in saved:  # others keep no episodes
+        capacity = record["config"]["datamodule"]["capacity"]
+        saved["replay"] = replay_of(folder, saved["ReplayDataModule"].pop("journal"), capacity)
     results = json.loads((folder / "results.json").read_text())
     scores = {key: results[key] for key in ("training", "held_out", "before", "frames", "updates")}
     logs = {name: (folder / name).read_text() for name in ("metrics.csv", "evaluations.csv")}

@@ -1,0 +1,202 @@
+"""What all datamodules share: a TorchRL collector driven by the algorithm's policy, whole episodes, counts, state."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+from lightning import LightningDataModule
+from tensordict import TensorDict, TensorDictBase
+from torchrl.collectors import Collector
+
+from datamodules.episodes import EpisodeAssembler, summarize
+from mipi_pl.actor import Actor
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.checks import require
+from mipi_pl.envs.base import EntityEnv
+
+
+class CollectionDataModule(LightningDataModule):
+    """Collects whole episodes with the current policy; what becomes of them is the subclass's business.
+
+    Args:
+        make_env: factory of the training environments; takes num_envs and seed.
+        num_envs: B, environments stepped at once.
+        seed: of environments and exploration.
+        steps_per_collection: environment steps between two looks for finished episodes.
+        updates_per_epoch: length of a Lightning epoch.
+
+    Attributes:
+        env: the training environments.
+        at_rest: called when all that belongs to the batch before is done: the moments at which a checkpoint is exact.
+        frames: environment steps collected, each environment counted.
+        episodes: episodes finished and used.
+        batches: batches given.
+
+    Raises:
+        ValueError: for values out of range.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[..., EntityEnv],
+        num_envs: int,
+        seed: int,
+        steps_per_collection: int,
+        updates_per_epoch: int,
+    ) -> None:
+        super().__init__()
+        at_least_one = {
+            "num_envs": num_envs,
+            "steps_per_collection": steps_per_collection,
+            "updates_per_epoch": updates_per_epoch,
+        }
+        for name, value in at_least_one.items():
+            require(f"datamodule.{name}", value, 1)
+        self.env = make_env(num_envs=num_envs, seed=seed)
+        self.seed = seed
+        self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
+        self.frames = self.episodes = self.batches = 0
+        self.at_rest: Callable[[], None] = _nothing
+        self._finished: list[TensorDictBase] = []
+        self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
+        self._collector: Collector | None = None
+        self._stream: Iterator[TensorDictBase] | None = None
+        self._actor: Actor | None = None
+
+    @abstractmethod
+    def next_batch(self) -> TensorDictBase:
+        """Collect as long as it takes, then a batch [N] of whole episodes, trimmed."""
+
+    # ------------------------------------------------------------------ collection
+
+    def setup(self, stage: str) -> None:
+        """Connect the collector to the algorithm that is trained."""
+        if self._actor is None and self.trainer is not None:
+            algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
+            seed = rank_seed(self.seed, self.trainer.global_rank)
+            if seed != self.seed:
+                self.reseed(seed)
+            self.connect(algorithm.actor(greedy=False, seed=seed))
+
+    def reseed(self, seed: int) -> None:
+        """Of a process among several: battles and draws of its own."""
+        self.env.set_seed(seed)
+
+    def connect(self, actor: Actor) -> None:
+        """Collect with `actor` from now on."""
+        self._actor = actor
+        self._collector = Collector(
+            self.env,
+            actor,
+            frames_per_batch=self.env.num_envs * self.steps_per_collection,
+            total_frames=-1,
+            return_same_td=True,
+            compact_obs=False,
+            track_traj_ids=False,
+            trust_policy=True,
+        )
+        self._stream = iter(self._collector)
+
+    def play(self) -> tuple[TensorDictBase, TensorDict | None]:
+        """`steps_per_collection` steps in all environments [B, T'], and the episodes that ended in them.
+
+        Raises:
+            RuntimeError: if there is no policy yet.
+        """
+        if self._stream is None:
+            raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
+        steps = next(self._stream)
+        self.frames += steps.numel()
+        return steps, self._assembler.add(steps)
+
+    def count(self, episodes: TensorDictBase) -> None:
+        """Take note of episodes that are used."""
+        self.episodes += len(episodes)
+        self._finished.append(summarize(episodes))
+
+    def finished(self) -> list[TensorDictBase]:
+        """Return, length, outcome and composition of the episodes counted since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def collection_metrics(self) -> dict[str, float]:
+        """What else there is to log about collection now."""
+        return {}
+
+    def train_dataloader(self) -> Epoch:
+        """Batches for one epoch after the other."""
+        return Epoch(self.next_batch, self.updates_per_epoch)
+
+    # ------------------------------------------------------------------ state
+
+    def write_journal(self) -> None:
+        """Write what a checkpoint needs beside itself.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+
+    def journal_files(self) -> dict[str, str]:
+        """Names, relative to the checkpoints, and checksums of the files that `write_journal` wrote."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
+        if self._collector is None or self._actor is None:
+            return {}
+        return {
+            "frames": self.frames,
+            "episodes": self.episodes,
+            "batches": self.batches,
+            "environment": self.env.get_extra_state(),
+            "actor": self._actor.memory(),
+            "finished": [episodes.to_dict() for episodes in self._finished],
+            **self.under_way(self._collector),
+        }
+
+    def under_way(self, collector: Collector) -> dict[str, Any]:
+        """The episodes that are not over; nothing where a batch begins with new ones."""
+        # TorchRL has no public name for the observation that the next step starts from.
+        return {"observation": collector._carrier.clone().to_dict(), "assembler": self._assembler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave, bit for bit.
+
+        Raises:
+            ValueError: if it belongs to other environments, or a file of the journal is missing or damaged.
+        """
+        if self._collector is None or self._actor is None:
+            raise RuntimeError("the datamodule has no policy to collect with: call setup() first")
+        self.env.set_extra_state(state["environment"])
+        self._actor.remember(state["actor"])
+        if "observation" in state:
+            self._collector._carrier.update(state["observation"])
+            self._assembler.load_state_dict(state["assembler"])
+        self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
+        self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
+
+
+def rank_seed(seed: int, rank: int) -> int:
+    """Of a process among several, so that each collects battles of its own; the first keeps the seed of the run."""
+    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]) if rank else seed
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+class Epoch:
+    """An epoch of batches. It has a length, without which Lightning would fetch one batch ahead of the policy."""
+
+    def __init__(self, next_batch: Callable[[], TensorDictBase], length: int) -> None:
+        self.next_batch, self.length = next_batch, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[TensorDictBase]:
+        for _ in range(len(self)):
+            yield self.next_batch()

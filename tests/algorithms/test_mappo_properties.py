@@ -1,0 +1,233 @@
+"""What must hold for MAPPO and MIPI-PPO, whatever the numbers, and that they learn."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from lightning import Callback, Trainer, seed_everything
+from ppo_worlds import LEARNED, small_mappo
+from script_world import ScriptWorld
+from tensordict import TensorDict
+from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
+
+from callbacks.imaginary_partition import ImaginaryPartition
+from datamodules.episodes import trim
+from datamodules.on_policy import OnPolicyDataModule
+from mipi_pl import spec as keys
+from mipi_pl.algorithms.mappo import MAPPO
+from mipi_pl.envs.matrix import MatrixGame
+
+BOTH: list[dict[str, Any]] = [{}, {"regularizer": "mutual_information", "alpha": 0.3}]
+
+
+def learn(batch: TensorDict, spec: keys.EntitySpec, **options: Any) -> list[dict[str, torch.Tensor]]:
+    """What one update logs, and the parameters after it."""
+    algorithm = small_mappo(spec, **options).double()
+    torch.manual_seed(0)
+    (logged,) = drive(algorithm, [batch])
+    return [logged, parameters_of(algorithm, *LEARNED)]
+
+
+def assert_same(found: list[dict[str, torch.Tensor]], expected: list[dict[str, torch.Tensor]]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in other.items():
+            torch.testing.assert_close(one[name], value, msg=name, rtol=1e-8, atol=1e-10)
+
+
+# ------------------------------------------------------------------ symmetries and masks
+
+
+@pytest.mark.parametrize("options", BOTH, ids=["mappo", "mipi_ppo"])
+def test_permuting_agents_and_permuting_others_changes_nothing(options: dict[str, Any]) -> None:
+    s = Sizes()
+    batch, permuted = random_batch(s), random_batch(s)
+    agents, everyone = torch.tensor([2, 0, 1]), torch.tensor([2, 0, 1, 4, 3])
+    for key in ("entities", "present", "imaginary_groups"):
+        permuted[key] = batch[key][:, :, everyone]
+    permuted["agents", "visible"] = batch["agents", "visible"][:, :, agents][..., everyone]
+    for key in ("action", "action_mask"):
+        permuted["agents", key] = batch["agents", key][:, :, agents]
+    assert_same(learn(permuted, s.spec, **options), learn(batch, s.spec, **options))
+
+
+@pytest.mark.parametrize("options", BOTH, ids=["mappo", "mipi_ppo"])
+def test_absent_entities_and_steps_after_the_end_change_nothing(options: dict[str, Any]) -> None:
+    s = Sizes()
+    batch, changed = random_batch(s), random_batch(s)
+    changed["entities"][~batch["present"]] = 50.0
+    for n, length in enumerate(s.lengths):
+        changed["entities"][n, length + 1 :] = -3.0
+        changed["reward"][n, length:] = 7.0
+        changed["agents", "visible"][n, length + 1 :] ^= True
+        changed["terminated"][n, length:] = True
+        changed["agents", "action"][n, length:] = 0
+    assert_same(learn(changed, s.spec, **options), learn(batch, s.spec, **options))
+
+
+def test_a_trimmed_batch_gives_the_same_update() -> None:
+    s = Sizes(absent=((2, 4), (2, 4), (1, 2, 4)), lifetimes=((9, 2, 0), (9, 9, 0), (1, 0, 0)))
+    batch = random_batch(s)
+    trimmed = trim(batch, s.n_agents)
+    trimmed["imaginary_groups"] = batch["imaginary_groups"][..., torch.tensor([0, 1, 3])]
+    for options in BOTH:
+        assert_same(learn(trimmed, s.spec, **options), learn(batch, s.spec, **options))
+
+
+def test_a_team_that_never_acts_teaches_the_critic_and_nobody_else() -> None:
+    s = Sizes(lengths=(2, 3), lifetimes=((0, 0), (0, 0)), absent=((), ()), n_agents=2, truncated=(True, False))
+    before = parameters_of(small_mappo(s.spec, **BOTH[1]).double(), *LEARNED)
+    _, after = learn(random_batch(s), s.spec, **BOTH[1])
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith("critic.") for name in moved)
+
+
+def test_the_teams_value_goes_on_after_an_agent_has_died() -> None:
+    s = Sizes(lengths=(3,), lifetimes=((9, 1),), absent=((),), n_agents=2, truncated=(False,))
+    batch, richer = random_batch(s), random_batch(s)
+    richer["reward"][0, 2] += 5.0  # long after the death of the second agent, which decided in the first step only
+    found, expected = (learn(b, s.spec, gae_lambda=1.0, epochs=1) for b in (richer, batch))
+    assert found[0]["loss/value"] != expected[0]["loss/value"]
+    assert not torch.equal(found[1]["agent.policy_logits.weight"], expected[1]["agent.policy_logits.weight"])
+
+
+@settings(max_examples=4, deadline=None)
+@given(sizes())
+@example(ALL_DEAD)
+@example(SINGLE)
+def test_single_precision_gives_neither_nan_nor_infinity(s: Sizes) -> None:
+    batch = random_batch(s, dtype=torch.float32)
+    for options in BOTH:
+        algorithm = small_mappo(s.spec, **options)
+        for logged in drive(algorithm, [batch, batch]):
+            assert all(torch.isfinite(value).all() for value in logged.values()), logged
+        assert all(torch.isfinite(value).all() for value in algorithm.state_dict().values())
+
+
+# ------------------------------------------------------------------ options
+
+
+def test_before_the_first_step_nothing_is_clipped_and_the_policy_is_the_old_one() -> None:
+    once, often = (learn(random_batch(Sizes()), Sizes().spec, epochs=epochs)[0] for epochs in (1, 4))
+    assert float(once["policy/kl_to_old"]) == pytest.approx(0.0, abs=1e-12)
+    assert float(once["policy/clipped"]) == 0.0
+    assert float(often["policy/kl_to_old"]) > 1e-6
+
+
+def test_without_price_mipi_ppo_is_mappo() -> None:
+    batch, spec = random_batch(Sizes()), Sizes().spec
+    free, plain = learn(batch, spec, regularizer="mutual_information", alpha=0.0), learn(batch, spec)
+    for found, expected in zip(free, plain, strict=True):
+        shared = {name for name in expected if not name.startswith("marginal")}
+        assert_same([{name: found[name] for name in shared}], [{name: expected[name] for name in shared}])
+
+
+def test_the_price_of_information_is_paid_out_of_the_reward() -> None:
+    s = Sizes()
+    batch = random_batch(s)
+    logged = [learn(batch, s.spec, regularizer=r, alpha=0.5)[0] for r in ("none", "entropy", "mutual_information")]
+    assert "cost" not in logged[0]
+    assert float(logged[1]["cost"]) < 0.0, "log-probabilities are negative: entropy is a gain"
+    assert len({float(row["loss/value"]) for row in logged}) == 3
+
+
+def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match="add the ImaginaryPartition callback"):
+        learn(random_batch(Sizes(), partitions=1), Sizes().spec, **BOTH[1])
+    assert small_mappo(Sizes().spec).partitions_per_batch == 0
+    assert small_mappo(Sizes().spec, **BOTH[1], epochs=3).partitions_per_batch == 3
+    assert small_mappo(Sizes().spec, **BOTH[1], marginal_teams="actual").partitions_per_batch == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip": 0.0}, "algorithm.clip must be above 0"),
+        ({"value_clip": -1.0}, "algorithm.value_clip must be above 0"),
+        ({"huber_delta": 0.0}, "algorithm.huber_delta must be above 0"),
+        ({"epochs": 0}, "algorithm.epochs must be at least 1"),
+        ({"minibatches": 0}, "algorithm.minibatches must be at least 1"),
+        ({"gae_lambda": 1.5}, "algorithm.gae_lambda must be at least 0 and at most 1"),
+        ({"value_decay": 1.0}, "algorithm.value_decay must be at least 0"),
+        ({"entropy_bonus": -0.1}, "algorithm.entropy_bonus must be at least 0"),
+        ({"regularizer": "other"}, "must be one of mutual_information, entropy, none, got 'other'"),
+        ({"marginal_teams": "other"}, "must be one of imaginary, actual, got 'other'"),
+        ({"regularizer": "mutual_information", "marginal": None}, "choose algorithm=mipi_ppo"),
+    ],
+    ids=str,
+)
+def test_impossible_values_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_mappo(Sizes().spec, **options)
+
+
+# ------------------------------------------------------------------ in a real run
+
+
+class Witness(Callback):
+    """Notes the counts after each update."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, int]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append((trainer.global_step, pl_module.updates, len(batch)))
+
+
+def fit(algorithm: MAPPO, data: OnPolicyDataModule, updates: int, *callbacks: Callback) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            max_steps=updates,
+            callbacks=[ImaginaryPartition(seed=0), *callbacks],
+        ).fit(algorithm, datamodule=data)
+
+
+def test_a_global_step_is_a_round_however_many_optimizer_steps_it_takes() -> None:
+    data = OnPolicyDataModule(partial(ScriptWorld, [[3, 1], [2], [6]]), num_envs=3, episodes_per_env=2)
+    algorithm = small_mappo(data.env.entity_spec, epochs=3, minibatches=2, **BOTH[1])
+    witness = Witness()
+    fit(algorithm, data, 4, witness)
+    assert witness.steps == [(k, k, 6) for k in range(1, 5)]
+    assert data.batches == 4
+
+
+PAYOFFS = {"AB": [[1.0, 2.0], [0.0, 0.0]], "BA": [[1.0, 0.0], [2.0, 0.0]]}
+"""A different best joint action in each composition; (0, 0) is fair in both."""
+
+
+@pytest.mark.parametrize(
+    ("seed", "options"), [(0, {}), (1, {}), (0, {"regularizer": "mutual_information", "alpha": 0.02})], ids=str
+)
+def test_the_best_joint_action_of_each_composition_is_found(seed: int, options: dict[str, Any]) -> None:
+    seed_everything(seed, verbose=False)
+    data = OnPolicyDataModule(
+        partial(MatrixGame, PAYOFFS, ["AB", "BA"]), num_envs=64, episodes_per_env=1, seed=seed, steps_per_collection=1
+    )
+    algorithm = small_mappo(
+        data.env.entity_spec,
+        width=32,
+        heads=4,
+        hidden=32,
+        optimizer=partial(torch.optim.Adam, lr=5e-3),
+        seed=seed,
+        entropy_bonus=0.2,
+        epochs=4,
+        **options,
+    )
+    fit(algorithm, data, 80)
+    for name in PAYOFFS:
+        env = MatrixGame(PAYOFFS, [name], num_envs=1)
+        td = algorithm.actor(greedy=True)(env.reset())
+        assert float(env.step(td)["next", keys.REWARD]) == 2.0

@@ -1,0 +1,82 @@
+"""One round of learning against the plain one: metrics, and through the moved parameters every gradient."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from plain_ppo import PlainMAPPO, PPOSettings
+from ppo_worlds import LEARNED, small_mappo
+from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
+
+from mipi_pl.algorithms.mappo import MAPPO
+
+LEARNING_RATE = 0.1
+
+
+def parts_of(algorithm: MAPPO, episodes: int, seed: int) -> list[list[list[int]]]:
+    """The minibatches of each epoch, as drawn with this seed."""
+    torch.manual_seed(seed)
+    count = min(algorithm.minibatches, episodes)
+    return [[part.tolist() for part in torch.randperm(episodes).tensor_split(count)] for _ in range(algorithm.epochs)]
+
+
+def assert_same_update(s: Sizes, updates: int = 1, clip_norm: float = 10.0, **options: Any) -> None:
+    algorithm = small_mappo(
+        s.spec,
+        optimizer=partial(torch.optim.SGD, lr=LEARNING_RATE),
+        seed=s.seed,
+        gradient_clip=clip_norm,
+        **options,
+    ).double()
+    plain = PlainMAPPO(
+        {name: value.requires_grad_() for name, value in parameters_of(algorithm, *LEARNED).items()},
+        PPOSettings(
+            heads=2, capacity=s.spec.n_entities, learning_rate=LEARNING_RATE, gradient_clip=clip_norm, **options
+        ),
+    )
+    for update in range(updates):
+        batch = random_batch(s, partitions=max(1, algorithm.partitions_per_batch))
+        parts = parts_of(algorithm, len(batch), update)
+        torch.manual_seed(update)
+        (logged,) = drive(algorithm, [batch.clone()])
+        plain.update(batch, parts)
+        torch.testing.assert_close(logged["value/mean"], plain.metrics["value/mean"].to(logged["value/mean"]))
+    found = parameters_of(algorithm, *LEARNED)
+    assert found.keys() == plain.parameters.keys()
+    for name, expected in plain.parameters.items():
+        torch.testing.assert_close(found[name], expected.detach(), rtol=1e-6, atol=1e-8, msg=name)
+
+
+@settings(max_examples=4, deadline=None)
+@given(sizes())
+@example(Sizes())
+@example(ALL_DEAD)
+@example(SINGLE)
+def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
+    assert_same_update(s, regularizer="mutual_information", alpha=0.3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"updates": 3, "epochs": 1},
+        {"minibatches": 2, "epochs": 3},
+        {"minibatches": 50},
+        {"regularizer": "entropy", "alpha": 0.4},
+        {"regularizer": "mutual_information", "marginal_teams": "actual", "alpha": 0.4},
+        {"truncation_is_terminal": False, "gamma": 0.8, "gae_lambda": 0.5},
+        {"gae_lambda": 1.0, "value_clip": None},
+        {"gae_lambda": 0.0, "huber_delta": None},
+        {"huber_delta": 0.1, "value_clip": 0.01},
+        {"value_decay": None, "entropy_bonus": 0.0},
+        {"clip": 0.001, "epochs": 3},
+        {"clip_norm": 0.05, "epochs": 1},
+    ],
+    ids=str,
+)
+def test_update_equals_the_plain_one_with_every_option(options: dict[str, Any]) -> None:
+    assert_same_update(Sizes(), **options)

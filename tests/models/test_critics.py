@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import plain_ppo
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from models import fused
+from models.critics import EntityCritic
+
+CAPACITY = 6
+
+
+def case(entities: int, seed: int, hidden: int = 4) -> tuple[EntityCritic, torch.Tensor, torch.Tensor]:
+    """A critic, and for three states inputs and present entities; nobody is present in the last."""
+    torch.manual_seed(seed)
+    critic = EntityCritic(n_features=2, n_actions=3, n_entities=CAPACITY, width=8, heads=2, hidden=hidden).double()
+    present = torch.rand(3, entities) < 0.7
+    present[-1] = False
+    return critic, torch.randn(3, entities, 5, dtype=torch.float64), present
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(1, CAPACITY), st.integers(0, 99))
+@example(1, 0)
+def test_values_equal_the_formulas(entities: int, seed: int) -> None:
+    critic, inputs, present = case(entities, seed)
+    parameters = dict(critic.named_parameters())
+    for found, row, mask in zip(critic(inputs, present), inputs, present, strict=True):
+        expected = plain_ppo.critic_value(parameters, list(row), mask.tolist(), heads=2, divide_by=CAPACITY)
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_order_of_the_entities_does_not_matter() -> None:
+    critic, inputs, present = case(5, 0)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    torch.testing.assert_close(critic(inputs[:, order], present[:, order]), critic(inputs, present))
+
+
+def test_absent_entities_change_nothing_and_may_be_cut_off() -> None:
+    critic, inputs, present = case(5, 0)
+    present[:, 3] = False
+    changed = torch.where(present.unsqueeze(-1), inputs, 50.0)
+    torch.testing.assert_close(critic(changed, present), critic(inputs, present))
+    kept = torch.tensor([0, 1, 2, 4])
+    torch.testing.assert_close(critic(inputs[:, kept], present[:, kept]), critic(inputs, present))
+
+
+def test_every_present_entity_and_how_many_there_are_matters() -> None:
+    critic, inputs, _ = case(4, 0, hidden=32)
+    everyone = torch.ones(3, 4, dtype=torch.bool)
+    value = critic(inputs, everyone)
+    for j in range(4):
+        changed = inputs.clone()
+        changed[:, j] += 1.0
+        assert (critic(changed, everyone) != value).all()
+    same = inputs[:, :1].expand(-1, 4, -1)
+    fewer = everyone.clone()
+    fewer[:, 2:] = False
+    assert (critic(same, fewer) != critic(same, everyone)).all()
+
+
+def test_the_kernels_give_the_values_and_gradients_of_plain_pytorch() -> None:
+    critic, inputs, present = case(5, 0)
+    critic, inputs = critic.float(), inputs.float()
+    found = []
+    for on in (True, False):
+        fused.enable(on)
+        try:
+            value = critic(inputs, present)
+            found.append([value.detach(), *torch.autograd.grad(value.square().sum(), critic.parameters())])
+        finally:
+            fused.enable(True)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [({"hidden": 0}, "hidden=0"), ({"n_entities": 0}, "n_entities=0"), ({"width": 10, "heads": 4}, "must divide")],
+)
+def test_impossible_sizes_are_refused(sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EntityCritic(**{"n_features": 2, "n_actions": 3, "n_entities": 4, **sizes})

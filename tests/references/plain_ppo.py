@@ -1,0 +1,208 @@
+"""MAPPO as loops over episodes, steps and agents (Schulman et al. 2016, 2017; Yu et al. 2022), for lists of numbers.
+
+One whole update on a raw padded batch, with the networks of `plain_networks`; plain descent stands for the optimizers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import plain_losses as losses
+import plain_networks as nets
+import torch
+from plain_update import PlainMIPI, Rows
+from tensordict import TensorDictBase
+from torch import Tensor
+
+
+def advantages(
+    rewards: Sequence[float],
+    values: Sequence[float],
+    next_values: Sequence[float],
+    goes_on: Sequence[bool],
+    gamma: float,
+    gae_lambda: float,
+) -> list[float]:
+    """GAE of one episode, as the sum of all later TD errors, each discounted by (gamma lambda) per step."""
+    errors = [
+        r + (gamma * after if on else 0.0) - v
+        for r, v, after, on in zip(rewards, values, next_values, goes_on, strict=True)
+    ]
+    return [sum((gamma * gae_lambda) ** k * error for k, error in enumerate(errors[t:])) for t in range(len(errors))]
+
+
+def normalized(advantage: dict[tuple[int, int, int], float]) -> dict[tuple[int, int, int], float]:
+    """One advantage for each decision, less their mean, over their deviation."""
+    if not advantage:
+        return {}
+    mean = sum(advantage.values()) / len(advantage)
+    deviation = math.sqrt(sum((a - mean) ** 2 for a in advantage.values()) / len(advantage))
+    return {key: (a - mean) / (deviation + 1e-5) for key, a in advantage.items()}
+
+
+def surrogate(ratio: Tensor, advantage: float, clip: float) -> Tensor:
+    """What one decision adds to the loss."""
+    clipped = torch.clamp(ratio, 1 - clip, 1 + clip)
+    return -torch.min(ratio * advantage, clipped * advantage)
+
+
+def value_error(value: Tensor, old: float, target: float, clip: float | None, huber: float | None) -> Tensor:
+    """What one step adds to the critic's loss."""
+
+    def loss(estimate: Tensor) -> Tensor:
+        error = abs(estimate - target)
+        if huber is not None and float(error.detach()) > huber:
+            return huber * (error - huber / 2)
+        return error**2 / 2
+
+    if clip is None:
+        return loss(value)
+    moved = max(-clip, min(clip, float(value.detach()) - old))
+    within = abs(float(value.detach()) - old) <= clip
+    return torch.max(loss(value), loss(value if within else torch.tensor(old + moved, dtype=value.dtype)))
+
+
+@dataclass
+class ReturnStatistics:
+    """Mean and deviation of all returns so far, those of each batch weighing `decay` times less than the next one's."""
+
+    decay: float
+    batches: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, returns: Sequence[float]) -> None:
+        self.batches.append((sum(returns) / len(returns), sum(r * r for r in returns) / len(returns)))
+
+    def mean_and_deviation(self) -> tuple[float, float]:
+        if not self.batches:
+            return 0.0, math.sqrt(1e-5)
+        weights = [self.decay ** (len(self.batches) - 1 - k) for k in range(len(self.batches))]
+        mean, square = (
+            sum(w * batch[k] for w, batch in zip(weights, self.batches, strict=True)) / sum(weights) for k in (0, 1)
+        )
+        return mean, math.sqrt(max(square - mean * mean, 1e-5))
+
+
+def critic_value(
+    p: nets.Parameters, entities: Sequence[Tensor], present: Sequence[bool], heads: int, divide_by: int
+) -> Tensor:
+    """Each present entity attends to all present ones; a layer; their sum; two layers."""
+    pooled = torch.zeros(len(p["entity.bias"]), dtype=p["entity.bias"].dtype)
+    for j in range(len(entities)):
+        if present[j]:
+            gathered = nets.attend(nets.part(p, "attention"), entities, j, present, heads)
+            pooled = pooled + nets.relu(nets.linear(p, "entity", gathered)) / divide_by
+    return nets.linear(p, "value", nets.relu(nets.linear(p, "team", pooled)))[0]
+
+
+@dataclass
+class PPOSettings:
+    """Options of the update, under the names of `MAPPO`."""
+
+    heads: int
+    capacity: int
+    learning_rate: float
+    gradient_clip: float
+    regularizer: str = "none"
+    alpha: float = 0.03
+    marginal_teams: str = "imaginary"
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    epochs: int = 2
+    minibatches: int = 1
+    entropy_bonus: float = 0.01
+    value_clip: float | None = 0.2
+    huber_delta: float | None = 10.0
+    value_decay: float | None = 0.9
+    truncation_is_terminal: bool = True
+
+
+class PlainMAPPO(PlainMIPI):
+    """Reading of batches and networks of agents are those of `PlainMIPI`."""
+
+    def __init__(self, parameters: nets.Parameters, settings: PPOSettings) -> None:
+        super().__init__(parameters, {}, settings)  # type: ignore[arg-type]
+        self.returns_seen = ReturnStatistics(settings.value_decay or 0.0)
+
+    def update(self, batch: TensorDictBase, parts: Sequence[Sequence[Sequence[int]]] = ()) -> None:
+        """Look back once, then learn from each part of each epoch."""
+        self._read(batch)
+        with torch.no_grad():
+            self._look_back()
+        for epoch, minibatches in enumerate(parts):
+            for chosen in minibatches:
+                self.chosen = set(chosen)
+                if self.settings.regularizer == "mutual_information":
+                    self._descend(self._marginal_loss_of(epoch), ("marginal",))
+                self._descend(self._actor_loss(), ("agent.trunk", "agent.policy_logits"))
+                self._descend(self._value_loss(), ("critic",))
+
+    def _value(self, n: int, t: int) -> Tensor:
+        s = self.settings
+        critic = nets.part(self.parameters, "critic")
+        return critic_value(critic, self.entities[n][t], self.present[n, t].tolist(), s.heads, s.capacity)
+
+    def _look_back(self) -> None:
+        s = self.settings
+        log_pi, log_marginal = self._log_policy(self._all_features(self.parameters, None)), self._log_marginal()
+        decided = set(self._keys())
+        mean, deviation = self.returns_seen.mean_and_deviation() if s.value_decay else (0.0, 1.0)
+        self.old = {key: float(log_pi[key][int(self.action[key])]) for key in decided}
+        self.given, self.returns, by_decision = {}, {}, {}
+        for n, length in enumerate(self.lengths):
+            rewards, goes_on = [], []
+            for t in range(length):
+                paid = 0.0
+                for i in range(self.n_agents):
+                    key = (n, t, i)
+                    if key in decided:
+                        other = log_marginal[key] if log_marginal else None
+                        paid += float(losses.penalty(s.regularizer, log_pi[key], other)[int(self.action[key])])
+                rewards.append(float(self.batch["reward"][n, t]) - s.alpha * paid)
+                ended = bool(self.batch["terminated"][n, t])
+                goes_on.append(not (ended or (bool(self.batch["truncated"][n, t]) and s.truncation_is_terminal)))
+            given = [float(self._value(n, t)) for t in range(length + 1)]
+            values = [mean + deviation * v for v in given]
+            found = advantages(rewards, values[:-1], values[1:], goes_on, s.gamma, s.gae_lambda)
+            for t in range(length):
+                self.given[n, t], self.returns[n, t] = given[t], found[t] + values[t]
+                by_decision |= {(n, t, i): found[t] for i in range(self.n_agents) if (n, t, i) in decided}
+        self.advantage = normalized(by_decision)
+        self.returns_seen.add(list(self.returns.values()))
+        self.metrics["value/mean"] = torch.tensor(
+            sum(mean + deviation * v for v in self.given.values()) / len(self.given)
+        )
+
+    def _chosen_keys(self) -> list[tuple[int, int, int]]:
+        return [key for key in self._keys() if key[0] in self.chosen]
+
+    def _marginal_loss_of(self, epoch: int) -> Tensor:
+        imaginary = self.settings.marginal_teams == "imaginary"
+        with torch.no_grad():
+            log_team = self._log_policy(self._all_features(self.parameters, (epoch, True) if imaginary else None))
+        log_marginal = self._log_marginal()
+        assert log_marginal is not None
+        return self._mean([-losses.expectation(log_team[key], log_marginal[key]) for key in self._chosen_keys()])
+
+    def _actor_loss(self) -> Tensor:
+        log_pi: Rows = self._log_policy(self._all_features(self.parameters, None))
+        terms: list[Any] = []
+        for key in self._chosen_keys():
+            ratio = torch.exp(log_pi[key][int(self.action[key])] - self.old[key])
+            entropy = -losses.expectation(log_pi[key], log_pi[key])
+            gain = surrogate(ratio, self.advantage[key], self.settings.clip)
+            terms.append(gain - self.settings.entropy_bonus * entropy)
+        return self._mean(terms)
+
+    def _value_loss(self) -> Tensor:
+        s = self.settings
+        mean, deviation = self.returns_seen.mean_and_deviation() if s.value_decay else (0.0, 1.0)
+        terms = []
+        for (n, t), target in self.returns.items():
+            if n in self.chosen:
+                normal = (target - mean) / deviation
+                terms.append(value_error(self._value(n, t), self.given[n, t], normal, s.value_clip, s.huber_delta))
+        return self._mean(terms)

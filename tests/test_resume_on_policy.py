@@ -1,0 +1,74 @@
+"""A run on rounds of episodes that is killed and resumed ends as the run that was not, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from crash import Crash, KilledError
+from run_content import content, differences
+
+from mipi_pl.checkpoints import CheckpointFolder
+from mipi_pl.cli import main
+
+MATRIX = ["env=matrix_game", "held_out.team_sizes=[]", "+held_out.worlds.BB.team_compositions=[BB]"]
+BATTLE = ["env=marines", "env.enemy_delta=-1", "env.episode_limit=12"]
+SMALL = [
+    "debug=tiny",
+    "algorithm.agent={width: 8, heads: 2, hidden: 8}",
+    "algorithm.minibatches=2",
+    "callbacks.checkpointing.every_frames=16",
+    "callbacks.generalization.every_frames=60",
+    "+callbacks.crash._target_=crash.Crash",
+    "datamodule.steps_per_collection=1",
+    "datamodule.updates_per_epoch=8",
+    "held_out.baselines=[]",
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_crash_is_left() -> Iterator[None]:
+    Crash.at = []
+    yield
+    Crash.at = []
+
+
+def train(root: Path, *overrides: str) -> Path:
+    """To the end, however often it takes; the run folder."""
+    with suppress(KilledError):
+        assert main(["train", *overrides, *SMALL, f"output_dir={root}"]) == 0
+    (folder,) = root.glob("*__*/*")
+    while not (folder / "results.json").exists():
+        with suppress(KilledError):
+            assert main(["resume", str(folder)]) == 0
+    return folder
+
+
+# Epochs have 8 rounds: at the end of the second, right after it, and in its middle.
+@pytest.mark.parametrize(
+    ("chosen", "crashes"),
+    [
+        (["algorithm=mappo", *MATRIX, "total_frames=60"], [16, 25]),
+        (["algorithm=mipi_ppo", *BATTLE, "total_frames=400"], [12]),
+    ],
+    ids=["matrix_game", "battle"],
+)
+def test_rounds_go_on_bit_for_bit(chosen: list[str], crashes: list[int], tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", *chosen)
+    Crash.at = crashes
+    broken = train(tmp_path / "broken", *chosen)
+    assert Crash.at == []
+    assert differences(content(whole), content(broken)) == []
+    assert len(json.loads((broken / "results.json").read_text())["resumed_at"]) == len(crashes)
+
+
+def test_a_checkpoint_holds_no_episodes(tmp_path: Path) -> None:
+    folder = train(tmp_path, "algorithm=mappo", *MATRIX)
+    (entry, *_) = CheckpointFolder(folder).entries()
+    assert entry.needs == {}
+    saved = torch.load(folder / "checkpoints" / entry.file, weights_only=True)
+    assert not {"observation", "assembler", "journal"} & saved["OnPolicyDataModule"].keys()
