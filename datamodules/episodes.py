@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
+from torchrl.data import TensorDictReplayBuffer
 
 from mipi_pl import spec as keys
 from mipi_pl.spec import EntitySpec
@@ -136,8 +137,21 @@ def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
         batch: [N] TensorDict of `empty_episodes`.
         n_agents: A.
     """
-    steps = int(batch.get(keys.VALID).sum(dim=1).max()) + 1
-    filled = batch.get(keys.PRESENT).flatten(0, 1).any(dim=0)
+    return trimmed_rows(batch, torch.arange(len(batch)), n_agents)
+
+
+def sample_trimmed(buffer: TensorDictReplayBuffer, n_agents: int) -> TensorDict:
+    """`trim` of ``buffer.sample()``, without copying what is cut off."""
+    rows, _ = buffer.sampler.sample(buffer.storage, buffer.batch_size)
+    return trimmed_rows(buffer.storage[:], rows, n_agents)
+
+
+def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> TensorDict:
+    """`trim` of some of the episodes."""
+    valid = episodes.get(keys.VALID)[rows]
+    steps = int(valid.sum(dim=1).max()) + 1
+    present = episodes.get(keys.PRESENT)[:, :steps][rows]
+    filled = present.flatten(0, 1).any(dim=0)
     agents, others = (int(part.nonzero().max()) + 1 if part.any() else 0 for part in filled.tensor_split([n_agents]))
     agents = max(agents, 1)
 
@@ -146,15 +160,21 @@ def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
             return x
         return torch.cat((x.narrow(dim, 0, agents), x.narrow(dim, n_agents, others)), dim=dim)
 
-    cut = {key: batch.get(key)[:, :steps] for key in (*_OBSERVED, keys.ACTION, *_PER_STEP, keys.VALID)}
-    cut[keys.ENTITIES] = slots(cut[keys.ENTITIES], 2)
-    cut[keys.PRESENT] = slots(cut[keys.PRESENT], 2)
-    cut[keys.VISIBLE] = slots(cut[keys.VISIBLE][:, :, :agents], 3)
-    cut[keys.ACTION_MASK] = cut[keys.ACTION_MASK][:, :, :agents]
-    cut[keys.ACTION] = cut[keys.ACTION][:, :, :agents]
+    cut = {key: episodes.get(key)[:, :steps] for key in (*_OBSERVED, keys.ACTION, *_PER_STEP)}
+    for key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION):
+        cut[key] = cut[key][:, :, :agents]
+    cut = {key: tensor[rows] for key, tensor in cut.items() if key != keys.PRESENT}
     return TensorDict(
-        {**cut, keys.WON: batch.get(keys.WON), keys.COMPOSITION: batch.get(keys.COMPOSITION)},
-        batch_size=batch.batch_size,
+        {
+            **cut,
+            keys.ENTITIES: slots(cut[keys.ENTITIES], 2),
+            keys.PRESENT: slots(present, 2),
+            keys.VISIBLE: slots(cut[keys.VISIBLE], 3),
+            keys.VALID: valid[:, :steps],
+            keys.WON: episodes.get(keys.WON)[rows],
+            keys.COMPOSITION: episodes.get(keys.COMPOSITION)[rows],
+        },
+        batch_size=rows.shape,
     )
 
 

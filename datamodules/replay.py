@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,18 +12,23 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
-from torchrl.collectors import Collector
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
-from datamodules.episodes import EpisodeAssembler, summarize, trim
+from datamodules.background import Background
+from datamodules.collectors import CollectorKind, check_workers, make_source
+from datamodules.episodes import EpisodeAssembler, sample_trimmed, summarize
 from datamodules.journal import EpisodeJournal
+from datamodules.sources import StepSource
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.checks import require
+from mipi_pl.checks import choose, require
 from mipi_pl.envs.base import EntityEnv
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Where the episodes are, below the run folder."""
+
+Played = list[tuple[int, TensorDict | None]]
+"""For each collection, the number of frames and the episodes that ended."""
 
 _REFILL = 256
 """Episodes that are read at once when a run is resumed."""
@@ -46,9 +52,14 @@ class ReplayDataModule(LightningDataModule):
         storage: ``ram`` or ``memmap`` (on disk, in `storage_dir`).
         storage_dir: folder for ``memmap``; None makes a temporary one.
         updates_per_epoch: length of a Lightning epoch.
+        overlap: collect for the next batch while an update runs, with the policy from before that update.
+        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` share them out to
+            workers, for slow worlds.
+        workers: how many, for ``processes`` and ``ray``; a divisor of `num_envs`.
 
     Attributes:
-        env: the training environments.
+        env: the training environments; with workers a single one that is never played, for its sizes.
+        exact_resume: whether a checkpoint holds all that the next batches depend on.
         at_rest: called before and while a batch is made, when all that belongs to the one before is done: the moments
             at which a checkpoint is exact.
         frames: environment steps collected, each environment counted.
@@ -74,6 +85,9 @@ class ReplayDataModule(LightningDataModule):
         storage: str = "ram",
         storage_dir: str | None = None,
         updates_per_epoch: int = 100,
+        overlap: bool = False,
+        collector: str = "inline",
+        workers: int = 2,
     ) -> None:
         super().__init__()
         if storage not in ("ram", "memmap"):
@@ -93,7 +107,15 @@ class ReplayDataModule(LightningDataModule):
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
-        self.env = make_env(num_envs=num_envs, seed=seed)
+        kind = choose("datamodule.collector", collector, CollectorKind)
+        check_workers(kind, workers, num_envs)
+        inline = kind is CollectorKind.INLINE
+        self.env = make_env(num_envs=num_envs if inline else 1, seed=seed)
+        self._source: StepSource | None = None
+        self._actor: Actor | None = None
+        self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, overlap)
+        self._background: Background[Played] | None = Background() if overlap else None
+        self.exact_resume = inline
         self.seed, self.batch_size = seed, batch_size
         self.updates_per_episode = updates_per_episode
         self.warmup_episodes = max(warmup_episodes, batch_size)
@@ -109,9 +131,6 @@ class ReplayDataModule(LightningDataModule):
             batch_size=batch_size,
             generator=self._draws,
         )
-        self._collector: Collector | None = None
-        self._stream: Iterator[TensorDictBase] | None = None
-        self._actor: Actor | None = None
         self._capacity = capacity
         self._journal: EpisodeJournal | None = None
         self.at_rest: Callable[[], None] = _nothing
@@ -125,48 +144,54 @@ class ReplayDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm that is trained."""
-        if self._actor is None and self.trainer is not None:
+        if self._source is None and self.trainer is not None:
             self._journal = EpisodeJournal(Path(self.trainer.default_root_dir) / REPLAY_FOLDER, self._capacity)
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
             seed = rank_seed(self.seed, self.trainer.global_rank)
             if seed != self.seed:
                 self.env.set_seed(seed)
                 self._draws.manual_seed(seed)
-            self.connect(algorithm.actor(greedy=False, seed=seed))
+            self.connect(algorithm.actor(greedy=False, seed=seed), seed)
 
-    def connect(self, actor: Actor) -> None:
-        """Collect with `actor` from now on."""
+    def teardown(self, stage: str) -> None:
+        """End the thread and the workers, however training ended."""
+        if self._background is not None:
+            self._background.close()
+        if self._source is not None:
+            self._source.close()
+
+    def connect(self, actor: Actor, seed: int = 0) -> None:
+        """Collect with `actor` from now on; `seed` is for the environments of workers."""
         self._actor = actor
-        self._collector = Collector(
-            self.env,
-            actor,
-            frames_per_batch=self.env.num_envs * self.steps_per_collection,
-            total_frames=-1,
-            return_same_td=True,
-            compact_obs=False,
-            track_traj_ids=False,
-            trust_policy=True,
-        )
-        self._stream = iter(self._collector)
+        self._source = self._connect(actor, seed, lambda: self.frames)
 
     @property
     def epsilon(self) -> float:
         """Exploration for the frames collected so far."""
-        done = min(1.0, self.frames / self.epsilon_frames) if self.epsilon_frames else 1.0
+        return self._epsilon_at(self.frames)
+
+    def _epsilon_at(self, frames: int) -> float:
+        done = min(1.0, frames / self.epsilon_frames) if self.epsilon_frames else 1.0
         return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
 
     def collect(self) -> None:
         """Play `steps_per_collection` steps in all environments and store the episodes that end."""
-        if self._stream is None or self._actor is None:
+        if self._source is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
-        self._actor.epsilon = self.epsilon
-        steps = next(self._stream)
-        self.frames += steps.numel()
-        episodes = self._assembler.add(steps)
-        if episodes is not None:
-            self.episodes += len(episodes)
-            self._buffer.extend(episodes)
-            self._finished.append(summarize(episodes))
+        self._source.refresh()
+        self._store([self._play(self._source, self.frames)])
+
+    def _play(self, source: StepSource, frames: int) -> tuple[int, TensorDict | None]:
+        steps = source.next(self._epsilon_at(frames))
+        return steps.numel(), self._assembler.add(steps)
+
+    def _store(self, played: Played) -> None:
+        for frames, episodes in played:
+            self.frames += frames
+            if episodes is not None:
+                self.episodes += len(episodes)
+                self._buffer.extend(episodes)
+                self._finished.append(summarize(episodes))
 
     def finished(self) -> list[TensorDictBase]:
         """Return, length, outcome and composition of the episodes collected since the last call."""
@@ -175,7 +200,7 @@ class ReplayDataModule(LightningDataModule):
 
     def sample(self) -> TensorDictBase:
         """A batch of `batch_size` episodes, trimmed."""
-        return trim(self._buffer.sample(), self.env.entity_spec.n_agents)
+        return sample_trimmed(self._buffer, self.env.entity_spec.n_agents)
 
     def train_dataloader(self) -> ReplayLoader:
         """Batches for one epoch after the other; collects whenever fewer are owed than the ratio allows."""
@@ -183,12 +208,45 @@ class ReplayDataModule(LightningDataModule):
 
     def next_batch(self) -> TensorDictBase:
         """Collect until an update is owed, then sample."""
+        self.settle()
         self.at_rest()
-        while self.batches + 1 > (self.episodes - self.warmup_episodes) * self.updates_per_episode:
+        while not self._owed(self.episodes):
             self.collect()
             self.at_rest()
         self.batches += 1
-        return self.sample()
+        batch = self.sample()
+        self._collect_ahead()
+        return batch
+
+    def _owed(self, episodes: int) -> bool:
+        return self.batches + 1 <= (episodes - self.warmup_episodes) * self.updates_per_episode
+
+    # ------------------------------------------------------------------ beside the updates
+
+    def settle(self) -> None:
+        """Wait for what is being collected beside an update, and store it.
+
+        Raises:
+            Exception: what went wrong over there.
+        """
+        if self._background is not None:
+            self._store(self._background.wait() or [])
+
+    def _collect_ahead(self) -> None:
+        """Begin to collect what the next batch will need; no counter moves before `settle`."""
+        if self._background is None or self._source is None or self._owed(self.episodes):
+            return
+        self._source.refresh()
+        self._background.start(partial(self._play_until_owed, self._source, self.frames, self.episodes))
+
+    def _play_until_owed(self, source: StepSource, frames: int, episodes: int) -> Played:
+        assert self._background is not None
+        played: Played = []
+        while not (self._owed(episodes) or self._background.closing):
+            new_frames, ended = self._play(source, frames)
+            frames, episodes = frames + new_frames, episodes + (0 if ended is None else len(ended))
+            played.append((new_frames, ended))
+        return played
 
     # ------------------------------------------------------------------ state
 
@@ -198,6 +256,7 @@ class ReplayDataModule(LightningDataModule):
         Raises:
             OSError: if they cannot be written.
         """
+        self.settle()
         if self._journal is not None and self._journal.end < self.episodes:
             first = max(self._journal.end, self.episodes - self._capacity)
             new = self._buffer[torch.arange(first, self.episodes) % self._capacity]
@@ -210,34 +269,34 @@ class ReplayDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
-        if self._collector is None or self._actor is None:
+        if self._source is None:
             return {}
-        return {
+        self.settle()
+        state = {
             "frames": self.frames,
             "episodes": self.episodes,
             "batches": self.batches,
             "journal": [] if self._journal is None else self._journal.segments,
             "draws": self._draws.get_state(),
-            "environment": self.env.get_extra_state(),
-            # TorchRL has no public name for the observation that the next step starts from.
-            "observation": self._collector._carrier.clone().to_dict(),
-            "actor": self._actor.memory(),
-            "assembler": self._assembler.state_dict(),
             "finished": [episodes.to_dict() for episodes in self._finished],
         }
+        return (
+            {**state, "assembler": self._assembler.state_dict(), **self._source.state_dict()}
+            if self.exact_resume
+            else state
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, bit for bit.
+        """Go on from what `state_dict` gave, bit for bit; environments of workers begin new episodes.
 
         Raises:
             ValueError: if it belongs to other environments, or an episode file is missing or damaged.
         """
-        if self._collector is None or self._actor is None or self._journal is None:
+        if self._source is None or self._journal is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() first")
-        self.env.set_extra_state(state["environment"])
-        self._collector._carrier.update(state["observation"])
-        self._actor.remember(state["actor"])
-        self._assembler.load_state_dict(state["assembler"])
+        if self.exact_resume:
+            self._source.load_state_dict(state)
+            self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
         self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
         self._journal.segments = state["journal"]

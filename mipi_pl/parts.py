@@ -30,6 +30,11 @@ class Parts:
         return env
 
     @property
+    def resumes_exactly(self) -> bool:
+        """Whether a resumed run is the run that was not interrupted, bit for bit."""
+        return bool(getattr(self.datamodule, "exact_resume", True))
+
+    @property
     def frames(self) -> int:
         """Environment steps collected, over all processes."""
         return int(self.datamodule.frames) * self.trainer.world_size

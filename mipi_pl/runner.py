@@ -75,6 +75,10 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
             if parts.trainer.world_size > 1:
                 raise UserError("a run on several processes cannot be resumed: its checkpoints hold the data of one")
             CheckpointFolder(folder).forget_after(checkpoint.name)
+            if not parts.resumes_exactly:
+                say(
+                    "note: the environments live in other processes, so the episodes under way are lost; new ones begin"
+                )
         before = _evaluate(config, parts)
         scripted = _baselines(config)  # before training, so that a name that does not exist is found now
         if not parts.trainer.is_global_zero:  # the first process reports for all
@@ -183,6 +187,7 @@ def _report(
         **seconds,
         "seed": config["seed"],
         "resumed_at": parts.state.resumed_at,
+        "resumed_exactly": parts.resumes_exactly or not parts.state.resumed_at,
         **parts.state.provenance,
     }
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
