@@ -8,6 +8,7 @@ import signal
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,17 @@ class ProcessSource(WorkerSource):
         try:
             return next(self._stream)
         except (RuntimeError, ValueError, EOFError, OSError) as error:  # the second: TorchRL, while it ends the others
-            raise WorkerError(f"a worker process died: {error}") from error
+            raise WorkerError(f"a worker process died ({self._deaths() or error})") from error
+
+    def _deaths(self) -> str:
+        """Which workers are dead, and how; the others are alive, or TorchRL has let go of them."""
+        found = []
+        for number, process in enumerate(self._collector.procs):
+            with suppress(ValueError):  # it has been let go of
+                if process.exitcode is not None:
+                    found.append(f"worker {number}: exit code {process.exitcode}")
+        hint = "; if that is 1, its own message stands above" if found else ""
+        return ", ".join(found) + hint
 
     def close(self) -> None:
         """End the workers; PyTorch's number of threads stays."""

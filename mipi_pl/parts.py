@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from mipi_pl.assembly import build
 from mipi_pl.config import Config, UserError
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.loggers import going_on
 from mipi_pl.run_state import RunState
 
 
@@ -58,7 +59,7 @@ def assemble(config: Config, folder: Path) -> Parts:
     except (TypeError, ValueError) as error:
         raise UserError(f"algorithm: {error}") from error
     callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
-    loggers = [build(f"logger.{name}", node) for name, node in config["logger"].items()]
+    loggers = [going_on(build(f"logger.{name}", node), name) for name, node in config["logger"].items()]
     state = RunState(config, folder)
     callbacks.append(state)
     trainer = build(

@@ -75,10 +75,12 @@ def test_a_matrix_game_goes_on_bit_for_bit(crashes: list[int], tmp_path: Path) -
     assert len(resumed_at) == len(set(crashes))  # twice from one checkpoint is once in the history of the result
 
 
-def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(tmp_path: Path) -> None:
-    whole = start(tmp_path / "whole", *BATTLE)
+@pytest.mark.parametrize("overlap", ["false", "true"])
+def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(overlap: str, tmp_path: Path) -> None:
+    options = [*BATTLE, f"datamodule.overlap={overlap}"]
+    whole = start(tmp_path / "whole", *options)
     Crash.at = [7, 30]
-    broken = start(tmp_path / "broken", *BATTLE)
+    broken = start(tmp_path / "broken", *options)
     moved = tmp_path / "elsewhere" / "marines" / "run"
     shutil.copytree(broken, moved)
     shutil.rmtree(broken)
