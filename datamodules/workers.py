@@ -194,21 +194,24 @@ class RaySource(WorkerSource):
     def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
         from torchrl.collectors.distributed import RayCollector
 
-        return RayCollector(
-            envs,
-            policy,
-            frames_per_batch=self._num_envs * self._steps,
-            total_frames=sys.maxsize,
-            sync=True,
-            trust_policy=True,
-            remote_configs={"num_cpus": 1, "num_gpus": 0},
-            ray_init_config={
-                "address": os.environ.get("RAY_ADDRESS"),
-                "include_dashboard": False,
-                "log_to_driver": False,
-                "logging_level": "error",
-            },
-        )
+        try:
+            return RayCollector(
+                envs,
+                policy,
+                frames_per_batch=self._num_envs * self._steps,
+                total_frames=sys.maxsize,
+                sync=True,
+                trust_policy=True,
+                remote_configs={"num_cpus": 1, "num_gpus": 0},
+                ray_init_config={
+                    "address": os.environ.get("RAY_ADDRESS"),
+                    "include_dashboard": False,
+                    "log_to_driver": False,
+                    "logging_level": "error",
+                },
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise WorkerError(f"Ray or its workers did not start: {error}") from error
 
     def next(self, epsilon: float) -> TensorDictBase:
         """See `StepSource`."""

@@ -48,7 +48,7 @@ def test_it_plays_what_the_policy_of_one_update_before_would_have_played() -> No
     twin, slow = pair(**OPTIONS)
     learn(fast, 0)
     learn(slow, 0)
-    for number in range(1, 25):
+    for number in range(1, 13):
         batch = ahead.next_batch()
         assert same(batch, twin.next_batch())
         learn(fast, number)  # while the background plays
