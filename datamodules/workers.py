@@ -223,7 +223,7 @@ class RaySource(WorkerSource):
         try:
             self._collector.update_policy_weights_()
             return next(self._stream).flatten(0, 1)
-        except (RayError, StopIteration) as error:
+        except (RayError, RuntimeError, StopIteration) as error:  # the second: from sending parameters
             raise WorkerError(f"a Ray worker failed: {error}") from error
 
 
