@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl.checks import require
 from mipi_pl.evaluation.generalization import MakeEnv, Result, evaluate, worlds_of
-from mipi_pl.evaluation.tables import append_csv, rows_of
+from mipi_pl.evaluation.tables import Row, append_csv, rows_of
 
 
 class GeneralizationEvaluation(Callback):
@@ -20,7 +20,8 @@ class GeneralizationEvaluation(Callback):
     training teams and each held-out size, and as ``eval/score_<name>`` the one of the two that counts: the return in a
     world where nothing is won, which has no win rates. The same by size and by composition goes to ``evaluations.csv``
     in the run folder.
-    Training is not disturbed: neither its environments nor its random numbers are touched.
+    Training is not disturbed: neither its environments nor its random numbers are touched. Rows that cannot be written,
+    such as on a full disk, wait for the next evaluation.
 
     Args:
         make_env: the environment of training.
@@ -54,6 +55,7 @@ class GeneralizationEvaluation(Callback):
         self.worlds = worlds_of(team_sizes, worlds or {})
         self.latest: list[Result] = []
         self._next = every_frames
+        self._unwritten: list[Row] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Evaluate when the next multiple of `every_frames` has been reached."""
@@ -84,8 +86,21 @@ class GeneralizationEvaluation(Callback):
             logger.log_metrics({**metrics, "frames": float(frames)}, step=trainer.global_step)
         if trainer.is_global_zero:
             head = {"frames": frames, "updates": algorithm.updates}
-            rows = [{**head, **row} for row in rows_of("greedy", self.latest)]
-            append_csv(Path(trainer.default_root_dir) / "evaluations.csv", rows)
+            self._unwritten += [{**head, **row} for row in rows_of("greedy", self.latest)]
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        try:
+            append_csv(Path(trainer.default_root_dir) / "evaluations.csv", self._unwritten)
+        except OSError as error:
+            trainer.print(f"evaluations.csv not written ({error}); its rows are kept until that works again")
+        else:
+            self._unwritten = []
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What is still to be written."""
+        if self._unwritten:
+            self._write(trainer)
 
     def metrics(self) -> dict[str, float]:
         """The latest results under the names that are logged."""
@@ -99,9 +114,9 @@ class GeneralizationEvaluation(Callback):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedule."""
-        return {"next": self._next}
+        """The schedule, and rows that could not be written yet."""
+        return {"next": self._next, "unwritten": self._unwritten}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The schedule."""
-        self._next = state_dict["next"]
+        """The schedule, and rows that could not be written yet."""
+        self._next, self._unwritten = state_dict["next"], state_dict.get("unwritten", [])

@@ -9,12 +9,13 @@ from typing import Any, cast
 import numpy as np
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
-from torchrl.collectors import Collector
 
+from datamodules.collectors import CollectorKind, check_workers, make_source
 from datamodules.episodes import EpisodeAssembler, summarize
+from datamodules.sources import StepSource
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.checks import require
+from mipi_pl.checks import choose, require
 from mipi_pl.envs.base import EntityEnv
 
 
@@ -27,9 +28,13 @@ class CollectionDataModule(LightningDataModule):
         seed: of environments and exploration.
         steps_per_collection: environment steps between two looks for finished episodes.
         updates_per_epoch: length of a Lightning epoch.
+        collector: where the environments live: ``inline``, ``processes`` or ``ray``.
+        workers: processes that share the environments, but for ``inline``.
+        own_copy: collect with a copy of the policy, so that learning and collecting may go on at the same time.
 
     Attributes:
-        env: the training environments.
+        env: the training environments; with workers a single one that is never played, for its sizes.
+        exact_resume: whether a checkpoint holds all that the next batches depend on.
         at_rest: called when all that belongs to the batch before is done: the moments at which a checkpoint is exact.
         frames: environment steps collected, each environment counted.
         episodes: episodes finished and used.
@@ -46,6 +51,9 @@ class CollectionDataModule(LightningDataModule):
         seed: int,
         steps_per_collection: int,
         updates_per_epoch: int,
+        collector: str = "inline",
+        workers: int = 1,
+        own_copy: bool = False,
     ) -> None:
         super().__init__()
         at_least_one = {
@@ -55,15 +63,18 @@ class CollectionDataModule(LightningDataModule):
         }
         for name, value in at_least_one.items():
             require(f"datamodule.{name}", value, 1)
-        self.env = make_env(num_envs=num_envs, seed=seed)
+        kind = choose("datamodule.collector", collector, CollectorKind)
+        check_workers(kind, workers, num_envs)
+        self.exact_resume = kind is CollectorKind.INLINE
+        self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
+        self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy)
         self.seed = seed
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
         self.frames = self.episodes = self.batches = 0
         self.at_rest: Callable[[], None] = _nothing
         self._finished: list[TensorDictBase] = []
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
-        self._collector: Collector | None = None
-        self._stream: Iterator[TensorDictBase] | None = None
+        self._source: StepSource | None = None
         self._actor: Actor | None = None
 
     @abstractmethod
@@ -74,43 +85,37 @@ class CollectionDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm that is trained."""
-        if self._actor is None and self.trainer is not None:
+        if self._source is None and self.trainer is not None:
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
             seed = rank_seed(self.seed, self.trainer.global_rank)
             if seed != self.seed:
                 self.reseed(seed)
-            self.connect(algorithm.actor(greedy=False, seed=seed))
+            self.connect(algorithm.actor(greedy=False, seed=seed), seed)
+
+    def teardown(self, stage: str) -> None:
+        """End the workers, however training ended."""
+        if self._source is not None:
+            self._source.close()
 
     def reseed(self, seed: int) -> None:
         """Of a process among several: battles and draws of its own."""
         self.env.set_seed(seed)
 
-    def connect(self, actor: Actor) -> None:
-        """Collect with `actor` from now on."""
+    def connect(self, actor: Actor, seed: int = 0) -> None:
+        """Collect with `actor` from now on; `seed` is for the environments of workers."""
         self._actor = actor
-        self._collector = Collector(
-            self.env,
-            actor,
-            frames_per_batch=self.env.num_envs * self.steps_per_collection,
-            total_frames=-1,
-            return_same_td=True,
-            compact_obs=False,
-            track_traj_ids=False,
-            trust_policy=True,
-        )
-        self._stream = iter(self._collector)
+        self._source = self._connect(actor, seed, lambda: self.frames)
 
-    def play(self) -> tuple[TensorDictBase, TensorDict | None]:
-        """`steps_per_collection` steps in all environments [B, T'], and the episodes that ended in them.
+    @property
+    def source(self) -> StepSource:
+        """Where steps come from.
 
         Raises:
             RuntimeError: if there is no policy yet.
         """
-        if self._stream is None:
+        if self._source is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
-        steps = next(self._stream)
-        self.frames += steps.numel()
-        return steps, self._assembler.add(steps)
+        return self._source
 
     def count(self, episodes: TensorDictBase) -> None:
         """Take note of episodes that are used."""
@@ -145,36 +150,31 @@ class CollectionDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
-        if self._collector is None or self._actor is None:
+        if self._source is None:
             return {}
         return {
             "frames": self.frames,
             "episodes": self.episodes,
             "batches": self.batches,
-            "environment": self.env.get_extra_state(),
-            "actor": self._actor.memory(),
             "finished": [episodes.to_dict() for episodes in self._finished],
-            **self.under_way(self._collector),
+            **(self.under_way(self._source) if self.exact_resume else {}),
         }
 
-    def under_way(self, collector: Collector) -> dict[str, Any]:
-        """The episodes that are not over; nothing where a batch begins with new ones."""
-        # TorchRL has no public name for the observation that the next step starts from.
-        return {"observation": collector._carrier.clone().to_dict(), "assembler": self._assembler.state_dict()}
+    def under_way(self, source: StepSource) -> dict[str, Any]:
+        """Environments and policy, and the episodes that are not over."""
+        return {"assembler": self._assembler.state_dict(), **source.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, bit for bit.
+        """Go on from what `state_dict` gave, bit for bit; environments of workers begin new episodes.
 
         Raises:
             ValueError: if it belongs to other environments, or a file of the journal is missing or damaged.
         """
-        if self._collector is None or self._actor is None:
-            raise RuntimeError("the datamodule has no policy to collect with: call setup() first")
-        self.env.set_extra_state(state["environment"])
-        self._actor.remember(state["actor"])
-        if "observation" in state:
-            self._collector._carrier.update(state["observation"])
-            self._assembler.load_state_dict(state["assembler"])
+        source = self.source
+        if self.exact_resume:
+            source.load_state_dict(state)
+            if "assembler" in state:
+                self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
         self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
+from torchrl.data import TensorDictReplayBuffer
 
 from mipi_pl import spec as keys
 from mipi_pl.spec import EntitySpec
@@ -65,48 +66,73 @@ class EpisodeAssembler:
         self._open = TensorDict(state["open"], batch_size=self._open.batch_size)
         self._length = state["length"].clone()
 
-    def add(self, steps: TensorDictBase) -> TensorDict | None:
-        """Take a collector's batch [B, T']; return the episodes that ended in it, or None.
-
-        They are in the order of their last steps, and those that ended together in the order of their environments.
-
-        Raises:
-            ValueError: if an episode is longer than the world said it can be.
-        """
-        ended = [self._add_step(steps[:, t]) for t in range(steps.shape[1])]
-        whole = [episodes for episodes in ended if episodes is not None]
-        return torch.cat(whole) if whole else None
-
     def drop(self) -> None:
         """Forget the episodes that are not over."""
         self._open.zero_()
         self._length.zero_()
 
-    def _add_step(self, step: TensorDictBase) -> TensorDict | None:
-        if int(self._length.max()) >= self.spec.max_steps:
-            raise ValueError(f"an episode is longer than max_steps={self.spec.max_steps}; mend the environment's spec")
-        at = (self._rows, self._length)
-        for key in (*_OBSERVED, keys.ACTION):
-            self._open.get(key)[at] = step.get(key)
-        for key in _PER_STEP:
-            self._open.get(key)[at] = step.get(("next", key)).squeeze(-1)
-        self._open.get(keys.VALID)[at] = True
-        self._length += 1
-        done = step.get(("next", keys.DONE)).squeeze(-1)
-        return self._close(step, done) if done.any() else None
+    def add(self, steps: TensorDictBase) -> TensorDict | None:
+        """Take a collector's batch [B, T']; return the episodes that ended in it, or None.
 
-    def _close(self, step: TensorDictBase, done: Tensor) -> TensorDict:
-        rows = done.nonzero().squeeze(-1)
-        last = (rows, self._length[rows])
+        They are in the order of their last steps, and those that ended together in the order of their environments.
+
+        Every step is written once, all of them together: into the episode that was open before or, after an end, into
+        a fresh one.
+
+        Raises:
+            ValueError: if an episode is longer than the world said it can be.
+        """
+        done = steps.get(("next", keys.DONE)).squeeze(-1)
+        ended_before = torch.nn.functional.pad(done[:, :-1], (1, 0))
+        piece, time = ended_before.cumsum(dim=1), torch.arange(done.shape[1])
+        begin = torch.where(ended_before, time, 0).cummax(dim=1).values
+        place = time - begin + torch.where(piece == 0, self._length.unsqueeze(1), 0)
+        if int(place.max()) >= self.spec.max_steps:
+            raise ValueError(f"an episode is longer than max_steps={self.spec.max_steps}; mend the environment's spec")
+        self._length = torch.where(done[:, -1], 0, place[:, -1] + 1)
+        if not done.any():
+            self._write(self._open, (self._rows.unsqueeze(1), place), steps, ...)
+            return None
+        return self._split(steps, done, piece, place)
+
+    def _split(self, steps: TensorDictBase, done: Tensor, piece: Tensor, place: Tensor) -> TensorDict:
+        """Write steps among which episodes end: end number j, in the order of time, begins fresh episode j.
+
+        Args:
+            steps: [B, T'].
+            done: [B, T'].
+            piece: [B, T'] how many episodes of this row have ended before the step, within these steps.
+            place: [B, T'] of the step in its episode.
+        """
+        time, row = done.T.nonzero(as_tuple=True)
+        fresh = empty_episodes(len(row), self.spec)
+        begun_by = torch.zeros(len(done), int(piece.max()) + 2, dtype=torch.int64)
+        begun_by[row, piece[row, time] + 1] = torch.arange(len(row))
+        first, later = (which.nonzero(as_tuple=True) for which in (piece == 0, piece > 0))
+        self._write(self._open, (first[0], place[first]), steps, first)
+        self._write(fresh, (begun_by[later[0], piece[later]], place[later]), steps, later)
+
+        ended = self._open[row]
+        again = piece[row, time] > 0
+        if again.any():
+            ended[again] = fresh[begun_by[row, piece[row, time]][again]]
+        at = (torch.arange(len(row)), place[row, time] + 1)
         for key in _OBSERVED:
             nested = key if isinstance(key, tuple) else (key,)
-            self._open.get(key)[last] = step.get(("next", *nested))[rows]
-        self._open.get(keys.WON)[rows] = step.get(("next", keys.WON))[rows].squeeze(-1)
-        self._open.get(keys.COMPOSITION)[rows] = step.get(keys.COMPOSITION)[rows].squeeze(-1)
-        episodes = self._open[rows]
-        self._open[rows] = torch.zeros_like(episodes)
-        self._length[rows] = 0
-        return episodes
+            ended.get(key)[at] = steps.get(("next", *nested))[row, time]
+        ended.set(keys.WON, steps.get(("next", keys.WON))[row, time].squeeze(-1))
+        ended.set(keys.COMPOSITION, steps.get(keys.COMPOSITION)[row, time].squeeze(-1))
+        rows = done.any(dim=1).nonzero().squeeze(-1)
+        self._open[rows] = fresh[begun_by[rows, done.sum(dim=1)[rows]]]
+        return ended
+
+    @staticmethod
+    def _write(into: TensorDict, at: tuple[Tensor, Tensor], steps: TensorDictBase, which: Any) -> None:
+        for key in (*_OBSERVED, keys.ACTION):
+            into.get(key)[at] = steps.get(key)[which]
+        for key in _PER_STEP:
+            into.get(key)[at] = steps.get(("next", key)).squeeze(-1)[which]
+        into.get(keys.VALID)[at] = True
 
 
 def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
@@ -118,8 +144,21 @@ def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
         batch: [N] TensorDict of `empty_episodes`.
         n_agents: A.
     """
-    steps = int(batch.get(keys.VALID).sum(dim=1).max()) + 1
-    filled = batch.get(keys.PRESENT).flatten(0, 1).any(dim=0)
+    return trimmed_rows(batch, torch.arange(len(batch)), n_agents)
+
+
+def sample_trimmed(buffer: TensorDictReplayBuffer, n_agents: int) -> TensorDict:
+    """`trim` of ``buffer.sample()``, without copying what is cut off."""
+    rows, _ = buffer.sampler.sample(buffer.storage, buffer.batch_size)
+    return trimmed_rows(buffer.storage[:], rows, n_agents)
+
+
+def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> TensorDict:
+    """`trim` of some of the episodes."""
+    valid = episodes.get(keys.VALID)[rows]
+    steps = int(valid.sum(dim=1).max()) + 1
+    present = episodes.get(keys.PRESENT)[:, :steps][rows]
+    filled = present.flatten(0, 1).any(dim=0)
     agents, others = (int(part.nonzero().max()) + 1 if part.any() else 0 for part in filled.tensor_split([n_agents]))
     agents = max(agents, 1)
 
@@ -128,15 +167,21 @@ def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
             return x
         return torch.cat((x.narrow(dim, 0, agents), x.narrow(dim, n_agents, others)), dim=dim)
 
-    cut = {key: batch.get(key)[:, :steps] for key in (*_OBSERVED, keys.ACTION, *_PER_STEP, keys.VALID)}
-    cut[keys.ENTITIES] = slots(cut[keys.ENTITIES], 2)
-    cut[keys.PRESENT] = slots(cut[keys.PRESENT], 2)
-    cut[keys.VISIBLE] = slots(cut[keys.VISIBLE][:, :, :agents], 3)
-    cut[keys.ACTION_MASK] = cut[keys.ACTION_MASK][:, :, :agents]
-    cut[keys.ACTION] = cut[keys.ACTION][:, :, :agents]
+    cut = {key: episodes.get(key)[:, :steps] for key in (*_OBSERVED, keys.ACTION, *_PER_STEP)}
+    for key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION):
+        cut[key] = cut[key][:, :, :agents]
+    cut = {key: tensor[rows] for key, tensor in cut.items() if key != keys.PRESENT}
     return TensorDict(
-        {**cut, keys.WON: batch.get(keys.WON), keys.COMPOSITION: batch.get(keys.COMPOSITION)},
-        batch_size=batch.batch_size,
+        {
+            **cut,
+            keys.ENTITIES: slots(cut[keys.ENTITIES], 2),
+            keys.PRESENT: slots(present, 2),
+            keys.VISIBLE: slots(cut[keys.VISIBLE], 3),
+            keys.VALID: valid[:, :steps],
+            keys.WON: episodes.get(keys.WON)[rows],
+            keys.COMPOSITION: episodes.get(keys.COMPOSITION)[rows],
+        },
+        batch_size=rows.shape,
     )
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
-from torchrl.collectors import Collector
 
 from datamodules.collection import CollectionDataModule
 from datamodules.episodes import trim
+from datamodules.sources import StepSource
 from mipi_pl import spec as keys
 from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
@@ -64,7 +64,9 @@ class OnPolicyDataModule(CollectionDataModule):
         before, played = self.frames, torch.zeros(self.env.num_envs, dtype=torch.int64)
         taken: list[TensorDictBase] = []
         while (played < self.episodes_per_env).any():
-            steps, episodes = self.play()
+            steps = self.source.next(epsilon=0.0)
+            self.frames += steps.numel()
+            episodes = self._assembler.add(steps)
             if episodes is not None:
                 # In the order in which the assembler hands them out.
                 environments = steps.get(("next", keys.DONE)).squeeze(-1).t().nonzero()[:, 1]
@@ -76,9 +78,8 @@ class OnPolicyDataModule(CollectionDataModule):
         return trim(whole, self.env.entity_spec.n_agents)
 
     def _start_anew(self) -> None:
-        if self._collector is not None:
-            self._collector.reset()
-            self._assembler.drop()
+        self.source.restart()
+        self._assembler.drop()
 
     def _within_round(self, environments: Tensor, played: Tensor) -> Tensor:
         """Whether each of the episodes that ended belongs to the round; counts them in `played`."""
@@ -88,6 +89,6 @@ class OnPolicyDataModule(CollectionDataModule):
             played[environment] += 1
         return belongs
 
-    def under_way(self, collector: Collector) -> dict[str, Any]:
-        """Nothing: between two rounds no episode is."""
-        return {}
+    def under_way(self, source: StepSource) -> dict[str, Any]:
+        """Environments and policy: between two rounds no episode is under way."""
+        return {name: part for name, part in source.state_dict().items() if name != "observation"}

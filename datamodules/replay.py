@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
+from datamodules.background import Background
 from datamodules.collection import CollectionDataModule
-from datamodules.episodes import trim
+from datamodules.episodes import sample_trimmed
 from datamodules.journal import EpisodeJournal
+from datamodules.sources import StepSource
 from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Where the episodes are, below the run folder."""
+
+Played = list[tuple[int, TensorDict | None]]
+"""For each collection, the number of frames and the episodes that ended."""
 
 _REFILL = 256
 """Episodes that are read at once when a run is resumed."""
@@ -42,8 +48,17 @@ class ReplayDataModule(CollectionDataModule):
         storage: ``ram`` or ``memmap`` (on disk, in `storage_dir`).
         storage_dir: folder for ``memmap``; None makes a temporary one.
         updates_per_epoch: length of a Lightning epoch.
+        overlap: collect for the next batch while an update runs, with the policy from before that update.
+        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` share them out to
+            workers, for slow worlds.
+        workers: how many, for ``processes`` and ``ray``; a divisor of `num_envs`.
 
     Attributes:
+        env: the training environments; with workers a single one that is never played, for its sizes.
+        exact_resume: whether a checkpoint holds all that the next batches depend on.
+        at_rest: called before and while a batch is made, when all that belongs to the one before is done: the moments
+            at which a checkpoint is exact.
+        frames: environment steps collected, each environment counted.
         episodes: episodes finished and stored.
 
     Raises:
@@ -66,8 +81,13 @@ class ReplayDataModule(CollectionDataModule):
         storage: str = "ram",
         storage_dir: str | None = None,
         updates_per_epoch: int = 100,
+        overlap: bool = False,
+        collector: str = "inline",
+        workers: int = 2,
     ) -> None:
-        super().__init__(make_env, num_envs, seed, steps_per_collection, updates_per_epoch)
+        super().__init__(
+            make_env, num_envs, seed, steps_per_collection, updates_per_epoch, collector, workers, own_copy=overlap
+        )
         if storage not in ("ram", "memmap"):
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
         require("datamodule.batch_size", batch_size, 1)
@@ -78,6 +98,7 @@ class ReplayDataModule(CollectionDataModule):
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
+        self._background: Background[Played] | None = Background() if overlap else None
         self.batch_size = batch_size
         self.updates_per_episode = updates_per_episode
         self.warmup_episodes = max(warmup_episodes, batch_size)
@@ -109,37 +130,86 @@ class ReplayDataModule(CollectionDataModule):
         super().reseed(seed)
         self._draws.manual_seed(seed)
 
+    def teardown(self, stage: str) -> None:
+        """End the thread and the workers, however training ended."""
+        if self._background is not None:
+            self._background.close()
+        super().teardown(stage)
+
     @property
     def epsilon(self) -> float:
         """Exploration for the frames collected so far."""
-        done = min(1.0, self.frames / self.epsilon_frames) if self.epsilon_frames else 1.0
+        return self._epsilon_at(self.frames)
+
+    def _epsilon_at(self, frames: int) -> float:
+        done = min(1.0, frames / self.epsilon_frames) if self.epsilon_frames else 1.0
         return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
+
+    def collect(self) -> None:
+        """Play `steps_per_collection` steps in all environments and store the episodes that end."""
+        self.source.refresh()
+        self._store([self._play(self.source, self.frames)])
+
+    def _play(self, source: StepSource, frames: int) -> tuple[int, TensorDict | None]:
+        steps = source.next(self._epsilon_at(frames))
+        return steps.numel(), self._assembler.add(steps)
+
+    def _store(self, played: Played) -> None:
+        for frames, episodes in played:
+            self.frames += frames
+            if episodes is not None:
+                self.count(episodes)
+                self._buffer.extend(episodes)
 
     def collection_metrics(self) -> dict[str, float]:
         """Exploration."""
         return {"epsilon": self.epsilon}
 
-    def collect(self) -> None:
-        """Play `steps_per_collection` steps in all environments and store the episodes that end."""
-        if self._actor is not None:
-            self._actor.epsilon = self.epsilon
-        _, episodes = self.play()
-        if episodes is not None:
-            self.count(episodes)
-            self._buffer.extend(episodes)
-
     def sample(self) -> TensorDictBase:
         """A batch of `batch_size` episodes, trimmed."""
-        return trim(self._buffer.sample(), self.env.entity_spec.n_agents)
+        return sample_trimmed(self._buffer, self.env.entity_spec.n_agents)
 
     def next_batch(self) -> TensorDictBase:
         """Collect until an update is owed, then sample."""
+        self.settle()
         self.at_rest()
-        while self.batches + 1 > (self.episodes - self.warmup_episodes) * self.updates_per_episode:
+        while not self._owed(self.episodes):
             self.collect()
             self.at_rest()
         self.batches += 1
-        return self.sample()
+        batch = self.sample()
+        self._collect_ahead()
+        return batch
+
+    def _owed(self, episodes: int) -> bool:
+        return self.batches + 1 <= (episodes - self.warmup_episodes) * self.updates_per_episode
+
+    # ------------------------------------------------------------------ beside the updates
+
+    def settle(self) -> None:
+        """Wait for what is being collected beside an update, and store it.
+
+        Raises:
+            Exception: what went wrong over there.
+        """
+        if self._background is not None:
+            self._store(self._background.wait() or [])
+
+    def _collect_ahead(self) -> None:
+        """Begin to collect what the next batch will need; no counter moves before `settle`."""
+        if self._background is None or self._source is None or self._owed(self.episodes):
+            return
+        self._source.refresh()
+        self._background.start(partial(self._play_until_owed, self._source, self.frames, self.episodes))
+
+    def _play_until_owed(self, source: StepSource, frames: int, episodes: int) -> Played:
+        assert self._background is not None
+        played: Played = []
+        while not (self._owed(episodes) or self._background.closing):
+            new_frames, ended = self._play(source, frames)
+            frames, episodes = frames + new_frames, episodes + (0 if ended is None else len(ended))
+            played.append((new_frames, ended))
+        return played
 
     # ------------------------------------------------------------------ state
 
@@ -149,6 +219,7 @@ class ReplayDataModule(CollectionDataModule):
         Raises:
             OSError: if they cannot be written.
         """
+        self.settle()
         if self._journal is not None and self._journal.end < self.episodes:
             first = max(self._journal.end, self.episodes - self._capacity)
             new = self._buffer[torch.arange(first, self.episodes) % self._capacity]
@@ -161,6 +232,7 @@ class ReplayDataModule(CollectionDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
+        self.settle()
         state = super().state_dict()
         if state:
             state["journal"] = [] if self._journal is None else self._journal.segments
@@ -168,7 +240,7 @@ class ReplayDataModule(CollectionDataModule):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, bit for bit.
+        """Go on from what `state_dict` gave, bit for bit; environments of workers begin new episodes.
 
         Raises:
             ValueError: if it belongs to other environments, or an episode file is missing or damaged.

@@ -13,6 +13,10 @@ class DivergedError(ArithmeticError):
     """Learning has left the finite numbers."""
 
 
+class WorkerError(RuntimeError):
+    """A process that steps environments has died or could not be started."""
+
+
 def require(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
     """Accept a finite number within [low, high], or (low, high] with `above`.
 

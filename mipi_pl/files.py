@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
@@ -31,6 +32,26 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[TextIO]:
+    """The end of a text file, or a new one, to write to.
+
+    Raises:
+        OSError: what the writer meets; the file is as it was before.
+    """
+    size = path.stat().st_size if path.exists() else None
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            yield file
+    except BaseException:
+        with suppress(OSError):
+            if size is None:
+                path.unlink(missing_ok=True)
+            else:
+                os.truncate(path, size)
         raise
 
 

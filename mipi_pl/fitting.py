@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mipi_pl import record
 from mipi_pl.checkpoints import lock
-from mipi_pl.checks import DivergedError
+from mipi_pl.checks import DivergedError, WorkerError
 from mipi_pl.config import UserError
 from mipi_pl.parts import Parts
 
@@ -40,7 +40,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 
     Raises:
         Interrupted: if the user asked for an end; a checkpoint is written.
-        FailedError: if learning diverged.
+        FailedError: if learning diverged, or a process that steps environments died.
         UserError: if the checkpoint does not fit.
     """
     with _stopping_between_updates(parts.trainer, say):
@@ -59,10 +59,16 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
                 f"{error}. The checkpoints before it are whole; a lower learning rate "
                 "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
             ) from error
+        except WorkerError as error:
+            raise FailedError(
+                f"{error}. The checkpoints before it are whole; go on with: mipi resume {record.shown(folder)}"
+            ) from error
         except ValueError as error:
             if checkpoint is None or parts.state.started:
                 raise
             raise UserError(f"{checkpoint}: {error}") from error
+        finally:
+            parts.datamodule.teardown("fit")  # Lightning does so only where nothing went wrong
 
 
 @contextmanager

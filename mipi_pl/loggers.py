@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
+import csv
 import netrc
 import os
 import socket
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypeVar
 
 import wandb
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from mipi_pl.files import appending, replacing
+
+AnyLogger = TypeVar("AnyLogger", bound=Logger)
 
 
 class _KeepingWriter(_ExperimentWriter):
-    """Lightning's deletes the file that it finds, which a resumed run still needs if it is killed again."""
+    """Lightning's deletes the file that it finds, which a resumed run still needs if it is killed again.
+
+    And where the disk is full it would leave half a row, or nothing of the rows from before a new column.
+    """
 
     def _check_log_dir_exists(self) -> None:
         """Whatever is there stays; `ResumableCSVLogger.restore` decides what of it is valid."""
+
+    def save(self) -> None:
+        """Write the rows that are not written yet.
+
+        Raises:
+            OSError: if that fails: the file is as it was, and the rows wait for the next time.
+        """
+        if not self.metrics:
+            return
+        path, known = Path(self.metrics_file_path), list(self.metrics_keys)
+        new = self._record_new_keys()
+        try:
+            if new and path.is_file():
+                with path.open(newline="", encoding="utf-8") as file:
+                    earlier = list(csv.DictReader(file))
+                with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+                    self._write(file, [*earlier, *self.metrics], header=True)
+            else:
+                header = not path.is_file()
+                with appending(path) as file:
+                    self._write(file, self.metrics, header)
+        except OSError:
+            self.metrics_keys = known
+            raise
+        self.metrics = []
+
+    def _write(self, file: TextIO, rows: list[dict[str, Any]], header: bool) -> None:
+        writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 class ResumableCSVLogger(CSVLogger):
@@ -40,8 +81,12 @@ class ResumableCSVLogger(CSVLogger):
         return self._experiment
 
     def content(self) -> dict[str, Any]:
-        """All that was logged."""
-        self.save()
+        """All that was logged.
+
+        Raises:
+            OSError: if some of it cannot be written.
+        """
+        self.experiment.save()
         path = Path(self.experiment.metrics_file_path)
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         return {"text": text, "columns": list(self.experiment.metrics_keys)}
@@ -51,6 +96,35 @@ class ResumableCSVLogger(CSVLogger):
         self.experiment.metrics_keys = list(content["columns"])
         if content["text"]:
             Path(self.experiment.metrics_file_path).write_text(content["text"], encoding="utf-8")
+
+
+def going_on(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -> AnyLogger:
+    """The same logger, which does not end training when it fails: that is said once, and tried again at each row.
+
+    Args:
+        logger: any of Lightning's.
+        name: for the message.
+        say: what the user is told goes here.
+    """
+    told: list[str] = []
+
+    def caught(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                return method(*arguments, **options)
+            except Exception as error:  # whatever a library of somebody else raises, it is not about learning
+                if not told:
+                    told.append(name)
+                    kept = "; its rows are kept until it works again" if isinstance(logger, CSVLogger) else ""
+                    say(f"logger {name} failed ({type(error).__name__}: {error}); training goes on{kept}")
+                return None
+
+        return call
+
+    for method in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize"):
+        setattr(logger, method, caught(getattr(logger, method)))
+    return logger
 
 
 MODES = ("auto", "online", "offline")

@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from mipi_pl.assembly import build
 from mipi_pl.config import Config, UserError
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.loggers import going_on
 from mipi_pl.run_state import RunState
 
 
@@ -28,6 +29,11 @@ class Parts:
         """The training environments."""
         env: EntityEnv = self.datamodule.env
         return env
+
+    @property
+    def resumes_exactly(self) -> bool:
+        """Whether a resumed run is the run that was not interrupted, bit for bit."""
+        return bool(getattr(self.datamodule, "exact_resume", True))
 
     @property
     def frames(self) -> int:
@@ -53,7 +59,7 @@ def assemble(config: Config, folder: Path) -> Parts:
     except (TypeError, ValueError) as error:
         raise UserError(f"algorithm: {error}") from error
     callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
-    loggers = [build(f"logger.{name}", node) for name, node in config["logger"].items()]
+    loggers = [going_on(build(f"logger.{name}", node), name) for name, node in config["logger"].items()]
     state = RunState(config, folder)
     callbacks.append(state)
     trainer = build(

@@ -22,7 +22,7 @@ from mipi_pl.config import Config, UserError, check_train, resolve
 from mipi_pl.evaluation.figures import draw_run, read_curve
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
-from mipi_pl.fitting import fit, held
+from mipi_pl.fitting import FailedError, fit, held
 from mipi_pl.parts import Parts, assemble
 from mipi_pl.run_state import EVALUATIONS
 from models import fused
@@ -75,30 +75,41 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
             if parts.trainer.world_size > 1:
                 raise UserError("a run on several processes cannot be resumed: its checkpoints hold the data of one")
             CheckpointFolder(folder).forget_after(checkpoint.name)
+            if not parts.resumes_exactly:
+                say(
+                    "note: the environments live in other processes, so the episodes under way are lost; new ones begin"
+                )
         before = _evaluate(config, parts)
         scripted = _baselines(config)  # before training, so that a name that does not exist is found now
         if not parts.trainer.is_global_zero:  # the first process reports for all
             parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint)
             return folder
-        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-        if checkpoint is None:
-            record.link_latest(folder.parent.parent, folder)
+        try:
+            OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+            if checkpoint is None:
+                record.link_latest(folder.parent.parent, folder)
+                _note(folder, 0, 0, before)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder} ({error.strerror})") from error
         where = f"folder {record.shown(folder)}" + (f", resumed from {checkpoint.name}" if checkpoint else "")
         say(f"{title(config)}: {config['total_frames']:,} frames, {where}\n")
         say(f"{comparison_table({'untrained': before, **scripted})}\n")
-        if checkpoint is None:
-            _note(folder, 0, 0, before)
-
         fit_start_s = time.monotonic()
         fit(parts, folder, checkpoint, say)
         fit_s = time.monotonic() - fit_start_s
 
         after = _evaluate(config, parts)
-        _note(folder, parts.frames, parts.updates, after)
         policies = {"trained": after, "untrained": before, **scripted}
         earlier_s = parts.state.seconds
         seconds = {"seconds": earlier_s + time.monotonic() - start_s, "seconds_training": earlier_s + fit_s}
-        _report(config, folder, parts, policies, seconds, say)
+        try:
+            _note(folder, parts.frames, parts.updates, after)
+            _report(config, folder, parts, policies, seconds, say)
+        except OSError as error:
+            raise FailedError(
+                f"training is finished, but its results cannot be written ({error}); when they can, go on from the "
+                f"last checkpoint with: mipi resume {record.shown(folder)}"
+            ) from error
     return folder
 
 
@@ -183,6 +194,7 @@ def _report(
         **seconds,
         "seed": config["seed"],
         "resumed_at": parts.state.resumed_at,
+        "resumed_exactly": parts.resumes_exactly or not parts.state.resumed_at,
         **parts.state.provenance,
     }
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])

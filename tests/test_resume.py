@@ -87,10 +87,12 @@ def test_value_based_learners_go_on_bit_for_bit(algorithm: str, tmp_path: Path) 
     assert differences(content(whole), content(broken)) == []
 
 
-def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(tmp_path: Path) -> None:
-    whole = start(tmp_path / "whole", *BATTLE, SAMPLED)
+@pytest.mark.parametrize("overlap", ["false", "true"])
+def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(overlap: str, tmp_path: Path) -> None:
+    options = [*BATTLE, SAMPLED, f"datamodule.overlap={overlap}"]
+    whole = start(tmp_path / "whole", *options)
     Crash.at = [7, 30]
-    broken = start(tmp_path / "broken", *BATTLE, SAMPLED)
+    broken = start(tmp_path / "broken", *options)
     moved = tmp_path / "elsewhere" / "marines" / "run"
     shutil.copytree(broken, moved)
     shutil.rmtree(broken)

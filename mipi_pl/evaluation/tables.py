@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.evaluation.generalization import TRAINING, Result, Score, size_range
+from mipi_pl.files import appending
 
 Row = dict[str, Any]
 
@@ -36,9 +37,13 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def append_csv(path: Path, rows: Sequence[Row]) -> None:
-    """As `write_csv`, at the end of the file if there is one."""
+    """As `write_csv`, at the end of the file if there is one.
+
+    Raises:
+        OSError: if it cannot be written; the file is as it was before.
+    """
     new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
+    with appending(path) as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         if new:
             writer.writeheader()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from lightning import Callback
+from lightning.pytorch.loggers import Logger
 
 
 class KilledError(Exception):
@@ -23,6 +27,54 @@ class Crash(Callback):
         if self.at and pl_module.updates >= self.at[0]:
             Crash.at = self.at[1:]
             raise KilledError
+
+
+class Event(Callback):
+    """Says when a number of updates is reached; the test decides what happens then."""
+
+    after: ClassVar[int] = 0
+    happened: ClassVar[bool] = False
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        if pl_module.updates == self.after:
+            Event.happened = True
+
+
+class WorkerKiller(Callback):
+    """Kills a worker process after an update, as a machine that runs out of memory does."""
+
+    after: ClassVar[int] = 0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        if pl_module.updates == self.after:
+            (worker,) = multiprocessing.active_children()
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+
+
+class LostLogger(Logger):
+    """Works for a while, then its service is gone."""
+
+    rows: ClassVar[int] = 0
+
+    @property
+    def name(self) -> str:
+        return "lost"
+
+    @property
+    def version(self) -> str:
+        return "0"
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        LostLogger.rows += 1
+        if LostLogger.rows > 5:
+            raise ConnectionError("the service is gone")
+
+    def finalize(self, status: str) -> None:
+        raise ConnectionError("the service is gone")
 
 
 class Poison(Callback):

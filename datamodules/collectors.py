@@ -1,0 +1,46 @@
+"""Which kind of collector is chosen, and what can be known of it before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from importlib.util import find_spec
+
+from datamodules.sources import InlineSource, MakeEnv, StepSource
+from datamodules.workers import ProcessSource, RaySource
+from mipi_pl.actor import Actor
+from mipi_pl.checks import require
+from mipi_pl.envs.base import EntityEnv
+
+
+class CollectorKind(str, Enum):
+    """Where the environments live."""
+
+    INLINE = "inline"
+    PROCESSES = "processes"
+    RAY = "ray"
+
+
+def make_source(
+    kind: CollectorKind, env: EntityEnv, make_env: MakeEnv, num_envs: int, steps: int, workers: int, own_copy: bool
+) -> Callable[[Actor, int, Callable[[], int]], StepSource]:
+    """A factory that still needs the actor, the seed, and how many frames there are when the first step is played."""
+    if kind is CollectorKind.INLINE:
+        return lambda actor, *_: InlineSource(env, actor, steps, own_copy)
+    chosen = {CollectorKind.PROCESSES: ProcessSource, CollectorKind.RAY: RaySource}[kind]
+    return lambda actor, seed, frames: chosen(make_env, num_envs, actor, steps, workers, seed, frames)
+
+
+def check_workers(kind: CollectorKind, workers: int, num_envs: int) -> None:
+    """What can be known before anything is started.
+
+    Raises:
+        ValueError: if the environments cannot be shared out evenly, or Ray is not installed.
+    """
+    require("datamodule.workers", workers, 1)
+    if kind is CollectorKind.INLINE:
+        return
+    if num_envs % workers:
+        raise ValueError(f"datamodule.workers ({workers}) must divide datamodule.num_envs ({num_envs})")
+    if kind is CollectorKind.RAY and find_spec("ray") is None:
+        raise ValueError("datamodule.collector=ray needs Ray: pip install 'mipi-pl[ray]'; or take collector=processes")

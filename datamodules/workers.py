@@ -1,0 +1,233 @@
+"""Steps from environments in other processes of this machine, or in actors of Ray: for slow worlds."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+from torchrl.collectors import MultiSyncCollector
+
+from datamodules.sources import MakeEnv, StepSource
+from mipi_pl.actor import Actor
+from mipi_pl.checks import WorkerError
+from mipi_pl.envs.base import EntityEnv
+from models import fused
+
+
+class WorkerPolicy(nn.Module):
+    """The policy as it is sent to workers: parameters and exploration in tensors, everything else made over there.
+
+    Args:
+        actor: of which networks are copied.
+        seeds: of the draws of each worker.
+    """
+
+    epsilon: Tensor
+
+    def __init__(self, actor: Actor, seeds: list[int]) -> None:
+        super().__init__()
+        self.agent = copy.deepcopy(actor.agent).cpu().requires_grad_(False)
+        self.register_buffer("epsilon", torch.zeros(()))
+        self._seeds, self._fused = seeds, fused.usable(torch.zeros(()))
+        self._actor: Callable[[], Actor] | None = None
+
+    def forward(self, td: TensorDictBase) -> TensorDictBase:
+        """As `Actor`."""
+        if self._actor is None:
+            fused.enable(self._fused)
+            made = Actor(self.agent, greedy=False, seed=self._seeds[WorkerEnv.index])
+            self._actor = lambda: made  # not a submodule: its parameters are this module's already
+        actor = self._actor()
+        actor.epsilon = float(self.epsilon)
+        return actor(td)
+
+
+class WorkerEnv:
+    """Makes the environments of a worker, over there.
+
+    Args:
+        make_env: factory of the environments.
+        num_envs: of this worker.
+        seed: of this worker.
+        index: of this worker.
+    """
+
+    index = 0
+    """Of the worker that this process is."""
+
+    def __init__(self, make_env: MakeEnv, num_envs: int, seed: int, index: int) -> None:
+        self._make_env, self._options = make_env, {"num_envs": num_envs, "seed": seed}
+        self._index = index
+
+    def __call__(self) -> EntityEnv:
+        """The environments."""
+        WorkerEnv.index = self._index
+        return self._make_env(**self._options)
+
+
+class _Unregistered:
+    """Calls a module whose parameters lie in shared memory, so that TorchRL need not carry them anywhere."""
+
+    def __init__(self, module: WorkerPolicy) -> None:
+        self._module = module
+
+    def __call__(self, td: TensorDictBase) -> TensorDictBase:
+        return self._module(td)
+
+
+class WorkerSource(StepSource):
+    """Environments shared out to workers, which step them at the same time; they start with the first step.
+
+    Args:
+        make_env: factory of the environments.
+        num_envs: B, over all workers.
+        actor: the policy, of which workers act with a copy.
+        steps: T'.
+        workers: how many; a divisor of B.
+        seed: of environments and draws.
+        frames: collected before; a resumed run meets new episodes.
+
+    Raises:
+        ValueError: if the environments cannot be shared out evenly.
+    """
+
+    def __init__(
+        self,
+        make_env: MakeEnv,
+        num_envs: int,
+        actor: Actor,
+        steps: int,
+        workers: int,
+        seed: int,
+        frames: Callable[[], int],
+    ) -> None:
+        self._make_env, self._num_envs, self._actor = make_env, num_envs, actor
+        self._steps, self._workers, self._seed, self._frames = steps, workers, seed, frames
+        self._policy: WorkerPolicy | None = None
+        self._collector: Any = None
+        self._stream: Iterator[TensorDictBase] | None = None
+
+    def refresh(self) -> None:
+        """Copy the learner's parameters; workers see them with their next step."""
+        if self._policy is None:
+            seeds = np.random.SeedSequence([self._seed, self._frames()]).generate_state(2 * self._workers).tolist()
+            self._policy = WorkerPolicy(self._actor, seeds[self._workers :])
+            share = self._num_envs // self._workers
+            envs = [WorkerEnv(self._make_env, share, seeds[i], i) for i in range(self._workers)]
+            self._collector = self._start(self._policy, envs)
+            self._stream = iter(self._collector)
+        else:
+            self._policy.agent.load_state_dict(self._actor.agent.state_dict())
+
+    @abstractmethod
+    def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
+        """The collector."""
+
+    def close(self) -> None:
+        """End the workers."""
+        collector, self._collector, self._stream = self._collector, None, None
+        if collector is not None:
+            collector.shutdown()
+
+
+class ProcessSource(WorkerSource):
+    """Workers are processes of this machine; parameters reach them through shared memory."""
+
+    def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
+        policy.share_memory()
+        threads = torch.get_num_threads()
+        try:
+            return MultiSyncCollector(
+                envs,
+                _Unregistered(policy),
+                frames_per_batch=self._num_envs * self._steps,
+                total_frames=-1,
+                cat_results=0,
+                use_buffers=True,
+                trust_policy=True,
+                num_threads=threads,
+                init_fn=leave_signals_to_the_first_process,
+            )
+        except (RuntimeError, EOFError, OSError) as error:
+            raise WorkerError(f"the worker processes did not start: {error}") from error
+
+    def next(self, epsilon: float) -> TensorDictBase:
+        """See `StepSource`."""
+        assert self._policy is not None
+        assert self._stream is not None
+        self._policy.epsilon.fill_(epsilon)
+        try:
+            return next(self._stream)
+        except (RuntimeError, ValueError, EOFError, OSError) as error:  # the second: TorchRL, while it ends the others
+            raise WorkerError(f"a worker process died ({self._deaths() or error})") from error
+
+    def _deaths(self) -> str:
+        """Which workers are dead, and how; the others are alive, or TorchRL has let go of them."""
+        found = []
+        for number, process in enumerate(self._collector.procs):
+            with suppress(ValueError):  # it has been let go of
+                if process.exitcode is not None:
+                    found.append(f"worker {number}: exit code {process.exitcode}")
+        hint = "; if that is 1, its own message stands above" if found else ""
+        return ", ".join(found) + hint
+
+    def close(self) -> None:
+        """End the workers; PyTorch's number of threads stays."""
+        threads = torch.get_num_threads()
+        super().close()
+        torch.set_num_threads(threads)
+
+
+class RaySource(WorkerSource):
+    """Workers are actors of Ray: the cluster at RAY_ADDRESS, or one that is started on this machine."""
+
+    def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
+        from torchrl.collectors.distributed import RayCollector
+
+        try:
+            return RayCollector(
+                envs,
+                policy,
+                frames_per_batch=self._num_envs * self._steps,
+                total_frames=sys.maxsize,
+                sync=True,
+                trust_policy=True,
+                remote_configs={"num_cpus": 1, "num_gpus": 0},
+                ray_init_config={
+                    "address": os.environ.get("RAY_ADDRESS"),
+                    "include_dashboard": False,
+                    "log_to_driver": False,
+                    "logging_level": "error",
+                },
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise WorkerError(f"Ray or its workers did not start: {error}") from error
+
+    def next(self, epsilon: float) -> TensorDictBase:
+        """See `StepSource`."""
+        from ray.exceptions import RayError
+
+        assert self._policy is not None
+        assert self._stream is not None
+        self._policy.epsilon.fill_(epsilon)
+        try:
+            self._collector.update_policy_weights_()
+            return next(self._stream).flatten(0, 1)
+        except (RayError, RuntimeError, StopIteration) as error:  # the second: from sending parameters
+            raise WorkerError(f"a Ray worker failed: {error}") from error
+
+
+def leave_signals_to_the_first_process() -> None:
+    """Ctrl-C in a terminal, and the end of a cluster's job, reach workers too; the first process decides."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

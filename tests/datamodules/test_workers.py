@@ -1,0 +1,137 @@
+"""Environments in other processes: the same steps, sooner where the world is slow, and a clear end where one dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from slow_world import SlowWorld
+from worlds import small_mipi
+
+from datamodules.journal import EpisodeJournal
+from datamodules.replay import ReplayDataModule
+from datamodules.sources import InlineSource
+from datamodules.workers import ProcessSource, RaySource, WorkerEnv, WorkerPolicy
+from mipi_pl.actor import Actor
+from mipi_pl.algorithms.mipi import MIPI
+from mipi_pl.checks import WorkerError
+
+ENVS, STEPS, WORKERS, SEED = 4, 6, 2, 3
+
+
+def inline_twins(algorithm: MIPI) -> list[InlineSource]:
+    """What each worker should do, in this process."""
+    seeds = np.random.SeedSequence([SEED, 0]).generate_state(2 * WORKERS).tolist()
+    share = ENVS // WORKERS
+    return [
+        InlineSource(
+            SlowWorld(share, seeds[i], step_s=0.0), Actor(algorithm.agent, greedy=False, seed=seeds[WORKERS + i]), STEPS
+        )
+        for i in range(WORKERS)
+    ]
+
+
+def fastest(one: Any, two: Any) -> float:
+    """Time of the second over that of the first: the least of a few, taken in turns, as other load comes and goes."""
+    seconds: list[list[float]] = [[], []]
+    for _ in range(8):
+        for collect, measured in zip((one, two), seconds, strict=True):
+            start_s = time.monotonic()
+            collect(0.5)
+            measured.append(time.monotonic() - start_s)
+        ratio = min(seconds[1]) / min(seconds[0])
+        if ratio < 0.7:
+            break
+    return ratio
+
+
+@pytest.mark.parametrize("kind", [ProcessSource, RaySource])
+def test_workers_play_what_this_process_would_have_played_in_less_time_until_one_dies(kind: Any) -> None:
+    if kind is RaySource:
+        pytest.importorskip("ray", reason="Ray is optional: pip install 'mipi-pl[ray]'")
+    torch.manual_seed(0)
+    world = SlowWorld(ENVS)
+    algorithm = small_mipi(world.entity_spec)
+    source = kind(SlowWorld, ENVS, algorithm.actor(greedy=False), STEPS, WORKERS, SEED, lambda: 0)
+    try:
+        twins = inline_twins(algorithm)
+        for number in range(3):
+            source.refresh()
+            expected = torch.cat([twin.next(0.5).clone() for twin in twins])
+            found = source.next(0.5)
+            assert found.batch_size == (ENVS, STEPS)
+            for key in expected.keys(True, True):
+                assert torch.equal(found[key], expected[key]), key
+            with torch.no_grad():  # an update, after which other actions are played
+                algorithm.agent.policy_logits.bias[number] += 30.0
+        alone = InlineSource(world, algorithm.actor(greedy=False), STEPS)
+        faster = fastest(alone.next, source.next)
+        print(f"two workers: {faster:.2f} of the time of one process")
+        assert faster < 0.8
+        if kind is ProcessSource:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+            with pytest.raises(WorkerError, match=r"worker process died .worker .: exit code -9"):
+                source.next(0.5)
+    finally:
+        source.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_the_policy_of_workers_is_a_copy_that_holds_no_gradients() -> None:
+    algorithm = small_mipi(SlowWorld(1).entity_spec)
+    policy = WorkerPolicy(algorithm.actor(greedy=False), [1])
+    assert not any(parameter.requires_grad for parameter in policy.parameters())
+    assert all(parameter.requires_grad for parameter in algorithm.agent.parameters())
+    assert WorkerEnv(SlowWorld, 3, 0, 0)().num_envs == 3
+
+
+def with_workers(folder: Path) -> ReplayDataModule:
+    """As if its episodes came from workers; they come from this process, since starting workers takes seconds."""
+    module = ReplayDataModule(
+        SlowWorld, num_envs=2, batch_size=4, warmup_episodes=4, capacity=30, collector="processes", workers=1
+    )
+    actor = small_mipi(module.env.entity_spec).actor(greedy=False)
+    module.connect(actor)
+    assert module.env.num_envs == 1, "it is there for its sizes"
+    module._source = InlineSource(SlowWorld(2, step_s=0.0), actor, module.steps_per_collection)
+    module._journal = EpisodeJournal(folder, capacity=30)
+    return module
+
+
+def test_a_resumed_run_has_replay_and_counts_and_begins_new_episodes(tmp_path: Path) -> None:
+    one, two = with_workers(tmp_path), with_workers(tmp_path)
+    for _ in range(9):
+        one.next_batch()
+    one.write_journal()
+    torch.save(one.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert not {"environment", "observation", "actor", "assembler"} & state.keys()
+    two.load_state_dict(state)
+    assert (two.frames, two.episodes, two.batches) == (one.frames, one.episodes, one.batches)
+    assert torch.equal(one.sample()["entities"], two.sample()["entities"])
+    assert int(two._assembler._length.sum()) == 0 < int(one._assembler._length.sum())
+    two.next_batch()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"collector": "threads"}, "datamodule.collector must be one of inline, processes, ray, got 'threads'"),
+        ({"collector": "processes", "workers": 3}, r"datamodule.workers \(3\) must divide datamodule.num_envs \(8\)"),
+        ({"collector": "processes", "workers": 0}, "datamodule.workers must be at least 1, got 0"),
+        ({"collector": "ray"}, r"needs Ray: pip install 'mipi-pl\[ray\]'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(
+    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datamodules.collectors.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=message):
+        ReplayDataModule(SlowWorld, **options)
