@@ -48,8 +48,9 @@ class Alternation:
 def alternate(utilities: Array, shares: Array, start: Array, alpha: float, iterations: int) -> Alternation:
     """M alternations of (12) and (13).
 
-    `doubt` follows from concavity: J* - J(m) <= alpha max_u log sum_x rho(x) exp(Q/alpha) / Z_x(m), the factor by which
-    the next alternation would raise the share of action u.
+    For any marginal m the optimum is at most J(m) + alpha max_u log sum_x rho(x) exp(Q/alpha) / Z_x(m). Here J(m) is the
+    best objective at this marginal, alpha sum_x rho(x) log Z_x(m), and the sum is the factor by which the next
+    alternation would raise the share of action u.
     """
     kernel = _kernel(utilities, alpha)
     policies, marginals = [start], []
@@ -59,9 +60,11 @@ def alternate(utilities: Array, shares: Array, start: Array, alpha: float, itera
         policies.append(weights / weights.sum(axis=1, keepdims=True))
         marginals.append(marginal)
     marginal = shares @ policies[-1]
-    factors = shares @ (kernel / (kernel @ marginal)[:, None])
+    normaliser = kernel @ marginal
+    factors = shares @ (kernel / normaliser[:, None])
+    most = shares @ (utilities.max(axis=1) + alpha * np.log(normaliser)) + alpha * np.log(factors.max())
     found = [objective(utilities, shares, policy, alpha) for policy in policies]
-    return Alternation(policies, marginals, found, alpha * float(np.log(factors.max())))
+    return Alternation(policies, marginals, found, float(most) - found[-1])
 
 
 def solve(utilities: Array, shares: Array, alpha: float, *, precision: float = 1e-11) -> tuple[Array, Array, float]:

@@ -17,6 +17,9 @@ from mipi_pl.losses.information import Regularizer
 from mipi_pl.theory.mmdp import Array
 from mipi_pl.theory.policy_iteration import divergences, improve
 
+Payoffs = Mapping[str, Sequence[Sequence[float]]]
+"""Team, such as ``AB``, to matrix [U, U], rows for agent 1."""
+
 _SHARES = np.linspace(0.05, 0.95, 5)
 """Probabilities of action 0 from which the ascent starts, for each agent and team."""
 _ROUNDS = 400
@@ -25,83 +28,91 @@ _ROUNDS = 400
 
 @dataclass(frozen=True)
 class Solution:
-    """What is best in training, and what follows for teams that were never seen.
+    """What is best in training.
 
     Attributes:
         policies: pi_i(u|s) [2, C, U].
         objective: (3).
-        training: expected payoff in each training team [C].
-        transfer: for each held-out team, the payoffs [C, C] if agent 1 takes it for training team j and agent 2
-            for training team k. They differ only as far as the policies depend on the team.
     """
 
     policies: Array
     objective: float
-    training: Array
-    transfer: dict[str, Array]
+
+    def greedy(self) -> Array:
+        """The most probable actions, as policies [2, C, U]."""
+        chosen: Array = np.eye(self.policies.shape[-1])[self.policies.argmax(axis=-1)]
+        return chosen
 
 
-def solve(
-    payoffs: Mapping[str, Sequence[Sequence[float]]], trained: Sequence[str], regularizer: str, alpha: float
-) -> Solution:
+def solve(payoffs: Payoffs, trained: Sequence[str], regularizer: str, alpha: float) -> Solution:
     """Maximise (3), with the policies' own averages as marginals, over all products of policies.
 
     Coordinate ascent with exact maximisers (each agent's policy given the other's and the marginal, and the marginals)
     from a grid of starts; without a regulariser, all deterministic policies.
 
     Args:
-        payoffs: team to matrix [U, U], rows for agent 1.
+        payoffs: of all teams.
         trained: teams of training, equally likely; the others are held out.
         regularizer: ``mutual_information``, ``entropy`` or ``none``.
-        alpha: temperature, positive unless there is no regulariser.
+        alpha: temperature; at 0 there is no regulariser.
 
     Raises:
-        ValueError: for an unknown regulariser or a temperature that is not positive.
+        ValueError: for an unknown regulariser or a negative temperature.
     """
     kind = choose("regularizer", regularizer, Regularizer)
-    games = np.array([payoffs[name] for name in trained], dtype=np.float64)
-    if kind is Regularizer.NONE:
-        policies = _best_deterministic(games)
-    else:
-        require("alpha", alpha, 0, above=True)
-        policies = _ascend(games, kind, alpha)
-    held_out = {name: np.array(payoffs[name], dtype=np.float64) for name in payoffs if name not in trained}
-    return Solution(
-        policies,
-        float(objective(games, policies[None], kind, alpha)[0]),
-        np.einsum("cu,cuv,cv->c", policies[0], games, policies[1]),
-        {name: np.einsum("ju,uv,kv->jk", policies[0], game, policies[1]) for name, game in held_out.items()},
-    )
+    games = _matrices(payoffs, trained)
+    require("alpha", alpha, 0)
+    free = kind is Regularizer.NONE or alpha == 0
+    policies = _best_deterministic(games) if free else _ascend(games, kind, alpha)
+    return Solution(policies, float(objective(games, policies[None], kind, alpha)[0]))
+
+
+def payoffs_in_training(games: Array, policies: Array) -> Array:
+    """Expected payoff in each training team [C]."""
+    found: Array = np.einsum("cu,cuv,cv->c", policies[0], games, policies[1])
+    return found
+
+
+def payoffs_elsewhere(game: Array, policies: Array) -> Array:
+    """Expected payoffs [C, C] in a team that was never seen.
+
+    What the policies do there is open. Entry [j, k] is the payoff if agent 1 takes it for training team j and agent 2
+    for training team k. All are equal if neither policy depends on the team.
+    """
+    found: Array = np.einsum("ju,uv,kv->jk", policies[0], game, policies[1])
+    return found
 
 
 def objective(games: Array, policies: Array, regularizer: Regularizer, alpha: float) -> Array:
     """(3) for B pairs of policies [B, 2, C, U] in the games [C, U, U]."""
     payoff = np.einsum("bcu,cuv,bcv->bc", policies[:, 0], games, policies[:, 1]).mean(axis=1)
-    if regularizer is Regularizer.NONE:
+    if regularizer is Regularizer.NONE or alpha == 0:
         return payoff
     found: Array = payoff - alpha * divergences(policies, _prior(policies, regularizer)).mean(axis=2).sum(axis=1)
     return found
 
 
-def references(
-    payoffs: Mapping[str, Sequence[Sequence[float]]], trained: Sequence[str], alpha: float
-) -> dict[str, float]:
-    """Exact payoffs in the one held-out team, for a picture: a name for each line.
+def exact_payoffs(payoffs: Payoffs, trained: Sequence[str], alpha: float) -> dict[str, dict[str, float]]:
+    """Payoffs of the exact solutions, played greedily: regulariser to team to payoff.
 
-    Where a solution depends on the team, what it does in another one is open: the mean over the ways in which
-    the agents may take it for a training team stands for it.
-
-    Raises:
-        ValueError: unless exactly one team is held out.
+    For a held-out team the mean of `payoffs_elsewhere` stands.
     """
-    held_out = [name for name in payoffs if name not in trained]
-    if len(held_out) != 1:
-        raise ValueError(f"expected one held-out team in payoffs, got {held_out}")
-    labels = {Regularizer.MUTUAL_INFORMATION: "information", Regularizer.ENTROPY: "entropy", Regularizer.NONE: "reward"}
-    return {
-        f"exact, {label}": float(solve(payoffs, trained, kind.value, alpha).transfer[held_out[0]].mean())
-        for kind, label in labels.items()
-    }
+    games = _matrices(payoffs, trained)
+    found: dict[str, dict[str, float]] = {}
+    for kind in Regularizer:
+        greedy = solve(payoffs, trained, kind.value, alpha).greedy()
+        elsewhere = {
+            name: float(payoffs_elsewhere(np.array(game, dtype=np.float64), greedy).mean())
+            for name, game in payoffs.items()
+            if name not in trained
+        }
+        known = zip(trained, payoffs_in_training(games, greedy).tolist(), strict=True)
+        found[kind.value] = {**dict(known), **elsewhere}
+    return found
+
+
+def _matrices(payoffs: Payoffs, teams: Sequence[str]) -> Array:
+    return np.array([payoffs[name] for name in teams], dtype=np.float64)
 
 
 def _prior(policies: Array, regularizer: Regularizer) -> Array:
