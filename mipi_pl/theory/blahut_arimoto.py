@@ -48,7 +48,7 @@ class Alternation:
 def alternate(utilities: Array, shares: Array, start: Array, alpha: float, iterations: int) -> Alternation:
     """M alternations of (12) and (13).
 
-    For any marginal m the optimum is at most J(m) + alpha max_u log sum_x rho(x) exp(Q/alpha) / Z_x(m). Here J(m) is the
+    For any marginal m the optimum is at most J(m) + alpha max_u log sum_x rho(x) exp(Q/alpha) / Z_x(m). J(m) is the
     best objective at this marginal, alpha sum_x rho(x) log Z_x(m), and the sum is the factor by which the next
     alternation would raise the share of action u.
     """

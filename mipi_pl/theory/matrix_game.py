@@ -22,7 +22,7 @@ Payoffs = Mapping[str, Sequence[Sequence[float]]]
 
 _SHARES = np.linspace(0.05, 0.95, 5)
 """Probabilities of action 0 from which the ascent starts, for each agent and team."""
-_ROUNDS = 400
+_ROUNDS = 150
 """Of coordinate ascent; the ascent goes on where that was not enough."""
 
 
@@ -126,7 +126,7 @@ def _ascend(games: Array, regularizer: Regularizer, alpha: float) -> Array:
     grid = np.array(list(product(_SHARES, repeat=2 * len(games)))).reshape(-1, 2, len(games))
     found = _climb(games, np.stack((grid, 1 - grid), axis=-1), regularizer, alpha, _ROUNDS)
     best = found[np.argmax(objective(games, found, regularizer, alpha))]
-    return _climb(games, best[None], regularizer, alpha, 50 * _ROUNDS)[0]
+    return _climb(games, best[None], regularizer, alpha, 20 * _ROUNDS)[0]
 
 
 def _climb(games: Array, policies: Array, regularizer: Regularizer, alpha: float, rounds: int) -> Array:
