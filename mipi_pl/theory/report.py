@@ -59,7 +59,7 @@ def run(options: Options, say: Callable[[str], None] = print) -> bool:
     findings = check_all(seeds)
     say(table(findings))
     examples = counterexamples()
-    say("\nCounterexamples, the worst of a small grid of games; V counts from the present step on, at discount 1/2\n")
+    say("\nCounterexamples, each the worst of a small grid of games (discount 1/2)\n")
     say(as_text(examples))
     _write_csv(options.output_dir / "statements.csv", findings)
     with replacing(options.output_dir / "counterexamples.json") as path:
