@@ -92,4 +92,4 @@ def dress(axes: Axes, title: str) -> None:
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 0.12))
+    axes.legend(frameon=False, fontsize=9, loc="center right")
