@@ -28,7 +28,7 @@ COMMANDS = sorted(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**31))
 def test_the_statements_hold_on_any_process(seed: int) -> None:
     one = range(seed, seed + 1)
@@ -43,7 +43,7 @@ def test_every_counterexample_is_one_and_the_page_has_its_numbers() -> None:
 
 
 def test_the_command_prints_the_table_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["theory", "--instances", "40", f"--output-dir={tmp_path}"]) == 0
+    assert main(["theory", "--instances", "20", f"--output-dir={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     with (tmp_path / "statements.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -54,7 +54,7 @@ def test_the_command_prints_the_table_of_the_page(tmp_path: Path, capsys: pytest
         )
         assert line.search(printed)
         assert line.search(PAGE), f"{row['statement']}, {row['checked']}: {row['verdict']} is not in docs/theory.md"
-        assert row["instances"] == "40"
+        assert row["instances"] == "20"
     paths = [str(tmp_path / name) for name in ("statements.csv", "counterexamples.json", "convergence.png")]
     shown = [line for line in printed.splitlines() if not any(path in line for path in paths)]
     assert max(map(len, shown)) <= 80
@@ -62,11 +62,11 @@ def test_the_command_prints_the_table_of_the_page(tmp_path: Path, capsys: pytest
     assert imread(tmp_path / "convergence.png").std() > 0.05
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_documented_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "mipi theory"])
+def test_the_other_documented_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)[1:]
-    small = [] if "--help" in words else ["--instances=40"]
+    small = [] if "--help" in words else ["--instances=12"]
     assert main([*words, *small]) == 0
 
 
