@@ -217,7 +217,8 @@ def row(mutation: Mutation, caught: str, exact: str) -> str:
     """A line of the table."""
     by = f"`{short(caught)}`" if caught else "**survives**"
     alone = {"-": "", "": "**survives**"}.get(exact, f"`{short(exact)}`")
-    return f"| {mutation.what} | `{mutation.text}` | {by} | {alone} |"
+    text = mutation.text.replace("|", "\\|")  # or it would end the cell
+    return f"| {mutation.what} | `{text}` | {by} | {alone} |"
 
 
 def short(node: str) -> str:
