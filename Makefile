@@ -52,6 +52,10 @@ check: $(INSTALLED) ## format, lint, types (strict), import direction, all tests
 soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and compare
 	@$(BIN)/python benchmarks/soak_resume.py $(ARGS)
 
+.PHONY: mutations
+mutations: $(INSTALLED) ## put mistakes into a copy of the learner and see which test notices
+	@$(BIN)/python benchmarks/mutations.py $(ARGS)
+
 .PHONY: format
 format: $(INSTALLED) ## rewrite the code in the house style
 	@$(BIN)/ruff format .
@@ -59,7 +63,7 @@ format: $(INSTALLED) ## rewrite the code in the house style
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure the battle and the learner; each script ends with one line of JSON
-	@for script in $(filter-out benchmarks/soak_resume.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+	@for script in $(filter-out benchmarks/soak_resume.py benchmarks/mutations.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 .PHONY: golden
 golden: $(INSTALLED) ## rewrite the golden files after an intended change of behaviour

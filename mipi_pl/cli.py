@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 _HELP = """\
 mipi: train agents that cooperate in teams they have never seen
@@ -16,6 +18,7 @@ mipi: train agents that cooperate in teams they have never seen
   mipi train --cfg job [...]             show the config without training
   mipi resume RUN_FOLDER                 go on with a run that was interrupted, such as outputs/latest
   mipi eval CHECKPOINT [key=value ...]   evaluate; other teams: env.team_sizes=[6,7,8,9,10]
+  mipi theory                            check the paper's lemmas and theorems on random processes
   mipi train --help, mipi eval --help    choices and keys
   mipi --version
 
@@ -33,6 +36,17 @@ mipi resume RUN_FOLDER
 
 Goes on with a run that was stopped or killed, from its newest whole checkpoint, in its own folder and with its own
 config, and ends as it would have ended without the interruption. RUN_FOLDER is such as outputs/latest."""
+
+_THEORY_HELP = """\
+mipi theory [--instances N] [--seed N] [--output-dir FOLDER]
+
+Checks lemmas 1 and 2 and theorems 1 and 2 of the paper exactly, on random processes with 1-3 agents, and shows where
+a statement needs a condition that the paper does not state. Prints a table and writes statements.csv,
+counterexamples.json and convergence.png.
+
+  --instances N         random processes for each statement (100)
+  --seed N              of the first one; the others follow (0)
+  --output-dir FOLDER   for the files (outputs/theory)"""
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -54,7 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"mipi {version('mipi-pl')}")
         return OK
-    commands: dict[str, Callable[[list[str]], int]] = {"train": _train, "resume": _resume, "eval": _eval}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "train": _train,
+        "resume": _resume,
+        "eval": _eval,
+        "theory": _theory,
+    }
     if command not in commands:
         return _complain(f"unknown command {command!r}; there are: {', '.join(commands)}; see mipi --help")
     try:
@@ -121,8 +140,43 @@ def _eval(arguments: list[str]) -> int:
     return OK
 
 
+def _theory(arguments: list[str]) -> int:
+    if arguments in (["--help"], ["-h"]):
+        print(_THEORY_HELP)
+        return OK
+    from mipi_pl.theory.report import Options, run
+
+    try:
+        chosen = _theory_options(arguments)
+        return OK if run(Options(**chosen)) else FAILED
+    except ValueError as error:
+        return _complain(f"{error}; see mipi theory --help")
+    except OSError as error:
+        return _complain(f"--output-dir: cannot write to {error.filename} ({error.strerror})")
+
+
+def _theory_options(arguments: list[str]) -> dict[str, Any]:
+    kinds: dict[str, type] = {"--instances": int, "--seed": int, "--output-dir": Path}
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    chosen: dict[str, Any] = {}
+    for name, value in zip_longest(words[::2], words[1::2]):
+        if name not in kinds:
+            raise ValueError(f"unknown option {name!r}; there are: {', '.join(kinds)}")
+        if value is None:
+            raise ValueError(f"{name} needs a value")
+        try:
+            chosen[name.removeprefix("--").replace("-", "_")] = kinds[name](value)
+        except ValueError:
+            raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+    return chosen
+
+
 def _complain(message: str, code: int = USAGE) -> int:
     # Libraries write their messages in several lines.
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     print(f"mipi: {'; '.join(lines)}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -67,6 +67,7 @@ class Train:
     callbacks: dict[str, Any]
     trainer: dict[str, Any]
     logger: dict[str, Any]
+    picture: dict[str, Any]
 
 
 def resolve(composed: DictConfig) -> Config:
@@ -99,6 +100,8 @@ def check_train(config: Config) -> None:
     for name in ("env", "algorithm", "datamodule", "trainer"):
         if "_target_" not in config[name]:
             raise UserError(f"{name} needs a _target_: choose a config file of configs/{name}/")
+    if "_target_" not in config["picture"]:
+        raise UserError("picture needs a _target_: a function such as mipi_pl.evaluation.figures.draw_results")
     for group in ("callbacks", "logger"):
         for name, node in config[group].items():
             if not isinstance(node, dict) or "_target_" not in node:

@@ -15,11 +15,10 @@ from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from mipi_pl import record
-from mipi_pl.assembly import environment_factory, policies_of
+from mipi_pl.assembly import build, environment_factory, policies_of
 from mipi_pl.baselines import play_baselines
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.config import Config, UserError, check_train, resolve
-from mipi_pl.evaluation.figures import draw_run, read_curve
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
 from mipi_pl.fitting import FailedError, fit, held
@@ -198,7 +197,8 @@ def _report(
         **parts.state.provenance,
     }
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
-    draw_run(folder / "results.png", title(config), read_curve(folder / EVALUATIONS), policies)
+    draw = build("picture", {**config["picture"], "_partial_": True})
+    draw(folder / "results.png", title(config), folder / EVALUATIONS, policies)
     record.write_json(folder / "results.json", content)  # last: a run with this file is finished
     say(f"\n{comparison_table(policies)}\n")
     measure = policies[trained][0].total.measure

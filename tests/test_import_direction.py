@@ -27,7 +27,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mipi_pl.cli",),
 )
 # Rooms on one floor that may know each other, besides the floors below.
-ALLOWED = {("mipi_pl.actor", "mipi_pl.losses"), ("mipi_pl.baselines", "mipi_pl.evaluation")}
+ALLOWED = {
+    ("mipi_pl.actor", "mipi_pl.losses"),
+    ("mipi_pl.baselines", "mipi_pl.evaluation"),
+    ("mipi_pl.theory", "mipi_pl.evaluation"),
+}
 
 
 def modules() -> list[Path]:

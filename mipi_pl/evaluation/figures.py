@@ -50,6 +50,18 @@ def curve_points(frames: int, results: Sequence[Result]) -> list[Point]:
     return [Point(frames, result.name, result.total.headline, result.total.measure) for result in results]
 
 
+def draw_results(path: Path, title: str, evaluations: Path, policies: Mapping[str, Sequence[Result]]) -> None:
+    """`draw_run` with the curve read from a file; what the config key `picture` names.
+
+    Args:
+        path: of the picture.
+        title: above it.
+        evaluations: the evaluations.csv of the run.
+        policies: name to results; the first is the trained one.
+    """
+    draw_run(path, title, read_curve(evaluations), policies)
+
+
 def draw_run(path: Path, title: str, points: Sequence[Point], policies: Mapping[str, Sequence[Result]]) -> None:
     """The learning curve and the bars by team size, side by side, as a PNG.
 

@@ -1,0 +1,130 @@
+"""Figure 2(d) of the paper: the matrix game with three regularisers over five seeds, against the exact solutions.
+
+    python benchmarks/matrix_game.py run        # mipi train -m experiment=matrix_game algorithm=.. seed=.., then report
+    python benchmarks/matrix_game.py report     # benchmarks/results/matrix_game.csv, docs/matrix_game.png
+
+The report takes the newest finished run of each algorithm and seed below `--outputs`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+from mipi_pl.evaluation.tables import text_table, write_csv
+from mipi_pl.theory.matrix_figure import STYLES, dress, returns
+from mipi_pl.theory.matrix_game import exact_payoffs
+
+ROOT = Path(__file__).resolve().parent.parent
+CSV, PICTURE = ROOT / "benchmarks/results/matrix_game.csv", ROOT / "docs/matrix_game.png"
+REGULARIZERS = {"mipi": "mutual_information", "entropy": "entropy", "value": "none"}
+"""Algorithm to regulariser."""
+HELD_OUT = "BB"
+
+
+def run(outputs: Path, seeds: list[int], more: list[str]) -> None:
+    """All runs, one after the other in one process."""
+    program = str(Path(sys.executable).parent / "mipi")
+    chosen = [f"algorithm={','.join(REGULARIZERS)}", f"seed={','.join(map(str, seeds))}", f"output_dir={outputs}"]
+    subprocess.run([program, "train", "-m", "experiment=matrix_game", *chosen, *more], check=True)
+
+
+def collect(outputs: Path) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Every evaluation of every run, and a row for each run."""
+    rows: list[dict[str, object]] = []
+    runs: list[dict[str, object]] = []
+    for algorithm in REGULARIZERS:
+        newest = {path.parts[-3]: path for path in sorted(outputs.glob(f"matrix_game__{algorithm}__*/*/results.json"))}
+        for path in newest.values():
+            found = json.loads(path.read_text())
+            head = {"algorithm": algorithm, "seed": found["seed"]}
+            for evaluation, points in returns(path.parent / "evaluations.csv").items():
+                rows += [
+                    {**head, "evaluation": evaluation, "frames": round(1000 * x), "return": y} for x, y, *_ in points
+                ]
+            ends = {"training": found["training"]["return"], HELD_OUT: found["held_out"][HELD_OUT]["return"]}
+            runs.append({**head, **ends, "seconds": found["seconds"], "commit": found["commit"]})
+    return rows, runs
+
+
+def draw(path: Path, rows: list[dict[str, object]]) -> None:
+    """Mean and standard deviation over the seeds, with the exact payoffs as thin lines."""
+    game = OmegaConf.to_container(OmegaConf.load(ROOT / "configs/env/matrix_game.yaml"))
+    assert isinstance(game, dict)
+    trained = game["team_compositions"]
+    exact = exact_payoffs(game["payoffs"], trained, 0.5)
+    figure = Figure(figsize=(12.4, 4.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = (
+        ("training", trained, f"training teams {', '.join(trained)}"),
+        (HELD_OUT, [HELD_OUT], "team BB, never seen"),
+    )
+    for place, (evaluation, teams, title) in enumerate(panels):
+        axes = figure.add_subplot(1, 2, place + 1)
+        for algorithm, regularizer in REGULARIZERS.items():
+            label, colour, line = STYLES[regularizer]
+            level = statistics.mean(exact[regularizer][team] for team in teams)
+            axes.axhline(level, color=colour, linestyle=line, linewidth=0.8)
+            chosen = [row for row in rows if (row["algorithm"], row["evaluation"]) == (algorithm, evaluation)]
+            _draw_curve(axes, chosen, f"{label} (exact: {level:.2f})", colour)
+        dress(axes, title)
+    figure.savefig(path)
+
+
+def _draw_curve(axes: Axes, rows: list[dict[str, object]], label: str, colour: str) -> None:
+    by_frames = defaultdict(list)
+    for row in rows:
+        # Runs overshoot their budgets by less than a batch of steps: the same evaluation of each seed belongs together.
+        by_frames[round(float(row["frames"]) / 500) * 0.5].append(float(row["return"]))  # type: ignore[arg-type]
+    x = sorted(by_frames)
+    mean = [statistics.mean(by_frames[at]) for at in x]
+    spread = [statistics.pstdev(by_frames[at]) for at in x]
+    axes.plot(x, mean, color=colour, linewidth=2.0, label=label)
+    low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def table(runs: list[dict[str, object]]) -> str:
+    """Returns at the end: mean and standard deviation over the seeds."""
+    lines = []
+    for algorithm in REGULARIZERS:
+        chosen = [row for row in runs if row["algorithm"] == algorithm]
+        cells = []
+        for name in ("training", HELD_OUT):
+            values = [float(row[name]) for row in chosen]  # type: ignore[arg-type]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            cells.append(f"{statistics.mean(values):.2f} +- {spread:.2f}" if values else "-")
+        lines.append([algorithm, str(len(chosen)), *cells])
+    return text_table(["algorithm", "seeds", "training", HELD_OUT], lines)
+
+
+def main() -> None:
+    """Run or report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("run", "report"), default="report")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs/matrix_game"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    arguments, more = parser.parse_known_args()
+    if arguments.what == "run":
+        run(arguments.outputs, arguments.seeds, more)
+    rows, runs = collect(arguments.outputs)
+    if not runs:
+        parser.exit(message=f"no finished run in {arguments.outputs}: `python {parser.prog} run` makes them\n")
+    write_csv(CSV, rows)
+    draw(PICTURE, rows)
+    print(table(runs))
+    print(json.dumps({"runs": runs}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What a check of a statement reports, and the random instances that checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mipi_pl.theory.mmdp import MMDP, Array, Sizes, random_marginals, random_mmdp, random_policies
+from mipi_pl.theory.policy_iteration import evaluate_policies, improved_policies
+
+TOLERANCE = 1e-9
+"""Violations up to this, relative to the size of the values, are rounding."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table.
+
+    Attributes:
+        statement: where the paper makes it.
+        checked: under which condition, what.
+        instances: how many random ones.
+        failed: in how many of them it was violated.
+        largest: largest violation, in units of return.
+        known: whether it holds according to docs/theory.md.
+    """
+
+    statement: str
+    checked: str
+    instances: int
+    failed: int
+    largest: float
+    known: bool
+
+    @classmethod
+    def of(cls, statement: str, checked: str, violations: Iterable[float], known: bool) -> Finding:
+        """From one violation for each instance: by how much an inequality or equality is missed, 0 if it holds."""
+        found = np.array(list(violations))
+        return cls(statement, checked, len(found), int((found > TOLERANCE).sum()), float(found.max()), known)
+
+    @property
+    def holds(self) -> bool:
+        """In every instance."""
+        return self.failed == 0
+
+    @property
+    def verdict(self) -> str:
+        """For the table."""
+        return "holds" if self.holds else "fails"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A random process with marginals, weights, temperature and policies to begin with.
+
+    Attributes:
+        mmdp: the process.
+        marginals: [n, S, U].
+        weights: w_i(s) [n, S], 1/4 to 4.
+        alpha: 0.05 to 2.
+        start: policies [n, S, U].
+        rng: for further draws.
+    """
+
+    mmdp: MMDP
+    marginals: Array
+    weights: Array
+    alpha: float
+    start: Array
+    rng: np.random.Generator
+
+    @property
+    def ones(self) -> Array:
+        """Weights of 1."""
+        return np.ones_like(self.weights)
+
+    def after(self, improvements: int, weights: Array) -> Array:
+        """The policies after some improvements at the temperature that the proof needs."""
+        policies = self.start
+        for _ in range(improvements):
+            q, _ = evaluate_policies(self.mmdp, policies, self.marginals, self.alpha)
+            policies = improved_policies(self.mmdp, q, weights, self.marginals, self.alpha)
+        return policies
+
+
+def draw(seed: int, *, additive: bool) -> Instance:
+    """Up to 3 agents, 3 compositions of up to 3 situations and 3 actions; sharp and soft policies."""
+    rng = np.random.default_rng(seed)
+    sizes = Sizes(
+        n_agents=int(rng.integers(1 if additive else 2, 4)),
+        compositions=int(rng.integers(1, 4)),
+        situations=int(rng.integers(1, 4)),
+        n_own=int(rng.integers(1, 3)),
+        n_actions=int(rng.integers(2, 4)),
+        gamma=float(rng.uniform(0.5, 0.95)),
+    )
+    mmdp = random_mmdp(sizes, rng, additive=additive)
+    start = random_policies(mmdp, rng, sharpness=float(rng.choice([0.5, 3.0, 10.0])))
+    weights = np.exp(rng.uniform(-np.log(4), np.log(4), size=(mmdp.n_agents, mmdp.n_states)))
+    return Instance(mmdp, random_marginals(mmdp, rng), weights, float(np.exp(rng.uniform(-3, 0.7))), start, rng)
+
+
+def excess(larger: Array, smaller: Array) -> float:
+    """By how much `larger` lies below `smaller` somewhere, relative to the size of both where that is above 1."""
+    size = max(1.0, float(np.abs(larger).max()), float(np.abs(smaller).max()))
+    return max(0.0, float((smaller - larger).max())) / size
+
+
+def distance(one: Array, other: Array) -> float:
+    """Largest difference, relative as in `excess`."""
+    return max(excess(one, other), excess(other, one))

@@ -1,0 +1,95 @@
+"""Figure 2(d) of the paper for one run: learned returns in the matrix game against the exact solutions."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mipi_pl.evaluation.figures import PALETTE
+from mipi_pl.evaluation.generalization import TRAINING, Result
+from mipi_pl.theory.matrix_game import Payoffs, exact_payoffs
+
+STYLES = {
+    "mutual_information": ("mutual information", PALETTE[0], "-"),
+    "entropy": ("entropy", PALETTE[1], "--"),
+    "none": ("reward only", PALETTE[4], ":"),
+}
+"""Regulariser to label, colour and line."""
+
+
+def draw_matrix_game(
+    path: Path,
+    title: str,
+    evaluations: Path,
+    policies: Mapping[str, Sequence[Result]],
+    payoffs: Payoffs,
+    trained: Sequence[str],
+    alpha: float,
+) -> None:
+    """A panel for each evaluation: the return of the greedy policy as it learns, with its 95 % interval.
+
+    Lines show what the exact solutions are paid, played greedily; the mean over the teams in training.
+
+    Args:
+        path: of the picture, a PNG.
+        title: above all panels.
+        evaluations: the evaluations.csv of the run.
+        policies: name to results; the first names the evaluations. An evaluation that is no team has no lines.
+        payoffs: of all teams.
+        trained: teams of training.
+        alpha: temperature of the exact solutions.
+    """
+    names = [result.name for result in next(iter(policies.values()))]
+    figure = Figure(figsize=(6.2 * len(names), 4.6), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12)
+    exact = exact_payoffs(payoffs, trained, alpha)
+    curves = returns(evaluations)
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(1, len(names), place + 1)
+        line = curves.get(name, [])
+        x, y, low, high = ([row[column] for row in line] for column in range(4))
+        axes.plot(x, y, color="black", marker="o", markersize=4, linewidth=2.0, label="learned")
+        axes.fill_between(x, low, high, color="black", alpha=0.12, linewidth=0)
+        draw_exact(axes, exact, trained if name == TRAINING else [name])
+        dress(axes, f"training teams {', '.join(trained)}" if name == TRAINING else f"team {name}, never seen")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def returns(evaluations: Path) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Evaluation to its points: thousands of frames, mean return, and its 95 % interval, by frames."""
+    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    with evaluations.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["level"] == "all":
+                mean, low, high = (float(row[key]) for key in ("return", "return_low", "return_high"))
+                point = (int(row["frames"]) / 1000, mean, low, high)
+                found.setdefault(row["evaluation"], []).append(point)
+    return {name: sorted(points) for name, points in found.items()}
+
+
+def draw_exact(axes: Axes, exact: Mapping[str, Mapping[str, float]], teams: Sequence[str]) -> None:
+    """A horizontal line for each regulariser: the mean of its payoffs in these teams, where they are known."""
+    for regularizer, payoffs in exact.items():
+        if all(team in payoffs for team in teams):
+            label, colour, line = STYLES[regularizer]
+            level = sum(payoffs[team] for team in teams) / len(teams)
+            axes.axhline(level, color=colour, linestyle=line, linewidth=1.6, label=f"exact, {label}: {level:.2f}")
+
+
+def dress(axes: Axes, title: str) -> None:
+    """Labels, grid and legend."""
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("environment steps (thousands)")
+    axes.set_ylabel("return of the greedy policy")
+    axes.set_ylim(-0.1, 2.25)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="center right")

@@ -1,0 +1,112 @@
+"""`mipi theory`: all statements of sections 4.2 and 4.3 on random processes, as a table, pictures and files."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mipi_pl.checks import require
+from mipi_pl.evaluation.tables import text_table
+from mipi_pl.files import replacing
+from mipi_pl.theory.convergence import draw_convergence
+from mipi_pl.theory.counterexamples import Counterexample, counterexamples
+from mipi_pl.theory.findings import Finding
+from mipi_pl.theory.statements import lemma_1, lemma_2, theorem_1
+from mipi_pl.theory.statements_alternation import following_marginal, theorem_2
+
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the command.
+
+    Attributes:
+        instances: random processes for each statement.
+        seed: the first of as many.
+        output_dir: for the files.
+
+    Raises:
+        ValueError: for counts or seeds that are no such numbers.
+    """
+
+    instances: int = 100
+    seed: int = 0
+    output_dir: Path = Path("outputs/theory")
+
+    def __post_init__(self) -> None:
+        require("--instances", self.instances, 1, 100_000)
+        require("--seed", self.seed, 0, 2**31)
+
+
+def run(options: Options, say: Callable[[str], None] = print) -> bool:
+    """Check everything and write statements.csv, counterexamples.json and convergence.png.
+
+    Returns:
+        Whether every statement holds or fails as docs/theory.md says.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    seeds = range(options.seed, options.seed + options.instances)
+    say(f"{options.instances} random processes for each statement, seeds from {options.seed}\n")
+    findings = check_all(seeds)
+    say(table(findings))
+    examples = counterexamples()
+    say("\nCounterexamples, each the worst of a small grid of games (discount 1/2)\n")
+    say(as_text(examples))
+    _write_csv(options.output_dir / "statements.csv", findings)
+    with replacing(options.output_dir / "counterexamples.json") as path:
+        path.write_text(json.dumps([dataclasses.asdict(one) for one in examples], indent=2) + "\n", encoding="utf-8")
+    draw_convergence(options.output_dir / "convergence.png", options.seed)
+    say("")
+    for label, name in (("table", "statements.csv"), ("games", "counterexamples.json"), ("picture", "convergence.png")):
+        say(f"{label:<10} {options.output_dir / name}")
+    unknown = [finding for finding in findings if finding.holds != finding.known]
+    for finding in unknown:
+        say(f"not as in docs/theory.md: {finding.statement}, {finding.checked}: {finding.verdict}")
+    return not unknown
+
+
+def check_all(seeds: range) -> list[Finding]:
+    """Every statement on one random instance for each seed."""
+    return [*lemma_1(seeds), *lemma_2(seeds), *theorem_1(seeds), *theorem_2(seeds), following_marginal(seeds)]
+
+
+def table(findings: Sequence[Finding]) -> str:
+    """A row for each statement, at most 80 columns wide."""
+    rows = [
+        [
+            f"{finding.statement:<17} {finding.checked}",
+            f"{finding.failed}/{finding.instances}",
+            "0" if finding.largest == 0 else f"{finding.largest:.0e}",
+            finding.verdict,
+        ]
+        for finding in findings
+    ]
+    return text_table([f"{'statement':<17} what was checked", "failed", "by", "verdict"], rows)
+
+
+def as_text(examples: Sequence[Counterexample]) -> str:
+    """A paragraph for each."""
+    paragraphs = []
+    for example in examples:
+        text = f"{example.game}: {example.seen}."
+        lines = textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
+        paragraphs.append("\n".join([example.statement, *lines]))
+    return "\n".join(paragraphs)
+
+
+def _write_csv(path: Path, findings: Sequence[Finding]) -> None:
+    fields = [field.name for field in dataclasses.fields(Finding) if field.name != "known"]
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*fields, "verdict"])
+        for finding in findings:
+            writer.writerow([*(getattr(finding, field) for field in fields), finding.verdict])

@@ -1,0 +1,93 @@
+"""What the paper states holds on any random process, or fails where docs/theory.md says so; command and page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.image import imread
+
+from mipi_pl.cli import main
+from mipi_pl.theory.counterexamples import counterexamples
+from mipi_pl.theory.report import as_text
+from mipi_pl.theory.statements import lemma_1, lemma_2, theorem_1
+from mipi_pl.theory.statements_alternation import theorem_2
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
+COMMANDS = sorted(
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("mipi theory")
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_statements_hold_on_any_process(seed: int) -> None:
+    one = range(seed, seed + 1)
+    for finding in (*lemma_1(one), *lemma_2(one), *theorem_1(one), *theorem_2(one)):
+        assert finding.holds or not finding.known, finding
+
+
+def test_every_counterexample_is_one_and_the_page_has_its_numbers() -> None:
+    examples = counterexamples()
+    assert all(example.violation > 0.1 for example in examples)
+    assert as_text(examples) in PAGE, "docs/theory.md: put in what `mipi theory` prints"
+
+
+def test_the_command_prints_the_table_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "--instances", "20", f"--output-dir={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    with (tmp_path / "statements.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 18
+    for row in rows:
+        line = re.compile(
+            rf"{re.escape(row['statement'])} +{re.escape(row['checked'])} .*{row['verdict']}$", re.MULTILINE
+        )
+        assert line.search(printed)
+        assert line.search(PAGE), f"{row['statement']}, {row['checked']}: {row['verdict']} is not in docs/theory.md"
+        assert row["instances"] == "20"
+    paths = [str(tmp_path / name) for name in ("statements.csv", "counterexamples.json", "convergence.png")]
+    shown = [line for line in printed.splitlines() if not any(path in line for path in paths)]
+    assert max(map(len, shown)) <= 80
+    assert len(json.loads((tmp_path / "counterexamples.json").read_text())) == 6
+    assert imread(tmp_path / "convergence.png").std() > 0.05
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "mipi theory"])
+def test_the_other_documented_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)[1:]
+    small = [] if "--help" in words else ["--instances=12"]
+    assert main([*words, *small]) == 0
+
+
+def test_the_page_names_the_command() -> None:
+    assert "mipi theory" in COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bogus", "1"], "unknown option '--bogus'; there are: --instances"),
+        (["12"], "unknown option '12'"),
+        (["--instances"], "--instances needs a value"),
+        (["--instances", "many"], "--instances must be a whole number, got 'many'"),
+        (["--instances=0"], "--instances must be at least 1"),
+        (["--seed=-1"], "--seed must be at least 0"),
+        (["--output-dir", "/dev/null/x"], "--output-dir: cannot write to"),
+    ],
+)
+def test_mistakes_end_with_one_message(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
