@@ -8,11 +8,14 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
+from mipi_pl import ranks
 from mipi_pl.checks import require
 
 
 class CollectionMetrics(Callback):
     """Log win rate, return and length of the collected episodes, and the counts of frames and episodes.
+
+    Of several processes, the episodes of all count.
 
     Args:
         every_updates: updates between two rows; the means are over the episodes collected since the last one.
@@ -36,7 +39,7 @@ class CollectionMetrics(Callback):
             "episodes": float(data.episodes),
             "collect/epsilon": float(data.epsilon),
         }
-        finished = data.finished()
+        finished = [summary for of_one in ranks.gather(data.finished()) for summary in of_one]
         if finished:
             episodes: TensorDictBase = torch.cat(finished)
             metrics["collect/win_rate"] = float(episodes["won"].float().mean())

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
@@ -16,6 +15,7 @@ from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayB
 
 from datamodules.episodes import EpisodeAssembler, summarize, trim
 from datamodules.journal import EpisodeJournal
+from mipi_pl import ranks
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.checks import require
@@ -31,6 +31,9 @@ _REFILL = 256
 class ReplayDataModule(LightningDataModule):
     """Collects with the current policy, stores whole episodes, and yields trimmed batches of them.
 
+    Of several processes each has environments and a replay of its own. They collect in step, until an update is owed to
+    the one with the fewest episodes, so that all have made the same number of frames and updates at any time.
+
     Args:
         make_env: factory of the training environments; takes num_envs and seed.
         num_envs: B, environments stepped at once.
@@ -44,15 +47,15 @@ class ReplayDataModule(LightningDataModule):
         epsilon_end: and after `epsilon_frames`.
         epsilon_frames: frames of linear annealing.
         storage: ``ram`` or ``memmap`` (on disk, in `storage_dir`).
-        storage_dir: folder for ``memmap``; None makes a temporary one.
+        storage_dir: folder for ``memmap``, of several processes the parent of one for each; None makes a temporary one.
         updates_per_epoch: length of a Lightning epoch.
 
     Attributes:
         env: the training environments.
         at_rest: called before and while a batch is made, when all that belongs to the one before is done: the moments
             at which a checkpoint is exact.
-        frames: environment steps collected, each environment counted.
-        episodes: episodes finished and stored.
+        frames: environment steps collected, each environment counted, over all processes.
+        episodes: episodes finished and stored, over all processes.
 
     Raises:
         ValueError: for values out of range.
@@ -101,6 +104,7 @@ class ReplayDataModule(LightningDataModule):
         self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
         self.updates_per_epoch = updates_per_epoch
         self.frames = self.episodes = self.batches = 0
+        self._stored = self._fewest = 0  # episodes of this process, and of that with the fewest
         self._finished: list[TensorDictBase] = []
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._draws = torch.Generator().manual_seed(seed)
@@ -120,15 +124,17 @@ class ReplayDataModule(LightningDataModule):
     def _make_storage(kind: str, capacity: int, folder: str | None) -> LazyTensorStorage:
         if kind == "ram":
             return LazyTensorStorage(capacity)
-        path = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="mipi-replay-"))
+        path = _of_rank(Path(folder)) if folder else Path(tempfile.mkdtemp(prefix="mipi-replay-"))
         return LazyMemmapStorage(capacity, scratch_dir=str(path))
 
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm that is trained."""
         if self._actor is None and self.trainer is not None:
-            self._journal = EpisodeJournal(Path(self.trainer.default_root_dir) / REPLAY_FOLDER, self._capacity)
+            self._journal = EpisodeJournal(
+                _of_rank(Path(self.trainer.default_root_dir) / REPLAY_FOLDER), self._capacity
+            )
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
-            seed = rank_seed(self.seed, self.trainer.global_rank)
+            seed = ranks.rank_seed(self.seed)
             if seed != self.seed:
                 self.env.set_seed(seed)
                 self._draws.manual_seed(seed)
@@ -156,17 +162,26 @@ class ReplayDataModule(LightningDataModule):
         return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
 
     def collect(self) -> None:
-        """Play `steps_per_collection` steps in all environments and store the episodes that end."""
+        """Play `steps_per_collection` steps in all environments of all processes and store the episodes that end.
+
+        Raises:
+            DivergedError: if the policy is no longer finite, in any process.
+        """
+        stored = ranks.together(self._collect)
+        self.episodes, self._fewest = sum(stored), min(stored)
+
+    def _collect(self) -> int:
         if self._stream is None or self._actor is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
         self._actor.epsilon = self.epsilon
         steps = next(self._stream)
-        self.frames += steps.numel()
+        self.frames += steps.numel() * ranks.size()
         episodes = self._assembler.add(steps)
         if episodes is not None:
-            self.episodes += len(episodes)
+            self._stored += len(episodes)
             self._buffer.extend(episodes)
             self._finished.append(summarize(episodes))
+        return self._stored
 
     def finished(self) -> list[TensorDictBase]:
         """Return, length, outcome and composition of the episodes collected since the last call."""
@@ -184,7 +199,7 @@ class ReplayDataModule(LightningDataModule):
     def next_batch(self) -> TensorDictBase:
         """Collect until an update is owed, then sample."""
         self.at_rest()
-        while self.batches + 1 > (self.episodes - self.warmup_episodes) * self.updates_per_episode:
+        while self.batches + 1 > (self._fewest - self.warmup_episodes) * self.updates_per_episode:
             self.collect()
             self.at_rest()
         self.batches += 1
@@ -198,23 +213,24 @@ class ReplayDataModule(LightningDataModule):
         Raises:
             OSError: if they cannot be written.
         """
-        if self._journal is not None and self._journal.end < self.episodes:
-            first = max(self._journal.end, self.episodes - self._capacity)
-            new = self._buffer[torch.arange(first, self.episodes) % self._capacity]
+        if self._journal is not None and self._journal.end < self._stored:
+            first = max(self._journal.end, self._stored - self._capacity)
+            new = self._buffer[torch.arange(first, self._stored) % self._capacity]
             self._journal.append(first, new.exclude("index"))
 
     def journal_files(self) -> dict[str, str]:
         """Names, relative to the checkpoints, and checksums of the files that hold the replay."""
         segments = [] if self._journal is None else self._journal.segments
-        return {f"{Path(REPLAY_FOLDER).name}/{segment['file']}": segment["sha256"] for segment in segments}
+        folder = _of_rank(Path(Path(REPLAY_FOLDER).name))
+        return {f"{folder / segment['file']}": segment["sha256"] for segment in segments}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
+        """All that the next batches of all processes depend on, as plain tensors; the rest is in their journals."""
         if self._collector is None or self._actor is None:
             return {}
-        return {
+        own = {
             "frames": self.frames,
-            "episodes": self.episodes,
+            "episodes": self._stored,
             "batches": self.batches,
             "journal": [] if self._journal is None else self._journal.segments,
             "draws": self._draws.get_state(),
@@ -225,21 +241,27 @@ class ReplayDataModule(LightningDataModule):
             "assembler": self._assembler.state_dict(),
             "finished": [episodes.to_dict() for episodes in self._finished],
         }
+        return ranks.join_states(own)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave, bit for bit.
 
         Raises:
-            ValueError: if it belongs to other environments, or an episode file is missing or damaged.
+            ValueError: if it belongs to other environments or another number of processes, or an episode file is
+                missing or damaged.
         """
         if self._collector is None or self._actor is None or self._journal is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() first")
+        of_all = ranks.split_states(state)
+        stored = [one["episodes"] for one in of_all]
+        state = of_all[ranks.rank()]
         self.env.set_extra_state(state["environment"])
         self._collector._carrier.update(state["observation"])
         self._actor.remember(state["actor"])
         self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
-        self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
+        self.frames, self.batches, self._stored = state["frames"], state["batches"], state["episodes"]
+        self.episodes, self._fewest = sum(stored), min(stored)
         self._journal.segments = state["journal"]
         self._refill()
         self._draws.set_state(state["draws"])
@@ -247,19 +269,19 @@ class ReplayDataModule(LightningDataModule):
     def _refill(self) -> None:
         """Put the last episodes back where they were: number n at n modulo the capacity."""
         assert self._journal is not None
-        kept = range(max(0, self.episodes - self._capacity), self.episodes)
+        kept = range(max(0, self._stored - self._capacity), self._stored)
         turn = next((n for n in kept if n % self._capacity == 0), kept.start)
         for numbers in (range(turn, kept.stop), range(kept.start, turn)):
             for start in range(numbers.start, numbers.stop, _REFILL):
                 part = range(start, min(start + _REFILL, numbers.stop))
                 self._buffer.extend(self._journal.read(self.env.entity_spec, part))
         writer = self._buffer.writer
-        writer.load_state_dict({**writer.state_dict(), "_cursor": self.episodes % self._capacity})
+        writer.load_state_dict({**writer.state_dict(), "_cursor": self._stored % self._capacity})
 
 
-def rank_seed(seed: int, rank: int) -> int:
-    """Of a process among several, so that each collects battles of its own; the first keeps the seed of the run."""
-    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]) if rank else seed
+def _of_rank(folder: Path) -> Path:
+    """A process's own, so that none meets the files of another; the first keeps the folder."""
+    return folder / f"rank_{ranks.rank()}" if ranks.rank() else folder
 
 
 def _nothing() -> None:

@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
+        if not _told_by_the_first_process():
+            print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -122,7 +123,18 @@ def _eval(arguments: list[str]) -> int:
 
 
 def _complain(message: str, code: int = USAGE) -> int:
+    if _told_by_the_first_process():
+        return code
     # Libraries write their messages in several lines.
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     print(f"mipi: {'; '.join(lines)}", file=sys.stderr)
     return code
+
+
+def _told_by_the_first_process() -> bool:
+    # Processes that are connected meet the same mistakes. Where none are, PyTorch may not even have been imported.
+    return "mipi_pl.ranks" in sys.modules and sys.modules["mipi_pl.ranks"].rank() > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
