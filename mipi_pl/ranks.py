@@ -119,7 +119,10 @@ def gather(own: T) -> list[T]:
 
 
 def by_first(work: Callable[[], T]) -> T:
-    """What `work` returns in the first process, which alone does it; what it raises there is raised in all."""
+    """What `work` returns in the first process, which alone does it; what it raises there is raised in all.
+
+    In the others the exception has an attribute ``told``: the first process tells the user.
+    """
     if size() == 1:
         return work()
     outcome: list[Any] = [None, None]
@@ -130,6 +133,7 @@ def by_first(work: Callable[[], T]) -> T:
             outcome[1] = error
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
+        outcome[1].told = rank() > 0
         raise outcome[1]
     return cast(T, outcome[0])
 

@@ -65,9 +65,10 @@ class RunState(Callback):
         self.seconds = found["seconds"]
         self.provenance = {key: found[key] for key in self.provenance}
         self.resumed_at = [*found["resumed_at"], found["updates"]]
-        if trainer.is_global_zero:
-            with replacing(self._folder / EVALUATIONS) as unfinished:
-                unfinished.write_text(found["evaluations"], encoding="utf-8")
+        if not trainer.is_global_zero:
+            return
+        with replacing(self._folder / EVALUATIONS) as unfinished:
+            unfinished.write_text(found["evaluations"], encoding="utf-8")
         for log, content in zip(_csv_logs(trainer), found["metrics"], strict=True):
             log.restore(content)
 

@@ -122,7 +122,8 @@ def quieten() -> None:
     """Silence what the libraries say that is known to be of no use here; anything else still comes through."""
     # "GPU available: ..", "Tip: ..", "`Trainer.fit` stopped: ..": what runs is said in our own words.
     # TorchRL reports the shape of its storage.
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero", "torchrl"):
+    lightning = ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.distributed")
+    for name in (*(f"lightning.{one}" for one in lightning), "torchrl"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message, why in _UNDERSTOOD:
         del why

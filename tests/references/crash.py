@@ -54,6 +54,8 @@ class Fingerprint(Callback):
             "seen": data._buffer[:]["composition"].tolist(),
             "updates": pl_module.updates,
             "frames": data.frames,
+            "episodes": data.episodes,
+            "stored": data._stored,
         }
         (self.folder / f"rank_{trainer.global_rank}.json").write_text(json.dumps(content))
 
