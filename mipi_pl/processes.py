@@ -33,8 +33,11 @@ def connect(node: Config) -> None:
         raise _does_not_fit(chosen)
     try:
         trainer = build("trainer", node, logger=False, callbacks=[])
-    except RuntimeError as error:  # Lightning's, of Slurm's settings
-        raise UserError(f"trainer: {error}") from error
+    except (UserError, RuntimeError) as error:  # the second is Lightning's, of Slurm's settings
+        asked = ", ".join(
+            f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
+        )
+        raise UserError(f"{str(error).removeprefix('trainer: ')} (asked for {asked})") from error
     strategy, wanted = trainer.strategy, trainer.world_size
     by_script = strategy.launcher is None or isinstance(strategy.launcher, _SubprocessScriptLauncher)
     if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:

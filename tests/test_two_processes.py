@@ -1,16 +1,18 @@
-"""Whole runs on two processes: by torchrun, and by Lightning, stopped and resumed; both must be the same run."""
+"""Whole runs on two processes: by torchrun; by Slurm, stopped, and resumed by Lightning. Both must be the same run."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from run_content import content, differences
 
 from mipi_pl.checkpoints import CheckpointFolder
@@ -19,7 +21,8 @@ from mipi_pl.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "tests" / "references"
 MIPI = [sys.executable, "-m", "mipi_pl.cli"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mipi_pl.cli"]
+TORCHRUN = ROOT / "examples" / "torchrun.sh"
+SLURM = ROOT / "examples" / "slurm" / "train.sbatch"
 TINY = [
     "experiment=matrix_game",
     "debug=tiny",
@@ -43,7 +46,6 @@ TINY = [
     "trainer.log_every_n_steps=2",
     "trainer.accelerator=cpu",
 ]
-TWO = ["trainer.devices=2", "+callbacks.fingerprint._target_=crash.Fingerprint"]
 STOP = ["+callbacks.stop={_target_: crash.Stop, rank: 1, update: 9}"]
 
 
@@ -55,38 +57,55 @@ class Run(NamedTuple):
     said: list[str]
 
 
-def run(command: list[str], code: int = 0) -> str:
-    environment = {**os.environ, "PYTHONPATH": f"{REFERENCES}:{ROOT}", "OMP_NUM_THREADS": "1"}
+def run(command: list[str], code: int = 0, **variables: str) -> str:
+    paths = {"PYTHONPATH": f"{REFERENCES}:{ROOT}", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, **paths, "OMP_NUM_THREADS": "1", **variables}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
 
 
-def start(root: Path, launcher: list[str], *overrides: str, code: int = 0) -> tuple[Path, str]:
-    where = [f"+callbacks.fingerprint.folder={root}", f"output_dir={root / 'outputs'}"]
-    said = run([*launcher, "train", *TINY, *TWO, *overrides, *where], code)
-    (folder,) = (root / "outputs").glob("*__*/*")
-    return folder, said
+def fingerprint(root: Path) -> list[str]:
+    return ["+callbacks.fingerprint._target_=crash.Fingerprint", f"+callbacks.fingerprint.folder={root}"]
 
 
 def ends(root: Path) -> list[dict[str, Any]]:
     return [json.loads((root / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
 
 
+def slurm(root: Path) -> dict[str, str]:
+    """What a job of one machine with two tasks finds, with stand-ins for Slurm's commands."""
+    tools = root / "tools"
+    tools.mkdir()
+    for name in ("srun", "scontrol"):
+        shutil.copy(REFERENCES / name, tools)
+    mipi = tools / "mipi"
+    mipi.write_text(f'#!/bin/bash\nexec {sys.executable} -m mipi_pl.cli "$@"\n')
+    mipi.chmod(0o755)
+    job = {"JOB_ID": "4711", "JOB_NAME": "mipi", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
+    job |= {"SUBMIT_DIR": str(root), "CPUS_PER_TASK": "1", "NODELIST": "127.0.0.1"}
+    path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    port = str(find_free_network_port())
+    return {"PATH": path, "MASTER_PORT": port, **{f"SLURM_{name}": value for name, value in job.items()}}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Not interrupted; its processes are started by torchrun."""
     root = tmp_path_factory.mktemp("whole")
-    folder, said = start(root, TORCHRUN)
+    said = run([str(TORCHRUN), *TINY, *fingerprint(root), f"output_dir={root / 'outputs'}"])
+    (folder,) = (root / "outputs").glob("*__*/*")
     return Run(folder, ends(root), [said])
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The second process is asked to terminate after update 9; then it is resumed. Lightning starts the processes."""
+    """A job of Slurm; its second process is asked to terminate after update 9. Then Lightning starts both to resume."""
     root = tmp_path_factory.mktemp("broken")
-    folder, said = start(root, MIPI, *STOP, code=130)
+    said = run([str(SLURM), *TINY, *STOP, *fingerprint(root)], 130, **slurm(root))
+    assert (root / "scontrol.txt").read_text() == "requeue 4711\n"
+    (folder,) = (root / "outputs" / "job_4711").glob("*__*/*")
     assert not (folder / "results.json").exists()
     assert CheckpointFolder(folder).entries()[-1].file == "update_000000009.ckpt"
     resumed = run([*MIPI, "resume", str(folder)])
@@ -152,3 +171,47 @@ def test_as_many_processes_are_needed_to_go_on(
     finally:
         (tmp_path / "results.json").rename(broken.folder / "results.json")
     assert "was trained by 2 processes" in capfd.readouterr().err
+
+
+def test_a_job_that_slurm_starts_again_resumes_its_run(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "job_4711" / "latest" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "index.json").write_text("{}")
+    variables = slurm(tmp_path)
+    (tmp_path / "tools" / "mipi").write_text('#!/bin/bash\necho "$SLURM_PROCID: $@"\n')
+    said = run([str(SLURM), "seed=1"], **variables)
+    assert sorted(said.split("\n")[:2]) == [f"{task}: resume {folder.parent}" for task in (0, 1)]
+    assert not (tmp_path / "scontrol.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp does not fit"),
+        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "those that fit: auto, ddp,"),
+        (["~trainer.strategy", "+trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy, "
+          "start_method: fork}", "trainer.devices=2"], "DDPStrategy does not fit"),
+        (["trainer.devices=0"], "asked for trainer.accelerator=cpu, trainer.devices=0"),
+        (["trainer.devices=[7]"], "asked for trainer.accelerator=cpu, trainer.devices=[7]"),
+        (["trainer.num_nodes=0"], "trainer.num_nodes=0"),
+    ],
+)  # fmt: skip
+def test_devices_and_strategies_that_do_not_fit_are_named(
+    overrides: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TINY, *overrides, f"output_dir={tmp_path}"]) == 2
+    told = capfd.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_processes_that_do_not_fit_the_devices_are_counted(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    variables = {"torchrun": {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "3"}, "slurm": {"SLURM_STEP_NUM_TASKS": "3"}}
+    for name, value in variables[launcher].items():
+        monkeypatch.setenv(name, value)
+    assert main(["train", *TINY, f"output_dir={tmp_path}"]) == 2
+    assert "3 processes were started, and trainer.devices x trainer.num_nodes is 1" in capfd.readouterr().err
