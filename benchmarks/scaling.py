@@ -3,8 +3,8 @@
     python benchmarks/scaling.py [--processes 1,2] [--updates 60] [key=value ...]
 
 Runs `mipi train` with the quickstart's networks and battles; the time is that between the first and the last update,
-without the start of the processes, the evaluations and the checkpoints. Each process has a batch and battles of its own,
-so at perfect scaling updates/s stay the same and frames/s grow with the processes. Ends with one line of JSON.
+without the start of the processes, the evaluations and the checkpoints. Each process has a batch and battles of its
+own, so at perfect scaling updates/s stay the same and frames/s grow with the processes. Ends with one line of JSON.
 """
 
 from __future__ import annotations
