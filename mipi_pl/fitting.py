@@ -38,7 +38,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 
     Raises:
         Interrupted: if the user asked for an end; a checkpoint is written.
-        FailedError: if learning diverged.
+        FailedError: if learning diverged, or another process of the run is gone.
         UserError: if the checkpoint does not fit.
     """
     with _stopping_between_updates(parts.trainer, say):
@@ -55,6 +55,13 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             raise FailedError(
                 f"{error}. The checkpoints before it are whole; a lower learning rate "
                 "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
+            ) from error
+        except RuntimeError as error:
+            if not ranks.is_lost(error):
+                raise
+            raise FailedError(
+                "another process of this run has ended, for a reason that it tells itself; go on from the last "
+                f"checkpoint with: mipi resume {record.shown(folder)}"
             ) from error
         except ValueError as error:
             if checkpoint is None or parts.state.started:

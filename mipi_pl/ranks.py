@@ -1,7 +1,7 @@
 """The processes of one run: which one this is, and what all of them do together.
 
-Every function but `rank`, `size` and `rank_seed` must be called by all processes, in the same order. With a single
-process, or where none were connected, each does nothing but its work.
+Every function but `rank`, `size`, `rank_seed` and `is_lost` must be called by all processes, in the same order. With a
+single process, or where none were connected, each does nothing but its work.
 """
 
 from __future__ import annotations
@@ -143,6 +143,11 @@ def divided(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
     tasks = list(tasks)
     found = gather([work(task) for task in tasks[rank() :: size()]])
     return [found[number % size()][number // size()] for number in range(len(tasks))]
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether it says that another process can no longer be reached; Gloo's errors have no type of their own."""
+    return size() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error).lower())
 
 
 # ---------------------------------------------------------------------- states in a checkpoint

@@ -17,6 +17,8 @@ from run_content import content, differences
 
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
+from mipi_pl.config import UserError
+from mipi_pl.fitting import FailedError
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "tests" / "references"
@@ -72,6 +74,11 @@ def fingerprint(root: Path) -> list[str]:
 
 def ends(root: Path) -> list[dict[str, Any]]:
     return [json.loads((root / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def decided_by_the_first(error: Exception) -> Exception:
+    error.told = True  # type: ignore[attr-defined]
+    return error
 
 
 def slurm(root: Path) -> dict[str, str]:
@@ -215,3 +222,23 @@ def test_processes_that_do_not_fit_the_devices_are_counted(
         monkeypatch.setenv(name, value)
     assert main(["train", *TINY, f"output_dir={tmp_path}"]) == 2
     assert "3 processes were started, and trainer.devices x trainer.num_nodes is 1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FailedError("diverged"), ""),
+        (UserError("my disk is full"), "mipi (process 1): my disk is full\n"),
+        (decided_by_the_first(UserError("in use")), ""),
+    ],
+)
+def test_what_ends_all_processes_is_told_once(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr("mipi_pl.launch.launch", fail)
+    monkeypatch.setattr("mipi_pl.ranks.rank", lambda: 1)
+    assert main(["train"]) in (1, 2)
+    assert capfd.readouterr().err == told
