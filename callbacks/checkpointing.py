@@ -90,9 +90,7 @@ class Checkpointing(Callback):
         Raises:
             DivergedError: if a parameter is not finite, instead of putting that in the place of what was good.
         """
-        for key, parameter in trainer.lightning_module.named_parameters():
-            if not parameter.isfinite().all():
-                raise DivergedError(f"learning diverged: the parameter {key} is not finite")
+        ranks.together(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
         if name == self._written or ranks.by_first(lambda: _folder(trainer).relink(name)):
             return
@@ -133,6 +131,14 @@ class Checkpointing(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The schedule and the best value so far."""
         self._next, self.best = state_dict["next"], state_dict["best"]
+
+
+def _count_finite(module: LightningModule) -> int:
+    parameters = dict(module.named_parameters())
+    for key, parameter in parameters.items():
+        if not parameter.isfinite().all():
+            raise DivergedError(f"learning diverged: the parameter {key} is not finite")
+    return len(parameters)
 
 
 def _dump(trainer: Trainer, path: Path) -> None:
