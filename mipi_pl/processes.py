@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
@@ -37,7 +38,7 @@ def connect(node: Config) -> None:
         asked = ", ".join(
             f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
         )
-        raise UserError(f"{str(error).removeprefix('trainer: ')} (asked for {asked})") from error
+        raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
     strategy, wanted = trainer.strategy, trainer.world_size
     by_script = strategy.launcher is None or isinstance(strategy.launcher, _SubprocessScriptLauncher)
     if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:
@@ -47,6 +48,11 @@ def connect(node: Config) -> None:
         raise UserError(
             f"{started} processes were started, and trainer.devices x trainer.num_nodes is {wanted}: set "
             "trainer.devices to the processes of one machine and trainer.num_nodes to the number of machines"
+        )
+    if wanted > 1 and HydraConfig.initialized():
+        raise UserError(
+            "a multirun trains one run after the other in one process; start runs on several devices one by one, "
+            "such as by a loop of the shell"
         )
     if wanted > 1:
         _start(strategy)
