@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mipi_pl import ranks
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.checks import DivergedError, require
 from mipi_pl.files import replacing
@@ -19,7 +19,8 @@ class Checkpointing(Callback):
 
     ``last.ckpt`` is the newest. A checkpoint is made between two updates, when nothing of the one before is pending:
     what is trained from it is what would have been trained without the interruption. If one cannot be written, such as
-    on a full disk, that is said, training goes on and the ones before stay.
+    on a full disk, that is said, training goes on and the ones before stay. Several processes write one checkpoint:
+    each the files of its own episodes, the first all else.
     The reported results are those of the last one: choosing by what is reported would be dishonest.
 
     Args:
@@ -29,7 +30,7 @@ class Checkpointing(Callback):
             null writes no best.ckpt.
 
     Attributes:
-        stop_requested: set it to end training after the update that is under way, with a checkpoint.
+        stop_requested: set it, in any process, to end training after the update that is under way, with a checkpoint.
 
     Raises:
         ValueError: if a number is not positive.
@@ -50,10 +51,11 @@ class Checkpointing(Callback):
         trainer.datamodule.at_rest = lambda: self._at_rest(trainer)  # type: ignore[attr-defined]
 
     def _at_rest(self, trainer: Trainer) -> None:
-        if self.stop_requested:
+        if ranks.anywhere(self.stop_requested):
+            self.stop_requested = True
             raise KeyboardInterrupt
         frames = _frames(trainer)
-        if trainer.strategy.reduce_boolean_decision(frames >= self._next, all=False):
+        if frames >= self._next:
             self._next = (frames // self.every_frames + 1) * self.every_frames
             self.save(trainer)
 
@@ -62,12 +64,16 @@ class Checkpointing(Callback):
         value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
         if value is not None and (self.best is None or float(value) > self.best):
             self.best = float(value)
-            self._write(trainer, "best.ckpt", lambda write: self._write_best(trainer, write))
+            self._attempt(trainer, "best.ckpt", lambda: self._write_best(trainer))
 
     @staticmethod
-    def _write_best(trainer: Trainer, write: Callable[[Path], None]) -> None:
-        with replacing(_folder(trainer).path / "best.ckpt") as unfinished:
-            write(unfinished)
+    def _write_best(trainer: Trainer) -> None:
+        path = _folder(trainer).path / "best.ckpt"
+        if not trainer.is_global_zero:
+            _dump(trainer, path)
+            return
+        with replacing(path) as unfinished:
+            _dump(trainer, unfinished)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last one."""
@@ -75,11 +81,7 @@ class Checkpointing(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep what was learned when a stop was asked for; after an error, the checkpoint before it is kept."""
-        if (
-            trainer.world_size == 1
-            and self.stop_requested
-            and isinstance(exception, (KeyboardInterrupt, SIGTERMException))
-        ):
+        if self.stop_requested and isinstance(exception, KeyboardInterrupt):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -88,33 +90,39 @@ class Checkpointing(Callback):
         Raises:
             DivergedError: if a parameter is not finite, instead of putting that in the place of what was good.
         """
-        for key, parameter in trainer.lightning_module.named_parameters():
-            if not parameter.isfinite().all():
-                raise DivergedError(f"learning diverged: the parameter {key} is not finite")
+        ranks.together(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
-        if name != self._written and self._write(trainer, name, lambda write: self._write_newest(trainer, name, write)):
-            self._written = name
-
-    def _write_newest(self, trainer: Trainer, name: str, write: Callable[[Path], None]) -> None:
+        if name == self._written or ranks.by_first(lambda: _folder(trainer).relink(name)):
+            return
         data = trainer.datamodule  # type: ignore[attr-defined]
-        data.write_journal()
-        _folder(trainer).add(name, _frames(trainer), data.journal_files(), write, self.keep)
+        # The files of episodes are there before the checkpoint that names them.
+        if self._attempt(trainer, name, data.write_journal):
+            written = self._attempt(trainer, name, lambda: self._write_newest(trainer, name))
+            self._written = name if written else self._written
+
+    def _write_newest(self, trainer: Trainer, name: str) -> None:
+        of_ranks = ranks.gather(trainer.datamodule.journal_files())  # type: ignore[attr-defined]
+        folder = _folder(trainer)
+        if not trainer.is_global_zero:
+            _dump(trainer, folder.path / name)
+            return
+        needs = {file: sha256 for files in of_ranks for file, sha256 in files.items()}
+        folder.add(name, _frames(trainer), needs, lambda path: _dump(trainer, path), self.keep)
 
     @staticmethod
-    def _write(trainer: Trainer, name: str, put: Callable[[Callable[[Path], None]], None]) -> bool:
-        """Whether the checkpoint was written; all ranks take part, the first one puts it where it belongs."""
-        if not trainer.is_global_zero:
-            trainer.save_checkpoint(_folder(trainer).path / name, weights_only=False)
-            return True
+    def _attempt(trainer: Trainer, name: str, write: Callable[[], None]) -> bool:
+        """Whether every process has written its part; if not, the first says why."""
+        failure = None
         try:
-            put(lambda path: trainer.save_checkpoint(path, weights_only=False))
+            write()
         except (OSError, RuntimeError) as error:  # PyTorch's writer turns the first into the second
-            full = isinstance(error, OSError) or "PytorchStreamWriter" in str(error)
-            if not full or trainer.world_size > 1:  # other ranks wait for a file that will not come
+            if not isinstance(error, OSError) and "PytorchStreamWriter" not in str(error):
                 raise
-            trainer.print(f"checkpoint {name} not written ({error}); those before it stay")
-            return False
-        return True
+            failure = str(error)
+        failures = [one for one in ranks.gather(failure) if one is not None]
+        if failures:
+            trainer.print(f"checkpoint {name} not written ({failures[0]}); those before it stay")
+        return not failures
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule and the best value so far."""
@@ -125,8 +133,25 @@ class Checkpointing(Callback):
         self._next, self.best = state_dict["next"], state_dict["best"]
 
 
+def _count_finite(module: LightningModule) -> int:
+    parameters = dict(module.named_parameters())
+    for key, parameter in parameters.items():
+        if not parameter.isfinite().all():
+            raise DivergedError(f"learning diverged: the parameter {key} is not finite")
+    return len(parameters)
+
+
+def _dump(trainer: Trainer, path: Path) -> None:
+    """All processes take part; the first one writes."""
+    try:
+        trainer.save_checkpoint(path, weights_only=False)
+    except (OSError, RuntimeError):
+        trainer.strategy.barrier()  # at which the others wait for the writer
+        raise
+
+
 def _frames(trainer: Trainer) -> int:
-    return int(trainer.datamodule.frames) * trainer.world_size  # type: ignore[attr-defined]
+    return int(trainer.datamodule.frames)  # type: ignore[attr-defined]
 
 
 def _folder(trainer: Trainer) -> CheckpointFolder:

@@ -8,11 +8,14 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
+from mipi_pl import ranks
 from mipi_pl.checks import require
 
 
 class CollectionMetrics(Callback):
     """Log win rate (where something is won), return and length of the collected episodes, and how many there were.
+
+    Of several processes, the episodes of all count.
 
     Args:
         every_updates: updates between two rows; the means are over the episodes collected since the last one.
@@ -33,7 +36,7 @@ class CollectionMetrics(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         metrics = {"frames": float(data.frames), "episodes": float(data.episodes)}
         metrics |= {f"collect/{name}": float(value) for name, value in data.collection_metrics().items()}
-        finished = data.finished()
+        finished = [summary for of_one in ranks.gather(data.finished()) for summary in of_one]
         if finished:
             episodes: TensorDictBase = torch.cat(finished)
             if data.env.winnable:

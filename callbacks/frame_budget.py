@@ -15,7 +15,7 @@ class FrameBudget(Callback):
     Steps are collected in whole batches, so the count may end above the budget by less than one batch.
 
     Args:
-        total_frames: environment steps, counted by ``datamodule.frames``; over all ranks together.
+        total_frames: environment steps, counted by ``datamodule.frames``.
 
     Raises:
         ValueError: if `total_frames` is not positive.
@@ -35,7 +35,5 @@ class FrameBudget(Callback):
         self._stop_if_enough(trainer)
 
     def _stop_if_enough(self, trainer: Trainer) -> None:
-        # Every rank must come to the same decision, or the others wait for the one that left.
-        enough = trainer.datamodule.frames * trainer.world_size >= self.total_frames  # type: ignore[attr-defined]
-        if trainer.strategy.reduce_boolean_decision(enough, all=False):
+        if trainer.datamodule.frames >= self.total_frames:  # type: ignore[attr-defined]
             trainer.should_stop = True

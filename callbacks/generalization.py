@@ -60,11 +60,9 @@ class GeneralizationEvaluation(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Evaluate when the next multiple of `every_frames` has been reached."""
         frames: int = trainer.datamodule.frames  # type: ignore[attr-defined]
-        # Collection may differ by a step between ranks; evaluation is a collective decision.
-        due = trainer.strategy.reduce_boolean_decision(frames * trainer.world_size >= self._next, all=False)
-        if due:
-            self._next = (frames * trainer.world_size // self.every_frames + 1) * self.every_frames
-            self.evaluate(trainer, pl_module, frames * trainer.world_size)
+        if frames >= self._next:
+            self._next = (frames // self.every_frames + 1) * self.every_frames
+            self.evaluate(trainer, pl_module, frames)
 
     def evaluate(self, trainer: Trainer, algorithm: Any, frames: int) -> None:
         """Play, keep, log."""

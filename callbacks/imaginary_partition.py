@@ -8,6 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
+from mipi_pl import ranks
 from mipi_pl import spec as keys
 from mipi_pl.losses.partition import draw_groups
 
@@ -16,11 +17,16 @@ class ImaginaryPartition(Callback):
     """Writes as many random partitions into the batch as the algorithm uses for it.
 
     Args:
-        seed: of the draws.
+        seed: of the draws; of several processes each draws partitions of its own.
     """
 
     def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Now it is known which process this is."""
+        self.generator.manual_seed(ranks.rank_seed(self.seed))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: TensorDictBase, batch_idx: int
@@ -32,9 +38,9 @@ class ImaginaryPartition(Callback):
         batch.set(keys.GROUPS, groups.transpose(0, 1).to(entities.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the generator."""
-        return {"generator": self.generator.get_state()}
+        """State of the generator, in each process."""
+        return ranks.join_states({"generator": self.generator.get_state()})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on drawing from there."""
-        self.generator.set_state(state_dict["generator"])
+        self.generator.set_state(ranks.own_state(state_dict)["generator"])

@@ -31,7 +31,7 @@ class AnnealLearningRate(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Set the rate for this update."""
-        frames = trainer.datamodule.frames * trainer.world_size  # type: ignore[attr-defined]
+        frames = trainer.datamodule.frames  # type: ignore[attr-defined]
         share = 1.0 + (self.final_share - 1.0) * min(1.0, frames / self.total_frames)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:

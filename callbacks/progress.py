@@ -129,7 +129,7 @@ class Progress(ProgressBar):
 
     @staticmethod
     def _frames(trainer: Trainer) -> int:
-        return int(trainer.datamodule.frames) * trainer.world_size  # type: ignore[attr-defined]
+        return int(trainer.datamodule.frames)  # type: ignore[attr-defined]
 
     @staticmethod
     def _updates(algorithm: Any) -> int:

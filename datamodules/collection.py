@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-import numpy as np
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
 
 from datamodules.collectors import CollectorKind, check_workers, make_source
 from datamodules.episodes import EpisodeAssembler, summarize
 from datamodules.sources import StepSource
+from mipi_pl import ranks
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.checks import choose, require
@@ -36,8 +36,8 @@ class CollectionDataModule(LightningDataModule):
         env: the training environments; with workers a single one that is never played, for its sizes.
         exact_resume: whether a checkpoint holds all that the next batches depend on.
         at_rest: called when all that belongs to the batch before is done: the moments at which a checkpoint is exact.
-        frames: environment steps collected, each environment counted.
-        episodes: episodes finished and used.
+        frames: environment steps collected, each environment counted, over all processes.
+        episodes: episodes finished and used, over all processes.
         batches: batches given.
 
     Raises:
@@ -71,6 +71,7 @@ class CollectionDataModule(LightningDataModule):
         self.seed = seed
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
         self.frames = self.episodes = self.batches = 0
+        self._own_episodes = self._fewest_episodes = 0  # of this process, and of the one that has fewest
         self.at_rest: Callable[[], None] = _nothing
         self._finished: list[TensorDictBase] = []
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
@@ -87,7 +88,7 @@ class CollectionDataModule(LightningDataModule):
         """Connect the collector to the algorithm that is trained."""
         if self._source is None and self.trainer is not None:
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
-            seed = rank_seed(self.seed, self.trainer.global_rank)
+            seed = ranks.rank_seed(self.seed)
             if seed != self.seed:
                 self.reseed(seed)
             self.connect(algorithm.actor(greedy=False, seed=seed), seed)
@@ -118,12 +119,16 @@ class CollectionDataModule(LightningDataModule):
         return self._source
 
     def count(self, episodes: TensorDictBase) -> None:
-        """Take note of episodes that are used."""
-        self.episodes += len(episodes)
+        """Take note of episodes that this process uses."""
+        self._own_episodes += len(episodes)
         self._finished.append(summarize(episodes))
 
+    def agree(self, of_processes: list[int]) -> None:
+        """Count the episodes of all processes, from the own count of each."""
+        self.episodes, self._fewest_episodes = sum(of_processes), min(of_processes)
+
     def finished(self) -> list[TensorDictBase]:
-        """Return, length, outcome and composition of the episodes counted since the last call."""
+        """Return, length, outcome and composition of this process's episodes counted since the last call."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -149,15 +154,17 @@ class CollectionDataModule(LightningDataModule):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
-        if self._source is None:
-            return {}
+        """All that the next batches of all processes depend on, besides the files of `write_journal`."""
+        return {} if self._source is None else ranks.join_states(self.own_state())
+
+    def own_state(self) -> dict[str, Any]:
+        """What those of this process depend on, as plain tensors."""
         return {
             "frames": self.frames,
-            "episodes": self.episodes,
+            "episodes": self._own_episodes,
             "batches": self.batches,
             "finished": [episodes.to_dict() for episodes in self._finished],
-            **(self.under_way(self._source) if self.exact_resume else {}),
+            **(self.under_way(self.source) if self.exact_resume else {}),
         }
 
     def under_way(self, source: StepSource) -> dict[str, Any]:
@@ -168,20 +175,22 @@ class CollectionDataModule(LightningDataModule):
         """Go on from what `state_dict` gave, bit for bit; environments of workers begin new episodes.
 
         Raises:
-            ValueError: if it belongs to other environments, or a file of the journal is missing or damaged.
+            ValueError: if it belongs to other environments or another number of processes, or a file of the journal
+                is missing or damaged.
         """
+        of_all = ranks.split_states(state)
+        self.load_own_state(of_all[ranks.rank()])
+        self.agree([one["episodes"] for one in of_all])
+
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `own_state` gave."""
         source = self.source
         if self.exact_resume:
             source.load_state_dict(state)
             if "assembler" in state:
                 self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
-        self.frames, self.episodes, self.batches = state["frames"], state["episodes"], state["batches"]
-
-
-def rank_seed(seed: int, rank: int) -> int:
-    """Of a process among several, so that each collects battles of its own; the first keeps the seed of the run."""
-    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]) if rank else seed
+        self.frames, self._own_episodes, self.batches = state["frames"], state["episodes"], state["batches"]
 
 
 def _nothing() -> None:

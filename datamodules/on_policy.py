@@ -73,6 +73,7 @@ class OnPolicyDataModule(CollectionDataModule):
                 taken.append(episodes[self._within_round(environments, played)])
         whole: TensorDictBase = torch.cat(taken)
         self.count(whole)
+        self.agree([self._own_episodes])
         self.batches += 1
         self._idle = 1.0 - int(whole.get(keys.VALID).sum()) / (self.frames - before)
         return trim(whole, self.env.entity_spec.n_agents)

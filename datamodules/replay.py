@@ -17,6 +17,7 @@ from datamodules.collection import CollectionDataModule
 from datamodules.episodes import sample_trimmed
 from datamodules.journal import EpisodeJournal
 from datamodules.sources import StepSource
+from mipi_pl import ranks
 from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
 
@@ -58,11 +59,11 @@ class ReplayDataModule(CollectionDataModule):
         exact_resume: whether a checkpoint holds all that the next batches depend on.
         at_rest: called before and while a batch is made, when all that belongs to the one before is done: the moments
             at which a checkpoint is exact.
-        frames: environment steps collected, each environment counted.
-        episodes: episodes finished and stored.
+        frames: environment steps collected, each environment counted, over all processes.
+        episodes: episodes finished and stored, over all processes.
 
     Raises:
-        ValueError: for values out of range.
+        ValueError: for values out of range, or `overlap` in several processes, which collect in step.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class ReplayDataModule(CollectionDataModule):
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
+        if overlap and ranks.size() > 1:
+            raise ValueError("datamodule.overlap is for a single process; several (trainer.devices) collect in step")
         self._background: Background[Played] | None = Background() if overlap else None
         self.batch_size = batch_size
         self.updates_per_episode = updates_per_episode
@@ -116,13 +119,14 @@ class ReplayDataModule(CollectionDataModule):
     def _make_storage(kind: str, capacity: int, folder: str | None) -> LazyTensorStorage:
         if kind == "ram":
             return LazyTensorStorage(capacity)
-        path = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="mipi-replay-"))
+        path = _of_rank(Path(folder)) if folder else Path(tempfile.mkdtemp(prefix="mipi-replay-"))
         return LazyMemmapStorage(capacity, scratch_dir=str(path))
 
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm that is trained, and the journal to the run folder."""
         if self._journal is None and self.trainer is not None:
-            self._journal = EpisodeJournal(Path(self.trainer.default_root_dir) / REPLAY_FOLDER, self._capacity)
+            folder = _of_rank(Path(self.trainer.default_root_dir) / REPLAY_FOLDER)
+            self._journal = EpisodeJournal(folder, self._capacity)
         super().setup(stage)
 
     def reseed(self, seed: int) -> None:
@@ -146,20 +150,30 @@ class ReplayDataModule(CollectionDataModule):
         return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
 
     def collect(self) -> None:
-        """Play `steps_per_collection` steps in all environments and store the episodes that end."""
+        """Play `steps_per_collection` steps in all environments of all processes and store the episodes that end.
+
+        Raises:
+            DivergedError: if the policy is no longer finite, in any process.
+        """
         self.source.refresh()
-        self._store([self._play(self.source, self.frames)])
+        self._store(lambda: [self._play(self.source, self.frames)])
 
     def _play(self, source: StepSource, frames: int) -> tuple[int, TensorDict | None]:
         steps = source.next(self._epsilon_at(frames))
         return steps.numel(), self._assembler.add(steps)
 
-    def _store(self, played: Played) -> None:
-        for frames, episodes in played:
-            self.frames += frames
-            if episodes is not None:
-                self.count(episodes)
-                self._buffer.extend(episodes)
+    def _store(self, play: Callable[[], Played]) -> None:
+        """Store what each process plays, in step."""
+
+        def work() -> int:
+            for frames, episodes in play():
+                self.frames += frames * ranks.size()
+                if episodes is not None:
+                    self.count(episodes)
+                    self._buffer.extend(episodes)
+            return self._own_episodes
+
+        self.agree(ranks.together(work))
 
     def collection_metrics(self) -> dict[str, float]:
         """Exploration."""
@@ -173,7 +187,7 @@ class ReplayDataModule(CollectionDataModule):
         """Collect until an update is owed, then sample."""
         self.settle()
         self.at_rest()
-        while not self._owed(self.episodes):
+        while not self._owed(self._fewest_episodes):
             self.collect()
             self.at_rest()
         self.batches += 1
@@ -193,11 +207,12 @@ class ReplayDataModule(CollectionDataModule):
             Exception: what went wrong over there.
         """
         if self._background is not None:
-            self._store(self._background.wait() or [])
+            played = self._background.wait() or []
+            self._store(lambda: played)
 
     def _collect_ahead(self) -> None:
         """Begin to collect what the next batch will need; no counter moves before `settle`."""
-        if self._background is None or self._source is None or self._owed(self.episodes):
+        if self._background is None or self._source is None or self._owed(self._fewest_episodes):
             return
         self._source.refresh()
         self._background.start(partial(self._play_until_owed, self._source, self.frames, self.episodes))
@@ -220,32 +235,26 @@ class ReplayDataModule(CollectionDataModule):
             OSError: if they cannot be written.
         """
         self.settle()
-        if self._journal is not None and self._journal.end < self.episodes:
-            first = max(self._journal.end, self.episodes - self._capacity)
-            new = self._buffer[torch.arange(first, self.episodes) % self._capacity]
+        if self._journal is not None and self._journal.end < self._own_episodes:
+            first = max(self._journal.end, self._own_episodes - self._capacity)
+            new = self._buffer[torch.arange(first, self._own_episodes) % self._capacity]
             self._journal.append(first, new.exclude("index"))
 
     def journal_files(self) -> dict[str, str]:
         """Names, relative to the checkpoints, and checksums of the files that hold the replay."""
         segments = [] if self._journal is None else self._journal.segments
-        return {f"{Path(REPLAY_FOLDER).name}/{segment['file']}": segment["sha256"] for segment in segments}
+        folder = _of_rank(Path(Path(REPLAY_FOLDER).name))
+        return {f"{folder / segment['file']}": segment["sha256"] for segment in segments}
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next batches depend on, as plain tensors, besides the files of `write_journal`."""
+    def own_state(self) -> dict[str, Any]:
+        """See `CollectionDataModule`; the replay itself is in the journal."""
         self.settle()
-        state = super().state_dict()
-        if state:
-            state["journal"] = [] if self._journal is None else self._journal.segments
-            state["draws"] = self._draws.get_state()
-        return state
+        segments = [] if self._journal is None else self._journal.segments
+        return {**super().own_state(), "journal": segments, "draws": self._draws.get_state()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, bit for bit; environments of workers begin new episodes.
-
-        Raises:
-            ValueError: if it belongs to other environments, or an episode file is missing or damaged.
-        """
-        super().load_state_dict(state)
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """See `CollectionDataModule`."""
+        super().load_own_state(state)
         assert self._journal is not None
         self._journal.segments = state["journal"]
         self._refill()
@@ -254,11 +263,16 @@ class ReplayDataModule(CollectionDataModule):
     def _refill(self) -> None:
         """Put the last episodes back where they were: number n at n modulo the capacity."""
         assert self._journal is not None
-        kept = range(max(0, self.episodes - self._capacity), self.episodes)
+        kept = range(max(0, self._own_episodes - self._capacity), self._own_episodes)
         turn = next((n for n in kept if n % self._capacity == 0), kept.start)
         for numbers in (range(turn, kept.stop), range(kept.start, turn)):
             for start in range(numbers.start, numbers.stop, _REFILL):
                 part = range(start, min(start + _REFILL, numbers.stop))
                 self._buffer.extend(self._journal.read(self.env.entity_spec, part))
         writer = self._buffer.writer
-        writer.load_state_dict({**writer.state_dict(), "_cursor": self.episodes % self._capacity})
+        writer.load_state_dict({**writer.state_dict(), "_cursor": self._own_episodes % self._capacity})
+
+
+def _of_rank(folder: Path) -> Path:
+    """A process's own, so that none meets the files of another; the first keeps the folder."""
+    return folder / f"rank_{ranks.rank()}" if ranks.rank() else folder

@@ -72,7 +72,7 @@ class CheckpointFolder:
         return found
 
     def add(self, name: str, frames: int, needs: Mapping[str, str], write: Callable[[Path], object], keep: int) -> None:
-        """Write a checkpoint, list it, and remove what is no longer needed; one that is listed is not written again.
+        """Write a checkpoint, list it, and remove what is no longer needed.
 
         Args:
             name: of the file.
@@ -85,9 +85,6 @@ class CheckpointFolder:
             OSError: if it cannot be written; those before stay.
         """
         path, entries = self.path / name, self.entries()
-        if any(entry.file == name for entry in entries):
-            self._link_last(path)
-            return
         with replacing(path) as unfinished:
             write(unfinished)
         entry = Entry(name, sha256_of(path), frames, dict(needs))
@@ -95,6 +92,13 @@ class CheckpointFolder:
         self._write_index(kept)
         self._link_last(path)
         self._remove_all_but(kept)
+
+    def relink(self, name: str) -> bool:
+        """Whether it is listed and so need not be written again; then it is ``last.ckpt``."""
+        listed = any(entry.file == name for entry in self.entries())
+        if listed:
+            self._link_last(self.path / name)
+        return listed
 
     def forget_after(self, name: str) -> None:
         """Take those that are newer than `name` out of the index: the run goes on from there and makes them anew."""
@@ -118,7 +122,7 @@ class CheckpointFolder:
 
     def _remove_all_but(self, kept: Sequence[Entry]) -> None:
         needed = {self.path / name for entry in kept for name in (entry.file, *entry.needs)}
-        for found in (*self.path.glob("*.ckpt"), *self.path.glob("replay/*.pt")):
+        for found in (*self.path.glob("*.ckpt"), *self.path.glob("replay/**/*.pt")):
             if _OURS.fullmatch(found.name) and found not in needed:
                 found.unlink(missing_ok=True)
 

@@ -83,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
+        if _process() == 0:
+            print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -96,9 +97,9 @@ def _train(overrides: list[str]) -> int:
     try:
         launch(overrides)
     except UserError as error:
-        return _complain(str(error))
+        return _complain(error)
     except FailedError as error:
-        return _complain(str(error), FAILED)
+        return _complain(error, FAILED)
     except SystemExit as end:  # Hydra's way to end after --help, and after a job of a multirun that failed
         return end.code if isinstance(end.code, int) else OK
     return OK
@@ -115,9 +116,9 @@ def _resume(arguments: list[str]) -> int:
     try:
         resume(Path(arguments[0]))
     except UserError as error:
-        return _complain(str(error))
+        return _complain(error)
     except FailedError as error:
-        return _complain(str(error), FAILED)
+        return _complain(error, FAILED)
     return OK
 
 
@@ -136,7 +137,7 @@ def _eval(arguments: list[str]) -> int:
     try:
         evaluate_checkpoint(Path(path), overrides)
     except UserError as error:
-        return _complain(str(error))
+        return _complain(error)
     return OK
 
 
@@ -171,11 +172,20 @@ def _theory_options(arguments: list[str]) -> dict[str, Any]:
     return chosen
 
 
-def _complain(message: str, code: int = USAGE) -> int:
+def _complain(message: str | Exception, code: int = USAGE) -> int:
+    # What ends all processes of a run is told by the first.
+    if _process() > 0 and (code == FAILED or getattr(message, "told", False)):
+        return code
     # Libraries write their messages in several lines.
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    print(f"mipi: {'; '.join(lines)}", file=sys.stderr)
+    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    who = f"mipi (process {_process()})" if _process() > 0 else "mipi"
+    print(f"{who}: {'; '.join(lines)}", file=sys.stderr)
     return code
+
+
+def _process() -> int:
+    # Where no processes were connected, PyTorch may not even have been imported.
+    return sys.modules["mipi_pl.ranks"].rank() if "mipi_pl.ranks" in sys.modules else 0
 
 
 if __name__ == "__main__":

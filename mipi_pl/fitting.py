@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,9 +11,8 @@ from typing import Any
 
 from filelock import Timeout
 from lightning import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mipi_pl import record
+from mipi_pl import ranks, record
 from mipi_pl.checkpoints import lock
 from mipi_pl.checks import DivergedError, WorkerError
 from mipi_pl.config import UserError
@@ -40,15 +38,14 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 
     Raises:
         Interrupted: if the user asked for an end; a checkpoint is written.
-        FailedError: if learning diverged, or a process that steps environments died.
+        FailedError: if learning diverged, or another process of the run, or one that steps environments, is gone.
         UserError: if the checkpoint does not fit.
     """
     with _stopping_between_updates(parts.trainer, say):
         try:
             parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint, weights_only=True)
-        except (SystemExit, SIGTERMException) as error:
-            # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1; a
-            # request to terminate with an exception of its own.
+        except SystemExit as error:
+            # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1.
             if not parts.trainer.interrupted:
                 raise
             raise Interrupted(
@@ -63,6 +60,13 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             raise FailedError(
                 f"{error}. The checkpoints before it are whole; go on with: mipi resume {record.shown(folder)}"
             ) from error
+        except RuntimeError as error:
+            if not ranks.is_lost(error):
+                raise
+            raise FailedError(
+                "another process of this run has ended, for a reason that it tells itself; go on from the last "
+                f"checkpoint with: mipi resume {record.shown(folder)}"
+            ) from error
         except ValueError as error:
             if checkpoint is None or parts.state.started:
                 raise
@@ -75,8 +79,11 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
     """Let Ctrl-C and a request to terminate wait for the end of the update, so that the checkpoint is exact.
 
-    A second Ctrl-C stops at once.
+    A second Ctrl-C stops at once. Of several processes, one that is asked is enough.
     """
+    # Lightning's own handlers send a message to the other processes in the middle of whatever these do, and under Slurm
+    # write a checkpoint of another kind there.
+    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
     found: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     checkpointing = [callback for callback in found if hasattr(callback, "stop_requested")]
     before: dict[signal.Signals, Any] = {}
@@ -98,22 +105,28 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
             signal.signal(number, handler)
 
 
+def _nothing() -> None:
+    """No handlers."""
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other processes off the folder; those of one multi-device run share it."""
-    if "LOCAL_RANK" in os.environ:
-        yield
-        return
+    """Keep other runs off the folder; the processes of one run share it, the first holds it."""
     holder = lock(folder)
-    try:
-        holder.acquire()
-    except Timeout as error:
-        raise UserError(f"{folder} is in use: another process trains there") from error
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror})") from error
+
+    def acquire() -> None:
+        try:
+            holder.acquire()
+        except Timeout as error:
+            raise UserError(f"{folder} is in use: another process trains there") from error
+        except OSError as error:
+            raise UserError(f"cannot write to {folder} ({error.strerror})") from error
+
+    ranks.by_first(acquire)
     try:
         yield
     finally:
-        holder.release()
-        with suppress(OSError):
-            (folder / ".lock").unlink(missing_ok=True)
+        if holder.is_locked:
+            holder.release()
+            with suppress(OSError):
+                (folder / ".lock").unlink(missing_ok=True)

@@ -38,7 +38,7 @@ class Parts:
     @property
     def frames(self) -> int:
         """Environment steps collected, over all processes."""
-        return int(self.datamodule.frames) * self.trainer.world_size
+        return int(self.datamodule.frames)
 
     @property
     def updates(self) -> int:
@@ -62,14 +62,5 @@ def assemble(config: Config, folder: Path) -> Parts:
     loggers = [going_on(build(f"logger.{name}", node), name) for name, node in config["logger"].items()]
     state = RunState(config, folder)
     callbacks.append(state)
-    trainer = build(
-        "trainer", _with_strategy(config["trainer"]), callbacks=callbacks, logger=loggers, default_root_dir=str(folder)
-    )
+    trainer = build("trainer", config["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
     return Parts(datamodule, algorithm, trainer, state)
-
-
-def _with_strategy(node: Config) -> Config:
-    """Several devices need a strategy that knows that each loss moves a part of the parameters only."""
-    several = node.get("devices") not in (None, 1, "1") or node.get("num_nodes", 1) != 1
-    chosen = node.get("strategy", "auto") != "auto"
-    return {**node, "strategy": "ddp_find_unused_parameters_true"} if several and not chosen else node

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mipi_pl import record
+from mipi_pl import ranks, record
 from mipi_pl.assembly import RECORD, read_checkpoint
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.config import UserError
 from mipi_pl.files import DamagedError
-from mipi_pl.runner import run_to_the_end
+from mipi_pl.processes import connect
+from mipi_pl.runner import quieten, run_to_the_end
 
 
 def resume(run: Path, say: Callable[[str], None] = print) -> Path:
@@ -33,17 +34,34 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
         raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
     if (folder / "results.json").exists():
         raise UserError(f"{run} is finished: its results.json is written, there is nothing to resume")
+    newest = _newest(folder, say)
+    _, config = read_checkpoint(newest)
+    quieten()
+    connect(config["trainer"])
+    checkpoint = ranks.by_first(lambda: newest)
+    content, config = read_checkpoint(checkpoint)
+    written_by = content[RECORD].get("processes", 1)
+    if written_by != ranks.size():
+        raise UserError(
+            f"{run} was trained by {written_by} processes, each with a state of its own, and would go on with "
+            f"{ranks.size()}: resume it with as many devices"
+        )
+    written_at, now = content[RECORD]["commit"], record.commit()
+    if written_at != now and ranks.rank() == 0:
+        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: the run may go on differently")
+    return run_to_the_end(_moved(config, config["run"]["folder"], str(folder)), folder, checkpoint, say)
+
+
+def _newest(folder: Path, say: Callable[[str], None]) -> Path:
     try:
         checkpoint = CheckpointFolder(folder).newest_whole(say)
     except DamagedError as error:
         raise UserError(str(error)) from error
     if checkpoint is None:
-        raise UserError(f"{run} has no checkpoint yet: nothing can be resumed, start it anew with mipi train")
-    content, config = read_checkpoint(checkpoint)
-    written_at, now = content[RECORD]["commit"], record.commit()
-    if written_at != now:
-        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: the run may go on differently")
-    return run_to_the_end(_moved(config, config["run"]["folder"], str(folder)), folder, checkpoint, say)
+        raise UserError(
+            f"{record.shown(folder)} has no checkpoint yet: nothing can be resumed, start it anew with mipi train"
+        )
+    return checkpoint
 
 
 def _moved(node: Any, old: str, new: str) -> Any:

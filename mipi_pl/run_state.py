@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from mipi_pl import record
+from mipi_pl import ranks, record
 from mipi_pl.assembly import RECORD
 from mipi_pl.config import Config
 from mipi_pl.files import replacing
@@ -50,10 +50,11 @@ class RunState(Callback):
             "config": self._config,
             **self.provenance,
             "resumed_at": self.resumed_at,
-            "frames": int(trainer.datamodule.frames) * trainer.world_size,  # type: ignore[attr-defined]
+            "frames": int(trainer.datamodule.frames),  # type: ignore[attr-defined]
             "updates": int(pl_module.updates),  # type: ignore[arg-type]
             "seconds": self.seconds + time.monotonic() - self._start_s,
-            "random": random_states(),
+            "processes": ranks.size(),
+            "random": ranks.join_states(random_states()),
             "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
             "metrics": [log.content() for log in _csv_logs(trainer)],
         }
@@ -64,9 +65,10 @@ class RunState(Callback):
         self.seconds = found["seconds"]
         self.provenance = {key: found[key] for key in self.provenance}
         self.resumed_at = [*found["resumed_at"], found["updates"]]
-        if trainer.is_global_zero:
-            with replacing(self._folder / EVALUATIONS) as unfinished:
-                unfinished.write_text(found["evaluations"], encoding="utf-8")
+        if not trainer.is_global_zero:
+            return
+        with replacing(self._folder / EVALUATIONS) as unfinished:
+            unfinished.write_text(found["evaluations"], encoding="utf-8")
         for log, content in zip(_csv_logs(trainer), found["metrics"], strict=True):
             log.restore(content)
 
@@ -74,7 +76,9 @@ class RunState(Callback):
         """Last of all: making the parts has drawn random numbers."""
         self.started = True
         if self._resumed is not None:
-            set_random_states(self._resumed["random"])
+            set_random_states(ranks.own_state(self._resumed["random"]))
+        elif ranks.rank():
+            torch.manual_seed(ranks.rank_seed(self._config["seed"]))
 
 
 def _csv_logs(trainer: Trainer) -> list[ResumableCSVLogger]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ import torch
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from mipi_pl import record
+from mipi_pl import ranks, record
 from mipi_pl.assembly import build, environment_factory, policies_of
 from mipi_pl.baselines import play_baselines
 from mipi_pl.checkpoints import CheckpointFolder
@@ -23,10 +22,10 @@ from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, eval
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
 from mipi_pl.fitting import FailedError, fit, held
 from mipi_pl.parts import Parts, assemble
+from mipi_pl.processes import connect
 from mipi_pl.run_state import EVALUATIONS
 from models import fused
 
-_FOLDER_VARIABLE = "MIPI_RUN_FOLDER"
 _UNDERSTOOD = (
     # message of a library's warning, why it is of no concern
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", "Lightning's own code, with this version of PyTorch"),
@@ -51,45 +50,44 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     """
     config = resolve(composed)
     check_train(config)
+    quieten()
+    connect(config["trainer"])
     root = Path(config["output_dir"])
-    folder = _make_folder(root, config["run"]["name"])
+    folder = ranks.by_first(lambda: _make_folder(root, config["run"]["name"]))
     composed.run.folder = str(folder)
     try:
         return run_to_the_end(resolve(composed), folder, None, say)
     except BaseException:
-        record.discard_if_empty(folder, root)
+        if ranks.rank() == 0:
+            record.discard_if_empty(folder, root)
         raise
 
 
 def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> Path:
-    """Evaluate, train from the beginning or from a checkpoint, evaluate, report; as `train`, from a checked config."""
+    """Evaluate, train from the beginning or from a checkpoint, evaluate, report; as `train`, from a checked config.
+
+    All processes of the run take part, connected by `connect`; the first one writes and reports.
+    """
     start_s = time.monotonic()
+    first = ranks.rank() == 0
+    say = say if first else _in_silence
+    if not all(ranks.gather(folder.is_dir())):
+        raise UserError(f"{folder} must be on a file system that all machines of the run share")
     with held(folder):
         set_threads(config["threads"])
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
-        quieten()
         parts = assemble(config, folder)
         if checkpoint is not None:
-            if parts.trainer.world_size > 1:
-                raise UserError("a run on several processes cannot be resumed: its checkpoints hold the data of one")
-            CheckpointFolder(folder).forget_after(checkpoint.name)
+            _go_back_to(folder, checkpoint)
             if not parts.resumes_exactly:
                 say(
                     "note: the environments live in other processes, so the episodes under way are lost; new ones begin"
                 )
         before = _evaluate(config, parts)
         scripted = _baselines(config)  # before training, so that a name that does not exist is found now
-        if not parts.trainer.is_global_zero:  # the first process reports for all
-            parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint)
-            return folder
-        try:
-            OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-            if checkpoint is None:
-                record.link_latest(folder.parent.parent, folder)
-                _note(folder, 0, 0, before)
-        except OSError as error:
-            raise UserError(f"cannot write to {folder} ({error.strerror})") from error
+        if first:
+            _begin(config, folder, checkpoint, before)
         where = f"folder {record.shown(folder)}" + (f", resumed from {checkpoint.name}" if checkpoint else "")
         say(f"{title(config)}: {config['total_frames']:,} frames, {where}\n")
         say(f"{comparison_table({'untrained': before, **scripted})}\n")
@@ -98,6 +96,8 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
         fit_s = time.monotonic() - fit_start_s
 
         after = _evaluate(config, parts)
+        if not first:
+            return folder
         policies = {"trained": after, "untrained": before, **scripted}
         earlier_s = parts.state.seconds
         seconds = {"seconds": earlier_s + time.monotonic() - start_s, "seconds_training": earlier_s + fit_s}
@@ -126,7 +126,8 @@ def quieten() -> None:
     """Silence what the libraries say that is known to be of no use here; anything else still comes through."""
     # "GPU available: ..", "Tip: ..", "`Trainer.fit` stopped: ..": what runs is said in our own words.
     # TorchRL reports the shape of its storage.
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero", "torchrl"):
+    lightning = ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.distributed")
+    for name in (*(f"lightning.{one}" for one in lightning), "torchrl"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message, why in _UNDERSTOOD:
         del why
@@ -139,14 +140,30 @@ def title(config: Config) -> str:
 
 
 def _make_folder(root: Path, name: str) -> Path:
-    # The processes of a multi-device run are started by the first one, inherit its environment and share its folder.
-    inherited = os.environ.get(_FOLDER_VARIABLE) if "LOCAL_RANK" in os.environ else None
     try:
-        folder = Path(inherited) if inherited else record.new_folder(root / name.replace("/", "-"))
+        return record.new_folder(root / name.replace("/", "-"))
     except OSError as error:
         raise UserError(f"output_dir: cannot write to {root} ({error.strerror})") from error
-    os.environ[_FOLDER_VARIABLE] = str(folder)
-    return folder
+
+
+def _begin(config: Config, folder: Path, checkpoint: Path | None, before: Sequence[Result]) -> None:
+    """What the run folder holds from the first."""
+    try:
+        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+        if checkpoint is None:
+            record.link_latest(folder.parent.parent, folder)
+            _note(folder, 0, 0, before)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror})") from error
+
+
+def _go_back_to(folder: Path, checkpoint: Path) -> None:
+    """Newer checkpoints are made anew."""
+    ranks.by_first(lambda: CheckpointFolder(folder).forget_after(checkpoint.name))
+
+
+def _in_silence(_: str) -> None:
+    """The first process speaks for all."""
 
 
 def _evaluate(config: Config, parts: Parts) -> list[Result]:

@@ -15,11 +15,12 @@ PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks", "configs")
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("mipi_pl.compiled", "mipi_pl.files"),
     ("models", "mipi_pl.spec", "mipi_pl.checks", "configs"),
+    ("mipi_pl.ranks",),
     ("mipi_pl.envs", "mipi_pl.losses", "mipi_pl.actor"),
     ("mipi_pl.algorithms", "mipi_pl.evaluation", "mipi_pl.theory", "mipi_pl.baselines", "mipi_pl.checkpoints"),
     ("datamodules", "callbacks", "mipi_pl.config", "mipi_pl.record", "mipi_pl.loggers"),
     ("mipi_pl.assembly",),
-    ("mipi_pl.run_state",),
+    ("mipi_pl.run_state", "mipi_pl.processes"),
     ("mipi_pl.parts",),
     ("mipi_pl.fitting",),
     ("mipi_pl.runner",),

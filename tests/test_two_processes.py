@@ -1,51 +1,245 @@
-"""Training on two processes: own battles, equal networks, one record."""
+"""Whole runs on two processes: by torchrun; by Slurm, stopped, and resumed by Lightning. Both must be the same run."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
-REFERENCES = Path(__file__).parent / "references"
-MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
+import pytest
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
+from run_content import content, differences
+
+from mipi_pl.checkpoints import CheckpointFolder
+from mipi_pl.cli import main
+from mipi_pl.config import UserError
+from mipi_pl.fitting import FailedError
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCES = ROOT / "tests" / "references"
+MIPI = [sys.executable, "-m", "mipi_pl.cli"]
+TORCHRUN = ROOT / "examples" / "torchrun.sh"
+SLURM = ROOT / "examples" / "slurm" / "train.sbatch"
+TINY = [
+    "experiment=matrix_game",
+    "debug=tiny",
+    "total_frames=300",
+    "env._target_=script_world.RaggedWorld",
+    "~env.payoffs",
+    "~env.team_compositions",
+    "~held_out.worlds.BB",
+    "+held_out.worlds.again={longest: 5}",
+    "algorithm.target=sampled",
+    "algorithm.imaginary_weight=0.5",
+    "algorithm.marginal_teams=imaginary",
+    "datamodule.updates_per_episode=0.5",
+    "datamodule.capacity=10",
+    "datamodule.steps_per_collection=2",
+    "datamodule.updates_per_epoch=8",
+    "callbacks.checkpointing.every_frames=60",
+    "callbacks.generalization.every_frames=100",
+    "callbacks.target_update.every_episodes=10",
+    "+callbacks.collection.every_updates=3",
+    "trainer.log_every_n_steps=2",
+    "trainer.accelerator=cpu",
+]
+STOP = ["+callbacks.stop={_target_: crash.Stop, rank: 1, update: 9}"]
 
 
-def test_two_processes_learn_one_policy_from_battles_of_their_own(tmp_path: Path) -> None:
-    overrides = [
-        "experiment=matrix_game",
-        "debug=tiny",
-        "total_frames=240",
-        "trainer.devices=2",
-        "trainer.log_every_n_steps=5",
-        "datamodule.updates_per_episode=0.25",
-        "callbacks.checkpointing.every_frames=60",
-        "+callbacks.fingerprint._target_=crash.Fingerprint",
-        f"+callbacks.fingerprint.folder={tmp_path}",
-        f"output_dir={tmp_path / 'outputs'}",
-    ]
-    # A launcher's script, as Lightning starts the other processes by the command line of the first.
-    script = tmp_path / "run.py"
-    script.write_text("import sys\nfrom mipi_pl.cli import main\nsys.exit(main())\n")
-    environment = {**os.environ, "PYTHONPATH": f"{REFERENCES}:{Path.cwd()}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), "train", *overrides]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1))
-    assert first["updates"] == second["updates"] > 20
+class Run(NamedTuple):
+    """A run folder, what its processes were at the end, and what was said."""
+
+    folder: Path
+    ends: list[dict[str, Any]]
+    said: list[str]
+
+
+def run(command: list[str], code: int = 0, **variables: str) -> str:
+    paths = {"PYTHONPATH": f"{REFERENCES}:{ROOT}", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, **paths, "OMP_NUM_THREADS": "1", **variables}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def fingerprint(root: Path) -> list[str]:
+    return ["+callbacks.fingerprint._target_=crash.Fingerprint", f"+callbacks.fingerprint.folder={root}"]
+
+
+def ends(root: Path) -> list[dict[str, Any]]:
+    return [json.loads((root / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def decided_by_the_first(error: Exception) -> Exception:
+    error.told = True  # type: ignore[attr-defined]
+    return error
+
+
+def slurm(root: Path) -> dict[str, str]:
+    """What a job of one machine with two tasks finds, with stand-ins for Slurm's commands."""
+    tools = root / "tools"
+    tools.mkdir()
+    for name in ("srun", "scontrol"):
+        shutil.copy(REFERENCES / name, tools)
+    mipi = tools / "mipi"
+    mipi.write_text(f'#!/bin/bash\nexec {sys.executable} -m mipi_pl.cli "$@"\n')
+    mipi.chmod(0o755)
+    job = {"JOB_ID": "4711", "JOB_NAME": "mipi", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
+    job |= {"SUBMIT_DIR": str(root), "CPUS_PER_TASK": "1", "NODELIST": "127.0.0.1"}
+    path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    port = str(find_free_network_port())
+    return {"PATH": path, "MASTER_PORT": port, **{f"SLURM_{name}": value for name, value in job.items()}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Not interrupted; its processes are started by torchrun."""
+    root = tmp_path_factory.mktemp("whole")
+    said = run([str(TORCHRUN), *TINY, *fingerprint(root), f"output_dir={root / 'outputs'}"])
+    (folder,) = (root / "outputs").glob("*__*/*")
+    return Run(folder, ends(root), [said])
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A job of Slurm; its second process is asked to terminate after update 9. Then Lightning starts both to resume."""
+    root = tmp_path_factory.mktemp("broken")
+    said = run([str(SLURM), *TINY, *STOP, *fingerprint(root)], 130, **slurm(root))
+    assert (root / "scontrol.txt").read_text() == "requeue 4711\n"
+    (folder,) = (root / "outputs" / "job_4711").glob("*__*/*")
+    assert not (folder / "results.json").exists()
+    assert CheckpointFolder(folder).entries()[-1].file == "update_000000009.ckpt"
+    resumed = run([*MIPI, "resume", str(folder)])
+    return Run(folder, ends(root), [said, resumed])
+
+
+def test_all_processes_have_one_policy_from_episodes_of_their_own(whole: Run) -> None:
+    first, second = whole.ends
+    assert first["updates"] == second["updates"] > 15
     assert first["networks"] == second["networks"]
     assert first["seen"] != second["seen"]
+    assert first["stored"] != second["stored"], "episodes are of different lengths"
+    assert first["frames"] == second["frames"] == json.loads((whole.folder / "results.json").read_text())["frames"]
+    assert first["episodes"] == second["episodes"] == first["stored"] + second["stored"]
 
-    (folder,) = (tmp_path / "outputs").glob("matrix_game__mipi__0/*")
-    results = json.loads((folder / "results.json").read_text())
-    assert results["frames"] == 2 * first["frames"]
-    with (folder / "metrics.csv").open(newline="") as file:
-        steps = [row["step"] for row in csv.DictReader(file) if row["train/loss/td"]]
-    assert len(steps) == len(set(steps)) > 3
-    assert len(list((folder / "checkpoints").glob("update_*.ckpt"))) == 2
 
-    resumed = subprocess.run([*MIPI, "resume", str(folder)], capture_output=True, text=True, timeout=300)
-    assert resumed.returncode == 2
-    assert "is finished" in resumed.stderr
+def test_a_run_is_recorded_once(whole: Run) -> None:
+    with (whole.folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for column in ("train/loss/td", "eval/win_rate_again", "collect/length"):
+        steps = [row["step"] for row in rows if row[column]]
+        assert len(steps) == len(set(steps)) > 1, column
+    assert len(list((whole.folder / "checkpoints").glob("update_*.ckpt"))) == 2
+    (said,) = whole.said
+    assert said.count("as trained") == 2, "the table at the start and at the end"
+
+
+def test_a_run_that_was_stopped_and_resumed_is_the_whole_run_bit_for_bit(whole: Run, broken: Run) -> None:
+    stopped, resumed = broken.said
+    assert stopped.count("go on with: mipi resume") == 1
+    assert resumed.count("resumed from update_000000009.ckpt") == 1
+    assert broken.ends == whole.ends
+    assert differences(content(whole.folder), content(broken.folder)) == []
+
+
+def test_a_checkpoint_names_the_episodes_of_every_process(whole: Run) -> None:
+    folder = CheckpointFolder(whole.folder)
+    newest = folder.entries()[-1]
+    assert {name.split("/")[1] for name in newest.needs if name.count("/") == 2} == {"rank_1"}
+    assert {name.count("/") for name in newest.needs} == {1, 2}
+    kept = {path.relative_to(folder.path).as_posix() for path in (folder.path / "replay").rglob("*.pt")}
+    assert kept == {name for entry in folder.entries() for name in entry.needs}, "what nobody needs is removed"
+    said: list[str] = []
+    assert folder.newest_whole(said.append) == folder.path / newest.file
+    assert said == []
+
+
+def test_the_untrained_policy_is_judged_as_by_one_process(whole: Run, tmp_path: Path) -> None:
+    assert main(["train", *TINY, "total_frames=1", f"output_dir={tmp_path}"]) == 0
+    (single,) = tmp_path.glob("*__*/*/results.json")
+    assert json.loads(single.read_text())["before"] == json.loads((whole.folder / "results.json").read_text())["before"]
+
+
+def test_as_many_processes_are_needed_to_go_on(
+    broken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from mipi_pl import resume
+
+    monkeypatch.setattr(resume, "connect", lambda _: None)
+    (broken.folder / "results.json").rename(tmp_path / "results.json")
+    try:
+        assert main(["resume", str(broken.folder)]) == 2
+    finally:
+        (tmp_path / "results.json").rename(broken.folder / "results.json")
+    assert "was trained by 2 processes" in capfd.readouterr().err
+
+
+def test_a_job_that_slurm_starts_again_resumes_its_run(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "job_4711" / "latest" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "index.json").write_text("{}")
+    variables = slurm(tmp_path)
+    (tmp_path / "tools" / "mipi").write_text('#!/bin/bash\necho "$SLURM_PROCID: $@"\n')
+    said = run([str(SLURM), "seed=1"], **variables)
+    assert sorted(said.split("\n")[:2]) == [f"{task}: resume {folder.parent}" for task in (0, 1)]
+    assert not (tmp_path / "scontrol.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp does not fit"),
+        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "those that fit: auto, ddp,"),
+        (["~trainer.strategy", "+trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy, "
+          "start_method: fork}", "trainer.devices=2"], "DDPStrategy does not fit"),
+        (["trainer.devices=0"], "asked for trainer.accelerator=cpu, trainer.devices=0"),
+        (["trainer.devices=[7]"], "asked for trainer.accelerator=cpu, trainer.devices=[7]"),
+        (["trainer.num_nodes=0"], "trainer.num_nodes=0"),
+        (["-m", "seed=0,1", "trainer.devices=2"], "start runs on several devices one by one"),
+    ],
+)  # fmt: skip
+def test_devices_and_strategies_that_do_not_fit_are_named(
+    overrides: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TINY, *overrides, f"output_dir={tmp_path}"]) == 2
+    told = capfd.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+    assert not list(tmp_path.glob("*__*"))
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_processes_that_do_not_fit_the_devices_are_counted(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    variables = {"torchrun": {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "3"}, "slurm": {"SLURM_STEP_NUM_TASKS": "3"}}
+    for name, value in variables[launcher].items():
+        monkeypatch.setenv(name, value)
+    assert main(["train", *TINY, f"output_dir={tmp_path}"]) == 2
+    assert "3 processes were started, and trainer.devices x trainer.num_nodes is 1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FailedError("diverged"), ""),
+        (UserError("my disk is full"), "mipi (process 1): my disk is full\n"),
+        (decided_by_the_first(UserError("in use")), ""),
+    ],
+)
+def test_what_ends_all_processes_is_told_once(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr("mipi_pl.launch.launch", fail)
+    monkeypatch.setattr("mipi_pl.ranks.rank", lambda: 1)
+    assert main(["train"]) in (1, 2)
+    assert capfd.readouterr().err == told

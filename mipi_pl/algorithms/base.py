@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from mipi_pl import ranks
 from mipi_pl.actor import Actor
 from mipi_pl.checks import DivergedError, require
 from mipi_pl.spec import EntitySpec
@@ -77,7 +80,7 @@ class EntityAlgorithm(LightningModule):
         self._updates += 1
         trainer = self._trainer  # None where the step is run without one, as benchmarks do
         if trainer is None or self.updates % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log_dict({f"train/{name}": value for name, value in metrics.items()})
+            self.log_dict({f"train/{name}": value for name, value in ranks.average(metrics).items()})
 
     def _optimizers(self) -> list[LightningOptimizer]:
         found = self.optimizers()
@@ -86,13 +89,17 @@ class EntityAlgorithm(LightningModule):
     def descend(self, index: int, loss: Tensor) -> Tensor:
         """One clipped step of optimizer `index` on `loss`; returns the gradient norm before clipping.
 
+        Of several processes each has its own loss; all make the step of the mean of their gradients.
+
         Raises:
             DivergedError: if that norm is not finite; the step is not made.
         """
         optimizer = self._optimizers()[index]
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        with self._own_gradients():
+            self.manual_backward(loss)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        ranks.average_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         if not norm.isfinite():
             raise DivergedError(
@@ -105,3 +112,8 @@ class EntityAlgorithm(LightningModule):
             # step of an update may count. Lightning counts anew with the next batch.
             other._on_before_step = other._on_after_step = lambda: None
         return norm
+
+    def _own_gradients(self) -> AbstractContextManager[None]:
+        """PyTorch's wrapper would average all parameters after every loss, each of which moves a part of them only."""
+        wrapped = None if self._trainer is None else self._trainer.strategy.model
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchrl.modules import PopArtValueNorm
 
+from mipi_pl import ranks
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.mipi import ImaginedTeams
@@ -85,7 +86,8 @@ class MAPPO(EntityAlgorithm):
         gradient_clip: largest gradient norm of one optimizer step.
 
     Raises:
-        ValueError: for values out of range, or mutual information without a marginal.
+        ValueError: for values out of range, mutual information without a marginal, or several processes: advantages
+            and returns are normalised over the episodes of one.
     """
 
     optimizer_names = ("policy", "critic", "marginal")
@@ -117,6 +119,8 @@ class MAPPO(EntityAlgorithm):
         gradient_clip: float = 10.0,
     ) -> None:
         super().__init__(spec, gradient_clip)
+        if ranks.size() > 1:
+            raise ValueError("MAPPO and MIPI-PPO learn in a single process, got trainer.devices > 1: set it to 1")
         for name, value in {"alpha": alpha, "entropy_bonus": entropy_bonus}.items():
             require(f"algorithm.{name}", value, 0)
         for name, value in {"gamma": gamma, "gae_lambda": gae_lambda}.items():

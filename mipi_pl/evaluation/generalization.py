@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from mipi_pl import ranks
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.rollout import Episodes, Policy, play
@@ -160,7 +161,8 @@ def evaluate(
     """Play `episodes` in each world.
 
     The episodes of a world depend on its name, the seed and their number alone: not on the other worlds, and not on
-    PyTorch's global random state, which is left as it was found.
+    PyTorch's global random state, which is left as it was found. Several processes divide the worlds and share the
+    results; a world is played as a whole, so each gets the numbers that a single process would.
 
     Args:
         make_env: the environment of training.
@@ -180,15 +182,16 @@ def evaluate(
     with torch.random.fork_rng(devices=[]):
         for world in worlds:  # a world that cannot be made is found before the first one is played
             world.environment(make_env, 1, seed)
-    results = []
-    for world in worlds:
+
+    def result(world: World) -> Result:
         world_seed = seed_of(world.name, seed)
         # Seeding a TorchRL environment may seed PyTorch's global generator as well.
         with torch.random.fork_rng(devices=[]):
             env = world.environment(make_env, num_envs, world_seed)
             played = play(env, make_policy(env, world_seed), -(-episodes // num_envs)).first(episodes)
-        results.append(Result.of(world.name, env.compositions, played, env.winnable))
-    return results
+        return Result.of(world.name, env.compositions, played, env.winnable)
+
+    return ranks.divided(worlds, result)
 
 
 def seed_of(name: str, seed: int) -> int:

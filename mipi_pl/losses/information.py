@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mipi_pl.ranks import joint_mean
+
 _UNAVAILABLE = -1e9
 """Log-probability that stands for log 0: finite, so that 0 * log 0 is 0."""
 
@@ -68,13 +70,13 @@ def entropy(log_pi: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:
 
 
 def masked_mean(values: Float[Tensor, "*X"], mask: Bool[Tensor, "*X"]) -> Float[Tensor, ""]:
-    """Mean over the places where `mask` is True; 0 if there are none."""
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+    """Mean over the places where `mask` is True; 0 if there are none. Of several processes: see `ranks.joint_mean`."""
+    return joint_mean(torch.where(mask, values, 0.0).sum(), mask.sum())
 
 
 def mean_square(error: Float[Tensor, " L"]) -> Float[Tensor, ""]:
-    """Mean squared TD error over the played steps (eq. 16; the paper's formula lost its square)."""
-    return error.square().sum() / max(len(error), 1)
+    """Mean squared TD error over the played steps (eq. 16; the paper's formula lost its square); as `masked_mean`."""
+    return joint_mean(error.square().sum(), torch.tensor(len(error), device=error.device))
 
 
 def marginal_loss(

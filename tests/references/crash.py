@@ -104,5 +104,19 @@ class Fingerprint(Callback):
             "seen": data._buffer[:]["composition"].tolist(),
             "updates": pl_module.updates,
             "frames": data.frames,
+            "episodes": data.episodes,
+            "stored": data._stored,
         }
         (self.folder / f"rank_{trainer.global_rank}.json").write_text(json.dumps(content))
+
+
+class Stop(Callback):
+    """Asks one process to terminate after an update, as a cluster does."""
+
+    def __init__(self, rank: int, update: int) -> None:
+        super().__init__()
+        self.rank, self.update = rank, update
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        if trainer.global_rank == self.rank and pl_module.updates == self.update:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -15,7 +15,11 @@ def content(folder: Path) -> dict[str, Any]:
     record = saved.pop("mipi")
     if "ReplayDataModule" in saved:  # others keep no episodes
         capacity = record["config"]["datamodule"]["capacity"]
-        saved["replay"] = replay_of(folder, saved["ReplayDataModule"].pop("journal"), capacity)
+        data, folder_of = saved["ReplayDataModule"], folder / "checkpoints" / "replay"
+        saved["replay"] = [
+            replay_of(folder_of / (f"rank_{rank}" if rank else ""), one.pop("journal"), capacity)
+            for rank, one in enumerate(data.get("of_ranks", [data]))
+        ]
     results = json.loads((folder / "results.json").read_text())
     scores = {key: results[key] for key in ("training", "held_out", "before", "frames", "updates")}
     logs = {name: (folder / name).read_text() for name in ("metrics.csv", "evaluations.csv")}
@@ -24,7 +28,7 @@ def content(folder: Path) -> dict[str, Any]:
 
 def replay_of(folder: Path, segments: list[dict[str, Any]], capacity: int) -> dict[str, torch.Tensor]:
     """The kept episodes, however they are spread over files."""
-    parts = [torch.load(folder / "checkpoints" / "replay" / s["file"], weights_only=True) for s in segments]
+    parts = [torch.load(folder / s["file"], weights_only=True) for s in segments]
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     kept = min(capacity, len(joined["lengths"]))  # the oldest file may hold some that are no longer needed
     steps = int(joined["lengths"][-kept:].sum())

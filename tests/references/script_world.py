@@ -75,3 +75,16 @@ class ScriptWorld(EntityEnv):
         dead = self.step_ >= 2
         frame.visible[dead, 1] = False
         frame.action_mask[dead, 1] = torch.tensor([True, False, False])
+
+
+class RaggedWorld(ScriptWorld):
+    """Lengths that differ from seed to seed, so that no two processes have the same number of episodes."""
+
+    def __init__(self, num_envs: int, seed: int = 0, longest: int = 6) -> None:
+        self.longest = longest
+        super().__init__([], num_envs, seed, max_steps=longest)
+
+    def seed_rows(self, seeds: np.ndarray) -> None:
+        """Seven lengths for each row."""
+        drawn = [np.random.default_rng(int(seed)).integers(1, self.longest + 1, 7) for seed in seeds]
+        self.lengths = [[int(length) for length in row] for row in drawn]

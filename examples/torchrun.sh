@@ -1,0 +1,14 @@
+#!/bin/bash
+# Two processes on this machine, started by torchrun; arguments go to `mipi train`:
+#   examples/torchrun.sh experiment=quickstart debug=tiny
+# On several machines, run it on each with NODES, NODE (0, 1, ..) and HEAD (the address of the first) set.
+set -euo pipefail
+PROCESSES=${PROCESSES:-2}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+if [ "${NODES:-1}" -gt 1 ]; then
+    MEET=(--nnodes "$NODES" --node-rank "$NODE" --master-addr "$HEAD" --master-port "${PORT:-29500}")
+else
+    MEET=(--standalone)
+fi
+exec python -m torch.distributed.run "${MEET[@]}" --nproc-per-node "$PROCESSES" -m mipi_pl.cli \
+    train "trainer.devices=$PROCESSES" "trainer.num_nodes=${NODES:-1}" trainer.accelerator="${ACCELERATOR:-cpu}" "$@"

@@ -1,0 +1,79 @@
+"""Starting and connecting the processes of a run, before anything else is made, by Lightning's own launchers.
+
+Lightning starts the processes of one machine by itself, and finds those that torchrun or Slurm has started.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from mipi_pl import ranks
+from mipi_pl.assembly import build
+from mipi_pl.config import Config, UserError
+
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
+"""Names of those that fit: gradients are averaged by `EntityAlgorithm.descend`, so these do the same."""
+
+
+def connect(node: Config) -> None:
+    """Return in every process of the run, with all of them connected; with a single one, only look at the config.
+
+    Args:
+        node: config of the Trainer.
+
+    Raises:
+        UserError: for devices that do not exist, a strategy that does not fit, or processes that do not meet.
+    """
+    chosen = node.get("strategy", "auto")
+    if isinstance(chosen, str) and chosen not in STRATEGIES:
+        raise _does_not_fit(chosen)
+    try:
+        trainer = build("trainer", node, logger=False, callbacks=[])
+    except (UserError, RuntimeError) as error:  # the second is Lightning's, of Slurm's settings
+        asked = ", ".join(
+            f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
+        )
+        raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
+    strategy, wanted = trainer.strategy, trainer.world_size
+    by_script = strategy.launcher is None or isinstance(strategy.launcher, _SubprocessScriptLauncher)
+    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:
+        raise _does_not_fit(type(strategy).__name__)
+    started = ranks.size() if ranks.size() > 1 else _started_by_a_launcher()
+    if started not in (1, wanted):
+        raise UserError(
+            f"{started} processes were started, and trainer.devices x trainer.num_nodes is {wanted}: set "
+            "trainer.devices to the processes of one machine and trainer.num_nodes to the number of machines"
+        )
+    if wanted > 1 and HydraConfig.initialized():
+        raise UserError(
+            "a multirun trains one run after the other in one process; start runs on several devices one by one, "
+            "such as by a loop of the shell"
+        )
+    if wanted > 1:
+        _start(strategy)
+
+
+def _start(strategy: Any) -> None:
+    try:
+        strategy.launcher.launch(strategy.setup_environment)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the processes of this run could not be connected: {error}") from error
+
+
+def _started_by_a_launcher() -> int:
+    """As torchrun or Slurm's srun says; 1 without them."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["WORLD_SIZE"])
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+
+
+def _does_not_fit(strategy: str) -> UserError:
+    return UserError(
+        f"trainer.strategy={strategy} does not fit: several optimizers and target networks need all parameters in "
+        f"every process, and each process the same command; those that fit: {', '.join(STRATEGIES)}"
+    )

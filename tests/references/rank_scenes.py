@@ -1,0 +1,129 @@
+"""What two connected processes find, written down for a test to judge: python rank_scenes.py FOLDER."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from script_data import data
+from worlds import Sizes, drive, parameters_of, random_batch, small_mipi
+
+from mipi_pl import ranks
+from mipi_pl.checks import DivergedError
+from mipi_pl.config import UserError
+from mipi_pl.envs.matrix import MatrixGame
+from mipi_pl.evaluation.generalization import evaluate, worlds_of
+
+PARTS = (
+    Sizes(lengths=(2, 1, 3), seed=1),
+    Sizes(lengths=(3,), lifetimes=((1, 1, 0),), absent=((),), truncated=(False,), seed=2),
+)
+"""Of the two processes: three episodes, and one in which nearly nobody acts."""
+NOBODY = Sizes(lengths=(3,), lifetimes=((0, 0, 0),), absent=((),), truncated=(True,), seed=3)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "paper": {"alpha": 0.3},
+    "shared trunk": {"policy_moves_trunk": True, "alpha": 0.4},
+    "forward": {"policy_divergence": "forward", "policy_steps": 2, "td_lambda": 0.7, "alpha": 0.4},
+    "entropy": {"regularizer": "entropy", "alpha": 0.4},
+    "clipped": {"gradient_clip": 0.01},
+}
+PAYOFFS = {"AB": [[1.0, 0.0], [0.0, 0.5]], "BB": [[0.0, 0.0], [0.0, 1.0]]}
+
+
+def learn(options: dict[str, Any], batches: list[Any]) -> dict[str, Any]:
+    """Parameters after an update on each batch, and the metrics of each."""
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    algorithm = small_mipi(PARTS[0].spec, optimizer=optimizer, **options).double()
+    return {"metrics": drive(algorithm, batches), "parameters": parameters_of(algorithm)}
+
+
+def batches_of(*sizes: Sizes) -> list[Any]:
+    """Two batches of these episodes."""
+    return [torch.cat([random_batch(s, partitions=3) for s in part]) for part in (sizes, sizes[::-1])]
+
+
+def results(made: list[str]) -> list[dict[str, Any]]:
+    """Of an untrained policy in three worlds; notes in `made` those that are played here."""
+
+    def make_env(*, num_envs: int, seed: int, **changes: Any) -> MatrixGame:
+        if num_envs > 1:
+            made.append(str(changes.get("team_compositions", "training")))
+        return MatrixGame(PAYOFFS, **{"team_compositions": ["AB"], **changes}, num_envs=num_envs, seed=seed)
+
+    torch.manual_seed(0)
+    algorithm = small_mipi(make_env(num_envs=1, seed=0).entity_spec)
+    worlds = worlds_of([], {name: {"team_compositions": name.split("+")} for name in ("BB", "AB+BB")})
+    played = evaluate(make_env, lambda _, seed: algorithm.actor(greedy=True, seed=seed), worlds, 8, seed=5)
+    return [result.as_dict() for result in played]
+
+
+def told(error: type[Exception], work: Any) -> str:
+    """The message of the error that `work` must raise."""
+    try:
+        work()
+    except error as raised:
+        return str(raised)
+    return "nothing"
+
+
+def diverging(rank: int) -> None:
+    """A batch that one process alone cannot learn from."""
+    (batch, _) = batches_of(PARTS[rank])
+    if rank == 1:
+        batch["reward"][:, 0] = float("nan")
+    learn({}, [batch])
+
+
+def wrong_policy(rank: int) -> None:
+    """A policy that is not finite in one process alone."""
+    module = data()
+    if rank == 1:
+        assert module._actor is not None
+        module._actor.agent.policy_logits.weight.data.fill_(float("nan"))
+    module.collect()
+
+
+def unused(rank: int) -> list[list[float] | None]:
+    """Gradients of parameters that both, one and none of the processes use, after they were averaged."""
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    sum(parameter.sum() * (1 + rank) for parameter in parameters[: 2 - rank]).backward()  # type: ignore[union-attr]
+    ranks.average_gradients(parameters)
+    return [None if p.grad is None else p.grad.tolist() for p in parameters]
+
+
+def by_first(rank: int) -> list[Any]:
+    """What the first process does for all, and what it is refused."""
+
+    def refuse() -> None:
+        raise UserError("no")
+
+    return [ranks.by_first(lambda: rank + 10), told(UserError, lambda: ranks.by_first(refuse))]
+
+
+def main(folder: Path) -> None:
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    torch.set_num_threads(1)
+    rank, made = ranks.rank(), list[str]()
+    torch.save(
+        {
+            "learned": {name: learn(options, batches_of(PARTS[rank])) for name, options in OPTIONS.items()},
+            "one has nothing": learn({}, batches_of((PARTS[0], NOBODY)[rank])),
+            "results": results(made),
+            "made": made,
+            "diverged": told(DivergedError, lambda: diverging(rank)),
+            "wrong policy": told(DivergedError, lambda: wrong_policy(rank)),
+            "unused": unused(rank),
+            "by first": by_first(rank),
+            "anywhere": [ranks.anywhere(rank == 1), ranks.anywhere(False)],
+        },
+        folder / f"rank_{rank}.pt",
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
