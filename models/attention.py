@@ -66,7 +66,7 @@ class EntityAttention(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
         """Attend from entities 0..A-1 of each step to the entities that each view shows."""
-        if fused.usable(inputs, self.query.weight) and not inputs.requires_grad:
+        if self._uses_kernels(inputs):
             return fused.attend(inputs, self._embedding, self.query.weight, self.key_value.weight, views, self.heads)
         steps, n_views, n_agents, n_entities = views.shape
         embedded = self.embed(inputs).relu_()
@@ -78,7 +78,7 @@ class EntityAttention(nn.Module):
     def summed(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L width"]:
         """The sum of ``forward`` over the agents under one view: entities are gathered first and projected once."""
         to_key, to_value = self.key_value.weight.chunk(2)
-        if fused.usable(inputs, self.query.weight) and not inputs.requires_grad:
+        if self._uses_kernels(inputs):
             gathered = fused.gather(inputs, self._embedding, self.query.weight, to_key, view, self.heads)
         else:
             embedded = self.embed(inputs).relu_()
@@ -86,6 +86,10 @@ class EntityAttention(nn.Module):
             weights = self._weights(embedded, key, view.unsqueeze(1)).sum(dim=(2, 3))
             gathered = torch.matmul(weights, embedded)
         return torch.einsum("lhw,hdw->lhd", gathered, to_value.unflatten(0, (self.heads, -1))).flatten(1)
+
+    def _uses_kernels(self, inputs: Tensor) -> bool:
+        fits = fused.fits(self.query.weight.shape[0], self.heads) and not inputs.requires_grad
+        return fits and fused.usable(inputs, self.query.weight)
 
     @property
     def _embedding(self) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 from models.kernels import attention
 from models.kernels import gru as recurrence
+from models.kernels.vector import LANES
 
 _enabled = True
 
@@ -32,6 +33,11 @@ def usable(*tensors: Tensor) -> bool:
     Under autocast the large matrix products around the kernels are rounded to bfloat16, the kernels themselves are not.
     """
     return _enabled and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+
+
+def fits(width: int, heads: int) -> bool:
+    """Whether the attention kernels take heads of this size: whole vectors."""
+    return width // heads % LANES == 0
 
 
 def attend(
@@ -117,7 +123,7 @@ class _Attend(torch.autograd.Function):
         views = views.contiguous()
         mixed = rows.new_empty(*views.shape[:3], query.shape[0])
         flat = (views.flatten(1, 2), mixed.flatten(1, 2))
-        attention.attend_forward(query.shape[0] // heads)(*(_array(t) for t in (queries, projected, *flat)))
+        attention.attend_forward(*(_array(t) for t in (queries, projected, *flat)), heads)
         ctx.save_for_backward(inputs, query, rows, agents, queries, key_value, projected, views)
         ctx.heads = heads
         return mixed
@@ -127,8 +133,8 @@ class _Attend(torch.autograd.Function):
         *embedded, queries, key_value, projected, views = ctx.saved_tensors
         of_queries, of_projected = torch.empty_like(queries), torch.empty_like(projected)
         views, came = views.flatten(1, 2), gradients[0].contiguous().flatten(1, 2)
-        attention.attend_backward(queries.shape[2] // ctx.heads)(
-            *(_array(t) for t in (queries, projected, views, came, of_queries, of_projected))
+        attention.attend_backward(
+            *(_array(t) for t in (queries, projected, views, came, of_queries, of_projected)), ctx.heads
         )
         rows = embedded[2]
         flat = of_projected.flatten(0, 1)
@@ -145,9 +151,8 @@ class _Gather(torch.autograd.Function):
         rows, agents, queries = _embed(inputs, weight, bias, query, view.shape[1], heads)
         keys = linear(rows, key)
         view = view.contiguous()
-        width = query.shape[0]
-        gathered = rows.new_empty(len(rows), heads, width)
-        attention.gather_forward(width // heads, width)(*(_array(t) for t in (queries, keys, view, rows, gathered)))
+        gathered = rows.new_empty(len(rows), heads, query.shape[0])
+        attention.gather_forward(*(_array(t) for t in (queries, keys, view, rows, gathered)), heads)
         ctx.save_for_backward(inputs, query, rows, agents, queries, key, keys, view)
         ctx.heads = heads
         return gathered
@@ -157,9 +162,9 @@ class _Gather(torch.autograd.Function):
         *embedded, queries, key, keys, view = ctx.saved_tensors
         rows = embedded[2]
         of_queries, of_keys, of_rows = (torch.empty_like(t) for t in (queries, keys, keys))
-        came, width = gradients[0].contiguous(), rows.shape[2]
-        attention.gather_backward(width // ctx.heads, width)(
-            *(_array(t) for t in (queries, keys, view, rows, came, of_queries, of_keys, of_rows))
+        came = gradients[0].contiguous()
+        attention.gather_backward(
+            *(_array(t) for t in (queries, keys, view, rows, came, of_queries, of_keys, of_rows)), ctx.heads
         )
         flat = of_keys.flatten(0, 1)
         of_key = (flat.t() @ rows.flatten(0, 1)).float()

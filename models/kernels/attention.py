@@ -7,23 +7,13 @@ to whole vectors. Scores are made again in the backward pass: that is cheaper th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import prange
 
 from mipi_pl.compiled import source_hash
-from models.kernels.vector import (
-    LANES,
-    entry,
-    inline,
-    multiplier,
-    padded_to_lanes,
-    softmax,
-    through_softmax,
-    transposer,
-)
+from models.kernels.vector import entry, inline, multiply, padded_to_lanes, softmax, through_softmax, transpose
 
 
 @inline
@@ -36,16 +26,15 @@ def _shown(views: Any, padded: Any) -> Any:
     return flags
 
 
-@cache
-def attend_forward(size: int) -> Callable[..., int]:
-    """Values mixed by the softmax of the scores under each view, for heads of `size` columns."""
-    source, transpose = source_hash(__package__), transposer(size)
-    to_scores, to_values = multiplier(LANES), multiplier(size)
-
+def _make_attend_forward(source: int) -> Callable[..., int]:
     @entry
-    def kernel(query: Any, key_value: Any, views: Any, mixed: Any) -> int:
-        """Args: query [L, A, W]; key_value [L, E, 2 W]; views [L, V * A, E]; mixed [L, V * A, W], written."""
+    def attend_forward(query: Any, key_value: Any, views: Any, mixed: Any, heads: int) -> int:
+        """Values mixed by the softmax of the scores under each view.
+
+        Args: query [L, A, W]; key_value [L, E, 2 W]; views [L, V * A, E]; mixed [L, V * A, W], written; heads.
+        """
         _, n_agents, width = query.shape
+        size = width // heads
         n_rows, n_entities = views.shape[1:]
         padded = padded_to_lanes(n_entities)
         for step in prange(len(query)):
@@ -54,11 +43,11 @@ def attend_forward(size: int) -> Callable[..., int]:
             for at in range(0, width, size):
                 mine, key = step * n_agents * width + at, step * n_entities * 2 * width + at
                 transpose(keys, key_value, key, 2 * width, n_entities)
-                to_scores((scores, 0, padded), (query, mine, width, 1), (keys, 0, padded), (n_agents, size, padded))
+                multiply((scores, 0, padded), (query, mine, width, 1), (keys, 0, padded), (n_agents, size, padded))
                 for r in range(n_rows):
                     softmax(weights, r, scores, r % n_agents, shown)
                 out, value = step * n_rows * width + at, key + width
-                to_values(
+                multiply(
                     (mixed, out, width),
                     (weights, 0, padded, 1),
                     (key_value, value, 2 * width),
@@ -66,19 +55,21 @@ def attend_forward(size: int) -> Callable[..., int]:
                 )
         return source
 
-    return kernel
+    return attend_forward
 
 
-@cache
-def attend_backward(size: int) -> Callable[..., int]:
-    """From the gradient of what `attend_forward` wrote to those of what it read."""
-    source, transpose = source_hash(__package__), transposer(size)
-    to_scores, to_values = multiplier(LANES), multiplier(size)
-
+def _make_attend_backward(source: int) -> Callable[..., int]:
     @entry
-    def kernel(query: Any, key_value: Any, views: Any, gradient: Any, of_query: Any, of_key_value: Any) -> int:
-        """Args: as in the forward kernel; gradient [L, V * A, W]; the last two, like what they are of, are written."""
+    def attend_backward(
+        query: Any, key_value: Any, views: Any, gradient: Any, of_query: Any, of_key_value: Any, heads: int
+    ) -> int:
+        """From the gradient of what `attend_forward` wrote to those of what it read.
+
+        Args: as in the forward kernel; gradient [L, V * A, W]; of_query and of_key_value, like what they are of, are
+            written.
+        """
         _, n_agents, width = query.shape
+        size = width // heads
         n_rows, n_entities = views.shape[1:]
         padded, line = padded_to_lanes(n_entities), 2 * width
         for step in prange(len(query)):
@@ -89,20 +80,20 @@ def attend_backward(size: int) -> Callable[..., int]:
                 mine, key = step * n_agents * width + at, step * n_entities * line + at
                 value, out = key + width, step * n_rows * width + at
                 transpose(columns, key_value, key, line, n_entities)
-                to_scores((scores, 0, padded), (query, mine, width, 1), (columns, 0, padded), (n_agents, size, padded))
+                multiply((scores, 0, padded), (query, mine, width, 1), (columns, 0, padded), (n_agents, size, padded))
                 transpose(columns, key_value, value, line, n_entities)
-                to_scores((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (n_rows, size, padded))
+                multiply((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (n_rows, size, padded))
                 back[:] = 0.0
                 for r in range(n_rows):
                     softmax(weights, r, scores, r % n_agents, shown)
                     through_softmax(back, r % n_agents, weights, r, given, r)
-                to_values(
+                multiply(
                     (of_query, mine, width), (back, 0, padded, 1), (key_value, key, line), (n_agents, n_entities, size)
                 )
-                to_values(
+                multiply(
                     (of_key_value, key, line), (back, 0, 1, padded), (query, mine, width), (n_entities, n_agents, size)
                 )
-                to_values(
+                multiply(
                     (of_key_value, value, line),
                     (weights, 0, 1, padded),
                     (gradient, out, width),
@@ -110,24 +101,21 @@ def attend_backward(size: int) -> Callable[..., int]:
                 )
         return source
 
-    return kernel
+    return attend_backward
 
 
-@cache
-def gather_forward(size: int, width: int) -> Callable[..., int]:
-    """What all agents together attend to under one view, for heads of `size` columns and embeddings of `width`."""
-    source, transpose = source_hash(__package__), transposer(size)
-    to_scores, to_rows = multiplier(LANES), multiplier(width)
-    heads = width // size
-
+def _make_gather_forward(source: int) -> Callable[..., int]:
     @entry
-    def kernel(query: Any, key: Any, view: Any, embedded: Any, gathered: Any) -> int:
-        """Args: query [L, A, W]; key and embedded [L, E, W]; view [L, A, E]; gathered [L, H, W], written.
+    def gather_forward(query: Any, key: Any, view: Any, embedded: Any, gathered: Any, heads: int) -> int:
+        """What all agents together attend to under one view.
+
+        Args: query [L, A, W]; key and embedded [L, E, W]; view [L, A, E]; gathered [L, H, W], written; heads.
 
         Written are the embeddings weighted by the attention of each head, summed over the agents.
         """
         n_agents, n_entities = view.shape[1:]
-        padded = padded_to_lanes(n_entities)
+        width, padded = query.shape[2], padded_to_lanes(n_entities)
+        size = width // heads
         for step in prange(len(query)):
             keys, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
             shown, weights = _shown(view[step], padded), np.empty_like(scores)
@@ -136,58 +124,66 @@ def gather_forward(size: int, width: int) -> Callable[..., int]:
             for head in range(heads):
                 at = head * size
                 transpose(keys, key, rows + at, width, n_entities)
-                to_scores(
-                    (scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded)
-                )
+                multiply((scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded))
                 for a in range(n_agents):
                     softmax(weights, a, scores, a, shown)
                     total[head] += weights[a]
             out = step * heads * width
-            to_rows((gathered, out, width), (total, 0, padded, 1), (embedded, rows, width), (heads, n_entities, width))
+            multiply((gathered, out, width), (total, 0, padded, 1), (embedded, rows, width), (heads, n_entities, width))
         return source
 
-    return kernel
+    return gather_forward
 
 
-@cache
-def gather_backward(size: int, width: int) -> Callable[..., int]:
-    """From the gradient of what `gather_forward` wrote to those of what it read."""
-    source, transpose = source_hash(__package__), transposer(size)
-    to_scores, to_values = multiplier(LANES), multiplier(size)
-    heads, to_rows, transpose_rows = width // size, multiplier(width), transposer(width)
-
+def _make_gather_backward(source: int) -> Callable[..., int]:
     @entry
-    def kernel(
-        query: Any, key: Any, view: Any, embedded: Any, gradient: Any, of_query: Any, of_key: Any, of_embedded: Any
+    def gather_backward(
+        query: Any,
+        key: Any,
+        view: Any,
+        embedded: Any,
+        gradient: Any,
+        of_query: Any,
+        of_key: Any,
+        of_embedded: Any,
+        heads: int,
     ) -> int:
-        """Args: as in the forward kernel; gradient [L, H, W]; the last three, like what they are of, are written."""
+        """From the gradient of what `gather_forward` wrote to those of what it read.
+
+        Args: as in the forward kernel; gradient [L, H, W]; the last three arrays, like what they are of, are written.
+        """
         n_agents, n_entities = view.shape[1:]
-        padded = padded_to_lanes(n_entities)
+        width, padded = query.shape[2], padded_to_lanes(n_entities)
+        size = width // heads
         for step in prange(len(query)):
             keys, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
             columns, given = np.zeros((width, padded), np.float32), np.empty((heads, padded), np.float32)
             shown, weights, back = _shown(view[step], padded), np.empty_like(scores), np.empty_like(scores)
             total = np.zeros_like(given)
             mine, rows, out = step * n_agents * width, step * n_entities * width, step * heads * width
-            transpose_rows(columns, embedded, rows, width, n_entities)
-            to_scores((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (heads, width, padded))
+            transpose(columns, embedded, rows, width, n_entities)
+            multiply((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (heads, width, padded))
             for head in range(heads):
                 at = head * size
                 transpose(keys, key, rows + at, width, n_entities)
-                to_scores(
-                    (scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded)
-                )
+                multiply((scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded))
                 back[:] = 0.0
                 for a in range(n_agents):
                     softmax(weights, a, scores, a, shown)
                     total[head] += weights[a]
                     through_softmax(back, a, weights, a, given, head)
                 q, k = mine + at, rows + at
-                to_values((of_query, q, width), (back, 0, padded, 1), (key, k, width), (n_agents, n_entities, size))
-                to_values((of_key, k, width), (back, 0, 1, padded), (query, q, width), (n_entities, n_agents, size))
-            to_rows(
+                multiply((of_query, q, width), (back, 0, padded, 1), (key, k, width), (n_agents, n_entities, size))
+                multiply((of_key, k, width), (back, 0, 1, padded), (query, q, width), (n_entities, n_agents, size))
+            multiply(
                 (of_embedded, rows, width), (total, 0, 1, padded), (gradient, out, width), (n_entities, heads, width)
             )
         return source
 
-    return kernel
+    return gather_backward
+
+
+attend_forward = _make_attend_forward(source_hash(__package__))
+attend_backward = _make_attend_backward(source_hash(__package__))
+gather_forward = _make_gather_forward(source_hash(__package__))
+gather_backward = _make_gather_backward(source_hash(__package__))

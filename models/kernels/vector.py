@@ -7,8 +7,6 @@ a free order, rounded one way in a kernel just compiled and another in the same 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from math import gcd
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -196,85 +194,72 @@ def _tile(
     b_row: Any,
     count: Any,
     rows: Any,
-    lanes: Any,
 ) -> Any:
-    """`rows` times `lanes` numbers of a product, in registers until they are complete."""
-    n_rows, n_lanes = rows.literal_value, lanes.literal_value
+    """`rows` times LANES numbers of a product, in registers until they are complete."""
+    n_rows = rows.literal_value
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        out, to, out_row, a, at, a_row, a_step, b, begin, b_row, count, _, _ = given
+        out, to, out_row, a, at, a_row, a_step, b, begin, b_row, count, _ = given
         kinds = signature.args
-        vector = ir.VectorType(_FLOAT, n_lanes)
+        vector = ir.VectorType(_FLOAT, LANES)
         totals = [cgutils.alloca_once(builder, vector) for _ in range(n_rows)]
         for total in totals:
             builder.store(ir.Constant(vector, None), total)
         with cgutils.for_range(builder, count) as loop:
-            line = _load(context, builder, kinds[7], b, builder.add(begin, builder.mul(loop.index, b_row)), n_lanes)
+            line = _load(context, builder, kinds[7], b, builder.add(begin, builder.mul(loop.index, b_row)), LANES)
             column = builder.add(at, builder.mul(loop.index, a_step))
             for r, total in enumerate(totals):
                 index = builder.add(column, builder.mul(a_row, ir.Constant(a_row.type, r)))
                 number = builder.extract_element(_load(context, builder, kinds[3], a, index, 1), _int(_INT, 0))
-                builder.store(_fma(builder, _spread(builder, number, n_lanes), line, builder.load(total)), total)
+                builder.store(_fma(builder, _spread(builder, number, LANES), line, builder.load(total)), total)
         for r, total in enumerate(totals):
             index = builder.add(to, builder.mul(out_row, ir.Constant(out_row.type, r)))
             _store(context, builder, kinds[0], out, index, builder.load(total))
         return context.get_dummy_value()
 
     i = types.intp
-    return types.void(out, i, i, a, i, i, i, b, i, i, i, rows, lanes), build
+    return types.void(out, i, i, a, i, i, i, b, i, i, i, rows), build
 
 
-@cache
-def multiplier(width: int) -> Callable[..., None]:
-    """Products of small matrices in memory, of results with a multiple of `width` columns."""
-    lanes = width if width <= 2 * LANES else gcd(width, 2 * LANES)
+@row_loop
+def multiply(result: Any, left: Any, right: Any, sizes: Any) -> None:
+    """Result = left @ right, written over what was there.
 
-    @row_loop
-    def multiply(result: Any, left: Any, right: Any, sizes: Any) -> None:
-        """Result = left @ right, written over what was there.
-
-        Args:
-            result: (array, start, row): row r begins at the flat index start + r * row of a contiguous array.
-            left: (array, start, row, step): the numbers of a row are `step` apart; (.., 1, row) is the transpose.
-            right: (array, start, row).
-            sizes: (rows, terms, columns), of the result and of its sums.
-        """
-        out, to, out_row = result
-        a, at, a_row, a_step = left
-        b, begin, b_row = right
-        rows, terms, columns = sizes
-        fours = rows - rows % 4
-        for c in range(0, columns, lanes):
-            for r in range(0, fours, 4):
-                to_r, at_r = to + r * out_row + c, at + r * a_row
-                _tile(out, to_r, out_row, a, at_r, a_row, a_step, b, begin + c, b_row, terms, 4, lanes)
-            for r in range(fours, rows):
-                to_r, at_r = to + r * out_row + c, at + r * a_row
-                _tile(out, to_r, out_row, a, at_r, a_row, a_step, b, begin + c, b_row, terms, 1, lanes)
-
-    return multiply
+    Args:
+        result: (array, start, row): row r begins at the flat index start + r * row of a contiguous array.
+        left: (array, start, row, step): the numbers of a row are `step` apart; (.., 1, row) is the transpose.
+        right: (array, start, row).
+        sizes: (rows, terms, columns), of the result and of its sums; columns are a multiple of LANES.
+    """
+    out, to, out_row = result
+    a, at, a_row, a_step = left
+    b, begin, b_row = right
+    rows, terms, columns = sizes
+    fours = rows - rows % 4
+    for c in range(0, columns, LANES):
+        for r in range(0, fours, 4):
+            _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 4)
+        for r in range(fours, rows):
+            _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 1)
 
 
 @_intrinsic
-def _transpose_square(
-    _context: Any, out: Any, to: Any, out_row: Any, a: Any, at: Any, a_row: Any, last: Any, size: Any
-) -> Any:
-    """A square of `size` rows, a power of two; rows after `last` repeat it."""
-    count = size.literal_value
+def _transpose_square(_context: Any, out: Any, to: Any, out_row: Any, a: Any, at: Any, a_row: Any, last: Any) -> Any:
+    """A square of LANES rows; those after `last` repeat it."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        out, to, out_row, a, at, a_row, last, _ = given
+        out, to, out_row, a, at, a_row, last = given
         rows = []
-        for r in range(count):
+        for r in range(LANES):
             number = ir.Constant(last.type, r)
             number = builder.select(builder.icmp_signed("<", number, last), number, last)
             at_r = builder.add(at, builder.mul(number, a_row))
-            rows.append(_load(context, builder, signature.args[3], a, at_r, count))
-        distance = count // 2
+            rows.append(_load(context, builder, signature.args[3], a, at_r, LANES))
+        distance = LANES // 2
         while distance:  # exchange the squares beside the diagonal, half as large each time
-            for r in (r for r in range(count) if not r & distance):
-                low = [c if not c & distance else count + c - distance for c in range(count)]
-                high = [c + distance if not c & distance else count + c for c in range(count)]
+            for r in (r for r in range(LANES) if not r & distance):
+                low = [c if not c & distance else LANES + c - distance for c in range(LANES)]
+                high = [c + distance if not c & distance else LANES + c for c in range(LANES)]
                 upper, lower = rows[r], rows[r + distance]
                 rows[r] = _chosen(builder, upper, lower, low)
                 rows[r + distance] = _chosen(builder, upper, lower, high)
@@ -285,23 +270,19 @@ def _transpose_square(
         return context.get_dummy_value()
 
     i = types.intp
-    return types.void(out, i, i, a, i, i, i, size), build
+    return types.void(out, i, i, a, i, i, i), build
 
 
-@cache
-def transposer(columns: int) -> Callable[..., None]:
-    """Transposition of matrices of `columns` columns, a multiple of two, into rows padded to a multiple of LANES."""
-    side = min(columns & -columns, LANES)
+@row_loop
+def transpose(out: Any, a: Any, at: Any, a_row: Any, rows: Any) -> None:
+    """out[c, r] = a[at + r * a_row + c] for as many columns, a multiple of LANES, as `out` has rows.
 
-    @row_loop
-    def transpose(out: Any, a: Any, at: Any, a_row: Any, rows: Any) -> None:
-        """out[c, r] = a[at + r * a_row + c]; columns after those get what they had or copies of the last one."""
-        padded = out.shape[1]
-        for r in range(0, rows, side):
-            for c in range(0, columns, side):
-                _transpose_square(out, c * padded + r, padded, a, at + r * a_row + c, a_row, rows - 1 - r, side)
-
-    return transpose
+    The rows of `out` are padded to a multiple of LANES, with copies of the last column.
+    """
+    padded = out.shape[1]
+    for r in range(0, rows, LANES):
+        for c in range(0, len(out), LANES):
+            _transpose_square(out, c * padded + r, padded, a, at + r * a_row + c, a_row, rows - 1 - r)
 
 
 # ------------------------------------------------------------------ softmax over padded rows

@@ -49,7 +49,7 @@ def assert_equal_to_plain(net: nn.Module, run: Run, more: tuple[Tensor, ...] = (
 
 @pytest.mark.parametrize(
     ("steps", "views", "agents", "entities", "width", "heads"),
-    [(40, 3, 10, 19, 64, 4), (1, 1, 1, 1, 8, 2), (7, 2, 3, 5, 6, 2), (5, 1, 8, 16, 128, 4), (3, 2, 4, 9, 7, 1)],
+    [(40, 3, 10, 19, 64, 4), (1, 1, 1, 1, 32, 2), (7, 2, 3, 5, 48, 1), (5, 1, 8, 16, 128, 4), (3, 2, 4, 33, 16, 1)],
 )
 def test_attention(steps: int, views: int, agents: int, entities: int, width: int, heads: int) -> None:
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def test_attention(steps: int, views: int, agents: int, entities: int, width: in
 
 @pytest.mark.parametrize(("entities", "width", "heads"), [(19, 64, 4), (1, 64, 4)])
 def test_under_autocast_all_is_rounded_to_bfloat16_once(entities: int, width: int, heads: int) -> None:
-    """Against plain single precision: errors of a few roundings, relative to the largest of a tensor's values."""
+    """As far from single precision as plain PyTorch under autocast is; single values may change sides of a ReLU."""
     torch.manual_seed(0)
     net, recurrence = EntityAttention(n_inputs=5, width=width, heads=heads), Recurrence(width, 8)
     steps = PackedSteps.of(torch.ones(6, 5, dtype=torch.bool))
@@ -76,13 +76,17 @@ def test_under_autocast_all_is_rounded_to_bfloat16_once(entities: int, width: in
     both = nn.ModuleList([net, recurrence])
     fused.enable(False)
     exact = results(both, run)
-    fused.enable(True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = results(both, run)
-    assert not torch.equal(rounded[0], exact[0])
-    for one, other in zip(rounded, exact, strict=True):
-        assert one.dtype == torch.float32
-        torch.testing.assert_close(one, other, rtol=0.0, atol=0.03 * float(other.abs().max()))
+    rounded = []
+    for on in (False, True):
+        fused.enable(on)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded.append(results(both, run))
+    assert not torch.equal(rounded[1][0], exact[0])
+    for plain, fast, other in zip(*rounded, exact, strict=True):
+        assert fast.dtype == plain.dtype == torch.float32
+        error = (plain - other).norm()
+        assert error <= 0.1 * other.norm()
+        assert (fast - other).norm() <= 1.5 * error + 1e-3 * other.norm()
 
 
 @pytest.mark.parametrize(("views", "agents", "size", "hidden"), [(3, 5, 16, 64), (1, 1, 7, 6), (2, 4, 9, 13)])
@@ -102,7 +106,7 @@ def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state:
 
 def test_extreme_values_saturate_as_in_pytorch() -> None:
     torch.manual_seed(0)
-    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=8, heads=2)
+    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
     rows, inputs = 1e4 * torch.randn(3, 1, 2, 4), 1e2 * torch.randn(3, 5, 4)
     seen = torch.rand(3, 1, 2, 5) < 0.7
@@ -113,7 +117,7 @@ def test_extreme_values_saturate_as_in_pytorch() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_not_hidden(value: float) -> None:
-    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=8, heads=2)
+    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(1, 1, dtype=torch.bool))
     with torch.no_grad():
         net.linear.bias.fill_(value)
@@ -127,7 +131,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     before = numba.get_num_threads()
     if before < 2:
         pytest.skip("numba was started with a single thread")
-    net, attend = Recurrence(8, 16), EntityAttention(n_inputs=4, width=8, heads=2)
+    net, attend = Recurrence(8, 16), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(6, 10, dtype=torch.bool))
     rows, inputs, seen = torch.randn(60, 1, 3, 8), torch.randn(60, 5, 4), torch.rand(60, 1, 3, 5) < 0.7
     found = []
@@ -141,7 +145,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 
 def test_what_the_kernels_do_not_do_goes_the_plain_way_or_is_refused() -> None:
     torch.manual_seed(0)
-    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=8, heads=2)
+    net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
     inputs, state = torch.randn(3, 5, 4, requires_grad=True), torch.randn(1, 1, 2, 6, requires_grad=True)
     rows, seen = torch.randn(3, 1, 2, 4), torch.ones(3, 1, 2, 5, dtype=torch.bool)
