@@ -57,9 +57,13 @@ format: $(INSTALLED) ## rewrite the code in the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# Checkouts of peers, to measure beside them: make bench REFIL=PATH SMACLITE=PATH (see benchmarks/peer_refil.py)
+REFIL ?=
+SMACLITE ?=
+
 .PHONY: bench
-bench: $(INSTALLED) ## measure the battle and the learner; each script ends with one line of JSON
-	@for script in $(filter-out benchmarks/soak_resume.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(INSTALLED) ## measure battle and learner, append a table to benchmarks/results.md; peers with REFIL=PATH SMACLITE=PATH
+	@$(BIN)/python benchmarks/bench.py $(if $(REFIL),--refil $(REFIL)) $(if $(SMACLITE),--smaclite $(SMACLITE)) $(ARGS)
 
 .PHONY: golden
 golden: $(INSTALLED) ## rewrite the golden files after an intended change of behaviour
