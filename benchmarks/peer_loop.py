@@ -4,14 +4,15 @@
     pip install gymnasium scikit-learn rtree
     python benchmarks/peer_loop.py --repo PATH --smaclite PATH2 [--threads 2] [--repeats 5]
 
-PATH is a checkout of REFIL as in `peer_refil.py`. On both sides: Stalkers and Zealots, 8 against 8, at
-most 150 steps, 8 environments, batches of 32 episodes, one update per collected episode, networks of the paper,
-exploration at its beginning (epsilon 1), no evaluations. The peer is REFIL's own runner (a process for each environment), replay,
-controller and learner; SMAClite (map 3s5z) is without its flat observations, which REFIL does not read. Ours is what
-`mipi train` runs, without evaluations and checkpoints. A turn is 8 updates and the collecting that they need.
+PATH is a checkout of REFIL as in `peer_refil.py`. On both sides: Stalkers and Zealots, 8 against 8, at most 150 steps,
+8 environments, batches of 32 episodes, one update per collected episode, networks of the paper, exploration at its
+beginning (epsilon 1), no evaluations. The peer is REFIL's own runner (a process for each environment), replay, controller
+and learner; SMAClite (map 3s5z) is without its flat observations, which REFIL does not read. Ours is what `mipi train`
+runs, without evaluations and checkpoints. A turn is 8 updates and the collecting that they need.
 
 Frames per hour: mean length of the episodes in the batches over the median seconds of an update with its share of the
-collecting. Episodes have the length that they come to have; the ratio of updates per hour does not depend on it.
+collecting. Episodes have the length that they come to have, so look at `episode_length` beside the ratios, and at `spread`
+(slowest over fastest turn): on a busy machine the ratios mean nothing (see `peer_refil.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from peers.turns import Report, Side, take_turns
 
 def summarize(turns: Sequence[Report]) -> dict[str, float]:
     """Of one side."""
-    seconds = statistics.median(turn["seconds"] / turn["updates"] for turn in turns)
+    each = [turn["seconds"] / turn["updates"] for turn in turns]
+    seconds = statistics.median(each)
     collecting = sum(turn["seconds_collecting"] for turn in turns) / sum(turn["seconds"] for turn in turns)
     length = statistics.mean(turn["length"] for turn in turns)
     return {
@@ -36,6 +38,7 @@ def summarize(turns: Sequence[Report]) -> dict[str, float]:
         "updates_per_h": round(3600 / seconds),
         "episode_length": round(length, 1),
         "collecting_share": round(collecting, 3),
+        "spread": round(max(each) / min(each), 2),
     }
 
 

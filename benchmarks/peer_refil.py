@@ -4,9 +4,14 @@
     python benchmarks/peer_refil.py --repo PATH [--threads 2] [--repeats 5] [--steps 60 100]
 
 Synthetic batches of 32 full episodes, 8 agents and 8 enemies, 36 features, 14 actions; networks of the paper (128, 4
-heads, GRU 64, mixer 128/32), which are REFIL's. Timed is the update alone: no environment, no replay. REFIL's code is not
-part of this repository; `peers/refil.py` says what is put around it. Each learner is a process of its own; they take turns,
-so that other load on the machine falls on all of them. Figures are medians, ratios are REFIL's seconds over ours.
+heads, GRU 64, mixer 128/32), which are REFIL's. Timed is the update alone: no environment, no replay. REFIL's code is
+not part of this repository; `peers/refil.py` says what is put around it. Each learner is a process of its own; they take
+turns. Figures are medians, ratios are REFIL's seconds over ours.
+
+Taking turns is not enough on a busy machine: with as many threads as cores, one other busy process makes PyTorch's
+threads wait for each other, and an update many times slower on one side only. `spread` (slowest over fastest turn) and
+`cpu` (processor seconds over those of the clock) show it: trust a ratio only where spreads are near 1. On a busy machine
+use --threads 1 and compare `ratio of cpu`, the ratio of processor seconds.
 """
 
 from __future__ import annotations
@@ -49,11 +54,19 @@ def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     parser.add_argument("--repeats", type=int, default=repeats, help="timed turns of each side")
 
 
-def measure(repo: Path, algorithms: list[str], steps: int, threads: int, repeats: int) -> dict[str, float]:
-    """Median seconds of an update, by side."""
+def measure(repo: Path, algorithms: list[str], steps: int, threads: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds of an update, median processor seconds, and slowest over fastest, by side."""
     peer = Side(PEER, "refil.py", ["update", "--repo", repo, "--steps", steps, "--threads", threads])
     turns = take_turns([peer, *ours("update", algorithms, threads, "--steps", steps)], repeats)
-    return {name: statistics.median(turn["seconds"] for turn in found) for name, found in turns.items()}
+    measured = {}
+    for name, found in turns.items():
+        seconds = [turn["seconds"] for turn in found]
+        measured[name] = {
+            "seconds": statistics.median(seconds),
+            "cpu_seconds": statistics.median(turn["cpu_seconds"] for turn in found),
+            "spread": max(seconds) / min(seconds),
+        }
+    return measured
 
 
 def main() -> None:
@@ -64,13 +77,21 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, float] = {}
     for steps in options.steps:
-        seconds = measure(options.repo, options.algorithms, steps, options.threads, options.repeats)
-        for name, median_s in seconds.items():
-            ratio = seconds[PEER] / median_s
-            print(f"{steps:>4} steps  {name:<12} {1 / median_s:8.3f} updates/s  ratio {ratio:6.2f}", flush=True)
-            figures[f"{name}_updates_per_s_{steps}"] = round(1 / median_s, 4)
+        found = measure(options.repo, options.algorithms, steps, options.threads, options.repeats)
+        peer = found[PEER]
+        for name, one in found.items():
+            ratio, ratio_cpu = (peer[key] / one[key] for key in ("seconds", "cpu_seconds"))
+            print(
+                f"{steps:>4} steps  {name:<12} {1 / one['seconds']:8.3f} updates/s  ratio {ratio:6.2f}  "
+                f"ratio of cpu {ratio_cpu:6.2f}  cpu {one['cpu_seconds'] / one['seconds']:5.2f}  "
+                f"spread {one['spread']:5.2f}",
+                flush=True,
+            )
+            figures[f"{name}_updates_per_s_{steps}"] = round(1 / one["seconds"], 4)
+            figures[f"{name}_spread_{steps}"] = round(one["spread"], 2)
             if name != PEER:
                 figures[f"{name}_ratio_{steps}"] = round(ratio, 2)
+                figures[f"{name}_ratio_cpu_{steps}"] = round(ratio_cpu, 2)
     print(json.dumps(figures))
 
 

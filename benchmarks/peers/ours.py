@@ -23,20 +23,20 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from tensordict import TensorDictBase
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-sys.path.insert(0, str(ROOT / "tests" / "references"))
+for folder in ("", "benchmarks", "tests/references"):
+    sys.path.insert(0, str(ROOT / folder))
 
-from learner_updates import full_episodes
-from turns import Report, claim_output, my_turn, report
-from worlds import drive, random_batch
+from learner_updates import full_episodes  # noqa: E402
+from turns import Report, claim_output, my_turn, report  # noqa: E402
+from worlds import drive, random_batch  # noqa: E402
 
-from datamodules.episodes import trim
-from mipi_pl import spec as keys
-from mipi_pl.assembly import build
-from mipi_pl.config import resolve
-from mipi_pl.launch import compose
-from mipi_pl.parts import assemble
-from mipi_pl.runner import quieten, set_threads
+from datamodules.episodes import trim  # noqa: E402
+from mipi_pl import spec as keys  # noqa: E402
+from mipi_pl.assembly import build  # noqa: E402
+from mipi_pl.config import resolve  # noqa: E402
+from mipi_pl.launch import compose  # noqa: E402
+from mipi_pl.parts import assemble  # noqa: E402
+from mipi_pl.runner import quieten, set_threads  # noqa: E402
 
 EPISODES, ENVIRONMENTS = 32, 8
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -53,9 +53,9 @@ def updates(algorithm: str, precision: str, steps: int) -> Callable[[], Report]:
     def turn() -> Report:
         # As Lightning does it under `trainer.precision=bf16-mixed`.
         with torch.autocast("cpu", torch.bfloat16) if precision == "bf16-mixed" else nullcontext():
-            start_s = time.perf_counter()
+            start_s, start_cpu_s = time.perf_counter(), time.process_time()
             drive(learner, [batch])
-            return {"seconds": time.perf_counter() - start_s}
+            return {"seconds": time.perf_counter() - start_s, "cpu_seconds": time.process_time() - start_cpu_s}
 
     return turn
 

@@ -148,11 +148,11 @@ def updates(repo: Path, steps: int) -> Callable[[], Report]:
     batch = synthetic(peer, steps)
 
     def turn() -> Report:
-        start_s = time.perf_counter()
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         peer.learner.train(batch, 0, 0)
-        spent_s = time.perf_counter() - start_s
+        spent = {"seconds": time.perf_counter() - start_s, "cpu_seconds": time.process_time() - start_cpu_s}
         logged = peer.logger.stats
-        return {"seconds": spent_s, "loss": logged["loss"][0][1], "loss_imagined": logged["im_loss"][0][1]}
+        return {**spent, "loss": logged["loss"][0][1], "loss_imagined": logged["im_loss"][0][1]}
 
     return turn
 
