@@ -5,13 +5,13 @@
 
 Synthetic batches of 32 full episodes, 8 agents and 8 enemies, 36 features, 14 actions; networks of the paper (128, 4
 heads, GRU 64, mixer 128/32), which are REFIL's. Timed is the update alone: no environment, no replay. REFIL's code is
-not part of this repository; `peers/refil.py` says what is put around it. Each learner is a process of its own; they take
-turns. Figures are medians, ratios are REFIL's seconds over ours.
+not part of this repository; `peers/refil.py` says what is put around it. Each learner is a process of its own; they
+take turns. Figures are medians, ratios are REFIL's seconds over ours.
 
 Taking turns is not enough on a busy machine: with as many threads as cores, one other busy process makes PyTorch's
 threads wait for each other, and an update many times slower on one side only. `spread` (slowest over fastest turn) and
-`cpu` (processor seconds over those of the clock) show it: trust a ratio only where spreads are near 1. On a busy machine
-use --threads 1 and compare `ratio of cpu`, the ratio of processor seconds.
+`cpu` (processor seconds over those of the clock) show it: trust a ratio only where spreads are near 1. On a busy
+machine use --threads 1 and compare `ratio of cpu`, the ratio of processor seconds.
 """
 
 from __future__ import annotations
