@@ -83,14 +83,14 @@ def processor() -> str:
 def heading(threads: int) -> str:
     """When, which code, which machine."""
     commit = (record.commit() or "an installed package")[:10]
-    machine = f"{len(os.sched_getaffinity(0))} cores ({processor()}), {threads} threads"
+    machine = f"{os.cpu_count()} cores ({processor()}), {threads} threads"
     return f"## {date.today()}, commit {commit}\n\n{machine}, PyTorch {torch.__version__}, `{record.command()}`."
 
 
 def main() -> None:
     """Measure, print the table, append it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--refil", type=Path, help="a checkout of REFIL, to measure beside it")
     parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, to measure the whole loop too")
     parser.add_argument("--only", nargs="+", help="scripts to run, such as learner_updates.py")

@@ -4,11 +4,11 @@
     pip install gymnasium scikit-learn rtree
     python benchmarks/peer_loop.py --repo PATH --smaclite PATH2 [--threads 2] [--repeats 5]
 
-PATH is a checkout of REFIL as in `peer_refil.py`. On both sides: Stalkers and Zealots, 8 against 8, at most 150 steps,
-8 environments, batches of 32 episodes, one update per collected episode, networks of the paper, exploration at its
-beginning (epsilon 1), no evaluations. The peer is REFIL's own runner (a process for each environment), replay,
-controller and learner; SMAClite (map 3s5z) is without its flat observations, which REFIL does not read. Ours is what `mipi train`
-runs, without evaluations and checkpoints. A turn is 8 updates and the collecting that they need.
+PATH is a checkout of REFIL as in `peer_refil.py`. On both sides: Stalkers and Zealots, 8 against 8, at most 150
+steps, 8 environments, batches of 32 episodes, one update per collected episode, networks of the paper, exploration at
+its beginning (epsilon 1), no evaluations. The peer is REFIL's own runner (a process for each environment), replay,
+controller and learner; SMAClite (map 3s5z) is without its flat observations, which REFIL does not read. Ours is what
+`mipi train` runs, without evaluations and checkpoints. A turn is 8 updates and the collecting that they need.
 
 Frames per hour: mean length of the episodes in the batches over the median seconds of an update with its share of the
 collecting. Episodes have the length that they come to have, so look at `episode_length` beside the ratios, and at

@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     known = [name for name in ("mipi", "refil") if (files("configs") / "algorithm" / f"{name}.yaml").is_file()]
     parser.add_argument("--repo", type=Path, required=True, help="a checkout of REFIL")
     parser.add_argument("--algorithms", nargs="+", default=known, help="ours")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of PyTorch, on each side")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch, on each side")
     parser.add_argument("--repeats", type=int, default=repeats, help="timed turns of each side")
 
 
