@@ -15,10 +15,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 # More overrides for a target: make train ARGS="seed=1"
 ARGS ?=
+# Tests run at once; each worker of pytest computes with one thread.
+JOBS ?= $(shell nproc)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = sys.version_info >= (3, 11); sys.exit(None if ok else \
@@ -39,18 +42,22 @@ train: $(INSTALLED) ## train the quickstart, print the result table and where th
 
 .PHONY: test
 test: $(INSTALLED) ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## format, lint, types (strict), import direction, all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 .PHONY: soak
 soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and compare
 	@$(BIN)/python benchmarks/soak_resume.py $(ARGS)
+
+.PHONY: soak-memory
+soak-memory: $(INSTALLED) ## train for an hour and watch memory, threads, processes and files
+	@$(BIN)/python benchmarks/soak_memory.py $(ARGS)
 
 .PHONY: mutations
 mutations: $(INSTALLED) ## put mistakes into a copy of the learner and see which test notices
@@ -61,9 +68,13 @@ format: $(INSTALLED) ## rewrite the code in the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# Checkouts of peers, to measure beside them: make bench REFIL=PATH SMACLITE=PATH (see benchmarks/peer_refil.py)
+REFIL ?=
+SMACLITE ?=
+
 .PHONY: bench
-bench: $(INSTALLED) ## measure the battle and the learner; each script ends with one line of JSON
-	@for script in $(filter-out benchmarks/soak_resume.py benchmarks/mutations.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(INSTALLED) ## measure battle and learner, append a table to benchmarks/results.md; peers with REFIL=PATH SMACLITE=PATH
+	@$(BIN)/python benchmarks/bench.py $(if $(REFIL),--refil $(REFIL)) $(if $(SMACLITE),--smaclite $(SMACLITE)) $(ARGS)
 
 .PHONY: golden
 golden: $(INSTALLED) ## rewrite the golden files after an intended change of behaviour

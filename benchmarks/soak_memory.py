@@ -2,7 +2,7 @@
 
     python benchmarks/soak_memory.py [--minutes 60] [--outputs outputs/soak-memory]
 
-The run is the quickstart without an end, with a replay of 300 episodes, so that it is full after a minute and memory has
+The run is the quickstart without an end, with a replay of 300 episodes: it is full after a minute, and memory has
 no reason to grow. Samples are taken every 10 s from the operating system (Linux). At the end the run gets SIGTERM; then
 no process of it may be left. The samples go to samples.csv, the picture to memory.png, both in --outputs.
 """

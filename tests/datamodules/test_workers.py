@@ -95,7 +95,14 @@ def test_the_policy_of_workers_is_a_copy_that_holds_no_gradients() -> None:
 def with_workers(folder: Path) -> ReplayDataModule:
     """As if its episodes came from workers; they come from this process, since starting workers takes seconds."""
     module = ReplayDataModule(
-        SlowWorld, num_envs=2, batch_size=4, warmup_episodes=4, capacity=30, collector="processes", workers=1
+        SlowWorld,
+        num_envs=2,
+        batch_size=4,
+        warmup_episodes=4,
+        capacity=30,
+        steps_per_collection=5,
+        collector="processes",
+        workers=1,
     )
     actor = small_mipi(module.env.entity_spec).actor(greedy=False)
     module.connect(actor)
@@ -109,6 +116,8 @@ def test_a_resumed_run_has_replay_and_counts_and_begins_new_episodes(tmp_path: P
     one, two = with_workers(tmp_path), with_workers(tmp_path)
     for _ in range(9):
         one.next_batch()
+    while not one._assembler._length.any():  # until an episode is under way
+        one.collect()
     one.write_journal()
     torch.save(one.state_dict(), tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)

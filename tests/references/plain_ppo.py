@@ -118,6 +118,7 @@ class PPOSettings:
     huber_delta: float | None = 10.0
     value_decay: float | None = 0.9
     truncation_is_terminal: bool = True
+    own_entity_only: bool = False
 
 
 class PlainMAPPO(PlainMIPI):

@@ -1,0 +1,150 @@
+"""A side of the comparison: this repository's learners and its whole training loop.
+
+    python benchmarks/peers/ours.py update --algorithm mipi --precision 32-true --steps 60
+    python benchmarks/peers/ours.py loop --algorithm mipi --precision bf16-mixed
+
+Networks and settings are the defaults of `configs/`, which are the paper's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from tensordict import TensorDictBase
+
+ROOT = Path(__file__).resolve().parents[2]
+for folder in ("", "benchmarks", "tests/references"):
+    sys.path.insert(0, str(ROOT / folder))
+
+from learner_updates import full_episodes  # noqa: E402
+from turns import Report, claim_output, my_turn, report  # noqa: E402
+from worlds import drive, random_batch  # noqa: E402
+
+from datamodules.episodes import trim  # noqa: E402
+from mipi_pl import spec as keys  # noqa: E402
+from mipi_pl.assembly import build  # noqa: E402
+from mipi_pl.config import resolve  # noqa: E402
+from mipi_pl.launch import compose  # noqa: E402
+from mipi_pl.parts import assemble  # noqa: E402
+from mipi_pl.runner import quieten, set_threads  # noqa: E402
+
+EPISODES, ENVIRONMENTS = 32, 8
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+def updates(algorithm: str, precision: str, steps: int) -> Callable[[], Report]:
+    """A turn is one update on the same batch: full episodes, everybody lives."""
+    seed_everything(0, verbose=False)
+    sizes = full_episodes(steps, EPISODES)
+    learner = build("algorithm", resolve(compose([f"algorithm={algorithm}"]))["algorithm"], spec=sizes.spec)
+    padded = random_batch(sizes, partitions=learner.partitions_per_batch, dtype=torch.float32)
+    batch = trim(padded, sizes.n_agents).set(keys.GROUPS, padded[keys.GROUPS])
+
+    def turn() -> Report:
+        # As Lightning does it under `trainer.precision=bf16-mixed`.
+        with torch.autocast("cpu", torch.bfloat16) if precision == "bf16-mixed" else nullcontext():
+            start_s, start_cpu_s = time.perf_counter(), time.process_time()
+            drive(learner, [batch])
+            return {"seconds": time.perf_counter() - start_s, "cpu_seconds": time.process_time() - start_cpu_s}
+
+    return turn
+
+
+class Turns(Callback):
+    """Hands over after every 8 updates, and counts what was done in between.
+
+    Args:
+        output: for the reports.
+    """
+
+    def __init__(self, output: TextIO) -> None:
+        self.output = output
+        self.collecting_s = 0.0
+        self.lengths: list[float] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the collection by itself; wait for the first turn."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        collect = data.collect
+
+        def timed() -> None:
+            start_s = time.perf_counter()
+            collect()
+            self.collecting_s += time.perf_counter() - start_s
+
+        data.collect = timed
+        self._wait(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TensorDictBase, batch_idx: int
+    ) -> None:
+        """Is the turn over?"""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.lengths.append(float(batch.get(keys.VALID).sum()) / len(batch))
+        if (data.batches - self.first[2]) % ENVIRONMENTS:
+            return
+        frames, episodes, batches = self.first
+        found = {
+            "seconds": time.perf_counter() - self.start_s,
+            "seconds_collecting": self.collecting_s,
+            "frames": data.frames - frames,
+            "episodes": data.episodes - episodes,
+            "updates": data.batches - batches,
+            "length": statistics.mean(self.lengths),
+        }
+        report(self.output, found)
+        self._wait(trainer)
+
+    def _wait(self, trainer: Trainer) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        trainer.should_stop = not my_turn()
+        self.first = (data.frames, data.episodes, data.batches)
+        self.lengths = []
+        self.collecting_s, self.start_s = 0.0, time.perf_counter()
+
+
+def train(algorithm: str, precision: str, threads: int, output: TextIO) -> None:
+    """`mipi train` without its evaluations: Stalkers and Zealots, 8 against 8, until there are no more turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = [f"algorithm={algorithm}", "env=sz", "env.team_sizes=[8]", "datamodule.capacity=256"]
+        config = resolve(compose([*chosen, f"++trainer.precision={precision}", f"output_dir={folder}"]))
+        del config["callbacks"]["generalization"], config["callbacks"]["checkpointing"]
+        seed_everything(config["seed"], verbose=False)
+        quieten()
+        set_threads(threads)
+        parts = assemble(config, Path(folder))
+        parts.trainer.callbacks.append(Turns(output))  # type: ignore[attr-defined]
+        parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
+
+
+def main() -> None:
+    """Work whenever it is our turn."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("update", "loop"))
+    parser.add_argument("--algorithm", default="mipi")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    output = claim_output()
+    if options.what == "loop":
+        train(options.algorithm, options.precision, options.threads, output)
+        return
+    set_threads(options.threads)
+    turn = updates(options.algorithm, options.precision, options.steps)
+    while my_turn():
+        report(output, turn())
+
+
+if __name__ == "__main__":
+    main()

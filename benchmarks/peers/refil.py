@@ -1,0 +1,226 @@
+"""A side of the comparison: REFIL's own code, from a checkout outside this repository.
+
+    python benchmarks/peers/refil.py update --repo PATH --steps 60
+    python benchmarks/peers/refil.py loop --repo PATH --smaclite PATH
+
+What the checkout needs to run with today's PyTorch is put around it from outside; its files stay as they are. Sizes and
+settings are those of its `default.yaml`, `envs/sc2custom.yaml` and `algs/refil.yaml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from turns import Report, claim_output, my_turn, report
+
+AGENTS = ENEMIES = 8
+ENTITIES = AGENTS + ENEMIES
+FEATURES, ACTIONS = 36, 14
+EPISODES, ENVIRONMENTS, EPISODE_LIMIT = 32, 8, 150
+CAPACITY = 256
+"""Episodes of the replay; its size has no part in the speed."""
+
+
+def make_importable(repo: Path, environments: dict[str, Any]) -> None:
+    """Let the modules of the checkout be imported, with `environments` in the place of its own, which need StarCraft.
+
+    Masks of bytes are turned to booleans, which is all that `masked_fill` takes today, and slices come as tuples, since
+    PyTorch no longer reads a list as one index.
+    """
+    source = repo / "src"
+    if not (source / "learners").is_dir():
+        raise SystemExit(f"--repo {repo}: no REFIL there (there is no folder {source / 'learners'})")
+    sys.path.insert(0, str(source))
+    sys.dont_write_bytecode = True
+    registry: Any = types.ModuleType("envs")
+    registry.REGISTRY, registry.s_REGISTRY = environments, {}
+    sys.modules["envs"] = registry
+
+    fill = torch.Tensor.masked_fill
+
+    def with_bytes(tensor: torch.Tensor, mask: torch.Tensor, value: float) -> torch.Tensor:
+        return fill(tensor, mask.bool() if mask.dtype == torch.uint8 else mask, value)
+
+    torch.Tensor.masked_fill = with_bytes  # type: ignore[method-assign, assignment]
+
+    from components.episode_buffer import EpisodeBatch  # type: ignore[import-not-found]
+
+    parse = EpisodeBatch._parse_slices
+    EpisodeBatch._parse_slices = lambda batch, items: tuple(parse(batch, items))
+    # Of tensors that are copied and arrays that are joined one by one, several thousand times.
+    warnings.filterwarnings("ignore", category=UserWarning)
+
+
+def settings(repo: Path) -> SimpleNamespace:
+    """The three files, the later ones first, and what REFIL reads from its environment."""
+    merged: dict[str, Any] = {}
+    for name in ("default.yaml", "envs/sc2custom.yaml", "algs/refil.yaml"):
+        merged |= yaml.safe_load((repo / "src" / "config" / name).read_text())
+    merged |= {
+        "use_cuda": False,
+        "device": "cpu",
+        "entity_scheme": True,
+        "gt_mask_avail": False,
+        "n_agents": AGENTS,
+        "n_actions": ACTIONS,
+        "n_entities": ENTITIES,
+        "entity_shape": FEATURES,
+        "batch_size_run": ENVIRONMENTS,
+        "env": "smaclite",
+        "env_args": {},
+    }
+    return SimpleNamespace(**merged)
+
+
+class Peer:
+    """Controller, learner and makers of batches.
+
+    Args:
+        args: see `settings`.
+        max_steps: longest episode.
+    """
+
+    def __init__(self, args: SimpleNamespace, max_steps: int) -> None:
+        from components.episode_buffer import ReplayBuffer
+        from components.transforms import OneHot  # type: ignore[import-not-found]
+        from controllers import REGISTRY as CONTROLLERS  # type: ignore[import-not-found]
+        from learners import REGISTRY as LEARNERS  # type: ignore[import-not-found]
+        from utils.logging import Logger  # type: ignore[import-not-found]
+
+        per_entity, per_agent = {"group": "entities"}, {"group": "agents"}
+        self.scheme = {
+            "entities": {"vshape": FEATURES, **per_entity},
+            "obs_mask": {"vshape": ENTITIES, "dtype": torch.uint8, **per_entity},
+            "entity_mask": {"vshape": ENTITIES, "dtype": torch.uint8},
+            "actions": {"vshape": (1,), "dtype": torch.long, **per_agent},
+            "avail_actions": {"vshape": (ACTIONS,), "dtype": torch.int, **per_agent},
+            "reward": {"vshape": (1,)},
+            "terminated": {"vshape": (1,), "dtype": torch.uint8},
+        }
+        self.groups = {"agents": AGENTS, "entities": ENTITIES}
+        self.preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=ACTIONS)])}
+        self.logger = Logger(logging.getLogger("refil"))
+        self.buffer = ReplayBuffer(self.scheme, self.groups, CAPACITY, max_steps + 1, preprocess=self.preprocess)
+        self.controller = CONTROLLERS[args.mac](self.buffer.scheme, self.groups, args)
+        self.learner = LEARNERS[args.learner](self.controller, self.scheme, self.logger, args)
+
+
+def synthetic(peer: Peer, steps: int) -> Any:
+    """Full episodes; everybody is there and sees a random half of the others."""
+    from components.episode_buffer import EpisodeBatch
+
+    rng, rows = np.random.default_rng(0), (EPISODES, steps + 1)
+    unseen = (rng.random((*rows, ENTITIES, ENTITIES)) < 0.5) & ~np.eye(ENTITIES, dtype=bool)
+    terminated = np.zeros((*rows, 1), np.uint8)
+    terminated[:, steps - 1] = 1
+    batch = EpisodeBatch(peer.scheme.copy(), peer.groups, *rows, preprocess=peer.preprocess)
+    batch.update(
+        {
+            "entities": rng.standard_normal((*rows, ENTITIES, FEATURES)).astype(np.float32),
+            "obs_mask": unseen.astype(np.uint8),
+            "entity_mask": np.zeros((*rows, ENTITIES), np.uint8),
+            "avail_actions": np.ones((*rows, AGENTS, ACTIONS), np.int32),
+            "actions": rng.integers(0, ACTIONS, (*rows, AGENTS, 1)),
+            "reward": rng.random((*rows, 1)).astype(np.float32),
+            "terminated": terminated,
+        }
+    )
+    return batch
+
+
+def updates(repo: Path, steps: int) -> Callable[[], Report]:
+    """A turn is one update on the same batch; reports the losses of the first one."""
+    make_importable(repo, {})
+    torch.manual_seed(0)
+    peer = Peer(settings(repo), steps)
+    batch = synthetic(peer, steps)
+
+    def turn() -> Report:
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
+        peer.learner.train(batch, 0, 0)
+        spent = {"seconds": time.perf_counter() - start_s, "cpu_seconds": time.process_time() - start_cpu_s}
+        logged = peer.logger.stats
+        return {**spent, "loss": logged["loss"][0][1], "loss_imagined": logged["im_loss"][0][1]}
+
+    return turn
+
+
+def loop(repo: Path, smaclite: Path) -> Callable[[], Report]:
+    """A turn is one run of its own runner (an episode in each of 8 environments) and as many updates.
+
+    The first turn collects until a batch can be drawn.
+    """
+    sys.path.insert(0, str(smaclite))
+    from smaclite_entities import SMACliteEntities
+
+    def environment(env_args: dict[str, Any], args: SimpleNamespace) -> SMACliteEntities:
+        del env_args, args
+        return SMACliteEntities(FEATURES, EPISODE_LIMIT)
+
+    make_importable(repo, {"smaclite": environment})
+    from runners.parallel_runner import ParallelRunner  # type: ignore[import-not-found]
+
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  # REFIL draws its batches with it
+    args = settings(repo)
+    runner = ParallelRunner(args, None)
+    peer = Peer(args, EPISODE_LIMIT)
+    runner.logger = peer.logger
+    runner.setup(peer.scheme, peer.groups, peer.preprocess, peer.controller)
+    episodes = 0
+
+    def turn() -> Report:
+        nonlocal episodes
+        start_s, first_frame, first_episode = time.perf_counter(), runner.t_env, episodes
+        while first_episode == episodes or not peer.buffer.can_sample(EPISODES):
+            peer.buffer.insert_episode_batch(runner.run())
+            episodes += ENVIRONMENTS
+        collected_s = time.perf_counter()
+        lengths = []
+        for _ in range(ENVIRONMENTS):
+            batch = peer.buffer.sample(EPISODES)
+            lengths.append(float(batch["filled"].sum()) / EPISODES - 1)  # less the last observation
+            peer.learner.train(batch[:, : batch.max_t_filled()], runner.t_env, episodes)
+        end_s = time.perf_counter()
+        return {
+            "seconds": end_s - start_s,
+            "seconds_collecting": collected_s - start_s,
+            "frames": runner.t_env - first_frame,
+            "episodes": episodes - first_episode,
+            "updates": ENVIRONMENTS,
+            "length": float(np.mean(lengths)),
+        }
+
+    return turn
+
+
+def main() -> None:
+    """Work whenever it is our turn."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("update", "loop"))
+    parser.add_argument("--repo", type=Path, required=True)
+    parser.add_argument("--smaclite", type=Path)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    output = claim_output()
+    torch.set_num_threads(options.threads)
+    turn = updates(options.repo, options.steps) if options.what == "update" else loop(options.repo, options.smaclite)
+    while my_turn():
+        report(output, turn())
+
+
+if __name__ == "__main__":
+    main()
