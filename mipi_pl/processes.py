@@ -19,6 +19,9 @@ from mipi_pl.config import Config, UserError
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 """Names of those that fit: gradients are averaged by `EntityAlgorithm.descend`, so these do the same."""
 
+PRECISIONS = ("32-true", "bf16-mixed")
+"""Those that the learning steps are tested with: float16 would need its losses scaled, for each optimizer."""
+
 
 def connect(node: Config) -> None:
     """Return in every process of the run, with all of them connected; with a single one, only look at the config.
@@ -27,8 +30,12 @@ def connect(node: Config) -> None:
         node: config of the Trainer.
 
     Raises:
-        UserError: for devices that do not exist, a strategy that does not fit, or processes that do not meet.
+        UserError: for devices that do not exist, a strategy or precision that does not fit, or processes that do not
+            meet.
     """
+    precision = node.get("precision", PRECISIONS[0])
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     chosen = node.get("strategy", "auto")
     if isinstance(chosen, str) and chosen not in STRATEGIES:
         raise _does_not_fit(chosen)

@@ -35,7 +35,8 @@ class MixerWeights:
 
     def of_agents(self, view: int = 0) -> Tensor:
         """w_i [L, A] of a linear mixer (eq. 15)."""
-        return torch.einsum("lak,lk->la", self.first[:, view], self.final)
+        with full_precision(self.final):
+            return torch.einsum("lak,lk->la", self.first[:, view], self.final)
 
 
 class Mixer(nn.Module, ABC):

@@ -90,6 +90,7 @@ def test_a_mistake_in_the_config_is_told(
         ("datamodule.batch_size=0", "datamodule.batch_size must be at least 1"),
         ("datamodule.epsilon_end=2", "datamodule.epsilon_end must be at least 0 and at most 1"),
         ("datamodule.storage=tape", "datamodule.storage must be"),
+        ("trainer.precision=16-mixed", "trainer.precision must be one of 32-true, bf16-mixed, got '16-mixed'"),
     ],
 )
 def test_an_impossible_value_in_a_part_is_told(
