@@ -105,7 +105,7 @@ class Fingerprint(Callback):
             "updates": pl_module.updates,
             "frames": data.frames,
             "episodes": data.episodes,
-            "stored": data._stored,
+            "stored": data._own_episodes,
         }
         (self.folder / f"rank_{trainer.global_rank}.json").write_text(json.dumps(content))
 
