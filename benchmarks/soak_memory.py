@@ -98,7 +98,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     minutes = [row["seconds"] / 60 for row in rows]
     above.plot(minutes, [row["memory_mib"] for row in rows])
     above.set_ylabel("resident memory (MiB)")
-    above.set_ylim(bottom=0)
+    above.set_ylim(0, 1.15 * max(row["memory_mib"] for row in rows))
     for name in ("threads", "processes", "open_files", "checkpoint_files"):
         below.plot(minutes, [row[name] for row in rows], label=name.replace("_", " "))
     below.set_ylim(bottom=0)
