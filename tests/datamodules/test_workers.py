@@ -41,7 +41,7 @@ def inline_twins(algorithm: MIPI) -> list[InlineSource]:
 def fastest(one: Any, two: Any) -> float:
     """Time of the second over that of the first: the least of a few, taken in turns, as other load comes and goes."""
     seconds: list[list[float]] = [[], []]
-    for _ in range(8):
+    for _ in range(30):  # until other load leaves both alone once
         for collect, measured in zip((one, two), seconds, strict=True):
             start_s = time.monotonic()
             collect(0.5)
