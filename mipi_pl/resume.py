@@ -35,11 +35,12 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     if (folder / "results.json").exists():
         raise UserError(f"{run} is finished: its results.json is written, there is nothing to resume")
     newest = _newest(folder, say)
-    _, config = read_checkpoint(newest)
+    content, config = read_checkpoint(newest)
     quieten()
     connect(config["trainer"])
     checkpoint = ranks.by_first(lambda: newest)
-    content, config = read_checkpoint(checkpoint)
+    if checkpoint != newest:  # the first process may have seen another one
+        content, config = read_checkpoint(checkpoint)
     written_by = content[RECORD].get("processes", 1)
     if written_by != ranks.size():
         raise UserError(

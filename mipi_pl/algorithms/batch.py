@@ -109,7 +109,7 @@ class EpisodeBatch:
             )
         return same_group(self.groups[:, k], self.acting.shape[1])
 
-    def by_time(self, values: Float[Tensor, " P"]) -> Float[Tensor, "S N"]:
+    def by_time(self, values: Float[Tensor, "P ..."]) -> Float[Tensor, "S N ..."]:
         """Values of the played steps laid out by time and episode, zeros elsewhere."""
-        rows = values.new_zeros(len(self.reward)).index_put((self.played,), values)
+        rows = values.new_zeros(len(self.reward), *values.shape[1:]).index_put((self.played,), values)
         return self.steps.pad(rows)

@@ -62,5 +62,5 @@ class CollaQ(QLearning):
 
     def _mara(self, b: EpisodeBatch, features: Tensor) -> Tensor:
         """Mean of Q_collab(o_i^alone, u_i)^2 over the actions that were taken, from features [L, A, H]."""
-        taken = self.agent.utilities.collab(features).gather(-1, b.action.unsqueeze(-1)).squeeze(-1)
+        taken = info.of_action(self.agent.utilities.collab(features), b.action)
         return info.masked_mean(taken.square(), b.deciding)

@@ -63,8 +63,7 @@ class JointValueAlgorithm(EntityAlgorithm):
     def _td_loss(self, b: EpisodeBatch, features: Tensor, target: Tensor) -> tuple[Tensor, Metrics]:
         """(1 - lambda) L_Q + lambda L_imagined, from the features [L, V, A, H] of `_critic_views` and targets [P]."""
         utilities = self.agent.utilities(features[b.played])
-        action = b.action[b.played][:, None, :, None].expand(-1, utilities.shape[1], -1, 1)
-        chosen = utilities.gather(-1, action).squeeze(-1)
+        chosen = info.of_action(utilities, b.action[b.played].unsqueeze(1).expand(utilities.shape[:-1]))
         weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
         joint = self.mixer.mix(chosen[:, :1], weights, [0])
         loss_td = loss = info.mean_square(joint - target)

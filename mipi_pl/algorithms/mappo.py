@@ -14,8 +14,8 @@ from torchrl.modules import PopArtValueNorm
 from mipi_pl import ranks
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.algorithms.mipi import ImaginedTeams
-from mipi_pl.checks import choose, require
+from mipi_pl.algorithms.informed import InformationCost
+from mipi_pl.checks import require
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
 from mipi_pl.losses.information import Regularizer
@@ -44,11 +44,7 @@ class Experience:
 
     def padded(self, b: EpisodeBatch) -> Experience:
         """The same laid out by time and episode, [S, N, ...]."""
-
-        def lay(x: Tensor) -> Tensor:
-            return b.steps.pad(x.new_zeros(len(b.reward), *x.shape[1:]).index_put((b.played,), x))
-
-        return Experience(**{name: lay(x) for name, x in vars(self).items()})
+        return Experience(**{name: b.by_time(x) for name, x in vars(self).items()})
 
     def of(self, part: EpisodeBatch, episodes: Tensor) -> Experience:
         """From what `padded` gave, the played steps of `episodes`, which are those of `part`."""
@@ -56,7 +52,7 @@ class Experience:
         return Experience(**{name: x[at] for name, x in vars(self).items()})
 
 
-class MAPPO(EntityAlgorithm):
+class MAPPO(InformationCost, EntityAlgorithm):
     """Clipped policy optimization on whole episodes of the present policy, with a centralised critic of the team.
 
     With ``regularizer=mutual_information`` the reward is augmented by -alpha sum_i log pi_i(u_i|s)/pi_i(u_i|s_i+), and
@@ -92,7 +88,6 @@ class MAPPO(EntityAlgorithm):
 
     optimizer_names = ("policy", "critic", "marginal")
     agent: EntityAgent
-    marginal: nn.Module
 
     def __init__(
         self,
@@ -132,8 +127,7 @@ class MAPPO(EntityAlgorithm):
             require(f"algorithm.{name}", value, 1)
         if value_decay is not None:
             require("algorithm.value_decay", value_decay, 0, 1 - 1e-6)
-        self.regularizer = choose("algorithm.regularizer", regularizer, Regularizer)
-        self.marginal_teams = choose("algorithm.marginal_teams", marginal_teams, ImaginedTeams)
+        self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.gamma, self.gae_lambda = alpha, gamma, gae_lambda
         self.clip, self.value_clip, self.huber_delta = clip, value_clip, huber_delta
         self.epochs, self.minibatches, self.entropy_bonus = epochs, minibatches, entropy_bonus
@@ -160,11 +154,6 @@ class MAPPO(EntityAlgorithm):
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
             moved.append(self.marginal.parameters())
         return [make(parameters) for make, parameters in zip(self._optimizer_factories, moved, strict=True)]
-
-    @property
-    def _averages_imaginary_teams(self) -> bool:
-        uses_marginal = self.regularizer is Regularizer.MUTUAL_INFORMATION
-        return uses_marginal and self.marginal_teams is ImaginedTeams.IMAGINARY
 
     @property
     def partitions_per_batch(self) -> int:
@@ -196,7 +185,7 @@ class MAPPO(EntityAlgorithm):
         log_pi = self._log_policy(b, b.visible)
         log_marginal = self._log_marginal(b)
         cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
-        paid = torch.where(b.deciding, _of_action(cost, b.action), 0.0).sum(dim=-1)[b.played]
+        paid = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)[b.played]
         given = self._values(b)
         value = self._in_units_of_return(given)
         now, after = b.played, b.played + 1
@@ -219,7 +208,7 @@ class MAPPO(EntityAlgorithm):
         if log_marginal is not None:
             ratio = info.expectation(log_pi, log_pi - log_marginal)
             metrics["policy/kl_to_marginal"] = info.masked_mean(ratio, b.deciding)
-        return Experience(_of_action(log_pi, b.action)[now], given[now], normal, returns), metrics
+        return Experience(info.of_action(log_pi, b.action)[now], given[now], normal, returns), metrics
 
     def _learn_marginal(self, b: EpisodeBatch, epoch: int) -> Metrics:
         """Equation (17) towards the policy in the imaginary teams of this epoch."""
@@ -234,7 +223,7 @@ class MAPPO(EntityAlgorithm):
     def _improve_policy(self, b: EpisodeBatch, seen: Experience) -> Metrics:
         """Clipped surrogate and entropy bonus over the agents that decided."""
         log_pi, deciding = self._log_policy(b, b.visible)[b.played], b.deciding[b.played]
-        log_prob = _of_action(log_pi, b.action[b.played])
+        log_prob = info.of_action(log_pi, b.action[b.played])
         loss = ppo.surrogate_loss(log_prob, seen.log_prob, seen.advantage, deciding, self.clip)
         kl, clipped = ppo.divergence(log_prob.detach(), seen.log_prob, deciding, self.clip)
         metrics = {"loss/policy": loss.detach(), "policy/kl_to_old": kl, "policy/clipped": clipped}
@@ -255,11 +244,6 @@ class MAPPO(EntityAlgorithm):
         features = self.agent.trunk(b.inputs, view.unsqueeze(1), b.steps)[0].squeeze(1)
         return info.log_policy(self.agent.policy_logits(features), b.available)
 
-    def _log_marginal(self, b: EpisodeBatch) -> Tensor | None:
-        if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
-            return None
-        return info.log_policy(self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps), b.available)
-
     def _values(self, b: EpisodeBatch) -> Tensor:
         """Of all observed steps [L], as the critic gives them."""
         values: Tensor = self.critic(b.inputs, b.present.any(dim=1))
@@ -267,8 +251,3 @@ class MAPPO(EntityAlgorithm):
 
     def _in_units_of_return(self, value: Tensor) -> Tensor:
         return value if self.value_norm is None else self.value_norm.denormalize(value.unsqueeze(-1)).squeeze(-1)
-
-
-def _of_action(values: Tensor, action: Tensor) -> Tensor:
-    """[.., A, U] and [.., A] to [.., A]."""
-    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.checks import choose, require
 from mipi_pl.losses import information as info
@@ -32,14 +33,7 @@ class TargetKind(str, Enum):
     EXPECTED = "expected"
 
 
-class ImaginedTeams(str, Enum):
-    """Which teams the marginal averages over (eq. 12)."""
-
-    IMAGINARY = "imaginary"
-    ACTUAL = "actual"
-
-
-class MIPI(JointValueAlgorithm):
+class MIPI(InformationCost, JointValueAlgorithm):
     """Joint policy evaluation (16), then M Blahut-Arimoto alternations of marginal (17) and policy (18) per batch.
 
     Args:
@@ -103,11 +97,10 @@ class MIPI(JointValueAlgorithm):
             require(f"algorithm.{name}", value, 0)
         for name, value in {"iterations": iterations, "policy_steps": policy_steps}.items():
             require(f"algorithm.{name}", value, 1)
-        self.regularizer = choose("algorithm.regularizer", regularizer, Regularizer)
+        self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.target = choose("algorithm.target", target, TargetKind)
         self.iterations, self.policy_steps = iterations, policy_steps
-        self.marginal_teams = choose("algorithm.marginal_teams", marginal_teams, ImaginedTeams)
         self.policy_divergence = choose("algorithm.policy_divergence", policy_divergence, Divergence)
         self.policy_moves_trunk = policy_moves_trunk
         self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)
@@ -127,11 +120,6 @@ class MIPI(JointValueAlgorithm):
         evaluated = [*trunk, *self.agent.utilities.parameters(), *self.mixer.parameters()]
         improved = [*(trunk if self.policy_moves_trunk else []), *self.agent.policy_logits.parameters()]
         return [critic(evaluated), marginal(self.marginal.parameters()), policy(improved)]
-
-    @property
-    def _averages_imaginary_teams(self) -> bool:
-        uses_marginal = self.regularizer is Regularizer.MUTUAL_INFORMATION
-        return uses_marginal and self.marginal_teams is ImaginedTeams.IMAGINARY
 
     @property
     def partitions_per_batch(self) -> int:
@@ -164,8 +152,8 @@ class MIPI(JointValueAlgorithm):
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)
         else:
-            drawn = torch.distributions.Categorical(logits=log_pi).sample().unsqueeze(-1)
-            utility, cost = utilities.gather(-1, drawn).squeeze(-1), cost.gather(-1, drawn).squeeze(-1)
+            drawn = torch.distributions.Categorical(logits=log_pi).sample()
+            utility, cost = info.of_action(utilities, drawn), info.of_action(cost, drawn)
         return self._bootstrapped(b, utility, cost)
 
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
@@ -211,8 +199,3 @@ class MIPI(JointValueAlgorithm):
 
     def _log_policy(self, b: EpisodeBatch, features: Tensor) -> Tensor:
         return info.log_policy(self.agent.policy_logits(features), b.available)
-
-    def _log_marginal(self, b: EpisodeBatch) -> Tensor | None:
-        if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
-            return None
-        return info.log_policy(self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps), b.available)

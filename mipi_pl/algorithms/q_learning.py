@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
+from mipi_pl.losses import information as info
 from mipi_pl.losses.td import greedy_actions
 from mipi_pl.spec import EntitySpec
 from models.agent import Agent
@@ -83,5 +84,5 @@ class QLearning(JointValueAlgorithm):
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, features: Tensor) -> Tensor:
         """Double Q-learning, for the played steps [P]: u' is best for the network itself, its value the targets'."""
-        best = greedy_actions(self.agent.utilities(features), b.available).unsqueeze(-1)
-        return self._bootstrapped(b, self._target_utilities(b).gather(-1, best).squeeze(-1))
+        best = greedy_actions(self.agent.utilities(features), b.available)
+        return self._bootstrapped(b, info.of_action(self._target_utilities(b), best))

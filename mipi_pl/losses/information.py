@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mipi_pl.ranks import joint_mean
@@ -62,6 +62,11 @@ def penalty(
 def expectation(log_pi: Float[Tensor, "*X U"], values: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:
     """E_pi[values], exact over the actions."""
     return (log_pi.exp() * values).sum(dim=-1)
+
+
+def of_action(values: Float[Tensor, "*X U"], action: Int64[Tensor, "*X"]) -> Float[Tensor, "*X"]:
+    """The value of one action each."""
+    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
 def entropy(log_pi: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:

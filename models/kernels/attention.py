@@ -13,7 +13,9 @@ import numpy as np
 from numba import prange
 
 from mipi_pl.compiled import source_hash
-from models.kernels.vector import entry, inline, multiply, padded_to_lanes, softmax, through_softmax, transpose
+from models.kernels.matrices import multiply, transpose
+from models.kernels.softmax import softmax, through_softmax
+from models.kernels.vector import entry, inline, padded_to_lanes
 
 
 @inline

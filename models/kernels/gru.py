@@ -13,7 +13,8 @@ import numpy as np
 from numba import prange
 
 from mipi_pl.compiled import source_hash
-from models.kernels.vector import ONE, TWO, add_product, entry, exp, row_loop
+from models.kernels.matrices import add_product
+from models.kernels.vector import ONE, TWO, entry, exp, row_loop
 
 
 @row_loop

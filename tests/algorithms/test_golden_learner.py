@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from golden import assert_golden, rounded
 from worlds import Sizes, drive, random_batch, small_mipi
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "learner.json"
 STEPS = 20
 
 
@@ -24,14 +22,8 @@ def learn() -> list[dict[str, float]]:
         logged += drive(algorithm, [batches[step % len(batches)]])
         if step % 7 == 6:
             algorithm.update_targets()
-    return [{name: float(f"{float(value):.9g}") for name, value in row.items()} for row in logged]
+    return rounded(logged)
 
 
 def test_golden_learner(request: pytest.FixtureRequest) -> None:
-    found = learn()
-    if request.config.getoption("--golden-update"):
-        GOLDEN.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    expected = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    assert len(found) == len(expected) == STEPS
-    for step, (row, golden) in enumerate(zip(found, expected, strict=True)):
-        assert row == pytest.approx(golden, rel=1e-5, abs=1e-9), f"step {step}: make golden rewrites an intended change"
+    assert_golden(learn(), "learner.json", STEPS, request)

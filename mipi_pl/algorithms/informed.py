@@ -1,0 +1,53 @@
+"""What MIPI and MIPI-PPO share: the marginal policy, and the teams that it averages over."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from torch import Tensor, nn
+
+from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.checks import choose
+from mipi_pl.losses import information as info
+from mipi_pl.losses.information import Regularizer
+
+
+class ImaginedTeams(str, Enum):
+    """Which teams the marginal averages over (eq. 12)."""
+
+    IMAGINARY = "imaginary"
+    ACTUAL = "actual"
+
+
+class InformationCost:
+    """Part of an algorithm whose policies may pay for information; beside `EntityAlgorithm` among its bases.
+
+    Attributes:
+        regularizer: what the reward is augmented with.
+        marginal_teams: what the marginal averages over.
+        marginal: the marginal policy; needed for mutual information only.
+    """
+
+    regularizer: Regularizer
+    marginal_teams: ImaginedTeams
+    marginal: nn.Module
+
+    def _choose_cost(self, regularizer: str, marginal_teams: str) -> None:
+        """Take the two options of the config.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        self.regularizer = choose("algorithm.regularizer", regularizer, Regularizer)
+        self.marginal_teams = choose("algorithm.marginal_teams", marginal_teams, ImaginedTeams)
+
+    @property
+    def _averages_imaginary_teams(self) -> bool:
+        uses_marginal = self.regularizer is Regularizer.MUTUAL_INFORMATION
+        return uses_marginal and self.marginal_teams is ImaginedTeams.IMAGINARY
+
+    def _log_marginal(self, b: EpisodeBatch) -> Tensor | None:
+        """Log pi_i(u | s_i^+) [L, A, U]; None where nothing is paid for information."""
+        if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
+            return None
+        return info.log_policy(self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps), b.available)

@@ -1,0 +1,150 @@
+"""Products and transposes of small matrices that stay in the first cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from models.kernels.vector import (
+    FLOAT,
+    INT,
+    LANES,
+    chosen,
+    fma,
+    inline,
+    instructions,
+    load,
+    row_loop,
+    spread,
+    store,
+    whole_constant,
+)
+
+
+@inline
+def add_product(total: Any, left: Any, weight: Any) -> None:
+    """total[R, J] += left[R, K] @ weight[K, J]; two rows and four k at a time, so that each load serves twice."""
+    rows, width = total.shape
+    depth = left.shape[1]
+    even, fours = rows - rows % 2, depth - depth % 4
+    for r in range(0, even, 2):
+        for k in range(0, fours, 4):
+            a0, a1, a2, a3 = left[r, k], left[r, k + 1], left[r, k + 2], left[r, k + 3]
+            b0, b1, b2, b3 = left[r + 1, k], left[r + 1, k + 1], left[r + 1, k + 2], left[r + 1, k + 3]
+            for j in range(width):
+                w0, w1, w2, w3 = weight[k, j], weight[k + 1, j], weight[k + 2, j], weight[k + 3, j]
+                total[r, j] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+                total[r + 1, j] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
+    for r in range(rows):
+        for k in range(0 if r >= even else fours, depth):
+            for j in range(width):
+                total[r, j] += left[r, k] * weight[k, j]
+
+
+@instructions
+def _tile(
+    _context: Any,
+    out: Any,
+    to: Any,
+    out_row: Any,
+    a: Any,
+    at: Any,
+    a_row: Any,
+    a_step: Any,
+    b: Any,
+    begin: Any,
+    b_row: Any,
+    count: Any,
+    rows: Any,
+) -> Any:
+    """`rows` times LANES numbers of a product, in registers until they are complete."""
+    n_rows = rows.literal_value
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        out, to, out_row, a, at, a_row, a_step, b, begin, b_row, count, _ = given
+        kinds = signature.args
+        vector = ir.VectorType(FLOAT, LANES)
+        totals = [cgutils.alloca_once(builder, vector) for _ in range(n_rows)]
+        for total in totals:
+            builder.store(ir.Constant(vector, None), total)
+        with cgutils.for_range(builder, count) as loop:
+            line = load(context, builder, kinds[7], b, builder.add(begin, builder.mul(loop.index, b_row)), LANES)
+            column = builder.add(at, builder.mul(loop.index, a_step))
+            for r, total in enumerate(totals):
+                index = builder.add(column, builder.mul(a_row, ir.Constant(a_row.type, r)))
+                number = builder.extract_element(load(context, builder, kinds[3], a, index, 1), whole_constant(INT, 0))
+                builder.store(fma(builder, spread(builder, number, LANES), line, builder.load(total)), total)
+        for r, total in enumerate(totals):
+            index = builder.add(to, builder.mul(out_row, ir.Constant(out_row.type, r)))
+            store(context, builder, kinds[0], out, index, builder.load(total))
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(out, i, i, a, i, i, i, b, i, i, i, rows), build
+
+
+@row_loop
+def multiply(result: Any, left: Any, right: Any, sizes: Any) -> None:
+    """Result = left @ right, written over what was there.
+
+    Args:
+        result: (array, start, row): row r begins at the flat index start + r * row of a contiguous array.
+        left: (array, start, row, step): the numbers of a row are `step` apart; (.., 1, row) is the transpose.
+        right: (array, start, row).
+        sizes: (rows, terms, columns), of the result and of its sums; columns are a multiple of LANES.
+    """
+    out, to, out_row = result
+    a, at, a_row, a_step = left
+    b, begin, b_row = right
+    rows, terms, columns = sizes
+    fours = rows - rows % 4
+    for c in range(0, columns, LANES):
+        for r in range(0, fours, 4):
+            _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 4)
+        for r in range(fours, rows):
+            _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 1)
+
+
+@instructions
+def _transpose_square(_context: Any, out: Any, to: Any, out_row: Any, a: Any, at: Any, a_row: Any, last: Any) -> Any:
+    """A square of LANES rows; those after `last` repeat it."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        out, to, out_row, a, at, a_row, last = given
+        rows = []
+        for r in range(LANES):
+            number = ir.Constant(last.type, r)
+            number = builder.select(builder.icmp_signed("<", number, last), number, last)
+            at_r = builder.add(at, builder.mul(number, a_row))
+            rows.append(load(context, builder, signature.args[3], a, at_r, LANES))
+        distance = LANES // 2
+        while distance:  # exchange the squares beside the diagonal, half as large each time
+            for r in (r for r in range(LANES) if not r & distance):
+                low = [c if not c & distance else LANES + c - distance for c in range(LANES)]
+                high = [c + distance if not c & distance else LANES + c for c in range(LANES)]
+                upper, lower = rows[r], rows[r + distance]
+                rows[r] = chosen(builder, upper, lower, low)
+                rows[r + distance] = chosen(builder, upper, lower, high)
+            distance //= 2
+        for r, row in enumerate(rows):
+            to_r = builder.add(to, builder.mul(out_row, ir.Constant(out_row.type, r)))
+            store(context, builder, signature.args[0], out, to_r, row)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(out, i, i, a, i, i, i), build
+
+
+@row_loop
+def transpose(out: Any, a: Any, at: Any, a_row: Any, rows: Any) -> None:
+    """out[c, r] = a[at + r * a_row + c] for as many columns, a multiple of LANES, as `out` has rows.
+
+    The rows of `out` are padded to a multiple of LANES, with copies of the last column.
+    """
+    padded = out.shape[1]
+    for r in range(0, rows, LANES):
+        for c in range(0, len(out), LANES):
+            _transpose_square(out, c * padded + r, padded, a, at + r * a_row + c, a_row, rows - 1 - r)
