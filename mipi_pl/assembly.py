@@ -11,8 +11,9 @@ import torch
 from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from mipi_pl.config import Config, UserError
+from mipi_pl.config import Config
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import MakeEnv, MakePolicy
 from mipi_pl.evaluation.rollout import Policy
 

@@ -20,15 +20,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mipi_pl.errors import UserError
+
 Config = dict[str, Any]
 """A resolved config: plain containers, numbers, strings and None, so that it fits into a checkpoint."""
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _MAX_SEED = 2**32 - 1
-
-
-class UserError(Exception):
-    """A mistake of the user: the command line prints the message alone and ends with exit code 2."""
 
 
 @dataclass

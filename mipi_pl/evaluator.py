@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from mipi_pl import record
 from mipi_pl.assembly import RECORD, build, environment_factory, one_environment, policies_of, read_checkpoint, restore
 from mipi_pl.baselines import play_baselines
-from mipi_pl.config import Config, UserError, check_eval, check_evaluation, check_node, check_targets, unknown_key
+from mipi_pl.config import Config, check_eval, check_evaluation, check_node, check_targets, unknown_key
+from mipi_pl.errors import UserError
 from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv

@@ -15,16 +15,12 @@ from lightning import Trainer
 from mipi_pl import ranks, record
 from mipi_pl.checkpoints import lock
 from mipi_pl.checks import DivergedError, WorkerError
-from mipi_pl.config import UserError
+from mipi_pl.errors import FailedError, UserError
 from mipi_pl.parts import Parts
 
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by the user; what had been learned is in the checkpoint."""
-
-
-class FailedError(Exception):
-    """Training cannot go on, and not by a mistake in the config; the message is for the user."""
 
 
 def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> None:

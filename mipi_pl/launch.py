@@ -15,8 +15,8 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.config import UserError, check_train, resolve, unknown_key
-from mipi_pl.fitting import FailedError
+from mipi_pl.config import check_train, resolve, unknown_key
+from mipi_pl.errors import FailedError, UserError
 from mipi_pl.runner import train
 
 _MULTIRUN = {"-m", "--multirun"}

@@ -9,8 +9,9 @@ from typing import Any
 from lightning import LightningModule, Trainer
 
 from mipi_pl.assembly import build
-from mipi_pl.config import Config, UserError
+from mipi_pl.config import Config
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.errors import UserError
 from mipi_pl.loggers import going_on
 from mipi_pl.run_state import RunState
 

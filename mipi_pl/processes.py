@@ -14,7 +14,8 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from mipi_pl import ranks
 from mipi_pl.assembly import build
-from mipi_pl.config import Config, UserError
+from mipi_pl.config import Config
+from mipi_pl.errors import UserError
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 """Names of those that fit: gradients are averaged by `EntityAlgorithm.descend`, so these do the same."""

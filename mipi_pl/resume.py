@@ -9,7 +9,7 @@ from typing import Any
 from mipi_pl import ranks, record
 from mipi_pl.assembly import RECORD, read_checkpoint
 from mipi_pl.checkpoints import CheckpointFolder
-from mipi_pl.config import UserError
+from mipi_pl.errors import UserError
 from mipi_pl.files import DamagedError
 from mipi_pl.processes import connect
 from mipi_pl.runner import quieten, run_to_the_end

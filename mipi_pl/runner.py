@@ -17,10 +17,11 @@ from mipi_pl import ranks, record
 from mipi_pl.assembly import build, environment_factory, policies_of
 from mipi_pl.baselines import play_baselines
 from mipi_pl.checkpoints import CheckpointFolder
-from mipi_pl.config import Config, UserError, check_train, resolve
+from mipi_pl.config import Config, check_train, resolve
+from mipi_pl.errors import FailedError, UserError
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
-from mipi_pl.fitting import FailedError, fit, held
+from mipi_pl.fitting import fit, held
 from mipi_pl.parts import Parts, assemble
 from mipi_pl.processes import connect
 from mipi_pl.run_state import EVALUATIONS

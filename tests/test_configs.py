@@ -10,7 +10,8 @@ import pytest
 
 from mipi_pl.assembly import build
 from mipi_pl.cli import main
-from mipi_pl.config import UserError, check_node, check_train, resolve
+from mipi_pl.config import check_node, check_train, resolve
+from mipi_pl.errors import UserError
 from mipi_pl.launch import compose
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

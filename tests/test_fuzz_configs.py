@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mipi_pl.config import UserError, check_train, resolve
+from mipi_pl.config import check_train, resolve
+from mipi_pl.errors import UserError
 from mipi_pl.launch import compose
 from mipi_pl.parts import assemble
 

@@ -13,7 +13,7 @@ PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks", "configs")
 # Floors of the house, the lowest first. A module may import its own floor's room and everything below, nothing above
 # and no other room on its own floor. The longest prefix counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("mipi_pl.compiled", "mipi_pl.files"),
+    ("mipi_pl.compiled", "mipi_pl.files", "mipi_pl.errors"),
     ("models", "mipi_pl.spec", "mipi_pl.checks", "configs"),
     ("mipi_pl.ranks",),
     ("mipi_pl.envs", "mipi_pl.losses", "mipi_pl.actor"),
@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mipi_pl.fitting",),
     ("mipi_pl.runner",),
     ("mipi_pl.evaluator", "mipi_pl.launch", "mipi_pl.resume"),
+    ("mipi_pl.commands",),
     ("mipi_pl.cli",),
 )
 # Rooms on one floor that may know each other, besides the floors below.

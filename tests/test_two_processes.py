@@ -17,8 +17,7 @@ from run_content import content, differences
 
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
-from mipi_pl.config import UserError
-from mipi_pl.fitting import FailedError
+from mipi_pl.errors import FailedError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "tests" / "references"

@@ -15,8 +15,8 @@ from worlds import Sizes, drive, parameters_of, random_batch, small_mipi
 
 from mipi_pl import ranks
 from mipi_pl.checks import DivergedError
-from mipi_pl.config import UserError
 from mipi_pl.envs.matrix import MatrixGame
+from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import evaluate, worlds_of
 
 PARTS = (

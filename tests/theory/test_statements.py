@@ -77,10 +77,10 @@ def test_the_page_names_the_command() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--bogus", "1"], "unknown option '--bogus'; there are: --instances"),
-        (["12"], "unknown option '12'"),
-        (["--instances"], "--instances needs a value"),
-        (["--instances", "many"], "--instances must be a whole number, got 'many'"),
+        (["--bogus", "1"], "unrecognized arguments: --bogus 1; see mipi theory --help"),
+        (["12"], "unrecognized arguments: 12"),
+        (["--instances"], "--instances: expected one argument"),
+        (["--instances", "many"], "--instances: must be a whole number, got 'many'"),
         (["--instances=0"], "--instances must be at least 1"),
         (["--seed=-1"], "--seed must be at least 0"),
         (["--output-dir", "/dev/null/x"], "--output-dir: cannot write to"),

@@ -1,0 +1,45 @@
+"""Options of the commands that take no Hydra overrides: argparse, with the house's way of refusing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from mipi_pl.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the words behind `mipi NAME`; ``--help`` prints the description as it stands and the options.
+
+    Args:
+        name: of the command.
+        description: what it does, in the words of ``--help``.
+    """
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(
+            f"mipi {name}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def whole_number(word: str) -> int:
+    """For `type=` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    try:
+        return int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {word!r}") from None
