@@ -118,9 +118,10 @@ def set_threads(threads: int | None) -> None:
     if threads is not None:
         import numba
 
-        torch.set_num_threads(threads)
         available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # fewer than cores in a container
         numba.set_num_threads(min(threads, available))
+        # Last, as numba starts its threads with that call and sets OpenMP's number of them, which is PyTorch's too.
+        torch.set_num_threads(threads)
 
 
 def quieten() -> None:
