@@ -42,7 +42,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         raise UserError(f"there is no configs/{group}/{name}.yaml; {group} can be: {options}") from error
     except ConfigCompositionException as error:
         if absent := re.match(r"Could not override '(?P<key>[^']+)'", str(error)):
-            raise UserError(unknown_key("", absent["key"], _known_keys(overrides))) from error
+            known = _known_keys(overrides)
+            if absent["key"] in known:  # it is the entry that does not exist yet
+                example = f"+{absent['key']}.NAME=..."
+                raise UserError(f"{absent['key']} has no such entry yet; to add one, write {example}") from error
+            raise UserError(unknown_key("", absent["key"], known)) from error
         raise UserError(_one_message(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for a number as a choice
         raise UserError(_one_message(error)) from error

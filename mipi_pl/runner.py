@@ -17,6 +17,7 @@ from mipi_pl import ranks, record
 from mipi_pl.assembly import build, environment_factory, policies_of
 from mipi_pl.baselines import play_baselines
 from mipi_pl.checkpoints import CheckpointFolder
+from mipi_pl.compositions import Teams, teams_of
 from mipi_pl.config import Config, check_train, resolve
 from mipi_pl.errors import FailedError, UserError
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
@@ -52,6 +53,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     config = resolve(composed)
     check_train(config)
     quieten()
+    teams_of(config)
     connect(config["trainer"])
     root = Path(config["output_dir"])
     folder = ranks.by_first(lambda: _make_folder(root, config["run"]["name"]))
@@ -78,6 +80,7 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
         set_threads(config["threads"])
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
+        teams = teams_of(config)
         parts = assemble(config, folder)
         if checkpoint is not None:
             _go_back_to(folder, checkpoint)
@@ -91,6 +94,8 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
             _begin(config, folder, checkpoint, before)
         where = f"folder {record.shown(folder)}" + (f", resumed from {checkpoint.name}" if checkpoint else "")
         say(f"{title(config)}: {config['total_frames']:,} frames, {where}\n")
+        for note in teams.notes():
+            say(f"{note}\n")
         say(f"{comparison_table({'untrained': before, **scripted})}\n")
         fit_start_s = time.monotonic()
         fit(parts, folder, checkpoint, say)
@@ -104,7 +109,7 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
         seconds = {"seconds": earlier_s + time.monotonic() - start_s, "seconds_training": earlier_s + fit_s}
         try:
             _note(folder, parts.frames, parts.updates, after)
-            _report(config, folder, parts, policies, seconds, say)
+            _report(config, folder, parts, teams, policies, seconds, say)
         except OSError as error:
             raise FailedError(
                 f"training is finished, but its results cannot be written ({error}); when they can, go on from the "
@@ -198,6 +203,7 @@ def _report(
     config: Config,
     folder: Path,
     parts: Parts,
+    teams: Teams,
     policies: dict[str, list[Result]],
     seconds: dict[str, float],
     say: Callable[[str], None],
@@ -210,6 +216,7 @@ def _report(
         "frames": parts.frames,
         "updates": parts.updates,
         **seconds,
+        "compositions": teams.as_json(),
         "seed": config["seed"],
         "resumed_at": parts.state.resumed_at,
         "resumed_exactly": parts.resumes_exactly or not parts.state.resumed_at,

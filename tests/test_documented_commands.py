@@ -24,6 +24,7 @@ COMMANDS = sorted(
     }
 )
 TRAIN = [command for command in COMMANDS if command.startswith("mipi train")]
+LIST = [command for command in COMMANDS if command.startswith("mipi compositions")]
 EVAL = [command for command in COMMANDS if command.startswith("mipi eval")]
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
 
@@ -47,6 +48,11 @@ def test_documented_training_runs(command: str, workplace: Path) -> None:
     short = [] if "experiment=matrix_game" in arguments else ["env.episode_limit=12"]
     small = ["debug=tiny", "total_frames=20", "held_out.baselines=[]", "output_dir=documented", *short]
     assert main([*arguments, *small]) == 0
+
+
+@pytest.mark.parametrize("command", LIST)
+def test_documented_lists_of_compositions_are_printed(command: str) -> None:
+    assert main(shlex.split(command)[1:]) == 0
 
 
 @pytest.mark.parametrize("command", EVAL)

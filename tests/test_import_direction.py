@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mipi_pl.algorithms", "mipi_pl.evaluation", "mipi_pl.theory", "mipi_pl.baselines", "mipi_pl.checkpoints"),
     ("datamodules", "callbacks", "mipi_pl.config", "mipi_pl.record", "mipi_pl.loggers"),
     ("mipi_pl.assembly",),
-    ("mipi_pl.run_state", "mipi_pl.processes"),
+    ("mipi_pl.run_state", "mipi_pl.processes", "mipi_pl.compositions"),
     ("mipi_pl.parts",),
     ("mipi_pl.fitting",),
     ("mipi_pl.runner",),

@@ -84,10 +84,14 @@ class EntityEnv(EnvBase):
     Attributes:
         winnable: whether `won` means anything here; where it does not, policies are judged by their return.
         scripted: names of the scripted policies that a learned one can be compared with.
+        team_arguments: the constructor's arguments that say which teams play and nothing else.
+        withheld: compositions that the world keeps out of training, for evaluation.
     """
 
     winnable: bool = True
     scripted: tuple[str, ...] = ()
+    team_arguments: tuple[str, ...] = ("team_sizes",)
+    withheld: tuple[Composition, ...] = ()
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ class MatrixGame(EntityEnv):
         ValueError: for an unknown composition or a matrix that is not 2 x 2 and finite.
     """
 
+    team_arguments = ("team_compositions",)
+
     def __init__(
         self,
         payoffs: Mapping[str, Sequence[Sequence[float]]],

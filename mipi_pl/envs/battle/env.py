@@ -18,6 +18,7 @@ from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 from mipi_pl.envs.battle.units import LOOPS_PER_S
 from mipi_pl.envs.composition import TypeGroup
 from mipi_pl.envs.kernels.records import Records, from_tensors, output_of, refuse_unavailable, to_tensors
+from mipi_pl.envs.split import Mix, Split
 from mipi_pl.spec import EntitySpec
 
 _OUTCOMES = ("going on", "lost", "time is up", "won", "drawn")
@@ -35,6 +36,9 @@ class BattleEnv(EntityEnv):
         num_envs: B, battles stepped at once.
         seed: equal seeds and actions give equal battles, bit for bit.
         device: of the returned tensors; the battle runs on the CPU.
+        mixes: which mixes of these sizes occur: ``training`` (all that `split` does not hold out), ``held_out``,
+            ``all``, or a list of mixes such as ``{stalker: 2, zealot: 1}``, beside which `team_sizes` means nothing.
+        split: what training never draws, the fields of `mipi_pl.envs.split.Split`; None holds nothing out.
         enemy_delta: enemies more (or, negative, fewer) than agents; 0 is symmetric.
         draw: ``compositions`` draws uniformly over compositions, ``sizes`` over team sizes first.
         episode_limit: steps after which the battle is truncated.
@@ -66,6 +70,7 @@ class BattleEnv(EntityEnv):
     """
 
     scripted = ("random", "attack_nearest", "focus_fire")
+    team_arguments = ("team_sizes", "mixes", "split")
 
     def __init__(
         self,
@@ -75,6 +80,8 @@ class BattleEnv(EntityEnv):
         num_envs: int,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        mixes: str | Sequence[Mix] = "training",
+        split: Mapping[str, Any] | Split | None = None,
         enemy_delta: int = 0,
         draw: str = "compositions",
         episode_limit: int = 150,
@@ -99,6 +106,8 @@ class BattleEnv(EntityEnv):
             groups=type_groups(groups),
             team_sizes=tuple(team_sizes),
             capacity=capacity,
+            mixes=mixes,
+            split=Split.of(split),
             enemy_delta=enemy_delta,
             draw=draw,
             episode_limit=episode_limit,
@@ -135,6 +144,7 @@ class BattleEnv(EntityEnv):
         self._pairs = make_pairs(num_envs, spec.n_entities)
         super().__init__(spec, scenario.compositions, num_envs, seed, device)
         self.scenario, self.layout = scenario, layout
+        self.withheld = scenario.withheld
 
     @property
     def units(self) -> Records:

@@ -14,6 +14,7 @@ from mipi_pl.envs.battle.observation import BattleLayout
 from mipi_pl.envs.battle.rules_state import DRAW, RULES, World
 from mipi_pl.envs.battle.units import UnitType, find_units, make_damage, make_kinds
 from mipi_pl.envs.composition import Composition, TypeGroup, draw_weights, enumerate_compositions
+from mipi_pl.envs.split import NOTHING_HELD_OUT, Mix, Split, played_mixes
 
 Army = tuple[str, ...]
 """Type names of an army's units, sorted by the order of the family."""
@@ -57,6 +58,8 @@ class Scenario:
     groups: tuple[TypeGroup, ...]
     team_sizes: tuple[int, ...]
     capacity: int
+    mixes: str | Sequence[Mix] = "training"
+    split: Split = NOTHING_HELD_OUT
     enemy_delta: int = 0
     draw: str = "compositions"
     episode_limit: int = 150
@@ -83,9 +86,10 @@ class Scenario:
             require(f"env.{name}", getattr(self, name), 0, above=True)
         for name in ("jitter", "kill_reward", "win_reward", "spawn_distance"):
             require(f"env.{name}", getattr(self, name), 0)
-        if self.team_sizes and max(self.team_sizes) > self.capacity:
+        largest = max(self.team_sizes, default=0) if isinstance(self.mixes, str) else self.compositions[-1].size
+        if largest > self.capacity:
             raise ValueError(
-                f"team_sizes must not exceed capacity, the number of agent slots: got {max(self.team_sizes)} with "
+                f"team_sizes must not exceed capacity, the number of agent slots: got {largest} with "
                 f"capacity {self.capacity}; raise capacity (a policy keeps the capacity it was trained with) or "
                 f"leave the larger sizes out"
             )
@@ -113,7 +117,12 @@ class Scenario:
     @cached_property
     def compositions(self) -> tuple[Composition, ...]:
         """All that can be drawn."""
-        return enumerate_compositions(self.groups, self.team_sizes)
+        return played_mixes(self.groups, self.team_sizes, self.split, self.mixes)
+
+    @cached_property
+    def withheld(self) -> tuple[Composition, ...]:
+        """Mixes that the split keeps out of training."""
+        return tuple(sorted(self.split.divide(self.groups)[1], key=lambda c: (c.size, c.counts)))
 
     @property
     def enemy_capacity(self) -> int:

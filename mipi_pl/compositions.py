@@ -1,0 +1,85 @@
+"""Which compositions a run trains on and which it is evaluated on: checked, shown and stored with the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from mipi_pl.assembly import environment_factory, one_environment
+from mipi_pl.config import Config
+from mipi_pl.envs.composition import Composition
+from mipi_pl.errors import UserError
+from mipi_pl.evaluation.generalization import WorldError, size_range, worlds_of
+
+
+@dataclass(frozen=True)
+class Teams:
+    """The compositions of a run.
+
+    Attributes:
+        training: those that training draws.
+        held_out: those of each evaluation beside the training teams, under its name.
+        unplayed: held out by the world's split and played by no evaluation.
+    """
+
+    training: tuple[Composition, ...]
+    held_out: dict[str, tuple[Composition, ...]]
+    unplayed: tuple[Composition, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Labels, for results.json."""
+        return {
+            "training": [c.label for c in self.training],
+            "held_out": {name: [c.label for c in found] for name, found in self.held_out.items()},
+        }
+
+    def notes(self) -> list[str]:
+        """What the user should know about a split that is valid."""
+        if not self.unplayed:
+            return []
+        labels = ", ".join(c.label for c in self.unplayed)
+        return [f"note: held out and never played: {labels}; add +held_out.worlds.mixes.mixes=held_out"]
+
+    def table(self) -> str:
+        """Counts and all labels, by evaluation and team size."""
+        held_out = {c for found in self.held_out.values() for c in found}
+        head = f"{len(self.training)} compositions in training, {len(held_out)} held out"
+        parts = {"training": self.training, **{f"held out {name!r}": found for name, found in self.held_out.items()}}
+        return "\n".join([head, *(_listed(name, found) for name, found in parts.items()), *self.notes()])
+
+
+def teams_of(config: Config) -> Teams:
+    """The compositions of a checked config.
+
+    Raises:
+        UserError: if an evaluation that is held out by its teams alone shares compositions with training, or a world
+            refuses its arguments.
+    """
+    make_env = environment_factory(config["env"])
+    env = one_environment(make_env)
+    held_out: dict[str, tuple[Composition, ...]] = {}
+    for world in worlds_of(config["held_out"]["team_sizes"], config["held_out"]["worlds"])[1:]:
+        try:
+            other = world.environment(make_env, 1, config["held_out"]["seed"])
+        except WorldError as error:
+            raise UserError(f"held_out: {error}") from error
+        held_out[world.name] = other.compositions
+        shared = [c.label for c in other.compositions if c in set(env.compositions)]
+        if shared and set(world.changes) <= set(env.team_arguments):
+            raise UserError(
+                f"held_out: evaluation {world.name!r} plays compositions of training: {', '.join(shared)}; leave them "
+                f"out of one of both (training has teams of {size_range(sorted({c.size for c in env.compositions}))})"
+            )
+    played = {*env.compositions, *(c for found in held_out.values() for c in found)}
+    return Teams(env.compositions, held_out, tuple(c for c in env.withheld if c not in played))
+
+
+def _listed(name: str, compositions: Iterable[Composition]) -> str:
+    found = list(compositions)
+    lines = [f"\n{name}: {len(found)}"]
+    for size, of_size in groupby(found, key=lambda c: c.size):
+        labels = [c.label for c in of_size]
+        lines += [f"  {size} agents, {len(labels)}:", *(f"    {label}" for label in labels)]
+    return "\n".join(lines)
