@@ -29,6 +29,7 @@ MISTAKES = [
     (["held_out.team_sizes=[0]"], "held_out.team_sizes must be at least 1"),
     (["held_out.team_sizes=[6,6]"], "names a size twice"),
     (["held_out.team_sizes=6"], "held_out.team_sizes must be a list"),
+    (["held_out.worlds={x: {y: 1}}"], "held_out.worlds has no such entry yet; to add one, write +held_out.worlds.NAME"),
     (["held_out.team_sizes=[6]"], "evaluation '6'"),
     (["held_out.episodes=0"], "held_out.episodes must be at least 1"),
     (["held_out.baselines=[random]"], "held_out.baselines: scripted policies do not exist in this world"),
