@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mipi_pl.files import DamagedError, replacing, sha256_of, verify
 
@@ -153,3 +153,16 @@ def lock(run: Path) -> FileLock:
         filelock.Timeout: on entering, if another process holds it.
     """
     return FileLock(run / ".lock", timeout=0)
+
+
+def in_use(run: Path) -> bool:
+    """Whether a process holds the lock of a run folder; also False where the lock may not be tried."""
+    if not (run / ".lock").exists():
+        return False
+    try:
+        with lock(run):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False

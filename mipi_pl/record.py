@@ -8,13 +8,21 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mipi_pl.files import replacing
+
+CONFIG, EVALUATIONS, RESULTS = "config.yaml", "evaluations.csv", "results.json"
+"""Of a run folder: what was to be done, how it went, how it ended; a run with the last is finished."""
+PROVENANCE = "provenance.json"
+"""Written when a run begins, so that it is known of a run that does not end."""
+FAILURE = "failure.txt"
+"""Why a run failed; it goes when the run is resumed."""
 
 PACKAGES = ("mipi-pl", "torch", "torchrl", "tensordict", "lightning", "hydra-core", "numba", "numpy")
 
@@ -98,6 +106,20 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, str | int]:
     """What it ran on; the same seed gives equal numbers on equal machines only."""
     return {"system": platform.platform(), "processor_cores": os.cpu_count() or 0}
+
+
+@contextmanager
+def failure_noted(folder: Path) -> Iterator[None]:
+    """Leave `FAILURE` in the folder of a run that had begun and fails; being interrupted is no failure."""
+    (folder / FAILURE).unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        if (folder / CONFIG).exists():
+            with suppress(OSError), replacing(folder / FAILURE) as unfinished:
+                text = " ".join(f"{error}".split()) or type(error).__name__
+                unfinished.write_text(f"{text}\n", encoding="utf-8")
+        raise
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

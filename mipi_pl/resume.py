@@ -32,7 +32,7 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     folder = run.resolve()
     if not folder.is_dir():
         raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
-    if (folder / "results.json").exists():
+    if (folder / record.RESULTS).exists():
         raise UserError(f"{run} is finished: its results.json is written, there is nothing to resume")
     newest = _newest(folder, say)
     content, config = read_checkpoint(newest)

@@ -17,8 +17,6 @@ from mipi_pl.config import Config
 from mipi_pl.files import replacing
 from mipi_pl.loggers import ResumableCSVLogger
 
-EVALUATIONS = "evaluations.csv"
-
 
 class RunState(Callback):
     """Writes config and provenance into every checkpoint, and all that makes a resumed run the same run.
@@ -45,7 +43,7 @@ class RunState(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the record."""
-        evaluations = self._folder / EVALUATIONS
+        evaluations = self._folder / record.EVALUATIONS
         checkpoint[RECORD] = {
             "config": self._config,
             **self.provenance,
@@ -67,7 +65,7 @@ class RunState(Callback):
         self.resumed_at = [*found["resumed_at"], found["updates"]]
         if not trainer.is_global_zero:
             return
-        with replacing(self._folder / EVALUATIONS) as unfinished:
+        with replacing(self._folder / record.EVALUATIONS) as unfinished:
             unfinished.write_text(found["evaluations"], encoding="utf-8")
         for log, content in zip(_csv_logs(trainer), found["metrics"], strict=True):
             log.restore(content)

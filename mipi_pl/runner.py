@@ -6,6 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, wri
 from mipi_pl.fitting import fit, held
 from mipi_pl.parts import Parts, assemble
 from mipi_pl.processes import connect
-from mipi_pl.run_state import EVALUATIONS
 from models import fused
 
 _UNDERSTOOD = (
@@ -76,7 +76,7 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
     say = say if first else _in_silence
     if not all(ranks.gather(folder.is_dir())):
         raise UserError(f"{folder} must be on a file system that all machines of the run share")
-    with held(folder):
+    with held(folder), record.failure_noted(folder) if first else nullcontext():
         set_threads(config["threads"])
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
@@ -156,8 +156,9 @@ def _make_folder(root: Path, name: str) -> Path:
 def _begin(config: Config, folder: Path, checkpoint: Path | None, before: Sequence[Result]) -> None:
     """What the run folder holds from the first."""
     try:
-        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+        OmegaConf.save(OmegaConf.create(config), folder / record.CONFIG)
         if checkpoint is None:
+            record.write_json(folder / record.PROVENANCE, record.provenance())
             record.link_latest(folder.parent.parent, folder)
             _note(folder, 0, 0, before)
     except OSError as error:
@@ -196,7 +197,7 @@ def _baselines(config: Config) -> dict[str, list[Result]]:
 
 def _note(folder: Path, frames: int, updates: int, results: Sequence[Result]) -> None:
     head = {"frames": frames, "updates": updates}
-    append_csv(folder / EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
+    append_csv(folder / record.EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
 
 
 def _report(
@@ -224,8 +225,8 @@ def _report(
     }
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
     draw = build("picture", {**config["picture"], "_partial_": True})
-    draw(folder / "results.png", title(config), folder / EVALUATIONS, policies)
-    record.write_json(folder / "results.json", content)  # last: a run with this file is finished
+    draw(folder / "results.png", title(config), folder / record.EVALUATIONS, policies)
+    record.write_json(folder / record.RESULTS, content)  # last: a run with this file is finished
     say(f"\n{comparison_table(policies)}\n")
     measure = policies[trained][0].total.measure
     say(f"greedy policy of the last update; other columns: {measure}s of other policies in the same worlds")

@@ -1,0 +1,159 @@
+"""Which runs may be compared: those in one world; and which are seeds of one algorithm: alike but for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mipi_pl.evaluation.bootstrap import Scores
+from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.reporting.run_folder import Run
+
+Settings = tuple[tuple[str, str], ...]
+"""Key and value of everything that counts, sorted."""
+
+_OF_WORLD = ("env", "held_out.seed", "held_out.worlds")
+_OF_LEARNER = (
+    "algorithm",
+    "datamodule",
+    "callbacks.target_update",
+    "callbacks.learning_rate",
+    "total_frames",
+    "trainer.precision",
+    "trainer.devices",
+)
+_NO_MATTER = ("make_env", "seed", "parallel", "storage", "storage_dir", "updates_per_epoch", "collector", "workers")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    """Seeds of one algorithm in one world.
+
+    Attributes:
+        label: the algorithm, with the settings in which it differs from others of this name.
+        runs: finished, one for each seed, by seed.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+
+    def scores(self, evaluations: Sequence[str]) -> Scores:
+        """What the trained policies reached at the end."""
+        tallies = [[run.policies["trained"][name].total for name in evaluations] for run in self.runs]
+        return Scores(
+            np.array([[tally.score.value for tally in row] for row in tallies]),
+            np.array([[tally.spread for tally in row] for row in tallies]),
+            np.array([[tally.episodes for tally in row] for row in tallies]),
+        )
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that may be compared.
+
+    Attributes:
+        label: the environment, with the settings in which it differs from others of this name.
+        groups: by label.
+        evaluations: that all runs have played, the training teams first.
+        duplicates: finished runs of a seed of which there is a newer one.
+    """
+
+    label: str
+    groups: tuple[Group, ...]
+    evaluations: tuple[str, ...]
+    duplicates: tuple[Run, ...]
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The evaluations on teams that were not trained on."""
+        return tuple(name for name in self.evaluations if name != TRAINING)
+
+    @property
+    def measure(self) -> str:
+        """What is compared."""
+        return "win rate" if self.winnable else "return"
+
+    @property
+    def winnable(self) -> bool:
+        """Whether scores are win rates."""
+        return all(run.policies["trained"][TRAINING].total.winnable for run in self.runs)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Of all groups."""
+        return tuple(run for group in self.groups for run in group.runs)
+
+    def sizes_of(self, evaluation: str) -> str:
+        """How tables name it: the team sizes, where the name does not say them."""
+        if evaluation != TRAINING:
+            return evaluation
+        sizes = sorted({size for run in self.runs for size in run.policies["trained"][TRAINING].by_size})
+        return f"{sizes[0]}-{sizes[-1]}, trained" if len(sizes) > 1 else "trained"
+
+
+def worlds_of(runs: Sequence[Run]) -> list[World]:
+    """The finished runs, sorted into worlds and groups."""
+    finished = [run for run in runs if run.state == "finished"]
+    return [_world(label, members) for label, members in _sorted(finished, lambda run: run.environment, _OF_WORLD)]
+
+
+def _world(label: str, runs: list[Run]) -> World:
+    groups, duplicates = [], []
+    for name, members in _sorted(runs, lambda run: run.algorithm, _OF_LEARNER):
+        newest: dict[int | None, Run] = {}
+        for run in sorted(members, key=lambda run: run.folder.name):
+            if run.seed in newest:
+                duplicates.append(newest[run.seed])
+            newest[run.seed] = run
+        groups.append(Group(name, tuple(sorted(newest.values(), key=lambda run: run.seed or 0))))
+    played = [run.policies["trained"] for group in groups for run in group.runs]
+    common = [name for name in played[0] if all(name in other for other in played)]
+    return World(label, tuple(groups), tuple(common), tuple(duplicates))
+
+
+def _sorted(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[str]) -> list[tuple[str, list[Run]]]:
+    """Label and runs for each name and settings, in the order of the labels."""
+    found: dict[tuple[str, Settings], list[Run]] = {}
+    for run in runs:
+        found.setdefault((name_of(run), settings(run.config, keys)), []).append(run)
+    labelled: dict[str, list[Run]] = {}
+    for (name, chosen), members in found.items():
+        others = [dict(other) for of, other in found if of == name and other != chosen]
+        label = name + _difference(dict(chosen), others)
+        while label in labelled:
+            label += "'"
+        labelled[label] = members
+    return sorted(labelled.items())
+
+
+def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
+    """What stands below `keys`, flat; without what changes no result, and with shares of the budget as such."""
+    flat: dict[str, str] = {}
+
+    def walk(node: object, path: str) -> None:
+        if isinstance(node, Mapping):
+            for key, value in node.items():
+                if key not in _NO_MATTER:
+                    walk(value, f"{path}.{key}" if path else str(key))
+        elif any(path == key or path.startswith(f"{key}.") for key in keys):
+            budget = path != "total_frames" and node == config.get("total_frames")
+            flat[path] = "total_frames" if budget else str(node)
+
+    walk(config, "")
+    return tuple(sorted(flat.items()))
+
+
+def _difference(chosen: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
+    if not others:
+        return ""
+    if not chosen:
+        return " [config unreadable]"
+    readable = [other for other in others if other]
+    keys = [key for key in chosen if any(other.get(key) != chosen[key] for other in readable)]
+    shown = [f"{key.removeprefix('algorithm.').removeprefix('env.')}={chosen[key]}" for key in keys[:_SHOWN]]
+    more = [f"{len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
+    return f" [{', '.join([*shown, *more])}]" if shown else ""

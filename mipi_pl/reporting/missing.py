@@ -1,0 +1,77 @@
+"""What a reader must know before a comparison is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mipi_pl.reporting.groups import World
+from mipi_pl.reporting.run_folder import Run
+
+ENOUGH_SEEDS = 3
+
+
+def missing_from(runs: Sequence[Run], worlds: Sequence[World]) -> list[str]:
+    """A sentence for everything that weakens the report; none if nothing does."""
+    found = []
+    if len(worlds) > 1:
+        names = "; ".join(world.label for world in worlds)
+        found.append(f"different worlds ({names}): nothing is compared between them")
+    for world in worlds:
+        found += [f"{world.label}: {sentence}" for sentence in _of_world(world)]
+    found += [f"{run.folder.parent.name}/{run.folder.name}: {_of_run(run)}" for run in runs if _of_run(run)]
+    return found
+
+
+def _of_world(world: World) -> list[str]:
+    found = []
+    for group in world.groups:
+        if len(group.runs) < ENOUGH_SEEDS:
+            seeds = f"{len(group.runs)} seed" + ("s" if len(group.runs) > 1 else "")
+            only = "; its intervals are over episodes alone" if len(group.runs) == 1 else ""
+            found.append(f"{group.label} has {seeds}, fewer than {ENOUGH_SEEDS}: the spread is hardly known{only}")
+    by_group = {group.label: {run.seed for run in group.runs} for group in world.groups}
+    if len(set(map(frozenset, by_group.values()))) > 1:
+        found.append("different seeds: " + "; ".join(f"{name} {_listed(seeds)}" for name, seeds in by_group.items()))
+    budgets = {group.label: {run.budget or run.frames for run in group.runs} for group in world.groups}
+    if len(set().union(*budgets.values())) > 1:
+        found.append(
+            "unequal budgets: " + "; ".join(f"{name} {_listed(sizes)} frames" for name, sizes in budgets.items())
+        )
+    episodes = {
+        group.label: {run.policies["trained"][name].total.episodes for run in group.runs for name in world.evaluations}
+        for group in world.groups
+    }
+    if len(set().union(*episodes.values())) > 1:
+        found.append("unequal evaluation episodes: " + "; ".join(f"{n} {_listed(e)}" for n, e in episodes.items()))
+    for group in world.groups:
+        alone = sorted({name for run in group.runs for name in run.policies["trained"]} - set(world.evaluations))
+        if alone:
+            found.append(f"{group.label} has played {', '.join(alone)}, and not all others have: left out")
+    if not world.held_out:
+        found.append("no held-out teams that all runs have played: nothing can be said about generalization")
+    commits = {run.commit or "unknown" for run in world.runs}
+    if len(commits) > 1:
+        found.append(f"runs of {len(commits)} commits: " + ", ".join(sorted(short(commit) for commit in commits)))
+    if any(commit.endswith("-dirty") for commit in commits):
+        found.append("some commits had uncommitted changes (-dirty), which are not recorded")
+    duplicates = (f"{run.folder.parent.name}/{run.folder.name}" for run in world.duplicates)
+    return [*found, *(f"{name}: left out, there is a newer run of this seed" for name in duplicates)]
+
+
+def _of_run(run: Run) -> str:
+    state = {
+        "running": "is still running and is left out",
+        "interrupted": "was interrupted and is left out; go on with mipi resume",
+        "failed": "is left out",
+        "damaged": "is left out",
+    }.get(run.state, "")
+    return "; ".join(part for part in (state, *run.problems) if part)
+
+
+def short(commit: str) -> str:
+    """The first ten letters, and whether it was changed."""
+    return commit[:10] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
+def _listed(values: set[int] | set[int | None]) -> str:
+    return ", ".join(f"{value:,}" if value is not None else "?" for value in sorted(values, key=lambda v: v or 0))

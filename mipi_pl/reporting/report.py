@@ -1,0 +1,95 @@
+"""`mipi report`: any set of run folders as one HTML page and its Markdown twin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from mipi_pl import record
+from mipi_pl.errors import UserError
+from mipi_pl.reporting.document import Block, Code, Heading, Notes, Paragraph, Table, write
+from mipi_pl.reporting.groups import World, worlds_of
+from mipi_pl.reporting.listing import wrapped
+from mipi_pl.reporting.missing import missing_from, short
+from mipi_pl.reporting.run_folder import Run, find_runs
+from mipi_pl.reporting.sections import of_world
+
+
+def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callable[[str], None] = print) -> Path:
+    """Read, compare, write.
+
+    Args:
+        paths: run folders, or folders above them.
+        output_dir: a folder named by the time is made in it.
+        title: of the page.
+        say: what the user is told goes here.
+
+    Returns:
+        The folder of the report.
+
+    Raises:
+        UserError: if there is no finished run, or nothing can be written.
+    """
+    runs = find_runs(paths)
+    worlds = worlds_of(runs)
+    notes = missing_from(runs, worlds)
+    if not worlds:
+        where = ", ".join(map(str, paths))
+        states = "; ".join(f"{run.folder}: {run.state}" for run in runs)
+        raise UserError(f"no finished run in {where}" + (f" ({states})" if states else "") + "; see mipi runs")
+    blocks = list(blocks_of(title, runs, worlds, notes))
+    try:
+        folder = record.new_folder(output_dir)
+        write(folder, blocks)
+    except OSError as error:
+        raise UserError(f"cannot write to {output_dir} ({error.strerror}); name another: --output-dir") from error
+    for note in notes:
+        say(wrapped(f"note: {note}"))
+    say(f"page       {record.shown(folder / 'report.html')}")
+    say(f"markdown   {record.shown(folder / 'report.md')}")
+    return folder
+
+
+def blocks_of(title: str, runs: Sequence[Run], worlds: Sequence[World], notes: Sequence[str]) -> Iterator[Block]:
+    """The whole report."""
+    yield Heading(1, title)
+    finished = sum(len(world.runs) for world in worlds)
+    yield Paragraph(f"{finished} finished runs of {len(runs)} found. Written by:")
+    yield Code([_at(record.command(), record.commit())])
+    yield Heading(2, "What to know first")
+    yield Notes(notes or ["nothing is missing that this report looks for"])
+    names: set[str] = set()
+    for world in worlds:
+        name = re.sub(r"\W+", "_", world.label).strip("_")
+        while name in names:
+            name += "_"
+        names.add(name)
+        yield from of_world(world, name)
+    yield from _runs(runs)
+
+
+def _runs(runs: Sequence[Run]) -> Iterator[Block]:
+    yield Heading(2, "Runs")
+    yield Table(
+        ["run", "state", "seed", "frames", "of", "updates", "hours", "commit"],
+        [
+            [
+                f"{run.folder.parent.name}/{run.folder.name}",
+                run.state,
+                "?" if run.seed is None else str(run.seed),
+                f"{run.frames:,}",
+                f"{run.budget:,}" if run.budget else "?",
+                f"{run.updates:,}",
+                "?" if run.seconds is None else f"{run.seconds / 3600:.2f}",
+                short(run.commit or "unknown"),
+            ]
+            for run in runs
+        ],
+    )
+    yield Paragraph("The commands that made them:")
+    yield Code([_at(run.command or f"unknown ({run.folder})", run.commit) for run in runs])
+
+
+def _at(command: str, commit: str | None) -> str:
+    return f"{command}  # commit {commit or 'unknown'}"

@@ -1,0 +1,105 @@
+"""The paper's numbers beside ours, cell by cell, and whether the order of the methods holds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from mipi_pl.evaluation.tables import text_table
+from mipi_pl.reproduction.plan import Cell, Plan
+from mipi_pl.reproduction.work import Outlook
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One cell: a value for each seed; whether they are win rates."""
+
+    values: tuple[float, ...]
+    rate: bool
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return statistics.mean(self.values)
+
+    @property
+    def text(self) -> str:
+        """Mean and standard deviation over seeds, which one seed does not have."""
+        places = 2 if self.rate else 1
+        spread = f"{statistics.stdev(self.values):.{places}f}" if len(self.values) > 1 else "?"
+        return f"{self.mean:.{places}f} ± {spread}"
+
+
+def ours_of(plan: Plan, outlooks: Sequence[Outlook]) -> dict[Cell, Ours]:
+    """The finished runs of a plan as cells; one that no run has is absent."""
+    found: dict[Cell, list[float]] = {}
+    rate = True
+    for outlook in outlooks:
+        for column, evaluation in plan.columns.items():
+            trained = outlook.run.policies.get("trained", {}) if outlook.step == "done" and outlook.run else {}
+            if evaluation in trained:
+                tally = trained[evaluation].total
+                rate = rate and tally.winnable
+                found.setdefault((outlook.job.task, outlook.job.method, column), []).append(tally.score.value)
+    return {cell: Ours(tuple(values), rate) for cell, values in found.items()}
+
+
+def rows_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
+    """Task, method, teams, paper, ours, seeds, difference; a dash for what is not there."""
+    rows = []
+    for cell in _cells(plan):
+        here, there = ours.get(cell), plan.paper.get(cell)
+        rows.append(
+            [
+                *cell,
+                f"{there[0]:.2f} ± {there[1]:.2f}" if there else "-",
+                here.text if here else "-",
+                str(len(here.values)) if here else "0",
+                f"{here.mean - there[0]:+.2f}" if here and there else "-",
+            ]
+        )
+    return rows
+
+
+HEADER = ("task", "method", "teams", "paper", "ours", "seeds", "diff")
+
+
+def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
+    """For each task and column: how many pairs of methods stand as in the paper, the best, and whether all hold."""
+    rows = []
+    for task in plan.tasks:
+        for column in plan.columns:
+            cells = [(task, method, column) for method in plan.methods(task)]
+            here = {method: ours[cell].mean for cell in cells if cell in ours for method in [cell[1]]}
+            there = {cell[1]: plan.paper[cell][0] for cell in cells if cell in plan.paper and cell[1] in here}
+            if there:
+                pairs = list(combinations(there, 2))
+                held = sum((here[a] > here[b]) == (there[a] > there[b]) and here[a] != here[b] for a, b in pairs)
+                best = (_best(here), _best(there))
+                rows.append([task, column, f"{held} of {len(pairs)}", *best, "yes" if held == len(pairs) else "no"])
+            elif here and column in plan.best.get("columns", ()):
+                holds = _best(here) == plan.best["method"]
+                rows.append([task, column, "-", _best(here), plan.best["method"], "yes" if holds else "no"])
+    return rows
+
+
+ORDER_HEADER = ("task", "teams", "pairs as in paper", "best here", "best in paper", "holds")
+
+
+def as_text(plan: Plan, ours: Mapping[Cell, Ours]) -> str:
+    """Both tables, of at most 80 columns."""
+    parts = [text_table(HEADER, rows_of(plan, ours))]
+    if order := order_of(plan, ours):
+        parts.append(text_table(ORDER_HEADER, order))
+    return "\n\n".join(parts)
+
+
+def _cells(plan: Plan) -> list[Cell]:
+    return [(task, method, column) for task in plan.tasks for method in plan.methods(task) for column in plan.columns]
+
+
+def _best(means: Mapping[str, float]) -> str:
+    top = max(means.values())
+    return " = ".join(method for method, value in means.items() if value == top)

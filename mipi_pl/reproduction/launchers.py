@@ -1,0 +1,80 @@
+"""The tasks of a plan through a Hydra launcher: joblib on this machine, submitit on a Slurm cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from mipi_pl import record
+from mipi_pl.errors import FailedError, UserError
+from mipi_pl.reproduction.work import Task, start
+
+LAUNCHERS = {
+    "joblib": ("hydra_joblib_launcher", "n_jobs"),
+    "submitit_local": ("hydra_submitit_launcher", "array_parallelism"),
+    "submitit_slurm": ("hydra_submitit_launcher", "array_parallelism"),
+}
+"""Name to the plugin it needs and the option that says how many jobs run at once."""
+
+
+def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Sequence[str], folder: Path) -> None:
+    """Run all tasks; returns when they have ended. What becomes of each is in its folder.
+
+    Args:
+        launcher: one of `LAUNCHERS`.
+        tasks: at least one.
+        at_once: how many.
+        options: of the launcher, such as ``partition=gpu``.
+        folder: for the list of tasks and what the launcher writes; all machines must share it.
+
+    Raises:
+        UserError: if the launcher is not installed or does not know an option.
+        FailedError: if it fails.
+    """
+    plugin, limit = LAUNCHERS[launcher]
+    if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{plugin}") is None:
+        raise UserError(f"--launcher {launcher} needs {plugin.replace('_', '-')}: pip install 'mipi-pl[launchers]'")
+    records = record.new_folder(folder / "launcher")
+    listed = [{"name": task.name, "words": task.words, "log": str(task.log.resolve())} for task in tasks]
+    record.write_json(records / "tasks.json", {"tasks": listed})
+    ConfigStore.instance().store("mipi_task", {"task": 0, "tasks": str((records / "tasks.json").resolve())})
+    arguments = [
+        "--multirun",
+        f"task={','.join(map(str, range(len(tasks))))}",
+        f"hydra/launcher={launcher}",
+        f"hydra.launcher.{limit}={at_once}",
+        *(f"hydra.launcher.{option}" for option in options),
+        f"hydra.sweep.dir={records.resolve()}",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+        "hydra/hydra_logging=none",
+    ]
+    GlobalHydra.instance().clear()
+    whole, sys.argv = sys.argv, ["mipi reproduce", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=None, config_name="mipi_task")(perform)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"--launcher {launcher}: {error}") from error
+    except SystemExit as error:
+        if error.code:
+            raise UserError(f"--launcher {launcher} was refused by Hydra; see above") from error
+    except RuntimeError as error:  # submitit, where there is no Slurm
+        raise FailedError(f"--launcher {launcher}: {error}") from error
+    finally:
+        sys.argv = whole
+
+
+def perform(config: DictConfig) -> int:
+    """Run one task of the list, in whatever process the launcher made; returns its exit code."""
+    found: Mapping[str, str] = json.loads(Path(config.tasks).read_text(encoding="utf-8"))["tasks"][config.task]
+    return start(Task(found["name"], tuple(found["words"]), Path(found["log"]))).wait()

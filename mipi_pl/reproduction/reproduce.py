@@ -1,0 +1,144 @@
+"""`mipi reproduce`: plan, skip what is done, go on with what was cut, run the rest, compare."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mipi_pl import record
+from mipi_pl.errors import FailedError, UserError
+from mipi_pl.files import replacing
+from mipi_pl.reporting.document import Block, Code, Heading, Paragraph, Table, write
+from mipi_pl.reporting.groups import worlds_of
+from mipi_pl.reporting.listing import wrapped
+from mipi_pl.reporting.missing import missing_from
+from mipi_pl.reporting.report import blocks_of
+from mipi_pl.reproduction import comparison
+from mipi_pl.reproduction.launchers import run_through
+from mipi_pl.reproduction.plan import Plan, make_plan
+from mipi_pl.reproduction.work import Outlook, Task, look, run_here, task_of, threads_for
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for.
+
+    Attributes:
+        target: table or figure.
+        scale: how large.
+        output_dir: for runs and tables.
+        seeds: instead of the scale's.
+        jobs: runs at once.
+        launcher: None runs them here.
+        launcher_options: ``key=value`` each.
+        retry_failed: go on with failed runs too.
+        dry_run: show the commands only.
+        overrides: for all runs.
+    """
+
+    target: str
+    scale: str
+    output_dir: Path
+    seeds: Sequence[int] | None = None
+    jobs: int = 1
+    launcher: str | None = None
+    launcher_options: Sequence[str] = field(default_factory=tuple)
+    retry_failed: bool = False
+    dry_run: bool = False
+    overrides: Sequence[str] = field(default_factory=tuple)
+
+
+def reproduce(
+    options: Options,
+    say: Callable[[str], None] = print,
+    run: Callable[[Sequence[Task], int, Callable[[str], None]], None] = run_here,
+) -> Path | None:
+    """Run what is missing of a table or a figure and compare.
+
+    Args:
+        options: what is asked for.
+        say: what the user is told goes here.
+        run: runs the tasks where no launcher is chosen.
+
+    Returns:
+        The folder of tables and page; None for a dry run.
+
+    Raises:
+        UserError: for a mistake in the options.
+        FailedError: if runs failed; what is there has been compared.
+    """
+    if options.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {options.jobs}")
+    for word in options.overrides:
+        if "=" not in word:
+            raise UserError(f"expected key=value, as for mipi train, got {word!r}")
+        if word.split("=")[0] in ("seed", "output_dir", "algorithm", "env", "experiment"):
+            raise UserError(f"{word.split('=')[0]} is the plan's to choose; seeds are chosen with --seeds")
+    plan = make_plan(options.target, options.scale, options.output_dir.resolve(), options.seeds, options.overrides)
+    outlooks = look(plan.jobs, options.retry_failed)
+    tasks = [task for one in outlooks if (task := task_of(one, threads_for(options.jobs)))]
+    say(f"{plan.title}\n{wrapped(plan.note)}\n")
+    counts = Counter(one.step for one in outlooks)
+    words = {"done": "done", "running": "running elsewhere", "failed": "failed", "resume": "cut", "start": "to start"}
+    say(
+        f"{len(plan.jobs)} runs: " + ", ".join(f"{counts[step]} {word}" for step, word in words.items() if counts[step])
+    )
+    if options.dry_run:
+        for task in tasks:
+            say(shlex.join(["mipi", *task.words]))
+        return None
+    if tasks and options.launcher:
+        run_through(options.launcher, tasks, options.jobs, options.launcher_options, options.output_dir / options.scale)
+    elif tasks:
+        run(tasks, options.jobs, say)
+    outlooks = look(plan.jobs)
+    folder = _compare(plan, outlooks, options, say)
+    _complain(outlooks)
+    return folder
+
+
+def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Callable[[str], None]) -> Path:
+    ours = comparison.ours_of(plan, outlooks)
+    say(f"\n{comparison.as_text(plan, ours)}\n")
+    say(wrapped("ours: mean and standard deviation over seeds, of the last policy; paper: five seeds, the game itself"))
+    runs = list({one.run.folder: one.run for one in outlooks if one.run is not None}.values())
+    worlds = worlds_of(runs)
+    rows = comparison.rows_of(plan, ours)
+    blocks: list[Block] = [
+        Heading(1, plan.title),
+        Paragraph(plan.note),
+        Table(comparison.HEADER, rows),
+        Table(comparison.ORDER_HEADER, comparison.order_of(plan, ours)),
+        *list(blocks_of("The runs", runs, worlds, missing_from(runs, worlds)))[1:],
+        Heading(2, "Commands that stood in the plan"),
+        Code([shlex.join(["mipi", "train", *job.overrides, f"seed={job.seed}"]) for job in plan.jobs]),
+    ]
+    table = io.StringIO()
+    csv.writer(table).writerows([comparison.HEADER, *rows])
+    try:
+        folder = record.new_folder(options.output_dir / options.scale / "reports" / plan.name)
+        write(folder, blocks)
+        with replacing(folder / "comparison.csv") as unfinished:
+            unfinished.write_text(table.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output-dir: cannot write to {options.output_dir} ({error.strerror})") from error
+    say(f"page       {record.shown(folder / 'report.html')}")
+    say(f"numbers    {record.shown(folder / 'comparison.csv')}")
+    return folder
+
+
+def _complain(outlooks: Sequence[Outlook]) -> None:
+    """Runs that did not end well make the command fail, after all that could be said was said."""
+    amiss = [one for one in outlooks if one.step not in ("done", "running")]
+    if amiss:
+        first = amiss[0]
+        why = (first.run.problems[-1] if first.run.problems else first.run.state) if first.run else "did not start"
+        raise FailedError(
+            f"{len(amiss)} of {len(outlooks)} runs are not finished; the first: {first.job.name}: {why}; its log is "
+            f"{first.job.folder / f'seed_{first.job.seed}.log'}. The same command goes on (failed runs: --retry-failed)"
+        )

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from run_folders import make_run
+
+from mipi_pl.cli import main
+from mipi_pl.reporting.curves import curve_of
+from mipi_pl.reporting.document import Code, Heading, Notes, Paragraph, Picture, Table, as_html, as_markdown
+from mipi_pl.reporting.groups import worlds_of
+from mipi_pl.reporting.missing import missing_from
+from mipi_pl.reporting.run_folder import find_runs
+from mipi_pl.reporting.sections import compositions
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three seeds of two algorithms."""
+    for seed in range(3):
+        make_run(tmp_path / "runs", "mipi", seed, (0.9, 0.6 + 0.05 * seed, 0.5, 0.4))
+        make_run(tmp_path / "runs", "refil", seed, (0.8, 0.5, 0.4, 0.3))
+    return tmp_path / "runs"
+
+
+def test_a_complete_set_of_runs_has_nothing_missing_and_all_sections(runs: Path, tmp_path: Path) -> None:
+    assert main(["report", str(runs), "--output-dir", str(tmp_path / "out")]) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    text = (folder / "report.md").read_text()
+    assert "nothing is missing" in text
+    for section in ("While learning", "By team size", "Generalization gap", "Probability of improvement", "Runs"):
+        assert f"# {section}\n" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| mipi | 3 |"))
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    # frames and hours of three seeds; (0.5 + 0.5167 + 0.5333) / 3 and their standard deviation
+    assert cells[:5] == ["mipi", "3", "3,009", "3.00", "0.52 ± 0.02"]
+    assert "| mipi | 0.25 " in text, "the gap to teams of 6: 0.9 - 0.65"
+    assert "| mipi | - | 1.00 " in text, "every seed is better than every other one"
+    assert "mipi train algorithm=mipi seed=2  # commit " + "c" * 40 in text
+    pictures = re.findall(r"\]\((.*?\.svg)\)", text)
+    assert len(pictures) == 4
+    assert all(ElementTree.parse(folder / name).getroot().tag.endswith("svg") for name in pictures)
+
+
+class Page(HTMLParser):
+    """What is open, and everything that is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for key, value in attrs if key in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_fetches_nothing(runs: Path, tmp_path: Path) -> None:
+    assert main(["report", str(runs), "--output-dir", str(tmp_path / "out"), "--title", "<b> & more"]) == 0
+    text = next((tmp_path / "out").glob("*/report.html")).read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert len(page.fetched) == 4
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.fetched)
+    assert "<script" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "<h1>&lt;b&gt; &amp; more</h1>" in text
+
+
+def test_equal_runs_give_equal_reports(runs: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert main(["report", str(runs), "--output-dir", str(tmp_path / "out")]) == 0
+    one, other = (tmp_path / "out").iterdir()
+    assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
+    assert all(path.read_bytes() == (other / path.name).read_bytes() for path in one.iterdir())
+
+
+def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
+    make_run(tmp_path, "mipi", 0)
+    make_run(tmp_path, "mipi", 1)
+    make_run(tmp_path, "mipi", 1, time="2026-01-02_00-00-00")
+    make_run(tmp_path, "mappo", 0, total_frames=4000, commit="d" * 40 + "-dirty")
+    make_run(tmp_path, "refil", 0, (0.9, 0.5, 0.5), episodes=40)
+    make_run(tmp_path, "value", 0, finished=False)
+    (make_run(tmp_path, "entropy", 0) / "results.json").write_text("{")
+    make_run(tmp_path, "mipi", 0, environment="sz")
+    runs = find_runs([tmp_path])
+    text = "\n".join(missing_from(runs, worlds_of(runs)))
+    for sentence in (
+        "different worlds (marines; sz): nothing is compared between them",
+        "marines: mipi has 2 seeds, fewer than 3",
+        "marines: mappo has 1 seed, fewer than 3: the spread is hardly known; its intervals are over episodes alone",
+        "marines: different seeds: mappo 0; mipi 0, 1; refil 0",
+        "marines: unequal budgets: mappo 4,000 frames; mipi 1,000 frames; refil 1,000 frames",
+        "marines: unequal evaluation episodes: mappo 20; mipi 20; refil 40",
+        "marines: mipi has played 8, and not all others have: left out",
+        "marines: runs of 2 commits: cccccccccc, dddddddddd-dirty",
+        "uncommitted changes",
+        "marines__mipi__1/2026-01-01_00-00-00: left out, there is a newer run of this seed",
+        "marines__value__0/2026-01-01_00-00-00: was interrupted and is left out",
+        "marines__entropy__0/2026-01-01_00-00-00: is left out; results.json is damaged",
+    ):
+        assert sentence in text
+    assert main(["report", str(tmp_path), "--output-dir", str(tmp_path / "out")]) == 0
+
+
+def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "mipi", 0)
+    make_run(tmp_path / "a", "mipi", 1)
+    make_run(tmp_path / "b", "mipi", 0, algorithm_keys={"alpha": 0.5})
+    make_run(tmp_path / "c", "mipi", 0, env={"enemy_delta": 0})
+    (make_run(tmp_path / "d", "mipi", 0) / "config.yaml").unlink()
+    worlds = {world.label: [group.label for group in world.groups] for world in worlds_of(find_runs([tmp_path]))}
+    assert worlds == {
+        "marines [enemy_delta=-1]": ["mipi [alpha=0.1]", "mipi [alpha=0.5]"],
+        "marines [enemy_delta=0]": ["mipi"],
+        "marines [config unreadable]": ["mipi"],
+    }
+
+
+def test_a_curve_is_the_mean_over_seeds_and_teams(runs: Path) -> None:
+    (world,) = worlds_of(find_runs([runs]))
+    curve = curve_of(world.groups[0], world.held_out)
+    assert curve is not None
+    assert curve.frames.tolist() == [0, 500, 1000]
+    expected = np.mean([[0.6, 0.5, 0.4], [0.65, 0.5, 0.4], [0.7, 0.5, 0.4]])
+    assert curve.value[[0, 2]] == pytest.approx([0.0, expected])
+    assert (curve.low <= curve.value).all()
+    assert (curve.value <= curve.high).all()
+    assert curve_of(world.groups[0], ("nothing",)) is None
+
+
+def test_compositions_are_pooled_over_seeds(runs: Path) -> None:
+    (world,) = worlds_of(find_runs([runs]))
+    labels, episodes, values = compositions(world)
+    assert labels == [f"{size} marine" for size in range(3, 9)]
+    assert episodes[3].tolist() == [60, 60]
+    assert values[3] == pytest.approx([0.65, 0.5])
+
+
+def test_returns_are_reported_where_nothing_is_won(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path / "runs", "mipi", seed, environment="resource_collection", winnable=False)
+    assert main(["report", str(tmp_path / "runs"), "--output-dir", str(tmp_path / "out")]) == 0
+    text = next((tmp_path / "out").glob("*/report.md")).read_text()
+    assert "win rate" not in text
+    assert "6.0 ± 0.0" in text, "half of the episodes return 10 and half 2, the mean of 6, 7, 8"
+
+
+def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "runs", finished=False)
+    (tmp_path / "empty").mkdir()
+    for words, message in (
+        ([], "the following arguments are required: RUNS"),
+        ([str(tmp_path / "nothing")], "does not exist"),
+        ([str(tmp_path / "empty")], "no finished run in"),
+        ([str(tmp_path / "runs")], "interrupted"),
+    ):
+        assert main(["report", *words]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.splitlines()) == 1
+
+
+def test_both_forms_hold_all_blocks_and_no_markup_of_the_content() -> None:
+    blocks = [
+        Heading(2, "a_b"),
+        Paragraph("1 < 2"),
+        Notes(["[x]"]),
+        Table(["a|b"], [["*"]]),
+        Code(["mipi <x>"]),
+        Picture("name", "<svg/>", 'a "quote"'),
+    ]
+    page, text = as_html(blocks), as_markdown(blocks)
+    for part in ("<h2>a_b</h2>", "1 &lt; 2", "<li>[x]</li>", "<th>a|b</th>", "mipi &lt;x&gt;", "a &quot;quote&quot;"):
+        assert part in page
+    for part in ("## a\\_b", "1 \\< 2", "> * \\[x\\]", "| a\\|b |", "    mipi <x>", '![a "quote"](name.svg)'):
+        assert part in text
