@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections import deque
 from typing import Any
@@ -16,6 +17,9 @@ from rich.progress import Progress as RichProgress
 from mipi_pl.checks import require
 
 _WINDOW_S = 30.0
+_WIDTH = 80
+_INDENT = " " * 7  # below the text behind the percentage
+_BESIDE_BAR = _WIDTH - 16 - 4 - 2
 
 
 class Throughput:
@@ -40,10 +44,10 @@ class Throughput:
 
 
 class Progress(ProgressBar):
-    """Frames done, frames/s, updates/s, remaining time and the latest greedy win rates (returns, where nothing is won).
+    """Frames and updates done and per second, remaining time, the latest greedy win rates (or returns).
 
-    On a terminal this is a bar that is redrawn; elsewhere a plain line every `every_s` seconds, without control
-    characters, so that log files stay readable.
+    On a terminal this is a bar that is redrawn; elsewhere, as in a log file or a notebook, a plain line every `every_s`
+    seconds without control characters, and one for each evaluation. None is longer than 80 columns.
 
     Args:
         total_frames: the budget.
@@ -63,6 +67,7 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._last_s = 0.0
+        self._told = ""
 
     def disable(self) -> None:
         """Lightning turns the display off on all processes but the first."""
@@ -77,7 +82,7 @@ class Progress(ProgressBar):
         self._last_s = time.monotonic()
         self._throughput.update(self._last_s, self._frames(trainer), self._updates(pl_module))
         if self._enabled and sys.stdout.isatty():
-            columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(bar_width=16), TaskProgressColumn(), TextColumn("{task.description}"))
             self._bar = RichProgress(*columns, console=Console(file=sys.stdout), refresh_per_second=4)
             self._task = self._bar.add_task("collecting the first episodes", total=self.total_frames)
             self._bar.start()
@@ -87,11 +92,12 @@ class Progress(ProgressBar):
         now_s, frames, updates = time.monotonic(), self._frames(trainer), self._updates(pl_module)
         self._throughput.update(now_s, frames, updates)
         if self._bar is not None and self._task is not None:
-            text = self.describe(trainer, frames, updates)
-            self._bar.update(self._task, completed=min(frames, self.total_frames), description=text)
+            text = [*self.describe(frames, updates), *score_lines(trainer.callback_metrics, _BESIDE_BAR)]
+            self._bar.update(self._task, completed=min(frames, self.total_frames), description="\n".join(text))
         elif self._enabled and now_s - self._last_s >= self.every_s:
             self._last_s = now_s
-            self.print(f"{min(1.0, frames / self.total_frames):4.0%} | {self.describe(trainer, frames, updates)}")
+            self.print(f"{min(1.0, frames / self.total_frames):4.0%} | {', '.join(self.describe(frames, updates))}")
+            self._tell(score_lines(trainer.callback_metrics, _WIDTH - len(_INDENT)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last state of the bar on the terminal."""
@@ -101,19 +107,21 @@ class Progress(ProgressBar):
         """Give the terminal back."""
         self._close()
 
-    def describe(self, trainer: Trainer, frames: int, updates: int) -> str:
-        """One line on how far training is and how fast it goes."""
+    def _tell(self, lines: list[str]) -> None:
+        """The scores, once for each evaluation."""
+        text = "\n".join(f"{_INDENT}{line}" for line in lines)
+        if text and text != self._told:
+            self.print(text)
+        self._told = text
+
+    def describe(self, frames: int, updates: int) -> tuple[str, str]:
+        """How far training is and how fast it goes, in two parts."""
         frames_per_s, updates_per_s = self._throughput.speeds()
         left_s = (self.total_frames - frames) / frames_per_s if frames_per_s > 0 else None
-        parts = [
-            f"{frames:,} frames",
-            f"{updates:,} updates",
-            f"{frames_per_s:,.0f} frames/s",
-            f"{updates_per_s:.1f} updates/s",
-            f"{clock(left_s)} left",
-        ]
-        scores = latest_scores(trainer.callback_metrics)
-        return ", ".join(parts) + (f" | {scores}" if scores else "")
+        return (
+            f"{frames:,} frames ({frames_per_s:,.0f}/s), {clock(left_s)} left",
+            f"{updates:,} updates ({updates_per_s:.1f}/s)",
+        )
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar; Lightning's own printing comes through here too."""
@@ -134,6 +142,11 @@ class Progress(ProgressBar):
     @staticmethod
     def _updates(algorithm: Any) -> int:
         return int(algorithm.updates)
+
+
+def score_lines(metrics: Any, width: int) -> list[str]:
+    """`latest_scores` in lines of at most `width`."""
+    return textwrap.wrap(latest_scores(metrics), width, break_on_hyphens=False)
 
 
 def latest_scores(metrics: Any) -> str:

@@ -216,7 +216,7 @@ def test_without_a_terminal_the_output_is_plain(tmp_path: Path) -> None:
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith("mipi on matrix_game, seed 0: 20 frames, folder outputs/")
-    assert any("frames/s" in line and "updates/s" in line and "left" in line for line in lines)
+    assert any(" frames (" in line and " updates (" in line and "left" in line for line in lines)
     assert not any(character in done.stdout for character in "\r\x1b\b")
 
 
@@ -238,7 +238,7 @@ def test_ctrl_c_and_termination_save_and_end_with_130(number: signal.Signals, tm
     with subprocess.Popen(command, cwd=tmp_path, preexec_fn=obey_ctrl_c, **pipes) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "updates/s" in line:
+            if " updates (" in line:
                 break
         process.send_signal(number)
         _, told = process.communicate(timeout=600)

@@ -18,11 +18,13 @@ class Tally:
         score: win rate, or the mean return where nothing is won, with the 95 % interval over its episodes.
         episodes: how many.
         winnable: whether the score is a win rate.
+        mean_return: also where something is won.
     """
 
     score: Estimate
     episodes: int
     winnable: bool
+    mean_return: float = math.nan
 
     @property
     def spread(self) -> float:
@@ -56,7 +58,7 @@ def read_tally(row: Mapping[str, Any]) -> Tally:
         raise ValueError(f"episodes is {episodes}")
     if measure == "win_rate" and not 0 <= value <= 1:
         raise ValueError(f"win_rate is {value}")
-    return Tally(Estimate(value, low, high), int(episodes), measure == "win_rate")
+    return Tally(Estimate(value, low, high), int(episodes), measure == "win_rate", _number(row, "return"))
 
 
 def read_played(node: object) -> Played:

@@ -27,7 +27,7 @@ class Ours:
     @property
     def text(self) -> str:
         """Mean and standard deviation over seeds, which one seed does not have."""
-        places = 2 if self.rate else 1
+        places = 2 if self.rate or abs(self.mean) < 10 else 1
         spread = f"{statistics.stdev(self.values):.{places}f}" if len(self.values) > 1 else "?"
         return f"{self.mean:.{places}f} ± {spread}"
 
@@ -41,8 +41,9 @@ def ours_of(plan: Plan, outlooks: Sequence[Outlook]) -> dict[Cell, Ours]:
             trained = outlook.run.policies.get("trained", {}) if outlook.step == "done" and outlook.run else {}
             if evaluation in trained:
                 tally = trained[evaluation].total
-                rate = rate and tally.winnable
-                found.setdefault((outlook.job.task, outlook.job.method, column), []).append(tally.score.value)
+                rate = rate and tally.winnable and not plan.returns
+                value = tally.mean_return if plan.returns else tally.score.value
+                found.setdefault((outlook.job.task, outlook.job.method, column), []).append(value)
     return {cell: Ours(tuple(values), rate) for cell, values in found.items()}
 
 

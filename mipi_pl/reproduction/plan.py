@@ -53,6 +53,7 @@ class Plan:
         note: what the scale means.
         columns: name in the paper to evaluation.
         jobs: all runs.
+        returns: whether returns are compared, also where something is won.
         paper: mean and standard deviation over seeds; empty for a figure.
         best: the method that the paper says is best, and the columns it says so of; empty for a table.
     """
@@ -62,6 +63,7 @@ class Plan:
     note: str
     columns: Mapping[str, str]
     jobs: tuple[Job, ...]
+    returns: bool
     paper: Mapping[Cell, tuple[float, float]]
     best: Mapping[str, Any]
 
@@ -100,7 +102,8 @@ def make_plan(
             folder = output_dir / scale / _folder_name(overrides)
             if not paper or (task, method) in wanted:
                 jobs += [Job(task, method, seed, overrides, folder) for seed in seeds or size["seeds"]]
-    return Plan(target, found["title"], size["note"], found["columns"], tuple(jobs), paper, found.get("best") or {})
+    how = (found["columns"], tuple(jobs), found.get("returns", False), paper, found.get("best", {}))
+    return Plan(target, found["title"], size["note"], *how)
 
 
 def _folder_name(overrides: Sequence[str]) -> str:

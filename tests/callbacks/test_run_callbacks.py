@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from callbacks.checkpointing import Checkpointing
 from callbacks.collection import CollectionMetrics
 from callbacks.frame_budget import FrameBudget
 from callbacks.generalization import GeneralizationEvaluation
-from callbacks.progress import Progress, Throughput, clock, latest_scores
+from callbacks.progress import Progress, Throughput, clock, latest_scores, score_lines
 from mipi_pl import spec as keys
 from mipi_pl.envs.matrix import MatrixGame
 
@@ -211,17 +212,34 @@ def test_win_rates_are_neither_logged_nor_watched_where_nothing_is_won(
 
 def test_progress_is_plain_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, evaluation(), Progress(42, every_s=1e-9), FrameBudget(42))
-    lines = [line for line in capsys.readouterr().out.splitlines() if "updates" in line]
+    text = capsys.readouterr().out
+    lines = [line for line in text.splitlines() if "updates" in line]
     assert len(lines) == 6
-    assert lines[-1].startswith("100% | 42 frames, 6 updates, ")
-    assert lines[-1].endswith("| win rate training: 0.00, BB: 1.00")
+    assert lines[-1].startswith("100% | 42 frames (")
+    assert " left, 6 updates (" in lines[-1]
+    assert text.count("       win rate training: 0.00, BB: 1.00\n") == 1, "told once, as long as nothing changes"
+    assert "\x1b" not in text
+    assert "\r" not in text
 
 
-def test_progress_is_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    progress = Progress(42)
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "log or notebook"])
+def test_progress_fits_80_columns(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(Progress, "_frames", lambda *_: 10_123_456)
+    monkeypatch.setattr(Progress, "_updates", lambda *_: 1_234_567)
+    monkeypatch.setattr(Throughput, "speeds", lambda _: (123_456.0, 1234.5))
+    scores = {f"eval/{kind}_{name}": 0.5 for name in ("training", *range(6, 13)) for kind in ("score", "win_rate")}
+    monkeypatch.setattr("callbacks.progress.score_lines", lambda _, width: score_lines(scores, width))
+    progress = Progress(20_000_000, every_s=1e-9)
     fit(tmp_path, progress, FrameBudget(42))
     assert progress._bar is None, "closed at the end"
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out).replace("\r", "\n")
+    assert "10,123,456 frames (123,456/s)" in shown
+    assert "12: 0.50" in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_progress_keeps_quiet_when_disabled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

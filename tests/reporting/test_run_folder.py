@@ -37,9 +37,10 @@ def test_a_finished_run_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_run_of_the_program_itself_is_read_without_complaint(finished_run: Path) -> None:
     run = read_run(finished_run)
-    assert (run.state, run.problems, run.environment, run.winnable) == ("finished", (), "matrix_game", False)
+    assert (run.state, run.problems, run.environment, run.winnable) == ("finished", (), "matrix_game", True)
     assert run.command is not None
     assert run.policies["trained"]["BB"].total.episodes == 3
+    assert run.policies["trained"]["BB"].total.mean_return >= 0
     assert run.held_out()[run.frames] == run.policies["trained"]["BB"].total.score.value
 
 

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from run_folders import make_run
+
+from mipi_pl.checkpoints import lock
+from mipi_pl.cli import main
+from mipi_pl.config import check_train, resolve
+from mipi_pl.launch import compose
+from mipi_pl.record import FAILURE
+from mipi_pl.reproduction import comparison
+from mipi_pl.reproduction.plan import SCALES, TARGETS, Plan, make_plan
+from mipi_pl.reproduction.work import Outlook, look, task_of
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_run_of_every_plan_is_a_valid_training(target: str, tmp_path: Path) -> None:
+    # What differs by scale is composed once for each method, what differs by task at one scale.
+    seen = set()
+    for scale in SCALES:
+        for job in make_plan(target, scale, tmp_path).jobs:
+            if (scale == "cpu" or job.task in ("SZ", "matrix game", "Resource Collection")) and job.folder not in seen:
+                seen.add(job.folder)
+                if scale != "smoke" or job.method == "MIPI":
+                    check_train(resolve(compose(job.overrides)))
+
+
+@pytest.mark.parametrize(
+    ("target", "runs"), [("table1", 15), ("table2", 9), ("table3", 18), ("figure2", 3), ("figure4", 5)]
+)
+def test_a_plan_has_a_run_for_every_row_and_seed(target: str, runs: int, tmp_path: Path) -> None:
+    assert [len(make_plan(target, scale, tmp_path).jobs) for scale in SCALES] == [runs, 3 * runs, 5 * runs]
+    assert len(make_plan(target, "paper", tmp_path, [7]).jobs) == runs
+
+
+@pytest.mark.parametrize("target", ["table1", "table2", "table3"])
+def test_every_number_of_the_paper_has_a_cell(target: str, tmp_path: Path) -> None:
+    plan = make_plan(target, "smoke", tmp_path)
+    cells = {(job.task, job.method, column) for job in plan.jobs for column in plan.columns}
+    assert cells == set(plan.paper)
+
+
+def test_the_papers_numbers_are_those_of_the_paper(tmp_path: Path) -> None:
+    assert make_plan("table1", "smoke", tmp_path).paper["SZ", "MIPI", "6"] == (0.453, 0.08)
+    assert make_plan("table2", "smoke", tmp_path).paper["MMM", "Entropy", "8"] == (0.075, 0.044)
+    assert make_plan("table3", "smoke", tmp_path).paper["CSZ", "∞", "3-5"] == (0.506, 0.076)
+
+
+def test_paper_scale_has_the_papers_temperatures_and_budgets(tmp_path: Path) -> None:
+    plan = make_plan("table1", "paper", tmp_path)
+    found = {
+        task: resolve(compose(next(j for j in plan.jobs if (j.task, j.method) == (task, "MIPI")).overrides))
+        for task in plan.tasks
+    }
+    assert {task: config["algorithm"]["alpha"] for task, config in found.items()} == {
+        "SZ": 0.03,
+        "CSZ": 0.03,
+        "MMM": 0.1,
+    }
+    for config in found.values():
+        assert (config["total_frames"], config["algorithm"]["iterations"], config["held_out"]["episodes"]) == (
+            10**7,
+            4,
+            160,
+        )
+
+
+def test_tables_share_runs(tmp_path: Path) -> None:
+    folders = [{job.folder for job in make_plan(name, "cpu", tmp_path).jobs} for name in ("table1", "table2", "table3")]
+    assert len(folders[0] & folders[1] & folders[2]) == 3, "MIPI in each task"
+    assert len(folders[1] & folders[2]) == 6, "and Value"
+    changed = {job.folder for job in make_plan("table1", "cpu", tmp_path, more=["algorithm.gamma=0.9"]).jobs}
+    assert not changed & folders[0], "other settings are other runs"
+
+
+def fill(plan: Plan, shares: dict[str, float], seeds: int = 1) -> None:
+    """A finished run for each job of these methods."""
+    for job in plan.jobs:
+        if job.method in shares and job.seed < seeds:
+            share = shares[job.method]
+            make_run(job.folder, job.method.lower(), job.seed, (share, share, share, share), environment=job.task)
+
+
+def test_what_is_done_is_skipped_and_what_was_cut_goes_on(tmp_path: Path) -> None:
+    plan = make_plan("figure4", "paper", tmp_path)
+    done, cut, bare, failed, running = plan.jobs[:5]
+    fill(plan, {"MIPI": 0.5}, seeds=1)
+    folders = {job.seed: make_run(job.folder, "mipi", job.seed, finished=False) for job in (cut, bare, failed, running)}
+    (folders[cut.seed] / "checkpoints").mkdir()
+    index = '{"format": 1, "checkpoints": [{"file": "a.ckpt", "sha256": "", "frames": 10}]}'
+    for job in (cut, failed):
+        (folders[job.seed] / "checkpoints").mkdir(exist_ok=True)
+        (folders[job.seed] / "checkpoints" / "index.json").write_text(index)
+    (folders[failed.seed] / FAILURE).write_text("diverged\n")
+    with lock(folders[running.seed]):
+        outlooks = look(plan.jobs[:6])
+        assert [one.step for one in outlooks] == ["done", "resume", "start", "failed", "running", "start"]
+        assert look([failed], retry=True)[0].step == "resume"
+    words = [task.words if (task := task_of(one, 2)) else () for one in outlooks]
+    assert words[1] == ("resume", str(folders[cut.seed]))
+    assert words[2][:2] == ("train", "threads=2")
+    assert words[2][-2:] == ("seed=2", f"output_dir={bare.folder}")
+    assert [bool(one) for one in words] == [False, True, True, False, False, True]
+    assert done.folder == cut.folder
+
+
+def test_cells_differences_and_order_are_those_of_a_calculation_by_hand(tmp_path: Path) -> None:
+    plan = make_plan("table2", "cpu", tmp_path)
+    fill(plan, {"MIPI": 0.5, "Value": 0.6, "Entropy": 0.1}, seeds=2)
+    ours = comparison.ours_of(plan, look(plan.jobs))
+    rows = {tuple(row[:3]): row[3:] for row in comparison.rows_of(plan, ours)}
+    assert rows["SZ", "MIPI", "3-5"] == ["0.66 ± 0.02", "0.50 ± 0.00", "2", "-0.16"]
+    assert rows["SZ", "Entropy", "8"] == ["0.01 ± 0.01", "0.10 ± 0.00", "2", "+0.09"]
+    order = {tuple(row[:2]): row[2:] for row in comparison.order_of(plan, ours)}
+    assert order["SZ", "6"] == ["2 of 3", "Value", "MIPI", "no"]
+    assert order["MMM", "6"] == ["3 of 3", "Value", "Value", "yes"], "the paper's one cell in which Value is better"
+
+
+def test_a_table_with_gaps_says_so(tmp_path: Path) -> None:
+    plan = make_plan("table1", "smoke", tmp_path)
+    fill(plan, {"REFIL": 0.5, "MAPPO": 0.5})
+    ours = comparison.ours_of(plan, look(plan.jobs))
+    rows = {tuple(row[:3]): row[3:] for row in comparison.rows_of(plan, ours)}
+    assert rows["SZ", "MIPI", "6"] == ["0.45 ± 0.08", "-", "0", "-"]
+    assert rows["SZ", "REFIL", "6"][1:] == ["0.50 ± ?", "1", "+0.06"]
+    (order, *_) = comparison.order_of(plan, ours)
+    assert order == ["SZ", "3-5", "0 of 1", "REFIL = MAPPO", "REFIL", "no"], "a tie is not the paper's order"
+    text = comparison.as_text(plan, ours)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_figure_is_held_against_what_the_text_says_of_it(tmp_path: Path) -> None:
+    plan = make_plan("figure4", "smoke", tmp_path)
+    fill(plan, {"MIPI": 0.5, "REFIL": 0.6})
+    order = comparison.order_of(plan, comparison.ours_of(plan, look(plan.jobs)))
+    assert order[0] == ["Resource Collection", "3-5", "-", "REFIL", "MIPI", "no"]
+    assert comparison.order_of(plan, comparison.ours_of(plan, [Outlook(job, "start", None) for job in plan.jobs])) == []
+
+
+def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make_plan("table2", "smoke", tmp_path)
+    fill(plan, {"MIPI": 0.5, "Value": 0.6, "Entropy": 0.1})
+    assert main(["reproduce", "table2", "--scale", "smoke", "--output-dir", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "9 runs: 9 done" in text
+    assert max(map(len, text.splitlines()[:70])) <= 80
+    (folder,) = (tmp_path / "smoke" / "reports" / "table2").iterdir()
+    with (folder / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    assert (rows[0]["paper"], rows[0]["ours"], rows[0]["diff"]) == ("0.66 ± 0.02", "0.50 ± ?", "-0.16")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "fewer than 3" in page
+    assert "algorithm.alpha=0.1" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table9"], "invalid choice"),
+        (["table1", "--scale", "huge"], "invalid choice"),
+        (["table1", "--jobs", "0"], "--jobs must be at least 1"),
+        (["table1", "fast"], "expected key=value"),
+        (["table1", "seed=3"], "seeds are chosen with --seeds"),
+        (["table1", "--seeds", "a"], "must be a whole number"),
+        ([], "required: TARGET"),
+    ],
+)
+def test_mistakes_are_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["reproduce", *words, "--output-dir", str(tmp_path), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from mipi_pl.cli import main
+from mipi_pl.errors import FailedError, UserError
+from mipi_pl.reproduction import launchers
+from mipi_pl.reproduction.launchers import run_through
+from mipi_pl.reproduction.reproduce import Options, reproduce
+from mipi_pl.reproduction.work import Task, last_line, run_here
+
+
+def here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> None:
+    """In this process, which needs no new imports."""
+    for task in tasks:
+        main(list(task.words))
+
+
+def test_smoke_runs_the_plan_and_prints_the_comparison(tmp_path: Path) -> None:
+    said: list[str] = []
+    options = Options("figure2", "smoke", tmp_path / "out")
+    folder = reproduce(options, said.append, here)
+    assert folder is not None
+    assert "3 runs: 3 to start" in said[1]
+    text = "\n".join(said)
+    assert "matrix game  MIPI     BB" in text
+    assert "best in paper" in text
+    assert (folder / "report.html").exists()
+    assert "figure2" in str(folder)
+
+    def nobody(*_: object) -> None:
+        raise AssertionError("all is done")
+
+    reproduce(options, said.append, nobody)
+    assert "3 runs: 3 done" in "\n".join(said)
+
+
+def test_commands_run_in_processes_of_their_own_some_at_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    tasks = [
+        Task("version", ("--version",), tmp_path / "a" / "one.log"),
+        Task("mistake", ("resume", str(tmp_path / "nothing")), tmp_path / "two.log"),
+    ]
+    run_here(tasks, 2, said.append)
+    assert (tmp_path / "a" / "one.log").read_text().startswith("mipi ")
+    text = "\n".join(said)
+    assert "[1/2] version: ended" in text
+    assert "[2/2] mistake: ended with exit code 2: mipi: there is no run folder" in text
+
+
+def test_runs_that_failed_end_the_command_with_a_message(tmp_path: Path) -> None:
+    def nothing(*_: object) -> None:
+        """As if every run had been killed before it began."""
+
+    with pytest.raises(FailedError, match="3 of 3 runs are not finished; the first: matrix game, MIPI"):
+        reproduce(Options("figure2", "smoke", tmp_path), lambda _: None, nothing)
+
+
+def test_ctrl_c_ends_what_is_under_way_and_starts_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    started: list[str] = []
+
+    class Process:
+        def wait(self) -> int:
+            ended.wait(30)
+            return 130
+
+        def terminate(self) -> None:
+            ended.set()
+
+    def start(task: Task) -> Process:
+        started.append(task.name)
+        return Process()
+
+    monkeypatch.setattr("mipi_pl.reproduction.work.start", start)
+    main_thread = threading.main_thread().ident
+
+    def interrupt() -> None:
+        while not started:
+            time.sleep(0.01)
+        import signal
+
+        assert main_thread is not None
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    tasks = [Task(str(number), (), tmp_path / "log") for number in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        run_here(tasks, 1, lambda _: None)
+    assert ended.is_set()
+    assert started == ["0"]
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_hydra_launcher_runs_all_tasks(launcher: str, tmp_path: Path) -> None:
+    pytest.importorskip(f"hydra_plugins.{launchers.LAUNCHERS[launcher][0]}")
+    tasks = [Task(str(number), ("--version",), tmp_path / f"{number}.log") for number in range(2)]
+    run_through(launcher, tasks, 2, [], tmp_path)
+    assert [task.log.read_text().split()[0] for task in tasks] == ["mipi", "mipi"]
+
+
+def test_a_launcher_that_is_not_there_or_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [Task("one", ("--version",), tmp_path / "log")]
+    if launchers.find_spec("hydra_plugins.hydra_joblib_launcher"):
+        with pytest.raises(UserError, match="bogus"):
+            run_through("joblib", tasks, 1, ["bogus=1"], tmp_path)
+    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install 'mipi-pl\\[launchers\\]'"):
+        run_through("joblib", tasks, 1, [], tmp_path)
+
+
+def test_the_last_line_of_a_log_is_what_a_command_said_last(tmp_path: Path) -> None:
+    assert last_line(tmp_path / "nothing") == "no log"
+    (tmp_path / "log").write_bytes(b"one\ntwo \xff\n\n")
+    assert last_line(tmp_path / "log") == "two �"
+    (tmp_path / "log").write_text("")
+    assert last_line(tmp_path / "log") == "it said nothing"
