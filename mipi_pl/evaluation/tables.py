@@ -11,6 +11,8 @@ from mipi_pl.evaluation.generalization import TRAINING, Result, Score, size_rang
 from mipi_pl.files import appending
 
 Row = dict[str, Any]
+WIDTH = 80
+"""Of a terminal, at least."""
 
 
 def rows_of(policy: str, results: Sequence[Result]) -> list[Row]:
@@ -61,7 +63,7 @@ def comparison_table(policies: Mapping[str, Sequence[Result]]) -> str:
     for place, result in enumerate(policies[first]):
         values = [_value(policies[name][place].total) for name in others]
         rows.append([team_name(result), *_score_cells(result.total), *values])
-    return text_table(header, rows)
+    return text_table(header, rows, WIDTH)
 
 
 def detail_table(results: Sequence[Result]) -> str:
@@ -84,9 +86,22 @@ def team_name(result: Result) -> str:
     return sizes if sizes == result.name else f"{result.name} ({sizes} agents)"
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns, the first to the left and the others to the right; plain characters only."""
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Aligned columns, the first to the left and the others to the right; plain characters only.
+
+    Args:
+        header: above the columns.
+        rows: as many cells each.
+        width: columns that would make lines longer than this stand below, with the first column before them.
+    """
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    fitting = len(header)
+    while width is not None and fitting > 2 and sum(widths[:fitting]) + 2 * (fitting - 1) > width:
+        fitting -= 1
+    if fitting < len(header):
+        here = text_table(header[:fitting], [row[:fitting] for row in rows])
+        below = text_table([header[0], *header[fitting:]], [[row[0], *row[fitting:]] for row in rows], width)
+        return f"{here}\n\n{below}"
 
     def line(cells: Sequence[str]) -> str:
         first, *others = (

@@ -131,7 +131,10 @@ def _sorted(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[s
 
 
 def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
-    """What stands below `keys`, flat; without what changes no result, and with shares of the budget as such."""
+    """What stands below `keys`, flat; without what changes no result, and with the budget as such.
+
+    A value of null is left out: a key that an older version did not have is mostly null in a newer one.
+    """
     flat: dict[str, str] = {}
 
     def walk(node: object, path: str) -> None:
@@ -139,7 +142,7 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
             for key, value in node.items():
                 if key not in _NO_MATTER:
                     walk(value, f"{path}.{key}" if path else str(key))
-        elif any(path == key or path.startswith(f"{key}.") for key in keys):
+        elif node is not None and any(path == key or path.startswith(f"{key}.") for key in keys):
             budget = path != "total_frames" and node == config.get("total_frames")
             flat[path] = "total_frames" if budget else str(node)
 

@@ -7,10 +7,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from mipi_pl.evaluation.tables import text_table
+from mipi_pl.evaluation.tables import WIDTH, text_table
 from mipi_pl.reporting.run_folder import Run
 
-WIDTH = 80
 HEADER = ("run", "state", "frames", "of", "best", "last")
 
 

@@ -57,6 +57,16 @@ def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_pat
     assert imread(tmp_path / "run.png").std() > 0.05
 
 
+def test_columns_that_do_not_fit_stand_below() -> None:
+    text = text_table(["teams", "first", "second", "third"], [["3-5", "1", "2", "3"]], 20)
+    assert text.split("\n\n") == [
+        "teams  first  second\n-----  -----  ------\n3-5        1       2",
+        "teams  third\n-----  -----\n3-5        3",
+    ]
+    names = ("trained", "untrained", "random", "attack_nearest", "focus_fire")
+    assert max(map(len, comparison_table(dict.fromkeys(names, TRAINED)).splitlines())) <= 80
+
+
 def test_columns_are_aligned_and_plain() -> None:
     text = text_table(["a", "bb"], [["long", "1"], ["x", "22"]])
     assert text == "a     bb\n----  --\nlong   1\nx     22"
