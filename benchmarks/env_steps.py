@@ -1,11 +1,12 @@
 """Environment steps per second of a world: bare kernel, through TorchRL, with the policy network in the loop.
 
-    python benchmarks/env_steps.py [--family sz] [--size 8] [--envs 512] [--seconds 5] [--threads 2]
+    python benchmarks/env_steps.py [--family sz] [--size 8] [--envs 512] [--seconds 5] [--threads 2] [--scaling]
 
 One environment step of one environment counts one. All figures include features and masks. What is played are whole
 episodes of full teams, by `attack_nearest` (`expert` in Resource Collection) in the first two measurements; only the
-environment's own calls are timed there. The third plays the paper's networks (untrained, 128 wide, GRU 64) inside the
-collector that training uses.
+environment's own calls are timed there. Then the paper's networks (untrained, 128 wide, GRU 64) act on the same
+observations: what the network costs beside what TorchRL adds to the kernel. Last comes the collector of training.
+`--scaling` measures the kernel, with random legal actions, for more environments and for larger teams, and its memory.
 The figures are medians over windows of a few steps, so that a pause of the machine does not count.
 """
 
@@ -16,6 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import torch
@@ -24,6 +26,8 @@ from tensordict import TensorDict
 from mipi_pl.assembly import build, environment_factory
 from mipi_pl.config import resolve
 from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.battle.env import BattleEnv
+from mipi_pl.envs.battle.rules_state import make_pairs
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.launch import compose
 
@@ -42,8 +46,15 @@ def rate(play_window: Callable[[], float], frames: int, seconds: float) -> float
     return statistics.median(rates)
 
 
-def bare_kernel(env: EntityEnv, player: Policy, seconds: float) -> float:
-    """`advance` and `begin` alone."""
+def make(family: str, **arguments: Any) -> EntityEnv:
+    """A world as it is configured, but for these arguments."""
+    node = resolve(compose([f"env={family}"]))["env"]
+    env: EntityEnv = environment_factory(node)(**arguments)
+    return env
+
+
+def bare_kernel(env: EntityEnv, player: Policy, seconds: float, with_player: bool = False) -> float:
+    """`advance` and `begin` alone, or with the choice of the actions."""
     empty = TensorDict({}, [env.num_envs])
     frame = Frame.empty(env.num_envs, env.entity_spec)
     env.begin(torch.ones(env.num_envs, dtype=torch.bool), frame)
@@ -51,8 +62,10 @@ def bare_kernel(env: EntityEnv, player: Policy, seconds: float) -> float:
     def window() -> float:
         spent = 0.0
         for _ in range(WINDOW):
-            action = player(empty)["agents", "action"]
             start = time.perf_counter()
+            action = player(empty)["agents", "action"]
+            if not with_player:
+                start = time.perf_counter()
             env.advance(action, frame)
             done = frame.terminated | frame.truncated
             if done.any():
@@ -80,6 +93,45 @@ def through_torchrl(env: EntityEnv, player: Policy, seconds: float) -> float:
     return rate(window, WINDOW * env.num_envs, seconds)
 
 
+def policy_network(family: str, env: EntityEnv, seconds: float) -> float:
+    """The paper's actor alone, on the observations of one moment."""
+    algorithm = build("algorithm", resolve(compose([f"env={family}"]))["algorithm"], spec=env.entity_spec)
+    actor = algorithm.actor(greedy=False, seed=0)
+    carrier = actor(env.reset())  # from here on with a recurrent state
+
+    def window() -> float:
+        start = time.perf_counter()
+        with torch.no_grad():
+            actor(carrier)
+        return time.perf_counter() - start
+
+    return rate(window, env.num_envs, seconds)
+
+
+def memory_per_env(env: BattleEnv) -> float:
+    """KiB of a battle's state, its working memory and its observation."""
+    frame = Frame.empty(1, env.entity_spec)
+    shown = sum(value.numel() * value.element_size() for value in vars(frame).values())
+    held = sum(value.nbytes for value in (env.units, env.battles, make_pairs(env.num_envs, env.entity_spec.n_entities)))
+    return (held / env.num_envs + shown) / 1024
+
+
+def scaling(family: str, seconds: float) -> dict[str, float]:
+    """Kernel steps per second by number of environments (8 against 8) and by size of the teams (512 environments)."""
+    found = {}
+    for envs, size in [(n, 8) for n in (64, 512, 1024, 2048, 4096)] + [(512, n) for n in (2, 4, 16, 32)]:
+        env = make(family, num_envs=envs, seed=0, team_sizes=[size], capacity=size)
+        assert isinstance(env, BattleEnv)
+        steps = bare_kernel(env, env.scripted_policy("random"), seconds, with_player=True)
+        kib = memory_per_env(env)
+        print(
+            f"{envs:>5} environments, {size:>2} against {size:<2} {steps:>10,.0f} steps/s {kib:8.1f} KiB each",
+            flush=True,
+        )
+        found |= {f"envs_{envs}_size_{size}_per_s": steps, f"size_{size}_KiB": kib}
+    return found
+
+
 def collection(family: str, size: int, envs: int, seconds: float) -> float:
     """What the datamodule collects with the networks of the paper: collector, actor, whole episodes, replay buffer."""
     chosen = [f"env={family}", f"env.team_sizes=[{size}]", f"datamodule.num_envs={envs}", "datamodule.capacity=1024"]
@@ -99,23 +151,31 @@ def collection(family: str, size: int, envs: int, seconds: float) -> float:
 def main() -> None:
     """Print the three figures; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", default="sz", choices=["marines", "sz", "csz", "mmm", "resource_collection"])
+    parser.add_argument("--family", default="sz", help="marines, sz, csz, mmm, zerg, resource_collection")
     parser.add_argument("--size", type=int, default=8, help="agents in each team, and in a battle as many enemies")
     parser.add_argument("--envs", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=5.0, help="per measurement")
     parser.add_argument("--threads", type=int, default=min(2, numba.config.NUMBA_NUM_THREADS))
+    parser.add_argument("--scaling", action="store_true", help="more environments, larger teams, memory")
     options = parser.parse_args()
     numba.set_num_threads(options.threads)
     torch.set_num_threads(options.threads)
 
-    node = resolve(compose([f"env={options.family}"]))["env"]
-    env = environment_factory(node)(num_envs=options.envs, seed=0, team_sizes=[options.size])
+    if options.scaling:
+        print(json.dumps({name: round(value, 1) for name, value in scaling(options.family, options.seconds).items()}))
+        return
+    env = make(options.family, num_envs=options.envs, seed=0, team_sizes=[options.size])
     player = env.scripted_policy(PLAYERS.get(options.family, "attack_nearest"))
     print(f"{options.family}, teams of {options.size}, {options.envs} environments, {options.threads} threads")
     found = {"env_steps_per_s": bare_kernel(env, player, options.seconds)}
     print(f"bare kernel:             {found['env_steps_per_s']:>10,.0f} environment steps/s")
     found["torchrl_frames_per_s"] = through_torchrl(env, player, options.seconds)
     print(f"TorchRL environment:     {found['torchrl_frames_per_s']:>10,.0f} frames/s")
+    found["network_frames_per_s"] = policy_network(options.family, env, options.seconds)
+    print(f"policy network alone:    {found['network_frames_per_s']:>10,.0f} frames/s")
+    layer_us = 1e6 / found["torchrl_frames_per_s"] - 1e6 / found["env_steps_per_s"]
+    network_us = 1e6 / found["network_frames_per_s"]
+    print(f"a frame costs            {layer_us:.2f} us more through TorchRL, {network_us:.2f} us in the network")
     found["collection_frames_per_s"] = collection(options.family, options.size, options.envs, options.seconds)
     print(f"collection with network: {found['collection_frames_per_s']:>10,.0f} frames/s")
     print(json.dumps({name: round(value) for name, value in found.items()}))

@@ -27,13 +27,21 @@ class Side:
         script: Python file of this folder.
         arguments: of the script.
         folders: put in front of its module search path.
+        python: runs it; a peer whose needs conflict with ours has its own.
     """
 
-    def __init__(self, name: str, script: str, arguments: Sequence[object], folders: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        script: str,
+        arguments: Sequence[object],
+        folders: Sequence[Path] = (),
+        python: Path | str = sys.executable,
+    ) -> None:
         self.name = name
         path = os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)],
+            [str(python), str(Path(__file__).with_name(script)), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

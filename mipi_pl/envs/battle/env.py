@@ -13,7 +13,7 @@ from torch import Tensor
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.battle.rules import find_unavailable, parallel_entries, serial_entries
 from mipi_pl.envs.battle.rules_state import World, make_battles, make_pairs, make_units
-from mipi_pl.envs.battle.scenario import Scenario, type_groups
+from mipi_pl.envs.battle.scenario import Scenario, fixed_army, type_groups
 from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 from mipi_pl.envs.battle.units import LOOPS_PER_S
 from mipi_pl.envs.composition import TypeGroup
@@ -39,6 +39,7 @@ class BattleEnv(EntityEnv):
         mixes: which mixes of these sizes occur: ``training`` (all that `split` does not hold out), ``held_out``,
             ``all``, or a list of mixes such as ``{stalker: 2, zealot: 1}``, beside which `team_sizes` means nothing.
         split: what training never draws, the fields of `mipi_pl.envs.split.Split`; None holds nothing out.
+        enemies: a fixed army ``{type: how many}``; None: the agents' composition, changed by `enemy_delta`.
         enemy_delta: enemies more (or, negative, fewer) than agents; 0 is symmetric.
         draw: ``compositions`` draws uniformly over compositions, ``sizes`` over team sizes first.
         episode_limit: steps after which the battle is truncated.
@@ -82,6 +83,7 @@ class BattleEnv(EntityEnv):
         device: str | torch.device = "cpu",
         mixes: str | Sequence[Mix] = "training",
         split: Mapping[str, Any] | Split | None = None,
+        enemies: Mapping[str, int] | None = None,
         enemy_delta: int = 0,
         draw: str = "compositions",
         episode_limit: int = 150,
@@ -108,6 +110,7 @@ class BattleEnv(EntityEnv):
             capacity=capacity,
             mixes=mixes,
             split=Split.of(split),
+            enemies=fixed_army(enemies),
             enemy_delta=enemy_delta,
             draw=draw,
             episode_limit=episode_limit,

@@ -13,7 +13,7 @@ from numba import prange
 
 from mipi_pl.compiled import source_hash
 from mipi_pl.envs import kernels
-from mipi_pl.envs.battle.rules_combat import follow_order, give_order, mend, pass_time, strike
+from mipi_pl.envs.battle.rules_combat import explode, follow_order, give_order, mend, pass_time, strike
 from mipi_pl.envs.battle.rules_movement import list_living, move
 from mipi_pl.envs.battle.rules_observe import is_available, observe
 from mipi_pl.envs.battle.rules_script import script
@@ -41,7 +41,7 @@ def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndar
         i = units[a].living
         if units[i].deed == STRIKE:
             done = strike(units, n, i, damage, rules)
-            if i < rules.n_agents:
+            if i < rules.n_agents or units[i].blast_radius > 0.0:
                 reward += done
         elif units[i].cooldown < 0.0:
             units[i].cooldown = 0.0
@@ -49,6 +49,7 @@ def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndar
         unit = units[units[a].living]
         if unit.deed == MEND:
             mend(unit, units[unit.target])
+    reward += explode(units, n, damage, rules)
     left = 0
     for a in range(n):
         i = units[a].living

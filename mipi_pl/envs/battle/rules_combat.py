@@ -7,6 +7,7 @@ import numpy as np
 from mipi_pl.envs.battle.rules_movement import walk_towards
 from mipi_pl.envs.battle.rules_state import (
     ATTACK,
+    BLAST,
     FIRST_MOVE,
     FIRST_TARGET,
     HEAL,
@@ -93,6 +94,7 @@ def pass_time(unit: Record) -> None:
     if unit.cooldown > 0.0:
         unit.cooldown -= 1.0
     unit.energy = min(unit.energy + unit.energy_regen, unit.energy_max)
+    unit.health = min(unit.health + unit.health_regen, unit.health_max)
     unit.peace += 1
     if unit.peace >= _PEACE_LOOPS:
         unit.shield = min(unit.shield + _SHIELD_PER_LOOP, unit.shield_max)
@@ -106,6 +108,8 @@ def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) ->
     after the first; a weapon that was not used when ready keeps no fraction.
     """
     unit = units[i]
+    if unit.blast_radius > 0.0:
+        return _give_up(units, i, rules)
     target = units[unit.target]
     unit.cooldown += unit.period
     done = _blow(unit, target, damage[unit.kind, target.kind])
@@ -123,6 +127,43 @@ def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) ->
         along = max(abs(fx * dx + fy * dy) - 0.5 * unit.splash_width, 0.0)
         if across * across + along * along <= other.radius * other.radius:
             done += _blow(unit, other, damage[unit.kind, other.kind])
+    return done
+
+
+@rule
+def _give_up(units: Records, i: int, rules: Record) -> float:
+    """Unit i sets off its charge, which kills it. An enemy's life counts as damage done, as if it had been shot."""
+    unit = units[i]
+    lost = max(unit.health, 0.0) + unit.shield
+    unit.health, unit.shield = 0.0, 0.0
+    return lost if i >= rules.n_agents else 0.0
+
+
+@rule
+def explode(units: Records, n: int, damage: np.ndarray, rules: Record) -> float:
+    """The charges of all who die in this loop, and of those whom they kill; damage done to the enemies.
+
+    Damage adds up whatever the order, so neither side is first.
+    """
+    done, more = 0.0, True
+    while more:
+        more = False
+        for a in range(n):
+            i = units[a].living
+            unit = units[i]
+            if unit.health > 0.0 or unit.blast_radius == 0.0 or unit.deed == BLAST:
+                continue
+            unit.deed = BLAST
+            more = True
+            for c in range(n):
+                j = units[c].living
+                other = units[j]
+                limit = unit.blast_radius + other.radius
+                if (j < rules.n_agents) == (i < rules.n_agents) or other.flies:
+                    continue
+                if distance_between(unit, other) <= limit:
+                    harm = _blow(unit, other, damage[unit.kind, other.kind])
+                    done += harm if i < rules.n_agents else 0.0
     return done
 
 

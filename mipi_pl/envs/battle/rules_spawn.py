@@ -94,6 +94,7 @@ def _outfit(unit: Record, kind: Record) -> None:
     unit.radius, unit.speed, unit.reach, unit.period = kind.radius, kind.speed, kind.reach, kind.period
     unit.armour, unit.hits = kind.armour, kind.hits
     unit.splash_length, unit.splash_width = kind.splash_length, kind.splash_width
+    unit.blast_radius, unit.health_regen = kind.blast_radius, kind.health_regen
     unit.health_max, unit.shield_max, unit.energy_max = kind.health, kind.shield, kind.energy_max
     unit.energy_regen, unit.heal, unit.health_per_energy = kind.energy_regen, kind.heal, kind.health_per_energy
     unit.flies, unit.fights, unit.heals, unit.healable = kind.flies, kind.fights, kind.heals, kind.healable

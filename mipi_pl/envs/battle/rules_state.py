@@ -14,7 +14,7 @@ from mipi_pl.envs.kernels.records import Records, record_type
 
 IDLE, MOVE, ATTACK, HEAL = 0, 1, 2, 3
 """Orders of a unit."""
-NOTHING, STRIKE, MEND = 0, 1, 2
+NOTHING, STRIKE, MEND, BLAST = 0, 1, 2, 3
 """Deeds of a unit in a loop."""
 GOING_ON, LOST, TIME_UP, WON, DRAWN = 0, 1, 2, 3, 4
 """How a battle stands; drawn when the last fighters of both sides die in one loop."""
@@ -25,8 +25,8 @@ UNIT = record_type(
     # What the search for near pairs reads, then the rest of movement, in as few lines of cache as can be.
     "queue:i living:i next_x next_y radius flies:i x y alive:i walks:i step_x step_y push_x push_y blocked:i "
     "obstacle_side turn:i speed order:i target:i aim:i deed:i kind:i fights:i health shield energy cooldown "
-    "peace:i reach goal_x goal_y period armour hits:i splash_length splash_width health_max shield_max "
-    "energy_max energy_regen heal health_per_energy heals:i healable:i tag:i slot_of_tag:i"
+    "peace:i reach goal_x goal_y period armour hits:i splash_length splash_width blast_radius health_max shield_max "
+    "health_regen energy_max energy_regen heal health_per_energy heals:i healable:i tag:i slot_of_tag:i"
 )
 """A unit slot [B, E].
 
@@ -46,8 +46,8 @@ BATTLE = record_type("agents_x agents_y enemies_x enemies_y steps:i ended:i comp
 """A battle [B]: where each army appeared, steps since then, how it stands, what was drawn, its random generator."""
 
 KIND = record_type(
-    "health shield armour speed radius reach period splash_length splash_width heal health_per_energy energy "
-    "energy_max energy_regen flies:i fights:i heals:i healable:i hits:i"
+    "health shield armour speed radius reach period splash_length splash_width blast_radius health_regen heal "
+    "health_per_energy energy energy_max energy_regen flies:i fights:i heals:i healable:i hits:i"
 )
 """A row of the unit table [K]."""
 

@@ -32,6 +32,19 @@ def type_groups(groups: Sequence[Mapping[str, Any] | TypeGroup]) -> tuple[TypeGr
     return tuple(g if isinstance(g, TypeGroup) else TypeGroup(**{str(k): v for k, v in g.items()}) for g in groups)
 
 
+def fixed_army(units: Mapping[str, Any] | None) -> Army | None:
+    """An army as it stands in a configuration: ``{type: how many}``.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if units is None:
+        return None
+    if not isinstance(units, Mapping) or not units or any(type(n) is not int or n < 1 for n in units.values()):
+        raise ValueError(f"enemies is null or an army {{type: how many}}, such as {{marine: 11}}, got {units!r}")
+    return tuple(str(name) for name, n in units.items() for _ in range(n))
+
+
 def enemy_army(composition: Composition, delta: int) -> Army:
     """The agents' army with |delta| units fewer or more, each of the then most numerous type (ties: first listed).
 
@@ -60,6 +73,7 @@ class Scenario:
     capacity: int
     mixes: str | Sequence[Mix] = "training"
     split: Split = NOTHING_HELD_OUT
+    enemies: Army | None = None
     enemy_delta: int = 0
     draw: str = "compositions"
     episode_limit: int = 150
@@ -86,6 +100,11 @@ class Scenario:
             require(f"env.{name}", getattr(self, name), 0, above=True)
         for name in ("jitter", "kill_reward", "win_reward", "spawn_distance"):
             require(f"env.{name}", getattr(self, name), 0)
+        if self.enemies is not None and self.enemy_delta:
+            raise ValueError(
+                f"enemies names a fixed army, which enemy_delta cannot change: leave one of them out, got enemy_delta "
+                f"{self.enemy_delta}"
+            )
         largest = max(self.team_sizes, default=0) if isinstance(self.mixes, str) else self.compositions[-1].size
         if largest > self.capacity:
             raise ValueError(
@@ -101,14 +120,17 @@ class Scenario:
         if self.reward_scale not in ("largest", "composition"):
             raise ValueError(f"reward_scale must be 'largest' or 'composition', got {self.reward_scale!r}")
         for composition in self.compositions:
-            for army in (self._agents(composition), enemy_army(composition, self.enemy_delta)):
+            for army in (self._agents(composition), self.enemy_army(composition)):
                 if not any(self._units[name].weapon for name in army):
-                    raise ValueError(f"an army of {', '.join(army)} cannot fight; change groups or enemy_delta")
+                    raise ValueError(
+                        f"an army of {', '.join(army)} cannot fight; change groups, enemies or enemy_delta"
+                    )
 
     @cached_property
     def types(self) -> tuple[UnitType, ...]:
-        """Unit types of the family, in the order of the groups."""
-        return find_units([name for group in self.groups for name in group.types])
+        """Unit types of the family, in the order of the groups; then those that only the enemies have."""
+        names = [name for group in self.groups for name in group.types]
+        return find_units(list(dict.fromkeys([*names, *(self.enemies or ())])))
 
     @property
     def _units(self) -> dict[str, UnitType]:
@@ -124,10 +146,14 @@ class Scenario:
         """Mixes that the split keeps out of training."""
         return tuple(sorted(self.split.divide(self.groups)[1], key=lambda c: (c.size, c.counts)))
 
+    def enemy_army(self, composition: Composition) -> Army:
+        """Whom the agents of this composition meet."""
+        return enemy_army(composition, self.enemy_delta) if self.enemies is None else self.enemies
+
     @property
     def enemy_capacity(self) -> int:
         """M, enemy slots and tags."""
-        return self.capacity + max(self.enemy_delta, 0)
+        return self.capacity + max(self.enemy_delta, 0) if self.enemies is None else len(self.enemies)
 
     @property
     def healers(self) -> bool:
@@ -154,8 +180,7 @@ class Scenario:
         draws["cumulative"] = np.cumsum(draw_weights(self.compositions, self.draw))
         draws["reward_scale"] = [self.best_return / self._best_of(c) for c in self.compositions]
         slots = [
-            self._slots(self._agents(c), self.capacity)
-            + self._slots(enemy_army(c, self.enemy_delta), self.enemy_capacity)
+            self._slots(self._agents(c), self.capacity) + self._slots(self.enemy_army(c), self.enemy_capacity)
             for c in self.compositions
         ]
         return World(
@@ -164,12 +189,12 @@ class Scenario:
             damage=make_damage(self.types),
             draws=draws,
             slots=np.array(slots, dtype=np.int64),
-            formation=_formation(self.enemy_capacity),
+            formation=_formation(max(self.capacity, self.enemy_capacity)),
         )
 
     def best_unscaled_return(self, composition: Composition) -> float:
         """All enemy health and shields, all kills and the victory."""
-        army = [self._units[name] for name in enemy_army(composition, self.enemy_delta)]
+        army = [self._units[name] for name in self.enemy_army(composition)]
         return sum(u.health + u.shield + self.kill_reward for u in army) + self.win_reward
 
     def _best_of(self, composition: Composition) -> float:
@@ -197,7 +222,7 @@ class Scenario:
 
     def _slots(self, army: Army, capacity: int) -> list[int]:
         names = [u.name for u in self.types]
-        return [names.index(name) for name in army] + [-1] * (capacity - len(army))
+        return sorted(names.index(name) for name in army) + [-1] * (capacity - len(army))
 
 
 def _formation(n: int) -> np.ndarray:

@@ -25,7 +25,8 @@ class Weapon:
     """An attack every `cooldown_s`: `hits` times `damage` (plus `bonus` against an attribute).
 
     `range` counts from edge to edge. `splash_length` and `splash_width` span a rectangle across the line of fire,
-    centred on the target, in which every ground enemy is hit; 0 is no splash.
+    centred on the target, in which every ground enemy is hit; 0 is no splash. A `blast_radius` makes it a charge: when
+    its bearer attacks or dies, every ground enemy within that distance is hit, and the bearer is gone.
     """
 
     damage: float
@@ -38,6 +39,7 @@ class Weapon:
     hits_air: bool = False
     splash_length: float = 0.0
     splash_width: float = 0.0
+    blast_radius: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,11 @@ class Healing:
 
 @dataclass(frozen=True)
 class UnitType:
-    """One entry of units.yaml. `tall` units stand on the ground and are in reach of anti-air weapons too."""
+    """One entry of units.yaml.
+
+    `health_per_s` is what it regains by itself. `tall` units stand on the ground and are in reach of anti-air weapons
+    too.
+    """
 
     name: str
     health: float
@@ -62,6 +68,7 @@ class UnitType:
     radius: float
     shield: float = 0.0
     armour: float = 0.0
+    health_per_s: float = 0.0
     attributes: tuple[str, ...] = ()
     flies: bool = False
     tall: bool = False
@@ -120,13 +127,14 @@ def make_kinds(types: Sequence[UnitType]) -> Records:
     kinds = np.zeros(len(types), dtype=KIND)
     for row, unit in zip(kinds, types, strict=True):
         row.health, row.shield, row.armour, row.radius = unit.health, unit.shield, unit.armour, unit.radius
-        row.speed = unit.speed_per_s / LOOPS_PER_S
+        row.speed, row.health_regen = unit.speed_per_s / LOOPS_PER_S, unit.health_per_s / LOOPS_PER_S
         row.flies, row.fights, row.heals = unit.flies, unit.weapon is not None, unit.healing is not None
         row.healable = "biological" in unit.attributes and not unit.flies
         row.period = row.health_per_energy = 1.0  # divisors, also where they mean nothing
         if weapon := unit.weapon:
             row.reach, row.hits, row.period = weapon.range, weapon.hits, weapon.cooldown_s * LOOPS_PER_S
             row.splash_length, row.splash_width = weapon.splash_length, weapon.splash_width
+            row.blast_radius = weapon.blast_radius
         if healing := unit.healing:
             row.reach, row.heal = healing.range, healing.health_per_s / LOOPS_PER_S
             row.health_per_energy, row.energy = healing.health_per_energy, healing.energy

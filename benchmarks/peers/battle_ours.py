@@ -1,0 +1,97 @@
+"""A side of the comparison of battles: this repository's.
+
+python benchmarks/peers/battle_ours.py rules --episodes 500
+python benchmarks/peers/battle_ours.py speed --seconds 5
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from battle_questions import KINDS, MAPS, Order, Placed
+from battle_side import main
+
+ROOT = Path(__file__).resolve().parents[2]
+for folder in ("", "benchmarks", "tests/references"):
+    sys.path.insert(0, str(ROOT / folder))
+
+from arena import Arena  # noqa: E402
+from env_steps import bare_kernel, make, through_torchrl  # noqa: E402
+
+from mipi_pl.envs.battle.units import LOOPS_PER_S  # noqa: E402
+from mipi_pl.evaluation.rollout import play  # noqa: E402
+
+_EAST = 4
+
+
+class Ours:
+    """See `battle_questions.Simulator`. An arena with a Marine more on each side, so that no battle ends."""
+
+    kinds: Sequence[str] = KINDS
+    maps: Sequence[str] = tuple(MAPS)
+    loops_per_s = LOOPS_PER_S
+    repeats = 1
+
+    def begin(self, agents: Sequence[Placed], enemies: Sequence[Placed], scripted: bool) -> None:
+        """See `battle_questions.Simulator`."""
+        self.arena = Arena([*agents, ("marine", 1.0, 1.0)], [*enemies, ("marine", 31.0, 1.0)])
+        self.sides = (self.arena.agents[: len(agents)], self.arena.enemies[: len(enemies)])
+        battle = self.arena.env.battles[0]
+        battle.agents_x, battle.agents_y = 9.0, 16.0
+        if scripted:
+            for unit in self.sides[1]:
+                unit.cooldown, unit.speed = 0.0, self.arena.env.world.kinds[unit.kind].speed
+
+    def move(self, agent: int, x: float, y: float) -> None:
+        """See `battle_questions.Simulator`."""
+        self.sides[0][agent].x, self.sides[0][agent].y = x, y
+
+    def hurt(self, agent: int, amount: float) -> bool:
+        """See `battle_questions.Simulator`."""
+        unit = self.sides[0][agent]
+        absorbed = min(float(unit.shield), amount)
+        unit.shield, unit.health, unit.peace = unit.shield - absorbed, unit.health - (amount - absorbed), 0
+        return bool(unit.shield_max > 0)
+
+    def loop(self, orders: Mapping[int, Order]) -> None:
+        """See `battle_questions.Simulator`."""
+        actions = {}
+        for agent, (what, whom) in orders.items():
+            action = {"east": _EAST, "attack": self.arena.attack(whom)}.get(what)
+            actions[agent] = self.arena.heal(whom) if action is None else action
+        self.arena.play(actions)
+
+    def life(self, side: int) -> list[float]:
+        """See `battle_questions.Simulator`."""
+        return [float(unit.health + unit.shield) if unit.alive else 0.0 for unit in self.sides[side]]
+
+    def place(self, agent: int) -> tuple[float, float]:
+        """See `battle_questions.Simulator`."""
+        return float(self.sides[0][agent].x), float(self.sides[0][agent].y)
+
+    def play(self, name: str, episodes: int) -> dict[str, float]:
+        """See `battle_questions.Simulator`."""
+        env = make(f"map_{name.lower()}", num_envs=episodes, seed=1)
+        result = play(env, env.scripted_policy("attack_nearest"))
+        return {"win_rate": float(result.won.float().mean()), "length": float(np.mean(result.length.numpy()))}
+
+
+def speed(environments: int, seconds: float) -> Callable[[], dict[str, float]]:
+    """A turn: 3s5z, random legal actions, which are chosen on the clock; through TorchRL, without."""
+    env = make("map_3s5z", num_envs=environments, seed=0)
+    player = env.scripted_policy("random")
+
+    def turn() -> dict[str, float]:
+        return {
+            "steps_per_s": bare_kernel(env, player, seconds, with_player=True),
+            "torchrl_steps_per_s": through_torchrl(env, player, seconds),
+        }
+
+    return turn
+
+
+if __name__ == "__main__":
+    main(Ours, speed)
