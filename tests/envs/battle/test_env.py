@@ -44,7 +44,7 @@ def test_impossible_values_are_refused(make_battle: Make, changed: dict[str, Any
 
 
 def test_unknown_units_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"unknown unit types \['mariner'\]; units.yaml has \['colossus'"):
+    with pytest.raises(ValueError, match=r"unknown unit types \['mariner'\]; units.yaml has \['baneling'"):
         BattleEnv([{"types": ["mariner"], "min": 1, "max": 3}], [3], 3, num_envs=1)
 
 
