@@ -160,7 +160,7 @@ def retargeting(world: Simulator) -> dict[str, Any]:
     """
     within = 0.0
     for half in range(4, 23):
-        world.begin([("marine", 20.0 + half / 2, 16.0)], [("marauder", 20.0, 16.0)], scripted=True)
+        world.begin([("marine", 20.01 + half / 2, 16.0)], [("marauder", 20.0, 16.0)], scripted=True)
         for _ in range(60):
             world.loop({})
         if world.life(0)[0] < 45.0:
