@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
@@ -12,6 +14,27 @@ from mipi_pl.losses.information import log_policy
 from mipi_pl.losses.td import greedy_actions
 from models.agent import Agent, EntityAgent, PackedSteps
 from models.attention import with_last_action
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What an actor went by when it last acted.
+
+    Attributes:
+        inputs: [B, E, I], entities with last actions.
+        visible: bool [B, A, E].
+        features: [B, A, hidden], what the heads of the agent are given.
+        available: bool [B, A, U].
+        probabilities: [B, A, U] before exploration; of an agent that has utilities alone, 1 for the best of them.
+        action: int64 [B, A].
+    """
+
+    inputs: Tensor
+    visible: Tensor
+    features: Tensor
+    available: Tensor
+    probabilities: Tensor
+    action: Tensor
 
 
 class Actor(nn.Module):
@@ -27,7 +50,10 @@ class Actor(nn.Module):
 
     Attributes:
         epsilon: share of uniform exploration mixed into the policy's probabilities.
+        thought: what it went by when it last acted; None before.
     """
+
+    thought: Thought | None = None
 
     def __init__(self, agent: Agent, greedy: bool, seed: int = 0) -> None:
         super().__init__()
@@ -42,7 +68,8 @@ class Actor(nn.Module):
     def forward(self, td: TensorDictBase) -> TensorDictBase:
         """Write ``("agents", "action")`` [B, A] for the observation in `td`."""
         available = td.get(keys.ACTION_MASK)
-        probabilities = self._probabilities(self._features(td), available)
+        inputs, visible, features = self._look(td)
+        probabilities = self._probabilities(features, available)
         if self.greedy:
             action = probabilities.argmax(dim=-1)
         else:
@@ -53,6 +80,7 @@ class Actor(nn.Module):
             flat = torch.multinomial(mixed.flatten(0, 1), 1, generator=self.generator)
             action = flat.view(available.shape[:-1]).to(available.device)
         self._last_action = action
+        self.thought = Thought(inputs, visible, features, available, probabilities, action)
         return td.set(keys.ACTION, action)
 
     def _probabilities(self, features: Tensor, available: Tensor) -> Tensor:
@@ -78,7 +106,8 @@ class Actor(nn.Module):
         self.generator.set_state(draws)
         self._state, self._last_action = memory["state"], memory["last_action"]
 
-    def _features(self, td: TensorDictBase) -> Tensor:
+    def _look(self, td: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, views and features of the step, see `Thought`; moves the recurrent state on."""
         device = next(self.agent.parameters()).device
         entities, visible = td.get(keys.ENTITIES).to(device), td.get(keys.VISIBLE).to(device)
         fresh = td.get(keys.IS_INIT).to(device)
@@ -92,4 +121,4 @@ class Actor(nn.Module):
         one_step = PackedSteps.of(torch.ones(shape[0], 1, dtype=torch.bool, device=device))
         features, last = self.agent.trunk(inputs, visible.unsqueeze(1), one_step, state.unsqueeze(1))
         self._state = last.squeeze(1)
-        return features.squeeze(1)
+        return inputs, visible, features.squeeze(1)

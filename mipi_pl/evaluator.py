@@ -13,12 +13,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mipi_pl import record
+from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.assembly import RECORD, build, environment_factory, one_environment, policies_of, read_checkpoint, restore
 from mipi_pl.baselines import play_baselines
 from mipi_pl.config import Config, check_eval, check_evaluation, check_node, check_targets, unknown_key
 from mipi_pl.errors import UserError
 from mipi_pl.evaluation.figures import draw_evaluation
-from mipi_pl.evaluation.generalization import Result, World, WorldError, evaluate, worlds_of
+from mipi_pl.evaluation.generalization import MakeEnv, Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv
 from mipi_pl.runner import as_json, quieten, set_threads
 from models import fused
@@ -35,6 +36,66 @@ class Plan:
     threads: int | None
 
 
+@dataclass
+class Subject:
+    """A checkpoint that is ready to play.
+
+    Attributes:
+        name: of its run and how long that had trained, for the user.
+        record: what the checkpoint says of its run.
+        plan: what is to be played.
+        algorithm: with its weights, in evaluation mode.
+        make_env: of the run, with the user's changes.
+    """
+
+    name: str
+    record: Config
+    plan: Plan
+    algorithm: EntityAlgorithm
+    make_env: MakeEnv
+
+
+def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
+    """Read a checkpoint and the overrides, and build everything; settings of the process are made on the way.
+
+    Args:
+        path: of a checkpoint that `mipi train` wrote.
+        overrides: as on the command line; the keys of eval.yaml.
+
+    Raises:
+        UserError: for a checkpoint that cannot be used or a mistake in the overrides.
+    """
+    content, config = read_checkpoint(path)
+    plan = make_plan(config, overrides)
+    set_threads(plan.threads)
+    fused.enable(config.get("fused", True))
+    quieten()
+    return _subject(path, content, config, plan)
+
+
+def open_opponent(path: Path, plan: Plan) -> Subject:
+    """A second checkpoint for the plan of the first.
+
+    Raises:
+        UserError: for a checkpoint that cannot be used or that knows another world.
+    """
+    content, config = read_checkpoint(path)
+    if config["env"]["_target_"] != plan.env["_target_"]:
+        raise UserError(f"{path} was trained in {config['env']['_target_']}, the other in {plan.env['_target_']}")
+    return _subject(path, content, config, plan)
+
+
+def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
+    spec = one_environment(environment_factory(config["env"])).entity_spec
+    algorithm = build("algorithm", config["algorithm"], spec=spec)
+    restore(algorithm, content, path)
+    algorithm.eval()
+    make_env = environment_factory(plan.env)
+    _check_same_sizes(config["env"], plan.env, algorithm)
+    name = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
+    return Subject(name, content[RECORD], plan, algorithm, make_env)
+
+
 def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str], None] = print) -> Path:
     """Evaluate and report.
 
@@ -49,19 +110,8 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     Raises:
         UserError: for a checkpoint that cannot be used or a mistake in the overrides.
     """
-    content, config = read_checkpoint(path)
-    plan = make_plan(config, overrides)
-    set_threads(plan.threads)
-    fused.enable(config.get("fused", True))
-    quieten()
-    algorithm = build(
-        "algorithm", config["algorithm"], spec=one_environment(environment_factory(config["env"])).entity_spec
-    )
-    restore(algorithm, content, path)
-    algorithm.eval()
-    make_env = environment_factory(plan.env)
-    _check_same_sizes(config["env"], plan.env, algorithm)
-
+    subject = open_checkpoint(path, overrides)
+    plan, make_env, algorithm = subject.plan, subject.make_env, subject.algorithm
     how = (plan.worlds, plan.held_out["episodes"], plan.held_out["seed"])
     try:
         results = evaluate(make_env, policies_of(algorithm), *how)
@@ -71,12 +121,12 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
         policies = {"trained": results, **play_baselines(plan.held_out["baselines"], make_env, *how)}
     except ValueError as error:
         raise UserError(f"held_out.baselines: {error}") from error
-    folder = _result_folder(path, plan.output_dir)
-    title = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
+    folder = result_folder(path, "eval", plan.output_dir)
+    title = subject.name
     say(f"{title}\n\n{detail_table(results)}")
     if len(policies) > 1:
         say(f"\n{comparison_table(policies)}")
-    _write(folder, title, path, content[RECORD], policies, plan)
+    _write(folder, title, path, subject.record, policies, plan)
     say("")
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
         say(f"{label:<10} {record.shown(folder / name)}")
@@ -120,7 +170,7 @@ def _read_overrides(overrides: Sequence[str]) -> Config:
     for override in parsed:
         key = override.key_or_group
         if override.is_delete() or override.is_sweep_override():
-            raise UserError(f"mipi eval takes one value for each key, got {override.input_line}")
+            raise UserError(f"give one value for each key, got {override.input_line}")
         if OmegaConf.select(wanted, key, default=_ABSENT) is _ABSENT and not key.startswith("env."):
             assert isinstance(known, dict)
             raise UserError(
@@ -151,10 +201,15 @@ def _check_same_sizes(trained: Config, wanted: Config, algorithm: Any) -> None:
             )
 
 
-def _result_folder(path: Path, output_dir: str | None) -> Path:
+def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
+    """A new folder named by the time, in `output_dir` or in folder `kind` of the run that wrote the checkpoint.
+
+    Raises:
+        UserError: if nothing can be written there.
+    """
     run = path.resolve().parent
     run = run.parent if run.name == "checkpoints" else run
-    parent = Path(output_dir) if output_dir else run / "eval"
+    parent = Path(output_dir) if output_dir else run / kind
     try:
         return record.new_folder(parent)
     except OSError as error:

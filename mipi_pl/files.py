@@ -35,6 +35,15 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def unused(path: Path) -> Path:
+    """The path itself, or where a file has it, the name with the first number that is free: ``name-2.end``."""
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_stem(f"{path.stem}-{number}")
+    return candidate
+
+
 @contextmanager
 def appending(path: Path) -> Iterator[TextIO]:
     """The end of a text file, or a new one, to write to.

@@ -120,10 +120,19 @@ class Trunk(nn.Module):
         state: Float[Tensor, "N V A hidden"] | None = None,
     ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
         """Features of every agent under every view, and the recurrent state after the last step."""
-        if self.own_entity_only:
-            views = views & torch.eye(*views.shape[-2:], dtype=torch.bool, device=views.device)
-        rows: tuple[Tensor, Tensor] = self.recurrence(self.attention(inputs, views), steps, state)
+        rows: tuple[Tensor, Tensor] = self.recurrence(self.attention(inputs, self._shown(views)), steps, state)
         return rows
+
+    def attention_weights(
+        self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
+    ) -> Float[Tensor, "L H A E"]:
+        """How each head of each agent divides its attention among those it sees; zeros where it sees none."""
+        return self.attention.weights(inputs, self._shown(view))
+
+    def _shown(self, views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
+        if not self.own_entity_only:
+            return views
+        return views & torch.eye(*views.shape[-2:], dtype=torch.bool, device=views.device)
 
 
 class Agent(nn.Module):
@@ -132,7 +141,7 @@ class Agent(nn.Module):
     Attributes:
         n_actions: U.
         hidden: size of the recurrent state of one agent.
-        trunk: called as `Trunk.forward` is; features and state have `hidden` numbers.
+        trunk: called as `Trunk.forward` is, with `attention_weights`; features and state have `hidden` numbers.
         utilities: features to Q_i [..., U].
     """
 

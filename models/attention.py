@@ -87,6 +87,13 @@ class EntityAttention(nn.Module):
             gathered = torch.matmul(weights, embedded)
         return torch.einsum("lhw,hdw->lhd", gathered, to_value.unflatten(0, (self.heads, -1))).flatten(1)
 
+    def weights(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L H A E"]:
+        """How each head of each agent divides its attention among the entities that the view shows; for inspection."""
+        embedded = self.embed(inputs).relu_()
+        to_key, _ = self.key_value.weight.chunk(2)
+        key = nn.functional.linear(embedded, to_key).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return self._weights(embedded, key, view.unsqueeze(1))[:, :, 0]
+
     def _uses_kernels(self, inputs: Tensor) -> bool:
         fits = fused.fits(self.query.weight.shape[0], self.heads) and not inputs.requires_grad
         return fits and fused.usable(inputs, self.query.weight)

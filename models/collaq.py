@@ -53,6 +53,12 @@ class CollaQTrunk(nn.Module):
         collab, collab_state = self.collab(inputs, views, steps, before[1])
         return torch.cat((alone, collab), dim=-1), torch.cat((alone_state, collab_state), dim=-1)
 
+    def attention_weights(
+        self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
+    ) -> Float[Tensor, "L H A E"]:
+        """Those of Q_collab, which sees everything that the agent does."""
+        return self.collab.attention_weights(inputs, view)
+
     def attributed(
         self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], steps: PackedSteps
     ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "L V A half"]]:

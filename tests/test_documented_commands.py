@@ -26,6 +26,7 @@ COMMANDS = sorted(
 TRAIN = [command for command in COMMANDS if command.startswith("mipi train")]
 LIST = [command for command in COMMANDS if command.startswith("mipi compositions")]
 EVAL = [command for command in COMMANDS if command.startswith("mipi eval")]
+WATCH = [command for command in COMMANDS if command.startswith("mipi watch")]
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
 
 
@@ -63,6 +64,14 @@ def test_documented_evaluation_runs(command: str, workplace: Path) -> None:
     assert main([*arguments, *small]) == 0
 
 
+@pytest.mark.parametrize("command", WATCH)
+def test_documented_watching_runs(command: str, workplace: Path) -> None:
+    assert workplace.is_dir()
+    arguments = shlex.split(command)[1:]
+    small = [] if "--help" in arguments else ["--episodes", "1", "env.episode_limit=12"]
+    assert main([*arguments, *small]) == 0
+
+
 @pytest.mark.parametrize("command", MAKE)
 def test_documented_make_targets_exist(command: str) -> None:
     done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -72,6 +81,7 @@ def test_documented_make_targets_exist(command: str) -> None:
 def test_the_documents_name_commands() -> None:
     assert len(TRAIN) >= 5
     assert len(EVAL) >= 2
+    assert len(WATCH) >= 2
     assert {"make train", "make test"} <= set(MAKE)
 
 

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mipi_pl.fitting",),
     ("mipi_pl.runner",),
     ("mipi_pl.evaluator", "mipi_pl.launch", "mipi_pl.resume"),
-    ("mipi_pl.reproduction",),
+    ("mipi_pl.reproduction", "mipi_pl.watcher"),
     ("mipi_pl.commands",),
     ("mipi_pl.cli",),
 )

@@ -19,6 +19,7 @@ from torchrl.envs import EnvBase
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
 
 
@@ -70,6 +71,7 @@ class EntityEnv(EnvBase):
     * ``advance(action, frame)``: one step of all rows; write every field of every row,
     * ``seed_rows(seeds)``: take one 64-bit seed per environment,
     * ``memory()`` and ``remember(memory)``: all it knows between two steps, as tensors, and going on from there,
+    * if its episodes can be looked at, ``scene(index)``,
     * if there are scripted policies, their names in ``scripted`` and ``make_scripted(name, seed)``.
 
     Episodes of one environment depend on its own seed alone, never on its neighbours or the number of threads.
@@ -143,6 +145,10 @@ class EntityEnv(EnvBase):
     def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
         """The policy of this name, one of `scripted`, for the episodes of this environment."""
         raise NotImplementedError(name)
+
+    def scene(self, index: int) -> Scene:
+        """Environment `index` as it stands, to be drawn; nothing else depends on it."""
+        raise NotImplementedError(f"{type(self).__name__} has no pictures: implement its method scene")
 
     # ------------------------------------------------------------------ for its users
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.scene import AGENTS, THINGS, Body, Scene
 from mipi_pl.spec import EntitySpec
 
 _TYPES = "AB"
@@ -108,6 +109,16 @@ class MatrixGame(EntityEnv):
         best = self._payoff.max(axis=(1, 2))[drawn]
         frame.won.copy_(frame.reward >= torch.from_numpy(best))
         self._observe(frame)
+
+    def scene(self, index: int) -> Scene:
+        """The two agents, and between them the team that both see."""
+        paid = f"paid {float(self._frame.reward[index]):g}" if bool(self._frame.terminated[index]) else "to choose"
+        types = [_TYPES[k] for k in self._types[self._frame.composition[index]].tolist()]
+        agents = (
+            Body(k, AGENTS, f"type {types[k]}", f"agent {k + 1}", str(k + 1), 2.0 * k - 1.0, 0.0, 0.3) for k in range(2)
+        )
+        team = Body(2, THINGS, "team", "team", "".join(types), 0.0, 0.7, 0.25)
+        return Scene((*agents, team), (-2.0, -2.0, 4.0), None, paid)
 
     def _observe(self, frame: Frame) -> None:
         frame.entities.zero_()

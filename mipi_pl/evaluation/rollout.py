@@ -40,8 +40,12 @@ class Episodes:
         return Episodes(self.return_[:n], self.won[:n], self.length[:n], self.composition[:n])
 
 
+Watcher = Callable[[TensorDictBase], None]
+"""Given each step, its outcome under ``next``, while the environments stand as it left them: before any is reset."""
+
+
 @torch.no_grad()
-def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1) -> Episodes:
+def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: Watcher | None = None) -> Episodes:
     """Every environment plays exactly `episodes_per_env` episodes, so that short ones are not counted more often.
 
     Environments that are done first go on idly until the last one is.
@@ -50,6 +54,7 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1) -> Episodes:
         env: B environments; they are reset first.
         policy: what acts.
         episodes_per_env: episodes of each environment.
+        after_step: who looks on.
 
     Returns:
         B * episodes_per_env episodes.
@@ -74,7 +79,10 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1) -> Episodes:
     while (counts := episode < k).any():
         td = policy(td)
         # Nothing is gathered but these numbers: the next observation goes straight on into the next step.
-        step, td = env.step_and_maybe_reset(td)
+        step = env.step(td)
+        if after_step is not None:
+            after_step(step)
+        td = env.maybe_reset(env.step_mdp(step))
         after = step.get("next")
         row, now = rows[counts], episode[counts]
         return_[now, row] += after.get(keys.REWARD).flatten().cpu()[counts].double()

@@ -18,6 +18,7 @@ from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 from mipi_pl.envs.battle.units import LOOPS_PER_S
 from mipi_pl.envs.composition import TypeGroup
 from mipi_pl.envs.kernels.records import Records, from_tensors, output_of, refuse_unavailable, to_tensors
+from mipi_pl.envs.scene import Scene
 from mipi_pl.envs.split import Mix, Split
 from mipi_pl.spec import EntitySpec
 
@@ -192,6 +193,10 @@ class BattleEnv(EntityEnv):
             target=int(unit.target) if unit.target >= 0 else None,
             **{name: float(unit[name]) for name in floats},
         )
+
+    def scene(self, index: int) -> Scene:
+        """Battle `index` as it stands, to be drawn; labels are the tags that actions name."""
+        return self.snapshot(index).scene(float(self.scenario.sight_range))
 
     def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
         """A simple player of `mipi_pl.envs.battle.scripted`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mipi_pl.envs.scene import AGENTS, OTHERS, Body, Scene
+
 
 @dataclass(frozen=True)
 class UnitView:
@@ -39,6 +41,10 @@ class BattleSnapshot:
     outcome: str
     units: tuple[UnitView, ...]
 
+    def scene(self, sight: float) -> Scene:
+        """The same in the words that every world shares; `sight` is how far the agents see."""
+        return Scene(tuple(_body(unit) for unit in self.units), (0.0, 0.0, self.map_size), sight, self.outcome)
+
     def in_slot(self, slot: int) -> UnitView:
         """The unit in a slot.
 
@@ -49,3 +55,21 @@ class BattleSnapshot:
             if unit.slot == slot:
                 return unit
         raise KeyError(f"slot {slot} is empty; filled are {[unit.slot for unit in self.units]}")
+
+
+def _body(unit: UnitView) -> Body:
+    return Body(
+        slot=unit.slot,
+        side=OTHERS if unit.side else AGENTS,
+        kind=unit.type,
+        name=f"{'enemy ' if unit.side else ''}{unit.type} {unit.tag}",
+        label=str(unit.tag),
+        x=unit.x,
+        y=unit.y,
+        radius=unit.radius,
+        here=unit.alive,
+        health=unit.health / unit.health_max,
+        shield=unit.shield / unit.shield_max if unit.shield_max else None,
+        order=unit.order if unit.alive else "dead",
+        target=unit.target if unit.alive else None,
+    )

@@ -14,6 +14,8 @@ from mipi_pl.envs.kernels.records import from_tensors, output_of, refuse_unavail
 from mipi_pl.envs.resource.rules import find_unavailable, parallel_entries, serial_entries
 from mipi_pl.envs.resource.rules_state import N_ACTIONS, Land, State, make_state
 from mipi_pl.envs.resource.scenario import Scenario
+from mipi_pl.envs.resource.scene import scene_of
+from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
 
 _WORTH_THREADS = 256  # episodes
@@ -161,6 +163,10 @@ class ResourceCollection(EntityEnv):
     def land(self) -> Land:
         """Constants of the scenario for the kernels, to be read only."""
         return self._land
+
+    def scene(self, index: int) -> Scene:
+        """Episode `index` as it stands, to be drawn."""
+        return scene_of(self.state, self.scenario, index)
 
     def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
         """A simple player of `mipi_pl.envs.resource.scripted`."""

@@ -13,8 +13,9 @@ from torchrl.envs import StepCounter, TransformedEnv
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.battle.env import BattleEnv
-from mipi_pl.envs.battle.render import SIDE_COLOURS, render
 from mipi_pl.envs.battle.scripted import make_scripted
+from mipi_pl.envs.picture import SIDE_COLOURS, draw
+from mipi_pl.envs.scene import AGENTS, OTHERS
 
 Make = Callable[..., BattleEnv]
 
@@ -137,19 +138,31 @@ def test_a_snapshot_is_a_copy(make_battle: Make) -> None:
         before.in_slot(7)
 
 
-def test_a_picture_shows_each_unit_in_its_sides_colour(make_battle: Make) -> None:
+def test_a_picture_shows_each_side_in_its_colour_where_it_stands(make_battle: Make) -> None:
     env = make_battle("csz", seed=2)
     env.reset()
-    battle = env.snapshot(0)
-    picture = render(battle, size=320)
-    assert picture.shape == (320, 320, 3)
+    scene = env.scene(0)
+    picture = draw(scene, size=640)[40:]
+    assert picture.shape == (640, 640, 3)
     assert picture.dtype == np.uint8
-    for side in (0, 1):
+    for side in (AGENTS, OTHERS):
         rows, columns = np.nonzero((picture == SIDE_COLOURS[side]).all(axis=-1))
-        discs = [(u.x * 10, 320 - u.y * 10) for u in battle.units if u.side == side]
+        places = [(b.x * 20, 640 - b.y * 20) for b in scene.bodies if b.side == side]
         assert len(rows) > 100
-        assert np.hypot(np.mean(columns) - np.mean(discs, axis=0)[0], np.mean(rows) - np.mean(discs, axis=0)[1]) < 10
-    assert (render(env.snapshot(0), size=320) == picture).all()
+        assert np.hypot(np.mean(columns) - np.mean(places, axis=0)[0], np.mean(rows) - np.mean(places, axis=0)[1]) < 20
+    assert (draw(env.scene(0), size=640)[40:] == picture).all()
+
+
+def test_a_scene_is_what_the_snapshot_says(make_battle: Make) -> None:
+    env = make_battle("csz", seed=2)
+    env.reset()
+    units, bodies = env.snapshot(0).units, env.scene(0).bodies
+    assert [b.slot for b in bodies] == [u.slot for u in units]
+    assert [b.kind for b in bodies] == [u.type for u in units]
+    assert all(b.health == 1.0 for b in bodies)
+    assert len({b.name for b in bodies}) == len(bodies)
+    enemy = next(u for u in units if u.side == 1)
+    assert f"enemy {enemy.type} {enemy.tag}" == next(b.name for b in bodies if b.slot == enemy.slot)
 
 
 def test_scripted_players_know_their_names(make_battle: Make) -> None:

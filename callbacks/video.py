@@ -1,0 +1,94 @@
+"""Videos of greedy episodes while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from mipi_pl.checks import require
+from mipi_pl.evaluation.generalization import MakeEnv, World, seed_of, worlds_of
+from mipi_pl.evaluation.recording import record
+from mipi_pl.evaluation.video import write_gif
+from mipi_pl.files import unused
+
+
+class EpisodeVideo(Callback):
+    """Every `every_frames` environment steps, play a greedy episode of each team size and keep it as a GIF.
+
+    The files are ``videos/<frames>_<teams>.gif`` in the run folder; none is ever overwritten. Loggers with a method
+    ``log_video(path, step)`` are given the path. Training is not disturbed: neither its environments nor its random
+    numbers are touched.
+
+    Args:
+        make_env: the environment of training.
+        every_frames: environment steps between two videos; None for no videos at all.
+        team_sizes: a video of each; None for one of the training teams.
+        seed: of the environments, so that every video starts alike.
+
+    Raises:
+        ValueError: for a count that is not positive, a team size that the environment refuses, or a world without
+            pictures.
+    """
+
+    def __init__(
+        self, make_env: MakeEnv, every_frames: int | None, team_sizes: Sequence[int] | None = None, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.make_env, self.every_frames, self.seed = make_env, every_frames, seed
+        self.worlds = worlds_of((), {})[:1] if team_sizes is None else worlds_of(team_sizes, {})[1:]
+        self._next = every_frames or 0
+        if every_frames is not None:
+            require("callbacks.video.every_frames", every_frames, 1)
+            self._try_worlds()
+
+    def _try_worlds(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            for world in self.worlds:
+                env = world.environment(self.make_env, 1, self.seed)
+                env.reset()
+                try:
+                    env.scene(0)
+                except NotImplementedError as error:
+                    raise ValueError(f"no videos: {error}") from error
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Play when the next multiple of `every_frames` has been reached; the first process alone."""
+        if self.every_frames is None:
+            return
+        frames: int = trainer.datamodule.frames  # type: ignore[attr-defined]
+        if frames >= self._next:
+            self._next = (frames // self.every_frames + 1) * self.every_frames
+            if trainer.is_global_zero:
+                for world in self.worlds:
+                    self._film(trainer, pl_module, world, frames)
+
+    def _film(self, trainer: Trainer, algorithm: Any, world: World, frames: int) -> None:
+        was_training = algorithm.training
+        algorithm.eval()
+        seed = seed_of(world.name, self.seed)
+        # Seeding a TorchRL environment may seed PyTorch's global generator as well.
+        with torch.random.fork_rng(devices=[]):
+            env = world.environment(self.make_env, 1, seed)
+            (recording,) = record(env, algorithm.actor(greedy=True, seed=seed), f"{frames:,} frames")
+        algorithm.train(was_training)
+        path = unused(Path(trainer.default_root_dir) / "videos" / f"{frames}_{world.name}.gif")
+        try:
+            write_gif(path, recording.pictures())
+        except OSError as error:
+            trainer.print(f"video {path.name} not written ({error}); training goes on")
+            return
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_video"):
+                logger.log_video(path, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The schedule."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The schedule."""
+        self._next = state_dict["next"]

@@ -1,0 +1,110 @@
+"""A picture of a scene: shapes by kind, colours by side, bars for health and shield, lines to targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mipi_pl.envs.scene import AGENTS, OTHERS, THINGS, Body, Scene, View
+
+SIDE_COLOURS = {AGENTS: (38, 98, 173), OTHERS: (194, 65, 12), THINGS: (107, 114, 128)}
+"""RGB of each side; the page of `mipi watch` uses the same."""
+CORNERS = (0, 4, 3, 6, 5, 8)
+"""Corners of the shape of each kind, in the order of their names; 0 is a disc."""
+_GROUND, _OUTSIDE, _GRID, _TEXT = (250, 250, 248), (226, 227, 223), (234, 235, 231), (31, 36, 40)
+_HEALTH, _SHIELD, _EMPTY, _GONE = (46, 139, 87), (64, 160, 220), (206, 208, 204), (176, 180, 176)
+_FINE = 2  # drawn so many times larger and then made smaller, which rounds the edges
+
+
+def draw(scene: Scene, title: str = "", view: View | None = None, size: int = 480) -> np.ndarray:
+    """Draw a scene from above, north up.
+
+    Args:
+        scene: of ``env.scene(index)``.
+        title: written above it.
+        view: the part that is shown; None shows the whole ground.
+        size: width in pixels; the line above adds to the height.
+
+    Returns:
+        uint8 [height, size, 3], RGB. Those that are gone are crosses.
+    """
+    west, south, side = scene.size if view is None else view
+    bar = max(size // 16, 18)
+    big, scale = size * _FINE, size * _FINE / side
+    image = Image.new("RGB", (big, big), _OUTSIDE)
+    canvas = ImageDraw.Draw(image)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (x - west) * scale, big - (y - south) * scale
+
+    _draw_ground(canvas, scene, scale, place(scene.size[0], scene.size[1] + scene.size[2]))
+    kinds = sorted({body.kind for body in scene.bodies})
+    at = {body.slot: place(body.x, body.y) for body in scene.bodies}
+    standing = sorted(scene.bodies, key=lambda body: (body.here, -body.side))
+    for body in standing:
+        if body.here and body.target is not None and body.target in at:
+            canvas.line([at[body.slot], at[body.target]], fill=_pale(SIDE_COLOURS[body.side]), width=_FINE)
+    for body in standing:
+        _draw_body(canvas, body, at[body.slot], max(body.radius * scale, 5.0 * _FINE), kinds)
+    whole = Image.new("RGB", (size, size + bar), _GROUND)
+    whole.paste(image.resize((size, size), Image.Resampling.LANCZOS), (0, bar))
+    ImageDraw.Draw(whole).text((6, bar / 2), title, fill=_TEXT, font=_font(bar * 0.6), anchor="lm")
+    return np.asarray(whole)
+
+
+def title_of(scene: Scene, step: int, name: str) -> str:
+    """What stands above a picture of an episode: whose it is, the step, who is left, how it stands."""
+    left = [sum(body.here for body in scene.bodies if body.side == side) for side in (AGENTS, OTHERS)]
+    return f"{name}   step {step}   {left[0]} : {left[1]}   {scene.outcome}"
+
+
+def _draw_ground(canvas: ImageDraw.ImageDraw, scene: Scene, scale: float, corner: tuple[float, float]) -> None:
+    side = scene.size[2] * scale
+    (x, y), step = corner, side / 8
+    canvas.rectangle([x, y, x + side, y + side], fill=_GROUND)
+    for k in range(1, 8):
+        canvas.line([(x + k * step, y), (x + k * step, y + side)], fill=_GRID, width=_FINE)
+        canvas.line([(x, y + k * step), (x + side, y + k * step)], fill=_GRID, width=_FINE)
+
+
+def _draw_body(
+    canvas: ImageDraw.ImageDraw, body: Body, at: tuple[float, float], r: float, kinds: Sequence[str]
+) -> None:
+    (x, y), colour = at, SIDE_COLOURS[body.side]
+    if not body.here:
+        d = r * 0.6
+        for line in ([(x - d, y - d), (x + d, y + d)], [(x - d, y + d), (x + d, y - d)]):
+            canvas.line(line, fill=_GONE, width=2 * _FINE)
+        return
+    corners = CORNERS[kinds.index(body.kind) % len(CORNERS)]
+    if corners:
+        canvas.polygon(_corners(x, y, r * 1.15, corners), fill=colour)
+    else:
+        canvas.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+    canvas.text((x, y), body.label, fill="white", font=_font(max(r, 8.0 * _FINE)), anchor="mm")
+    top = y - r - 3 * _FINE
+    for share, filled in ((body.health, _HEALTH), (body.shield, _SHIELD)):
+        if share is not None:
+            height = 2.5 * _FINE
+            canvas.rectangle([x - r, top - height, x + r, top], fill=_EMPTY)
+            canvas.rectangle([x - r, top - height, x - r + 2 * r * min(max(share, 0.0), 1.0), top], fill=filled)
+            top -= height + _FINE
+
+
+def _corners(x: float, y: float, r: float, n: int) -> list[tuple[float, float]]:
+    turn = math.pi / n if n % 2 == 0 else 0.0
+    angles = [turn + 2 * math.pi * k / n for k in range(n)]
+    return [(x + r * math.sin(angle), y - r * math.cos(angle)) for angle in angles]
+
+
+def _pale(colour: tuple[int, int, int]) -> tuple[int, ...]:
+    return tuple((c + 2 * 255) // 3 for c in colour)
+
+
+@cache
+def _font(size: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,66 @@
+"""Pictures to a GIF or, with the package imageio-ffmpeg, to an MP4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mipi_pl.evaluation.recording import Recording
+from mipi_pl.files import replacing
+
+PICTURES_PER_S = 5
+"""Speed of the videos; a step of a battle is 0.36 s of the game."""
+_LAST_S = 2.0  # the end is shown so long
+
+
+def can_write_mp4() -> bool:
+    """Whether imageio-ffmpeg is installed."""
+    return find_spec("imageio_ffmpeg") is not None
+
+
+def beside_each_other(recordings: Sequence[Recording], size: int = 480) -> list[np.ndarray]:
+    """Pictures of episodes side by side, on the same part of the ground; one that is over first stands still."""
+    west = min(recording.view[0] for recording in recordings)
+    south = min(recording.view[1] for recording in recordings)
+    side = max(max(r.view[0] - west, r.view[1] - south) + r.view[2] for r in recordings)
+    strips = [list(recording.pictures((west, south, side), size)) for recording in recordings]
+    length = max(map(len, strips))
+    return [np.concatenate([strip[min(k, len(strip) - 1)] for strip in strips], axis=1) for k in range(length)]
+
+
+def write_gif(path: Path, pictures: Iterable[np.ndarray]) -> None:
+    """An endless GIF; at least one picture, uint8 [H, W, 3].
+
+    Raises:
+        OSError: if it cannot be written; nothing is left then.
+    """
+    first, *others = [Image.fromarray(picture).quantize(64) for picture in pictures]
+    durations = [1000 // PICTURES_PER_S] * len(others) + [int(1000 * _LAST_S)]
+    with replacing(path) as unfinished:
+        first.save(unfinished, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+
+
+def write_mp4(path: Path, pictures: Sequence[np.ndarray]) -> None:
+    """H.264; at least one picture, uint8 [H, W, 3].
+
+    Raises:
+        OSError: if it cannot be written; nothing is left then.
+    """
+    import imageio_ffmpeg
+
+    height, width = pictures[0].shape[:2]
+    even = [np.ascontiguousarray(picture[: height // 2 * 2, : width // 2 * 2]) for picture in pictures]
+    still = [even[-1]] * int(_LAST_S * PICTURES_PER_S)
+    with replacing(path) as unfinished:
+        writer = imageio_ffmpeg.write_frames(
+            str(unfinished), (width // 2 * 2, height // 2 * 2), fps=PICTURES_PER_S, macro_block_size=2,
+            output_params=["-f", "mp4"],
+        )  # fmt: skip
+        writer.send(None)
+        for picture in (*even, *still):
+            writer.send(picture)
+        writer.close()

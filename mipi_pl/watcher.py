@@ -1,0 +1,139 @@
+"""`mipi watch`: a checkpoint at play, alone or beside another policy, as a page and as videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from mipi_pl import record
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.algorithms.informed import InformationCost
+from mipi_pl.algorithms.joint_value import JointValueAlgorithm
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.errors import UserError
+from mipi_pl.evaluation.generalization import TRAINING, MakePolicy, World, WorldError, seed_of
+from mipi_pl.evaluation.inspection import InspectedPolicy
+from mipi_pl.evaluation.page import write_page
+from mipi_pl.evaluation.recording import Recording
+from mipi_pl.evaluation.recording import record as record_episodes
+from mipi_pl.evaluation.rollout import Policy
+from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif, write_mp4
+from mipi_pl.evaluator import Subject, open_checkpoint, open_opponent, result_folder
+from mipi_pl.losses.information import Regularizer
+
+Player = tuple[str, MakePolicy]
+"""A name and what makes its policy."""
+
+
+def watch_checkpoint(
+    path: Path,
+    overrides: Sequence[str],
+    episodes: int,
+    against: str | None,
+    formats: Sequence[str],
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Play and write.
+
+    Args:
+        path: of a checkpoint that `mipi train` wrote.
+        overrides: as on the command line: env.<argument>, seed, output_dir, threads.
+        episodes: of each team size.
+        against: another checkpoint, or the name of a scripted policy; None for nobody.
+        formats: of html, gif, mp4.
+        say: what the user is told goes here.
+
+    Returns:
+        The folder of the results.
+
+    Raises:
+        UserError: for a checkpoint that cannot be used, a mistake in the overrides, or MP4 without its package.
+    """
+    for override in overrides:
+        if override.lstrip("+~").startswith("held_out"):
+            raise UserError(f"mipi watch plays --episodes N on env.team_sizes=[...]; {override} is for mipi eval")
+    if "mp4" in formats and not can_write_mp4():
+        raise UserError("--format mp4 needs the package imageio-ffmpeg: pip install 'mipi-pl[video]', or use gif")
+    subject = open_checkpoint(path, overrides)
+    plan = subject.plan
+    worlds = plan.worlds[:1] if plan.worlds[0].name == TRAINING else plan.worlds
+    players = [_learned(subject), *([] if against is None else [_opponent(against, subject)])]
+    shown = {}
+    for world in worlds:
+        recordings = [_play(player, subject, world, episodes) for player in players]
+        for number, plays in enumerate(zip(*recordings, strict=True), start=1):
+            shown[f"{world.name} {number}: {plays[0].composition}"] = plays
+            say(f"{world.name:<9} {number:>3}   {_told(plays)}")
+    folder = result_folder(path, "watch", plan.output_dir)
+    _write(folder, subject, shown, formats, say)
+    return folder
+
+
+def _learned(subject: Subject) -> Player:
+    def make(_: EntityEnv, seed: int) -> Policy:
+        return inspected(subject.algorithm, seed)
+
+    return subject.name, make
+
+
+def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
+    """The greedy policy of an algorithm, with what it has of marginal and utilities."""
+    pays = isinstance(algorithm, InformationCost) and algorithm.regularizer is Regularizer.MUTUAL_INFORMATION
+    marginal = algorithm.marginal if pays else None
+    assert marginal is None or isinstance(marginal, torch.nn.Module)
+    return InspectedPolicy(algorithm.actor(True, seed), marginal, isinstance(algorithm, JointValueAlgorithm))
+
+
+def _opponent(against: str, subject: Subject) -> Player:
+    if Path(against).exists():
+        return _learned(open_opponent(Path(against), subject.plan))
+    env = subject.make_env(num_envs=1, seed=0)
+    if against not in env.scripted:
+        known = ", ".join(env.scripted) or "this world has none"
+        raise UserError(f"--against must be a checkpoint file or a scripted policy ({known}), got {against!r}")
+    return against, lambda env, seed: env.scripted_policy(against, seed)
+
+
+def _play(player: Player, subject: Subject, world: World, episodes: int) -> list[Recording]:
+    name, make_policy = player
+    seed = seed_of(world.name, subject.plan.held_out["seed"])
+    try:
+        env = world.environment(subject.make_env, episodes, seed)
+        return record_episodes(env, make_policy(env, seed), name)
+    except WorldError as error:
+        raise UserError(str(error)) from error
+    except NotImplementedError as error:
+        raise UserError(f"nothing to watch: {error}") from error
+
+
+def _told(plays: Sequence[Recording]) -> str:
+    ends = [
+        f"{'' if play.won is None else 'won, ' if play.won else 'not won, '}return {sum(play.rewards):.2f} "
+        f"in {len(play.rewards)} steps"
+        for play in plays
+    ]
+    return f"{plays[0].composition}: {' | '.join(ends)}"
+
+
+def _write(
+    folder: Path,
+    subject: Subject,
+    shown: dict[str, tuple[Recording, ...]],
+    formats: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    if "html" in formats:
+        others = {play.policy for plays in shown.values() for play in plays} - {subject.name}
+        title = " and ".join([subject.name, *sorted(others)])
+        note = f"Greedy episodes, seed {subject.plan.held_out['seed']}. Made by: {record.command()}"
+        actions = subject.make_env(num_envs=1, seed=0).entity_spec.action_names
+        write_page(folder / "watch.html", title, note, shown, actions)
+        say(f"page       {record.shown(folder / 'watch.html')}")
+    for kind, write in (("gif", write_gif), ("mp4", write_mp4)):
+        if kind in formats:
+            for name, plays in shown.items():
+                path = folder / f"{name.split(':')[0].replace(' ', '_')}.{kind}"
+                write(path, beside_each_other(plays))
+                say(f"video      {record.shown(path)}")
