@@ -11,6 +11,7 @@ from mipi_pl import record
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
+from mipi_pl.checks import DivergedError
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import TRAINING, MakePolicy, World, WorldError, seed_of
@@ -49,7 +50,8 @@ def watch_checkpoint(
         The folder of the results.
 
     Raises:
-        UserError: for a checkpoint that cannot be used, a mistake in the overrides, or MP4 without its package.
+        UserError: for a checkpoint that cannot be used, a mistake in the overrides, MP4 without its package, or a
+            folder that cannot be written to.
     """
     for override in overrides:
         if override.lstrip("+~").startswith("held_out"):
@@ -60,14 +62,19 @@ def watch_checkpoint(
     plan = subject.plan
     worlds = plan.worlds[:1] if plan.worlds[0].name == TRAINING else plan.worlds
     players = [_learned(subject), *([] if against is None else [_opponent(against, subject)])]
-    shown = {}
+    shown: dict[str, tuple[Recording, ...]] = {}
+    stems = []
     for world in worlds:
         recordings = [_play(player, subject, world, episodes) for player in players]
         for number, plays in enumerate(zip(*recordings, strict=True), start=1):
-            shown[f"{world.name} {number}: {plays[0].composition}"] = plays
+            shown[f"{len(shown) + 1}: {plays[0].composition}"] = plays
+            stems.append(f"{world.name}_{number}")
             say(f"{world.name:<9} {number:>3}   {_told(plays)}")
     folder = result_folder(path, "watch", plan.output_dir)
-    _write(folder, subject, shown, formats, say)
+    try:
+        _write(folder, subject, shown, stems, formats, say)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder: output_dir=...") from error
     return folder
 
 
@@ -104,7 +111,7 @@ def _play(player: Player, subject: Subject, world: World, episodes: int) -> list
         return record_episodes(env, make_policy(env, seed), name)
     except WorldError as error:
         raise UserError(str(error)) from error
-    except NotImplementedError as error:
+    except (NotImplementedError, DivergedError) as error:
         raise UserError(f"nothing to watch: {error}") from error
 
 
@@ -121,6 +128,7 @@ def _write(
     folder: Path,
     subject: Subject,
     shown: dict[str, tuple[Recording, ...]],
+    stems: Sequence[str],
     formats: Sequence[str],
     say: Callable[[str], None],
 ) -> None:
@@ -133,7 +141,7 @@ def _write(
         say(f"page       {record.shown(folder / 'watch.html')}")
     for kind, write in (("gif", write_gif), ("mp4", write_mp4)):
         if kind in formats:
-            for name, plays in shown.items():
-                path = folder / f"{name.split(':')[0].replace(' ', '_')}.{kind}"
+            for stem, plays in zip(stems, shown.values(), strict=True):
+                path = folder / f"{stem}.{kind}"
                 write(path, beside_each_other(plays))
                 say(f"video      {record.shown(path)}")

@@ -12,6 +12,7 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from mipi_pl.actor import Actor, Thought
+from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import expectation, log_policy
 from models.agent import EntityAgent, PackedSteps
 
@@ -59,7 +60,11 @@ class InspectedPolicy:
 
     @torch.no_grad()
     def insight(self, index: int, length: int) -> Insight:
-        """The first `length` steps of environment `index`."""
+        """The first `length` steps of environment `index`.
+
+        Raises:
+            DivergedError: if the networks give numbers that are not finite.
+        """
 
         def of(name: str) -> Tensor:
             return torch.stack([getattr(thought, name)[index] for thought in self.thoughts[:length]])
@@ -77,4 +82,7 @@ class InspectedPolicy:
                 log_marginal = log_policy(logits, available.to(logits.device))
                 log_pi = log_policy(agent.policy_logits(of("features")), available.to(logits.device))
                 insight["marginal"], insight["kl"] = log_marginal.exp(), expectation(log_pi, log_pi - log_marginal)
+        for name, tensor in insight.items():
+            if not tensor.isfinite().all():
+                raise DivergedError(f"the networks diverged: {name} is not finite")
         return Insight(**{name: tensor.cpu() for name, tensor in insight.items()})

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mipi_pl.envs.picture import CORNERS, SIDE_COLOURS
 from mipi_pl.envs.scene import AGENTS, Body
-from mipi_pl.evaluation.recording import Recording
+from mipi_pl.evaluation.recording import Recording, common_view
 from mipi_pl.files import replacing
 
 
@@ -37,7 +37,10 @@ def write_page(
         "actions": [name.replace("_", " ") for name in actions],
         "kinds": [{"name": kind, "corners": CORNERS[k % len(CORNERS)]} for k, kind in enumerate(kinds)],
         "colours": [f"rgb{SIDE_COLOURS[side]}" for side in sorted(SIDE_COLOURS)],
-        "episodes": [{"name": name, "plays": [_play(r, kinds) for r in plays]} for name, plays in episodes.items()],
+        "episodes": [
+            {"name": name, "view": _rounded(common_view(plays)), "plays": [_play(r, kinds) for r in plays]}
+            for name, plays in episodes.items()
+        ],
     }
     parts = {
         "title": html.escape(title),
@@ -64,7 +67,6 @@ def _play(r: Recording, kinds: Sequence[str]) -> dict[str, Any]:
         "policy": r.policy,
         "composition": r.composition,
         "won": r.won,
-        "view": _rounded(r.view),
         "ground": _rounded(r.scenes[0].size),
         "sight": r.scenes[0].sight,
         "bodies": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,15 +44,16 @@ class Recording:
     visible: Tensor
     insight: Insight | None
 
-    @property
-    def view(self) -> View:
-        """The part of the ground on which it happens."""
-        return view_of(self.scenes)
-
     def pictures(self, view: View | None = None, size: int = 480) -> Iterator[np.ndarray]:
-        """One of each scene, uint8 [height, width, 3]; `view` None shows `self.view`."""
+        """One of each scene, uint8 [height, width, 3]; `view` None shows where it happens."""
+        view = common_view([self]) if view is None else view
         for step, scene in enumerate(self.scenes):
-            yield draw(scene, title_of(scene, step, self.policy), view or self.view, size)
+            yield draw(scene, title_of(scene, step, self.policy), view, size)
+
+
+def common_view(recordings: Sequence[Recording]) -> View:
+    """The part of the ground on which all of them happen."""
+    return view_of(scene for recording in recordings for scene in recording.scenes)
 
 
 def record(env: EntityEnv, policy: Policy, name: str) -> list[Recording]:

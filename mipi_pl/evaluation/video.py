@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mipi_pl.evaluation.recording import Recording
+from mipi_pl.evaluation.recording import Recording, common_view
 from mipi_pl.files import replacing
 
 PICTURES_PER_S = 5
@@ -24,10 +24,8 @@ def can_write_mp4() -> bool:
 
 def beside_each_other(recordings: Sequence[Recording], size: int = 480) -> list[np.ndarray]:
     """Pictures of episodes side by side, on the same part of the ground; one that is over first stands still."""
-    west = min(recording.view[0] for recording in recordings)
-    south = min(recording.view[1] for recording in recordings)
-    side = max(max(r.view[0] - west, r.view[1] - south) + r.view[2] for r in recordings)
-    strips = [list(recording.pictures((west, south, side), size)) for recording in recordings]
+    view = common_view(recordings)
+    strips = [list(recording.pictures(view, size)) for recording in recordings]
     length = max(map(len, strips))
     return [np.concatenate([strip[min(k, len(strip) - 1)] for strip in strips], axis=1) for k in range(length)]
 

@@ -12,16 +12,10 @@ const longest = () => Math.max(...plays().map(lengthOf));
 const element = (name, properties, ...children) => { const made = Object.assign(document.createElement(name), properties); made.append(...children); return made; };
 const percent = (share) => `${Math.round(100 * share)} %`;
 
-/** The square around what happens in all plays, so that they can be compared. */
-function commonView() {
-  const views = plays().map((play) => play.view), west = Math.min(...views.map((v) => v[0])), south = Math.min(...views.map((v) => v[1]));
-  return [west, south, Math.max(...views.map((v) => Math.max(v[0] - west, v[1] - south) + v[2]))];
-}
-
 function openEpisode(index) {
   state.episode = index;
   $("episode").value = index;
-  state.view = commonView();
+  state.view = data.episodes[index].view;
   $("time").max = longest();
   $("plays").className = plays().length === 1 ? "single" : "";
   $("plays").replaceChildren();
@@ -146,9 +140,10 @@ function actionTable(agent, step, over) {
   const head = table.createTHead().insertRow();
   head.append(element("th", { textContent: "action" }));
   if (agent.policy) head.append(element("th", { textContent: "" }));
-  columns.forEach((name) => head.append(element("th", { className: "number", textContent: name })));
+  columns.forEach((name) => head.append(element("th", { className: `number ${name}`, textContent: name })));
+  const body = table.createTBody();
   agent.rows.forEach((action, i) => {
-    const row = table.insertRow(), available = agent.available[step][i];
+    const row = body.insertRow(), available = agent.available[step][i];
     row.className = `${available ? "" : "off"} ${agent.action[step] === action ? "taken" : ""}`;
     row.append(cell(data.actions[action] ?? String(action)));
     if (agent.policy) {
@@ -166,10 +161,11 @@ function attentionTable(agent, play, step, over) {
   table.append(element("caption", { textContent: over ? "Last attention" : "Attention" }));
   const head = table.createTHead().insertRow();
   head.append(element("th", { textContent: "to" }), element("th"), element("th", { className: "number", textContent: "weight" }));
+  const rows = table.createTBody();
   play.bodies.forEach((body, j) => {
-    const row = table.insertRow(), seen = agent.sees[step][j];
+    const row = rows.insertRow(), seen = agent.sees[step][j];
     row.className = seen ? "" : "off";
-    row.append(cell(body.name), cell(seen ? bar(agent.attention[step][j], "attention") : ""), cell(seen ? agent.attention[step][j].toFixed(3) : "unseen", "number"));
+    row.append(cell(body.name), cell(seen ? bar(agent.attention[step][j], "attention") : ""), cell(seen ? agent.attention[step][j].toFixed(3) : "–", "number"));
   });
   return table;
 }

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
+from mipi_pl.checks import DivergedError
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.envs.picture import draw
 from mipi_pl.envs.resource.env import ResourceCollection
@@ -159,6 +160,13 @@ def test_utilities_that_were_never_learned_are_left_out() -> None:
     assert insight is not None
     assert insight.utilities is None
     assert insight.probabilities is not None
+
+
+def test_networks_that_diverged_are_told_of() -> None:
+    agent = make_agent()
+    agent.policy_logits.weight.data.fill_(torch.nan)
+    with pytest.raises(DivergedError, match="the networks diverged: probabilities is not finite"):
+        record(world(1), InspectedPolicy(Actor(agent, greedy=True)), "nan")
 
 
 def test_a_world_without_pictures_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
