@@ -52,7 +52,9 @@ def draw(scene: Scene, title: str = "", view: View | None = None, size: int = 48
         _draw_body(canvas, body, at[body.slot], max(body.radius * scale, 5.0 * _FINE), kinds)
     whole = Image.new("RGB", (size, size + bar), _GROUND)
     whole.paste(image.resize((size, size), Image.Resampling.LANCZOS), (0, bar))
-    ImageDraw.Draw(whole).text((6, bar / 2), title, fill=_TEXT, font=_font(bar * 0.6), anchor="lm")
+    wide = _font(bar * 0.6).getlength(title)
+    font = _font(bar * 0.6 * min(1.0, (size - 12) / max(wide, 1.0)))
+    ImageDraw.Draw(whole).text((6, bar / 2), title, fill=_TEXT, font=font, anchor="lm")
     return np.asarray(whole)
 
 
@@ -102,7 +104,7 @@ def _corners(x: float, y: float, r: float, n: int) -> list[tuple[float, float]]:
 
 
 def _pale(colour: tuple[int, int, int]) -> tuple[int, ...]:
-    return tuple((c + 2 * 255) // 3 for c in colour)
+    return tuple((c + 255) // 2 for c in colour)
 
 
 @cache

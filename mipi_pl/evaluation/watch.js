@@ -136,7 +136,7 @@ function actionTable(agent, step, over) {
   if (agent.policy) columns.push("policy");
   if (agent.marginal) columns.push("marginal");
   if (agent.utility) columns.push("utility");
-  table.append(element("caption", { textContent: over ? "Last action" : "Action" }));
+  table.append(element("caption", { textContent: over ? "Last action" : "Next action" }));
   const head = table.createTHead().insertRow();
   head.append(element("th", { textContent: "action" }));
   if (agent.policy) head.append(element("th", { textContent: "" }));
