@@ -1,6 +1,6 @@
 """Kill a training run at random moments, resume it each time, and compare the end with a run that was never touched.
 
-    python benchmarks/soak_resume.py [--kills 20] [--seed 0] [--outputs outputs/soak]
+    python benchmarks/soak_resume.py [--kills 20] [--frames 30_000] [--seed 0] [--outputs outputs/soak]
 
 The run is a short quickstart on real battles. Each process gets SIGKILL (half of the time), SIGTERM or SIGINT after a
 random time, start-up and the moments in which it saves included. Compared are networks, targets, optimizers, loops,
@@ -26,7 +26,6 @@ from run_content import content, differences
 
 SHORT = [
     "experiment=quickstart",
-    "total_frames=30_000",
     "datamodule.capacity=150",
     "callbacks.checkpointing.every_frames=400",
     "callbacks.generalization.every_frames=1500",
@@ -63,6 +62,7 @@ def main() -> None:
     """Run, kill, resume, compare."""
     parser = argparse.ArgumentParser(description="Kill and resume a run, and compare its end.")
     parser.add_argument("--kills", type=int, default=20, help="processes that get a signal")
+    parser.add_argument("--frames", type=int, default=30_000, help="of the run: fewer on a busy machine")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--outputs", type=Path, default=Path("outputs/soak"), help="folder of the runs; must not exist")
     arguments = parser.parse_args()
@@ -74,8 +74,9 @@ def main() -> None:
     draw = random.Random(arguments.seed)
     arguments.outputs.mkdir(parents=True)
     log, whole, broken = (arguments.outputs / name for name in ("log.txt", "whole", "broken"))
+    train = ["train", *SHORT, f"total_frames={arguments.frames}"]
     start_s = time.monotonic()
-    code = run_for(mipi("train", *SHORT, f"output_dir={whole}"), None, signal.SIGKILL, log)
+    code = run_for(mipi(*train, f"output_dir={whole}"), None, signal.SIGKILL, log)
     whole_s = time.monotonic() - start_s
     if code:
         parser.error(f"the run itself failed, see {log}")
@@ -85,7 +86,7 @@ def main() -> None:
         choice = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
         number, limit_s = draw.choice(choice), draw.uniform(0.07, 0.2) * whole_s
         started = list(broken.glob("marines__mipi__0/*/checkpoints/index.json"))
-        again = mipi("resume", str(finish(broken))) if started else mipi("train", *SHORT, f"output_dir={broken}")
+        again = mipi("resume", str(finish(broken))) if started else mipi(*train, f"output_dir={broken}")
         if not started and broken.exists():
             finish(broken).rename(arguments.outputs / f"too_early_{kill}")  # it had no checkpoint yet
             (broken / "marines__mipi__0").rmdir()
