@@ -28,7 +28,7 @@ from datamodules.replay import ReplayDataModule
 from mipi_pl.assembly import build
 from mipi_pl.config import resolve
 from mipi_pl.launch import compose
-from mipi_pl.runner import set_threads
+from mipi_pl.threads import set_threads
 
 
 def learning(overrides: list[str], overlap: bool, updates: int) -> Callable[[], float]:

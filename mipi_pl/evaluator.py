@@ -21,7 +21,8 @@ from mipi_pl.errors import UserError
 from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import MakeEnv, Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv
-from mipi_pl.runner import as_json, quieten, set_threads
+from mipi_pl.runner import as_json, quieten
+from mipi_pl.threads import set_threads
 from models import fused
 
 

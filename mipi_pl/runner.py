@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,6 +25,7 @@ from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, wri
 from mipi_pl.fitting import fit, held
 from mipi_pl.parts import Parts, assemble
 from mipi_pl.processes import connect
+from mipi_pl.threads import set_threads
 from models import fused
 
 _UNDERSTOOD = (
@@ -116,17 +116,6 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
                 f"last checkpoint with: mipi resume {record.shown(folder)}"
             ) from error
     return folder
-
-
-def set_threads(threads: int | None) -> None:
-    """Processor threads of PyTorch and of the compiled battle."""
-    if threads is not None:
-        import numba
-
-        available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # fewer than cores in a container
-        numba.set_num_threads(min(threads, available))
-        # Last, as numba starts its threads with that call and sets OpenMP's number of them, which is PyTorch's too.
-        torch.set_num_threads(threads)
 
 
 def quieten() -> None:

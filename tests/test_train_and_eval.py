@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -247,14 +246,3 @@ def test_ctrl_c_and_termination_save_and_end_with_130(number: signal.Signals, tm
     assert "go on with: mipi resume outputs/" in told
     checkpoint = tmp_path / "outputs" / "latest" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["mipi"]["frames"] > 0
-
-
-def test_threads_are_limited_in_pytorch_and_numba_alike() -> None:
-    # A process of its own: numba starts its threads, and sets OpenMP's number of them, once.
-    script = (
-        "import numba, torch; from mipi_pl.runner import set_threads; set_threads(1);"
-        "print(torch.get_num_threads(), numba.get_num_threads())"
-    )
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    assert found.stdout.split() == ["1", "1"]

@@ -36,7 +36,8 @@ from mipi_pl.assembly import build  # noqa: E402
 from mipi_pl.config import resolve  # noqa: E402
 from mipi_pl.launch import compose  # noqa: E402
 from mipi_pl.parts import assemble  # noqa: E402
-from mipi_pl.runner import quieten, set_threads  # noqa: E402
+from mipi_pl.runner import quieten  # noqa: E402
+from mipi_pl.threads import set_threads  # noqa: E402
 
 EPISODES, ENVIRONMENTS = 32, 8
 PRECISIONS = ("32-true", "bf16-mixed")

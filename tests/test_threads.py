@@ -1,0 +1,28 @@
+"""The number of processor threads is the one that was asked for, whatever numba's threads do to OpenMP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# In a process of its own: numba starts its threads once.
+COUNT = """
+import numba, torch
+from mipi_pl.threads import set_threads
+from models.agent import PackedSteps, Recurrence
+set_threads({threads})
+steps = PackedSteps.of(torch.ones(1, 2, dtype=torch.bool))
+Recurrence(16, 16)(torch.zeros(2, 1, 1, 16), steps, None)  # runs a kernel
+print(torch.get_num_threads(), numba.get_num_threads())
+"""
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_kernel_leaves_the_number_of_threads_as_it_was_asked_for(threads: int | None) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", COUNT.format(threads=threads)]
+    found = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["1", "1"]
