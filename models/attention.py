@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from models import fused
+from models import fused, fused_attention
+from models.precision import full_precision, output_linear
 
 
 def with_last_action(
@@ -67,7 +68,9 @@ class EntityAttention(nn.Module):
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
         """Attend from entities 0..A-1 of each step to the entities that each view shows."""
         if self._uses_kernels(inputs):
-            return fused.attend(inputs, self._embedding, self.query.weight, self.key_value.weight, views, self.heads)
+            return fused_attention.attend(
+                inputs, self._embedding, self.query.weight, self.key_value.weight, views, self.heads
+            )
         steps, n_views, n_agents, n_entities = views.shape
         embedded = self.embed(inputs).relu_()
         key, value = self.key_value(embedded).view(steps, n_entities, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -75,17 +78,26 @@ class EntityAttention(nn.Module):
         mixed = torch.matmul(weights, value)
         return mixed.transpose(1, 2).reshape(steps, n_views, n_agents, -1)
 
-    def summed(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L width"]:
-        """The sum of ``forward`` over the agents under one view: entities are gathered first and projected once."""
+    def summed(
+        self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], output: Float[Tensor, "out width"]
+    ) -> Float[Tensor, "L out"]:
+        """The sum of ``forward`` over the agents under one view, through a linear layer of weight `output`.
+
+        Entities are gathered first; the projection to values and that layer are then one matrix, in full precision.
+        """
         to_key, to_value = self.key_value.weight.chunk(2)
         if self._uses_kernels(inputs):
-            gathered = fused.gather(inputs, self._embedding, self.query.weight, to_key, view, self.heads)
+            gathered = fused_attention.gather(inputs, self._embedding, self.query.weight, to_key, view, self.heads)
         else:
             embedded = self.embed(inputs).relu_()
             key = nn.functional.linear(embedded, to_key).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             weights = self._weights(embedded, key, view.unsqueeze(1)).sum(dim=(2, 3))
             gathered = torch.matmul(weights, embedded)
-        return torch.einsum("lhw,hdw->lhd", gathered, to_value.unflatten(0, (self.heads, -1))).flatten(1)
+        with full_precision(inputs):
+            both = torch.einsum(
+                "ohd,hdw->ohw", output.unflatten(1, (self.heads, -1)), to_value.unflatten(0, (self.heads, -1))
+            )
+        return output_linear(gathered.flatten(1), both.flatten(1))
 
     def weights(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L H A E"]:
         """How each head of each agent divides its attention among the entities that the view shows; for inspection."""

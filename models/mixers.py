@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from models.attention import EntityAttention
-from models.precision import OutputLinear, full_precision, output_linear
+from models.precision import OutputLinear, full_precision
 
 
 @dataclass
@@ -176,4 +176,4 @@ class Hypernetwork(nn.Module):
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], count: Int64[Tensor, "L 1"]
     ) -> Float[Tensor, "L out"]:
         """The sum of ``forward`` over the `count` agents of each step that see anything."""
-        return output_linear(self.attention.summed(inputs, view), self.linear.weight) + count * self.linear.bias
+        return self.attention.summed(inputs, view, self.linear.weight) + count * self.linear.bias

@@ -49,7 +49,14 @@ def assert_equal_to_plain(net: nn.Module, run: Run, more: tuple[Tensor, ...] = (
 
 @pytest.mark.parametrize(
     ("steps", "views", "agents", "entities", "width", "heads"),
-    [(40, 3, 10, 19, 64, 4), (1, 1, 1, 1, 32, 2), (7, 2, 3, 5, 48, 1), (5, 1, 8, 16, 128, 4), (3, 2, 4, 33, 16, 1)],
+    [
+        (40, 3, 10, 19, 64, 4),
+        (1, 1, 1, 1, 32, 2),
+        (7, 2, 3, 5, 48, 1),
+        (5, 1, 8, 16, 128, 4),
+        (3, 2, 4, 33, 16, 1),
+        (250, 1, 2, 19, 16, 1),  # three blocks of steps
+    ],
 )
 def test_attention(steps: int, views: int, agents: int, entities: int, width: int, heads: int) -> None:
     torch.manual_seed(0)
@@ -57,8 +64,9 @@ def test_attention(steps: int, views: int, agents: int, entities: int, width: in
     inputs = torch.randn(steps, entities, 5)
     seen = torch.rand(steps, views, agents, entities) < 0.5
     seen[0, 0, 0] = False  # a row that sees nothing
+    output = torch.randn(3, width, requires_grad=True)
     assert_equal_to_plain(net, lambda: net(inputs, seen))
-    assert_equal_to_plain(net, lambda: net.summed(inputs, seen[:, 0]))
+    assert_equal_to_plain(net, lambda: net.summed(inputs, seen[:, 0], output), (output,))
 
 
 @pytest.mark.parametrize(("entities", "width", "heads"), [(19, 64, 4), (1, 64, 4)])
@@ -68,10 +76,11 @@ def test_under_autocast_all_is_rounded_to_bfloat16_once(entities: int, width: in
     net, recurrence = EntityAttention(n_inputs=5, width=width, heads=heads), Recurrence(width, 8)
     steps = PackedSteps.of(torch.ones(6, 5, dtype=torch.bool))
     inputs, seen = torch.randn(30, entities, 5), torch.rand(30, 2, 1, entities) < 0.7
+    output = torch.randn(width, width)
 
     def run() -> Tensor:
         states = recurrence(net(inputs, seen), steps, None)[0]
-        return torch.cat((states.flatten(), net.summed(inputs, seen[:, 0]).flatten()))
+        return torch.cat((states.flatten(), net.summed(inputs, seen[:, 0], output).flatten()))
 
     both = nn.ModuleList([net, recurrence])
     fused.enable(False)
@@ -175,7 +184,8 @@ torch.manual_seed(0)
 net, attend = Recurrence(16, 16), EntityAttention(n_inputs=4, width=64, heads=4)
 steps, seen = PackedSteps.of(torch.ones(4, 5, dtype=torch.bool)), torch.rand(20, 2, 6, 11) < 0.7
 inputs = torch.randn(20, 11, 4)
-out = [net(torch.randn(20, 2, 3, 16), steps, None)[0], attend(inputs, seen), attend.summed(inputs, seen[:, 0])]
+out = [net(torch.randn(20, 2, 3, 16), steps, None)[0], attend(inputs, seen)]
+out.append(attend.summed(inputs, seen[:, 0], torch.eye(64)))
 sum((x ** 2).sum() for x in out).backward()
 content = [*out, *(p.grad for p in (*net.parameters(), *attend.parameters()))]
 print(hashlib.sha256(b"".join(x.detach().numpy().tobytes() for x in content)).hexdigest())
