@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ class Checkpointing(Callback):
     what is trained from it is what would have been trained without the interruption. If one cannot be written, such as
     on a full disk, that is said, training goes on and the ones before stay. Several processes write one checkpoint:
     each the files of its own episodes, the first all else.
-    The reported results are those of the last one: choosing by what is reported would be dishonest.
+    The reported results are those of the last one: choosing by what is reported would be dishonest. That is also why
+    ``best.ckpt`` is chosen on the training teams; ``best-heldout.ckpt``, for looking at, is the luckiest of many.
 
     Args:
         every_frames: environment steps between two checkpoints.
         keep: newest checkpoints that are kept; an older one serves if the newest is damaged.
         monitor: metric of which the largest value makes the best checkpoint (the first one among equals);
             null writes no best.ckpt.
+        monitor_held_out: the same for best-heldout.ckpt.
 
     Attributes:
         stop_requested: set it, in any process, to end training after the update that is under way, with a checkpoint.
@@ -36,12 +40,16 @@ class Checkpointing(Callback):
         ValueError: if a number is not positive.
     """
 
-    def __init__(self, every_frames: int, keep: int = 2, monitor: str | None = None) -> None:
+    def __init__(
+        self, every_frames: int, keep: int = 2, monitor: str | None = None, monitor_held_out: str | None = None
+    ) -> None:
         super().__init__()
         require("callbacks.checkpointing.every_frames", every_frames, 1)
         require("callbacks.checkpointing.keep", keep, 1)
-        self.every_frames, self.keep, self.monitor = every_frames, keep, monitor
-        self.best: float | None = None
+        self.every_frames, self.keep = every_frames, keep
+        monitors = {"best.ckpt": monitor, "best-heldout.ckpt": monitor_held_out}
+        self._monitors = {file: metric for file, metric in monitors.items() if metric}
+        self._best: dict[str, float] = {}
         self.stop_requested = False
         self._next = every_frames
         self._written = ""
@@ -61,14 +69,15 @@ class Checkpointing(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Keep the best."""
-        value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
-        if value is not None and (self.best is None or float(value) > self.best):
-            self.best = float(value)
-            self._attempt(trainer, "best.ckpt", lambda: self._write_best(trainer))
+        for file, metric in self._monitors.items():
+            value = trainer.callback_metrics.get(metric)
+            if value is not None and float(value) > self._best.get(file, -math.inf):
+                self._best[file] = float(value)
+                self._attempt(trainer, file, partial(self._write_best, trainer, file))
 
     @staticmethod
-    def _write_best(trainer: Trainer) -> None:
-        path = _folder(trainer).path / "best.ckpt"
+    def _write_best(trainer: Trainer, file: str) -> None:
+        path = _folder(trainer).path / file
         if not trainer.is_global_zero:
             _dump(trainer, path)
             return
@@ -125,12 +134,12 @@ class Checkpointing(Callback):
         return not failures
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedule and the best value so far."""
-        return {"next": self._next, "best": self.best}
+        """The schedule and the best values so far."""
+        return {"next": self._next, "bests": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The schedule and the best value so far."""
-        self._next, self.best = state_dict["next"], state_dict["best"]
+        """The schedule and the best values so far."""
+        self._next, self._best = state_dict["next"], dict(state_dict.get("bests", {}))
 
 
 def _count_finite(module: LightningModule) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
+from callbacks.progress import Throughput
 from mipi_pl import ranks
 from mipi_pl.checks import require
 
 
 class CollectionMetrics(Callback):
-    """Log win rate (where something is won), return and length of the collected episodes, and how many there were.
+    """Log win rate (where something is won), return length of the collected episodes, how many there were, and speeds.
 
     Of several processes, the episodes of all count.
 
@@ -28,6 +30,11 @@ class CollectionMetrics(Callback):
         super().__init__()
         require("callbacks.collection.every_updates", every_updates, 1)
         self.every_updates = every_updates
+        self._throughput = Throughput()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here the clock runs."""
+        self._throughput.update(time.monotonic(), trainer.datamodule.frames, trainer.global_step)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Log what has been collected since the last row, if it is time."""
@@ -35,6 +42,8 @@ class CollectionMetrics(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         metrics = {"frames": float(data.frames), "episodes": float(data.episodes)}
+        self._throughput.update(time.monotonic(), data.frames, trainer.global_step)
+        metrics |= dict(zip(("speed/frames_per_s", "speed/updates_per_s"), self._throughput.speeds(), strict=True))
         metrics |= {f"collect/{name}": float(value) for name, value in data.collection_metrics().items()}
         finished = [summary for of_one in ranks.gather(data.finished()) for summary in of_one]
         if finished:

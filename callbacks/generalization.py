@@ -9,8 +9,9 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl.checks import require
-from mipi_pl.evaluation.generalization import MakeEnv, Result, evaluate, worlds_of
+from mipi_pl.evaluation.generalization import TRAINING, MakeEnv, Result, evaluate, worlds_of
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
+from mipi_pl.loggers import tell
 
 
 class GeneralizationEvaluation(Callback):
@@ -18,8 +19,8 @@ class GeneralizationEvaluation(Callback):
 
     Logs ``eval/win_rate_<name>`` and ``eval/return_<name>`` with their intervals ``.._low`` and ``.._high`` for the
     training teams and each held-out size, and as ``eval/score_<name>`` the one of the two that counts: the return in a
-    world where nothing is won, which has no win rates. The same by size and by composition goes to ``evaluations.csv``
-    in the run folder.
+    world where nothing is won, which has no win rates; ``held_out/score`` is the mean of the held-out ones. The same by
+    size and by composition goes to ``evaluations.csv`` in the run folder, and to loggers with a ``log_evaluation``.
     Training is not disturbed: neither its environments nor its random numbers are touched. Rows that cannot be written,
     such as on a full disk, wait for the next evaluation.
 
@@ -80,11 +81,13 @@ class GeneralizationEvaluation(Callback):
         # Lightning's own logging would drop this row unless it falls on a multiple of log_every_n_steps; the callbacks'
         # metrics (for `monitor`) are only fed by it, so both ways are needed.
         algorithm.log_dict(metrics, logger=False)
+        rows = rows_of("greedy", self.latest)
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "frames": float(frames)}, step=trainer.global_step)
+        tell(trainer.loggers, "log_evaluation", rows, frames, trainer.global_step)
         if trainer.is_global_zero:
             head = {"frames": frames, "updates": algorithm.updates}
-            self._unwritten += [{**head, **row} for row in rows_of("greedy", self.latest)]
+            self._unwritten += [{**head, **row} for row in rows]
             self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
@@ -109,7 +112,8 @@ class GeneralizationEvaluation(Callback):
                 quantity, _, end = key.rpartition("_") if key.endswith(("_low", "_high")) else (key, "", "")
                 if key != "episodes":
                     found[f"eval/{quantity}_{result.name}" + (f"_{end}" if end else "")] = float(value)
-        return found
+        held_out = [result.total.headline.value for result in self.latest if result.name != TRAINING]
+        return found | ({"held_out/score": sum(held_out) / len(held_out)} if held_out else {})
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule, and rows that could not be written yet."""

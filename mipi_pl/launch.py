@@ -53,6 +53,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     # Hydra's own state is not set here, so the choices that name the run are written down instead of interpolated.
     choices = composed.hydra.runtime.choices
     composed.run.environment, composed.run.algorithm = choices["env"], choices["algorithm"]
+    composed.run.experiment = choices["experiment"]
     with open_dict(composed):
         del composed["hydra"]
     return composed

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import csv
-import netrc
-import os
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-import wandb
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from mipi_pl.files import appending, replacing
 
 AnyLogger = TypeVar("AnyLogger", bound=Logger)
+
+HOOKS = ("log_evaluation", "log_video", "log_finished", "close")
+"""Methods that a logger may have besides Lightning's: see `mipi_pl.wandb_logger.ResumableWandbLogger`."""
+
+
+def tell(loggers: Iterable[Logger], hook: str, *arguments: Any) -> None:
+    """Call one of `HOOKS` of every logger that has it."""
+    for logger in loggers:
+        if hasattr(logger, hook):
+            getattr(logger, hook)(*arguments)
+
+
+@contextmanager
+def closing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Close them at the end, however that comes."""
+    succeeded = False
+    try:
+        yield
+        succeeded = True
+    finally:
+        tell(loggers, "close", succeeded)
 
 
 class _KeepingWriter(_ExperimentWriter):
@@ -122,55 +140,7 @@ def going_on(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -
 
         return call
 
-    for method in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize"):
-        setattr(logger, method, caught(getattr(logger, method)))
+    for method in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", *HOOKS):
+        if hasattr(logger, method):
+            setattr(logger, method, caught(getattr(logger, method)))
     return logger
-
-
-MODES = ("auto", "online", "offline")
-
-
-def wandb_logger(save_dir: str, project: str, name: str, mode: str = "auto") -> WandbLogger:
-    """Weights & Biases, offline where it cannot be reached.
-
-    Args:
-        save_dir: the run folder.
-        project: of Weights & Biases.
-        name: of the run.
-        mode: ``online``, ``offline``, or ``auto``: offline when there is no key or no network, with one line that says
-            so and how to send the run later.
-
-    Raises:
-        ValueError: for another mode.
-    """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    if wandb.run is not None:
-        wandb.finish()  # an earlier run of this process, as in a multirun; the new one would be written into it
-    reason = _why_offline() if mode == "auto" else None
-    if reason:
-        print(
-            f"wandb: {reason}, so this run is logged offline; send it with: wandb sync {save_dir}/wandb/offline-run-*"
-        )
-    os.environ.setdefault("WANDB_SILENT", "true")  # its own banner would drown the progress lines
-    return WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode == "offline" or reason is not None)
-
-
-def _why_offline() -> str | None:
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
-        return f"WANDB_MODE is {os.environ['WANDB_MODE']}"
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
-    if not os.environ.get("WANDB_API_KEY") and not _in_netrc(host):
-        return "no key (set WANDB_API_KEY or run `wandb login`)"
-    try:
-        socket.create_connection((host, 443), timeout=3).close()
-    except OSError:
-        return f"{host} cannot be reached"
-    return None
-
-
-def _in_netrc(host: str) -> bool:
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

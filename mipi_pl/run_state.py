@@ -41,6 +41,12 @@ class RunState(Callback):
         self.seconds = 0.0
         self.started = False
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the loggers what runs; beside metrics.csv there is config.yaml."""
+        for logger in trainer.loggers:
+            if not isinstance(logger, ResumableCSVLogger):
+                logger.log_hyperparams({**self._config, **self.provenance})
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the record."""
         evaluations = self._folder / record.EVALUATIONS

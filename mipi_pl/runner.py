@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mipi_pl.errors import FailedError, UserError
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
 from mipi_pl.fitting import fit, held
+from mipi_pl.loggers import closing, tell
 from mipi_pl.parts import Parts, assemble
 from mipi_pl.processes import connect
 from mipi_pl.threads import set_threads
@@ -76,12 +77,13 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
     say = say if first else _in_silence
     if not all(ranks.gather(folder.is_dir())):
         raise UserError(f"{folder} must be on a file system that all machines of the run share")
-    with held(folder), record.failure_noted(folder) if first else nullcontext():
+    with held(folder), record.failure_noted(folder) if first else nullcontext(), ExitStack() as at_the_end:
         set_threads(config["threads"])
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
         teams = teams_of(config)
         parts = assemble(config, folder)
+        at_the_end.enter_context(closing(parts.trainer.loggers))
         if checkpoint is not None:
             _go_back_to(folder, checkpoint)
             if not parts.resumes_exactly:
@@ -215,6 +217,7 @@ def _report(
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
     draw = build("picture", {**config["picture"], "_partial_": True})
     draw(folder / "results.png", title(config), folder / record.EVALUATIONS, policies)
+    tell(parts.trainer.loggers, "log_finished", scores_of(policies[trained]))
     record.write_json(folder / record.RESULTS, content)  # last: a run with this file is finished
     say(f"\n{comparison_table(policies)}\n")
     measure = policies[trained][0].total.measure
@@ -227,6 +230,13 @@ def _report(
         ("checkpoint", "checkpoints/last.ckpt"),
     ):
         say(f"{label:<10} {record.shown(folder / name)}")
+
+
+def scores_of(results: Sequence[Result]) -> dict[str, float]:
+    """Flat, for a logger: such as ``win_rate_6`` and ``return_training``."""
+    return {
+        f"{key}_{result.name}": float(value) for result in results for key, value in result.total.as_dict().items()
+    }
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:

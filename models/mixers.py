@@ -34,7 +34,7 @@ class MixerWeights:
     value: Tensor
 
     def of_agents(self, view: int = 0) -> Tensor:
-        """w_i [L, A] of a linear mixer (eq. 15)."""
+        """w_i [L, A] of a linear mixer (eq. 15); with an ELU, the weight where its slope is 1."""
         with full_precision(self.final):
             return torch.einsum("lak,lk->la", self.first[:, view], self.final)
 

@@ -72,8 +72,7 @@ class JointValueAlgorithm(EntityAlgorithm):
             loss_imagined = info.mean_square(self.mixer.mix(chosen[:, 1:], weights, [1, 2]) - target)
             loss = torch.lerp(loss_td, loss_imagined, self.imaginary_weight)
             metrics["loss/imagined"] = loss_imagined
-        if self.mixer.linear:
-            metrics["mixer/weight"] = info.masked_mean(weights.of_agents(), b.acting[b.played])
+        metrics["mixer/weight"] = info.masked_mean(weights.of_agents().detach(), b.acting[b.played])
         return loss, metrics
 
     def _target_utilities(self, b: EpisodeBatch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,14 @@ def content(folder: Path) -> dict[str, Any]:
         ]
     results = json.loads((folder / "results.json").read_text())
     scores = {key: results[key] for key in ("training", "held_out", "before", "frames", "updates")}
-    logs = {name: (folder / name).read_text() for name in ("metrics.csv", "evaluations.csv")}
+    logs = {"metrics": without_speeds(folder / "metrics.csv"), "evaluations": (folder / "evaluations.csv").read_text()}
     return {**saved, "random": record["random"], "scores": scores, "logs": logs}
+
+
+def without_speeds(path: Path) -> list[dict[str, str]]:
+    """The rows of a log but for what a clock measured."""
+    with path.open(newline="") as file:
+        return [{key: row[key] for key in row if not key.startswith("speed/")} for row in csv.DictReader(file)]
 
 
 def replay_of(folder: Path, segments: list[dict[str, Any]], capacity: int) -> dict[str, torch.Tensor]:

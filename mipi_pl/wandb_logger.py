@@ -1,0 +1,219 @@
+"""A run in Weights & Biases: where it goes, what is written beside the metrics, and how it goes on."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from mipi_pl import ranks, record
+from mipi_pl.errors import UserError
+from mipi_pl.evaluation.generalization import TRAINING
+
+MODES = ("auto", "online", "offline")
+RUN_ID = "wandb_run_id.txt"
+"""In the run folder: what a resumed run goes on under."""
+ARTIFACTS = {"best-heldout.ckpt": "best-heldout", "best.ckpt": "best-training", "last.ckpt": "last"}
+"""Checkpoints and their aliases; the last in this order is also W&B's ``latest``."""
+
+
+class ResumableWandbLogger(WandbLogger):
+    """Curves against frames, tables of the evaluations, videos, and the checkpoints of a finished run.
+
+    W&B's own step is the number of updates and never falls, so that a resumed run goes on where its checkpoint was. Of
+    several processes the first one alone logs.
+
+    Args:
+        save_dir: the run folder.
+        project: of Weights & Biases.
+        name: of the run.
+        entity: user or team; None for that of the key.
+        group: runs that belong together, such as an experiment; None for none.
+        job_type: of the run.
+        tags: of the run.
+        mode: ``online``, ``offline``, or ``auto``: offline when there is no key or no network, with one line that says
+            so and how to send the run later.
+        checkpoints: whether those of a finished run are kept as artifacts, see `ARTIFACTS`.
+
+    Raises:
+        ValueError: for another mode.
+    """
+
+    def __init__(
+        self,
+        save_dir: str,
+        project: str,
+        name: str,
+        entity: str | None = None,
+        group: str | None = None,
+        job_type: str = "train",
+        tags: Sequence[str] = (),
+        mode: str = "auto",
+        checkpoints: bool = True,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        self._folder, self._mode, self._checkpoints, self._step = Path(save_dir), mode, checkpoints, 0
+        first = ranks.rank() == 0
+        if first and wandb.run is not None:
+            wandb.finish()  # an earlier run of this process, as in a multirun; the new one would be written into it
+        reason = _why_offline() if mode == "auto" and first else None
+        super().__init__(
+            project=project,
+            name=name,
+            save_dir=save_dir,
+            id=self._known_id(),
+            offline=mode == "offline" or reason is not None,
+            entity=entity,
+            group=group,
+            job_type=job_type,
+            tags=[*tags],
+        )
+        if reason:
+            self._say_offline(reason)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run of W&B, begun when it is first asked for."""
+        if self._experiment is None:
+            self._experiment = self._begin()
+        return self._experiment
+
+    def _begin(self) -> Any:
+        os.environ.setdefault("WANDB_SILENT", "true")  # its own banner would drown the progress lines
+        commit = (record.commit() or "").removesuffix("-dirty") or None  # of the program, not of the working folder
+        given = {key: value for key, value in self._wandb_init.items() if value is not None}
+        options = {**given, "settings": wandb.Settings(git_commit=commit)}
+        mode = "disabled" if os.environ.get("WANDB_MODE") == "disabled" else "offline" if self._offline else "online"
+        try:
+            run = wandb.init(**options, mode=mode)  # type: ignore[arg-type]
+        except wandb.Error as error:
+            if self._mode != "auto":
+                raise UserError(f"logger.wandb: {error}; logger.wandb.mode=offline needs no connection") from error
+            self._say_offline(str(error).splitlines()[0])
+            run = wandb.init(**options, mode="offline")
+        run.define_metric("frames")
+        run.define_metric("*", step_metric="frames", step_sync=True)
+        (self._folder / RUN_ID).write_text(f"{run.id}\n", encoding="utf-8")
+        return run
+
+    def _known_id(self) -> str | None:
+        path = self._folder / RUN_ID
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+    def _say_offline(self, reason: str) -> None:
+        where = record.shown(self._folder / "wandb")
+        print(f"wandb: {reason}, so this run is logged offline; send it with: wandb sync {where}/offline-run-*")
+
+    # ------------------------------------------------------------------ what is logged
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """A row.
+
+        Args:
+            metrics: by name; ``frames`` among them is what curves are drawn against, else the last one is.
+            step: updates; None for those of the row before.
+        """
+        self._step = max(self._step, step or 0)
+        self.experiment.log(dict(metrics), step=self._step)
+
+    @rank_zero_only
+    def log_evaluation(self, rows: Sequence[Mapping[str, Any]], frames: int, step: int) -> None:
+        """Table and charts by team size and by composition.
+
+        Args:
+            rows: as in evaluations.csv, of one evaluation.
+            frames: environment steps collected.
+            step: updates.
+        """
+        columns = ["frames", *(key for key in rows[0] if key != "policy")]
+        # A column has one type, and the size of a whole evaluation is a range such as 3-5.
+        cells = [{**row, "frames": frames, "size": str(row["size"])} for row in rows]
+        table = wandb.Table(columns=[*columns], data=[[row[column] for column in columns] for row in cells])
+        score = "win_rate" if "win_rate" in rows[0] else "return"
+        compositions = [[row["composition"], row[score]] for row in rows if row["level"] == "composition"]
+        bars = wandb.Table(columns=["composition", score], data=compositions)
+        charts = {
+            f"by_size/{quantity}_{_size_name(row)}": row[quantity]
+            for row in rows
+            for quantity in ("win_rate", "return")
+            if row["level"] == "size" and quantity in row
+        }
+        charts["evaluations"] = table
+        charts["by_composition"] = wandb.plot.bar(bars, "composition", score, title=f"{score} by composition")
+        self.log_metrics({**charts, "frames": frames}, step)
+
+    @rank_zero_only
+    def log_video(self, path: Path, step: int) -> None:  # type: ignore[override]
+        """A battle.
+
+        Args:
+            path: a GIF or MP4, which is copied.
+            step: environment steps collected when it was played.
+        """
+        path = Path(path)
+        self.log_metrics({"video": wandb.Video(str(path)), "frames": step})
+
+    @rank_zero_only
+    def log_finished(self, scores: Mapping[str, float]) -> None:
+        """What remains of a run: its final scores as summary, the picture, the checkpoints as versions of one artifact.
+
+        Args:
+            scores: by name, of the greedy policy of the last update.
+        """
+        run = self.experiment
+        run.log({"results": wandb.Image(str(self._folder / "results.png"))}, step=self._step)
+        run.summary.update({f"final/{name}": value for name, value in scores.items()})
+        for file, alias in ARTIFACTS.items() if self._checkpoints else ():
+            path = self._folder / "checkpoints" / file
+            if path.is_file():
+                artifact = wandb.Artifact(f"policy-{run.id}", type="model", metadata={"file": file, **scores})
+                # A finished run changes no more, so the file need not be copied before it is sent.
+                artifact.add_file(str(path), name="policy.ckpt", policy="immutable")
+                run.log_artifact(artifact, aliases=[alias])
+
+    @rank_zero_only
+    def close(self, succeeded: bool) -> None:
+        """Write what is left; a run that did not succeed is marked so and goes on when it is resumed."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if succeeded else 1)
+            self._experiment = None
+
+
+def _size_name(row: Mapping[str, Any]) -> str:
+    plain = row["evaluation"] in (TRAINING, str(row["size"]))
+    return str(row["size"]) if plain else f"{row['evaluation']}_{row['size']}"
+
+
+def _why_offline() -> str | None:
+    if os.environ.get("WANDB_MODE") == "disabled":
+        return None
+    if os.environ.get("WANDB_MODE") == "offline":
+        return "WANDB_MODE is offline"
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
+    if not has_key():
+        return "no key (set WANDB_API_KEY or run `wandb login`)"
+    try:
+        socket.create_connection((host, 443), timeout=3).close()
+    except OSError:
+        return f"{host} cannot be reached"
+    return None
+
+
+def has_key() -> bool:
+    """Whether this user has a key of W&B."""
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
+    try:
+        return bool(os.environ.get("WANDB_API_KEY")) or netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
