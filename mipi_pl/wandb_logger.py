@@ -159,10 +159,9 @@ class ResumableWandbLogger(WandbLogger):
 
         Args:
             path: a GIF or MP4, which is copied.
-            step: environment steps collected when it was played.
+            step: updates.
         """
-        path = Path(path)
-        self.log_metrics({"video": wandb.Video(str(path)), "frames": step})
+        self.log_metrics({"video": wandb.Video(str(path))}, step)
 
     @rank_zero_only
     def log_finished(self, scores: Mapping[str, float]) -> None:

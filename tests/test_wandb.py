@@ -1,0 +1,178 @@
+"""What reaches Weights & Biases, read back from the files of offline runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from crash import Crash, KilledError
+from PIL import Image
+
+from mipi_pl.cli import main
+from mipi_pl.record import commit
+from mipi_pl.wandb_logger import ResumableWandbLogger
+
+TRAIN = [
+    "experiment=matrix_game",
+    "debug=tiny",
+    "total_frames=120",
+    "held_out.baselines=[]",
+    "logger=wandb",
+    "trainer.log_every_n_steps=2",
+    "datamodule.updates_per_episode=0.25",
+    "callbacks.checkpointing.every_frames=16",
+    "callbacks.generalization.every_frames=40",
+    "+callbacks.collection.every_updates=2",
+    "+callbacks.crash._target_=crash.Crash",
+]
+
+
+class Logged(NamedTuple):
+    """A run that was killed after 12 updates and resumed."""
+
+    folder: Path
+    said: str
+    parts: list[list[dict[str, Any]]]
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        return [record[kind] for part in self.parts for record in part if record["type"] == kind]
+
+    def history(self, part: int) -> dict[int, dict[str, Any]]:
+        rows = [record["history"]["item"] for record in self.parts[part] if record["type"] == "history"]
+        return {row["_step"]: row for row in rows}
+
+
+def read(folder: Path) -> list[list[dict[str, Any]]]:
+    """The records of each offline run below a run folder, in the order of their time."""
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
+    files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+    found = [subprocess.run([*inspect, str(file)], check=True, capture_output=True, text=True).stdout for file in files]
+    return [[json.loads(line) for line in text.splitlines()] for text in found]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
+    root = tmp_path_factory.mktemp("logged")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
+        for name in ("WANDB_MODE", "WANDB_API_KEY"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HOME", str(root))  # no key there
+        patch.setattr(Crash, "at", [12])
+        with suppress(KilledError):
+            main(["train", *TRAIN, f"output_dir={root}"])
+        (folder,) = root.glob("*__*/*")
+        assert main(["resume", str(folder)]) == 0
+    return Logged(folder, said.getvalue(), read(folder))
+
+
+def test_an_offline_run_says_so_in_one_line_and_how_it_is_sent(logged: Logged) -> None:
+    told = [line for line in logged.said.splitlines() if "wandb" in line]
+    assert len(told) == 2, "once by train and once by resume"
+    assert all(line.startswith("wandb: no key") and line.endswith("/wandb/offline-run-*") for line in told)
+
+
+def test_a_resumed_run_is_the_same_run(logged: Logged) -> None:
+    runs = logged.records("run")
+    assert len(runs) == 2
+    assert {(run["run_id"], run["resume"]) for run in runs} == {(runs[0]["run_id"], True)}
+    assert [record["exit_code"] for record in logged.records("exit")] == [1, 0]
+
+
+def test_the_run_is_described(logged: Logged) -> None:
+    run, *_ = logged.records("run")
+    described = (run["display_name"], run["run_group"], run["job_type"], run["tags"])
+    assert described == ("matrix_game__mipi__0", "matrix_game", "train", ["matrix_game", "mipi"])
+    config: dict[str, Any] = {}
+    for record in logged.records("config"):
+        config |= record["update"]
+    assert (config["seed"], config["algorithm"]["_target_"]) == (0, "mipi_pl.algorithms.mipi.MIPI")
+    assert config["commit"] == commit()
+    assert (config["commit"] or "").startswith(run.get("git", {}).get("commit", ""))
+
+
+def test_curves_are_drawn_against_frames_and_go_on_after_resuming(logged: Logged) -> None:
+    (every, *_) = [metric for metric in logged.records("metric") if metric.get("glob_name") == "*"]
+    assert every["step_metric"] == "frames"
+    before, after = logged.history(0), logged.history(1)
+    again = before.keys() & after.keys()
+    assert again, "updates after the last checkpoint are made twice"
+    for step in again:  # and equally, so that it does not matter which of the two is kept
+        same = {key for key in before[step] if not key.startswith(("_", "speed/", "evaluations", "by_composition"))}
+        assert {key: before[step][key] for key in same} == {key: after[step][key] for key in same}
+    joined = {**before, **after}
+    assert sorted(joined) == list(joined), "no step is lower than the one before"
+    frames = [row["frames"] for row in joined.values()]
+    assert frames == sorted(frames)
+    with (logged.folder / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["eval/score_BB"]]
+    expected = {float(row["frames"]): float(row["eval/score_BB"]) for row in rows}
+    assert {row["frames"]: row["eval/score_BB"] for row in joined.values() if "eval/score_BB" in row} == expected
+
+
+def test_tables_and_charts_hold_the_evaluations_by_size_and_composition(logged: Logged) -> None:
+    last = max((row for row in logged.history(1).values() if "evaluations._type" in row), key=lambda row: row["_step"])
+    assert last["by_size/win_rate_2"] in (0, 0.5, 1)
+    assert last["held_out/score"] == last["eval/score_BB"]
+    (folder,) = (logged.folder / "wandb").glob(f"offline-run-*/files/{last['evaluations.path']}")
+    table = json.loads(folder.read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    with (logged.folder / "evaluations.csv").open(newline="") as file:
+        written = [row for row in csv.DictReader(file) if float(row["frames"]) == last["frames"]][: len(rows)]
+    names = ("evaluation", "level", "size", "composition")
+    assert [[row[n] for n in names] for row in rows] == [[row[n] for n in names] for row in written]
+    assert [row["win_rate"] for row in rows] == [float(row["win_rate"]) for row in written]
+
+
+def test_checkpoints_of_a_finished_run_are_artifacts(logged: Logged) -> None:
+    models = [artifact for artifact in logged.records("artifact") if artifact["type"] == "model"]
+    found = {alias: artifact for artifact in models for alias in artifact["aliases"] if alias != "latest"}
+    assert set(found) == {"last", "best-training", "best-heldout"}
+    (entry,) = found["last"]["manifest"]["contents"]
+    assert Path(entry["local_path"]).samefile(logged.folder / "checkpoints" / "last.ckpt")
+    assert len({artifact["name"] for artifact in models}) == 1
+
+
+def test_a_video_reaches_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "battle.gif"
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    logger = ResumableWandbLogger(str(tmp_path), project="mipi", name="run", mode="offline")
+    logger.log_metrics({"frames": 70.0}, step=3)
+    logger.log_video(path, step=3)
+    logger.close(True)
+    (records,) = read(tmp_path)
+    (row,) = [record["history"]["item"] for record in records if record["type"] == "history"]
+    (copy,) = (tmp_path / "wandb").glob(f"offline-run-*/files/{row['video.path']}")
+    assert (row["_step"], row["frames"]) == (3, 70)
+    assert copy.read_bytes() == path.read_bytes()
+
+
+ALL = {"train/gradient_norm/critic", "collect/return", "speed/frames_per_s", "speed/updates_per_s", "frames"}
+VALUES = {*ALL, "train/loss/td", "train/td_error", "train/mixer/weight", "collect/epsilon"}
+POLICY = {"train/loss/policy", "train/policy/entropy", "train/gradient_norm/policy"}
+MARGINAL = {"train/loss/marginal", "train/policy/kl_to_marginal", "train/gradient_norm/marginal"}
+METRICS = {
+    "mipi": VALUES | POLICY | MARGINAL,
+    **dict.fromkeys(("value", "entropy", "alpha_infinity"), VALUES | POLICY),
+    **dict.fromkeys(("vdn", "aqmix", "refil"), VALUES),
+    "collaq": VALUES | {"train/loss/mara"},
+    "mappo": ALL | POLICY | {"train/loss/value"},
+    "mipi_ppo": ALL | POLICY | MARGINAL | {"train/loss/value"},
+}
+
+
+@pytest.mark.parametrize("algorithm", METRICS)
+def test_every_algorithm_logs_what_it_has(algorithm: str, tmp_path: Path) -> None:
+    often = ["trainer.log_every_n_steps=1", "+callbacks.collection.every_updates=1", "held_out.episodes=1"]
+    often = [word.lstrip("+") if algorithm in ("mappo", "mipi_ppo") else word for word in often]
+    chosen = [f"algorithm={algorithm}", f"output_dir={tmp_path}", "held_out.baselines=[]"]
+    assert main(["train", "experiment=matrix_game", "debug=tiny", *often, *chosen]) == 0
+    columns = (tmp_path / "latest" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert METRICS[algorithm] - set(columns) == set()
