@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 from mipi_pl.errors import FailedError, UserError
 
-COMMANDS = ("train", "resume", "eval", "watch", "runs", "report", "reproduce", "compositions", "theory")
+COMMANDS = ("train", "resume", "eval", "watch", "runs", "report", "reproduce", "compositions", "theory", "dashboard")
 """In the order of `mipi --help`."""
 
 _HELP = """\

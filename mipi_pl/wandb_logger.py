@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from mipi_pl import ranks, record
-from mipi_pl.errors import UserError
+from mipi_pl.errors import FailedError, UserError
 from mipi_pl.evaluation.generalization import TRAINING
 
 MODES = ("auto", "online", "offline")
@@ -216,3 +216,15 @@ def has_key() -> bool:
         return bool(os.environ.get("WANDB_API_KEY")) or netrc.netrc().authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def default_entity() -> str:
+    """User or team of the key.
+
+    Raises:
+        FailedError: if W&B does not answer or does not know the key.
+    """
+    try:
+        return str(wandb.Api().default_entity)
+    except Exception as error:  # of many kinds: requests' and wandb's own
+        raise FailedError(f"W&B did not answer ({error}); --entity names the user or team without asking") from error

@@ -57,6 +57,9 @@ ELSEWHERE = {
         "needs Slurm",
     ),
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
+    "pip install 'mipi-pl[dashboard]'": ("tests/test_packaging.py", "the tests install nothing"),
+    "wandb sweep examples/sweep.yaml": ("tests/test_dashboard.py", "needs a key of W&B"),
+    "tensorboard --logdir outputs": ("tests/test_configs.py", "serves until it is stopped"),
 }
 
 

@@ -22,9 +22,9 @@ LOCKED = dict(
 
 
 def test_everything_is_locked_to_one_version() -> None:
-    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["dev"]]
-    for requirement in wanted:
-        assert re.split(r"[<>=]", requirement)[0] in LOCKED, requirement
+    extras = PROJECT["project"]["optional-dependencies"]
+    for requirement in (*PROJECT["project"]["dependencies"], *extras["dev"], *extras["docs"], *extras["dashboard"]):
+        assert re.split(r"[<>=\[]", requirement)[0] in LOCKED, requirement
     assert LOCKED["torch"] == "2.13.0"
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in LOCKED.values())
 
