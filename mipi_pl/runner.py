@@ -234,9 +234,7 @@ def _report(
 
 def scores_of(results: Sequence[Result]) -> dict[str, float]:
     """Flat, for a logger: such as ``win_rate_6`` and ``return_training``."""
-    return {
-        f"{key}_{result.name}": float(value) for result in results for key, value in result.total.as_dict().items()
-    }
+    return {f"{key}_{result.name}": float(value) for result in results for key, value in result.total.as_dict().items()}
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
