@@ -44,11 +44,19 @@ train: $(INSTALLED) ## train the quickstart, print the result table and where th
 test: $(INSTALLED) ## run all tests
 	@$(PYTEST) $(ARGS)
 
+# The theme would tell of its successor, in several lines.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
+
+.PHONY: docs
+docs: $(INSTALLED) ## build the documentation with API reference in build/site; warnings are errors
+	@$(MKDOCS) build --strict --quiet $(ARGS)
+
 .PHONY: check
-check: $(INSTALLED) ## format, lint, types (strict), import direction, all tests
+check: $(INSTALLED) ## format, lint, types (strict), documentation, import direction, all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(MKDOCS) build --strict --quiet
 	@$(PYTEST) $(ARGS)
 
 .PHONY: soak

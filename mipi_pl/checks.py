@@ -30,7 +30,7 @@ def require(name: str, value: float, low: float, high: float = math.inf, *, abov
     Raises:
         ValueError: naming what was expected and what was got.
 
-    Example:
+    Examples:
         >>> require("algorithm.gamma", 1.5, 0, 1)
         Traceback (most recent call last):
         ValueError: algorithm.gamma must be at least 0 and at most 1, got 1.5

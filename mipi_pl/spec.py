@@ -62,7 +62,7 @@ class EntitySpec:
         ValueError: if a size is not positive, the agents do not fit into the entity slots,
             or a tuple of names has the wrong length.
 
-    Example:
+    Examples:
         >>> EntitySpec(n_agents=2, n_entities=3, n_features=4, n_actions=5, max_steps=10).n_others
         1
     """

@@ -24,7 +24,7 @@ class PackedSteps:
         episodes: N.
         length: S.
 
-    Example:
+    Examples:
         >>> import torch
         >>> PackedSteps.of(torch.tensor([[True, True], [True, False]])).step.tolist()
         [0, 1, 0]
@@ -162,7 +162,7 @@ class UtilityAgent(Agent):
         hidden: recurrent state (64).
         own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
 
-    Example:
+    Examples:
         >>> import torch
         >>> agent = UtilityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
@@ -198,7 +198,7 @@ class EntityAgent(UtilityAgent):
         hidden: recurrent state (64).
         own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
 
-    Example:
+    Examples:
         >>> import torch
         >>> agent = EntityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))

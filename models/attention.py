@@ -25,7 +25,7 @@ def with_last_action(
         last_action: `n_actions` where there was none.
         n_actions: U.
 
-    Example:
+    Examples:
         >>> with_last_action(torch.zeros(1, 2, 1), torch.tensor([[1]]), n_actions=2).tolist()
         [[[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]
     """
@@ -48,7 +48,7 @@ class EntityAttention(nn.Module):
     Raises:
         ValueError: if a size is not positive or `heads` does not divide `width`.
 
-    Example:
+    Examples:
         >>> attend = EntityAttention(n_inputs=5, width=8, heads=2)
         >>> attend(torch.randn(7, 4, 5), torch.ones(7, 3, 2, 4, dtype=torch.bool)).shape
         torch.Size([7, 3, 2, 8])

@@ -13,7 +13,7 @@ from models.precision import OutputLinear
 def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
     """The views without the agents but oneself: what CollaQ calls o_i^alone.
 
-    Example:
+    Examples:
         >>> without_other_agents(torch.ones(2, 3, dtype=torch.bool)).tolist()
         [[True, False, True], [False, True, True]]
     """
@@ -100,7 +100,7 @@ class CollaQAgent(Agent):
         heads: attention heads.
         hidden: recurrent state, of each.
 
-    Example:
+    Examples:
         >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
         >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)

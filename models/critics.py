@@ -27,7 +27,7 @@ class EntityCritic(nn.Module):
     Raises:
         ValueError: if a size is not positive or `heads` does not divide `width`.
 
-    Example:
+    Examples:
         >>> critic = EntityCritic(n_features=3, n_actions=5, n_entities=6, width=8, heads=2, hidden=4)
         >>> critic(torch.zeros(7, 6, 8), torch.ones(7, 6, dtype=torch.bool)).shape
         torch.Size([7])

@@ -21,7 +21,7 @@ class MarginalPolicy(nn.Module):
         width: embedding.
         hidden: recurrent state.
 
-    Example:
+    Examples:
         >>> import torch
         >>> marginal = MarginalPolicy(n_features=3, n_actions=5, width=8, hidden=4)
         >>> marginal(torch.zeros(14, 4, 8), PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))).shape

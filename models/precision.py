@@ -26,7 +26,7 @@ def output_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 class OutputLinear(nn.Linear):
     """The last linear layer of a network: `output_linear` as a module.
 
-    Example:
+    Examples:
         >>> with torch.autocast("cpu", dtype=torch.bfloat16):
         ...     OutputLinear(3, 2)(torch.zeros(1, 3)).dtype
         torch.float32

@@ -39,6 +39,7 @@ SHORTENED: dict[str, Callable[[list[str]], list[str]]] = {
     "resume": interrupted_run,
     "watch": lambda _: ["--episodes", "1", "env.episode_limit=12"],
     "theory": lambda _: ["--instances", "2", "--output-dir", "theory"],
+    "reproduce": lambda _: ["--dry-run"],
 }
 ELSEWHERE = {
     # line of the documents -> the file in which it is run or checked instead, and why not here
@@ -59,6 +60,11 @@ ELSEWHERE = {
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
     "pip install 'mipi-pl[dashboard]'": ("tests/test_packaging.py", "the tests install nothing"),
     "wandb sweep examples/sweep.yaml": ("tests/test_dashboard.py", "needs a key of W&B"),
+    "PYTHONPATH=. mipi train experiment=quickstart algorithm=aqmix algorithm._target_=plain_q.PlainQLearning": (
+        "tests/test_documentation.py",
+        "needs the file that the document shows",
+    ),
+    "source .venv/bin/activate": ("Makefile", "the shell's own"),
     "tensorboard --logdir outputs": ("tests/test_configs.py", "serves until it is stopped"),
 }
 

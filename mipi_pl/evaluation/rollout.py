@@ -62,7 +62,7 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: 
     Raises:
         ValueError: if `episodes_per_env` is not positive.
 
-    Example:
+    Examples:
         >>> from mipi_pl.envs.matrix import MatrixGame
         >>> game = MatrixGame({"AB": [[1.0, 0.0], [0.0, 0.0]]}, ["AB"], num_envs=3)
         >>> len(play(game, game.rand_action, episodes_per_env=2))

@@ -25,7 +25,7 @@ def wilson(successes: int, trials: int) -> Estimate:
     Raises:
         ValueError: if there is no trial, or the successes are not among the trials.
 
-    Example:
+    Examples:
         >>> wilson(0, 10).high > 0.2
         True
     """

@@ -10,7 +10,7 @@ from torch import Tensor
 def draw_groups(episodes: int, count: int, n_entities: int, generator: torch.Generator) -> Bool[Tensor, "K N E"]:
     """Draw `count` partitions of each episode: p ~ U(0, 1), then each entity is in group A (True) with probability p.
 
-    Example:
+    Examples:
         >>> draw_groups(2, 3, 4, torch.Generator()).shape
         torch.Size([3, 2, 4])
     """

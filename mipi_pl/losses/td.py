@@ -10,7 +10,7 @@ from torch import Tensor
 def greedy_actions(utilities: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Int64[Tensor, "*X"]:
     """The available action of highest utility, of each agent on its own: with a monotonic mixer the best joint action.
 
-    Example:
+    Examples:
         >>> greedy_actions(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([False, True, True])).item()
         2
     """

@@ -65,7 +65,7 @@ class BattleEnv(EntityEnv):
     Raises:
         ValueError: for impossible values, naming what is allowed.
 
-    Example:
+    Examples:
         >>> env = BattleEnv([{"types": ["marine"], "min": 1, "max": 8}], team_sizes=[3], capacity=3, num_envs=2)
         >>> env.rollout(2)["entities"].shape
         torch.Size([2, 2, 6, 20])

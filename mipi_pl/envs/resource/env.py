@@ -59,7 +59,7 @@ class ResourceCollection(EntityEnv):
     Raises:
         ValueError: for impossible values, naming what is allowed.
 
-    Example:
+    Examples:
         >>> env = ResourceCollection(team_sizes=[3, 4, 5], capacity=8, num_envs=2)
         >>> env.rollout(2)["entities"].shape
         torch.Size([2, 2, 16, 17])
