@@ -35,7 +35,7 @@ def test_a_run_leaves_everything_in_its_own_folder(finished_run: Path) -> None:
         assert (finished_run / name).stat().st_size > 0, name
     names = {path.name for path in (finished_run / "checkpoints").iterdir()}
     newest = [name for name in names if name.startswith("update_")]
-    assert names == {"last.ckpt", "best.ckpt", "index.json", "replay", *newest}
+    assert names == {"last.ckpt", "best.ckpt", "best-heldout.ckpt", "index.json", "replay", *newest}
     assert len(newest) == 2
 
 

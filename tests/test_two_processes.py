@@ -105,7 +105,7 @@ def slurm(root: Path) -> dict[str, str]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Not interrupted; its processes are started by torchrun."""
     root = tmp_path_factory.mktemp("whole")
-    said = run([str(TORCHRUN), *TINY, *fingerprint(root), f"output_dir={root / 'outputs'}"])
+    said = run([str(TORCHRUN), *TINY, "logger=wandb", *fingerprint(root), f"output_dir={root / 'outputs'}"])
     (folder,) = (root / "outputs").glob("*__*/*")
     return Run(folder, ends(root), [said])
 
@@ -121,6 +121,11 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
     assert CheckpointFolder(folder).entries()[-1].file == "update_000000009.ckpt"
     resumed = run([*MIPI, "resume", str(folder)])
     return Run(folder, ends(root), [said, resumed])
+
+
+def test_weights_and_biases_gets_one_run_of_two_processes(whole: Run) -> None:
+    assert len(list((whole.folder / "wandb").glob("offline-run-*"))) == 1
+    assert whole.said[0].count("logged offline") == 1
 
 
 def test_all_processes_have_one_policy_from_episodes_of_their_own(whole: Run) -> None:

@@ -148,11 +148,13 @@ def test_evaluation_metrics_reach_the_logger_at_any_step(tmp_path: Path) -> None
 
 
 def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> None:
-    fit(tmp_path, evaluation(), Checkpointing(21, monitor="eval/win_rate_training"), FrameBudget(42))
+    monitors = {"monitor": "eval/win_rate_training", "monitor_held_out": "held_out/score"}
+    fit(tmp_path, evaluation(), Checkpointing(21, **monitors), FrameBudget(42))
     steps = {
         path.name: torch.load(path, weights_only=True)["global_step"]
         for path in (tmp_path / "checkpoints").glob("[bl]*.ckpt")
     }
+    assert steps.pop("best-heldout.ckpt") == 4, "the held-out team is won from there"
     assert steps == {"best.ckpt": 2, "last.ckpt": 6}, "the training teams were won until the fourth update"
 
 
