@@ -16,7 +16,11 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
-    """Add the reference."""
+    """Add the reference, and to the navigation what mkdocs.yml does not place."""
+    placed = set(re.findall(r"[\w/]+\.md", str(config.nav)))
+    others = sorted(file.src_uri for file in files.documentation_pages() if file.src_uri not in placed)
+    if others and config.nav:
+        config.nav.append({"More": others})
     modules = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if _has_content(path)]
     for path in modules:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
