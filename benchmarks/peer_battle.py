@@ -10,7 +10,8 @@ r"""The battle beside SMAClite and SMAX: their rules, and their speed.
 `rules` asks each the same questions (`peers/battle_questions.py`), prints tables and writes
 benchmarks/results/peer_battle.json. `speed` plays 3s5z (8 against 8) with random legal actions, which are chosen on the
 clock; features and masks are made by all; 512 environments, but SMAClite has one at a time. The sides are processes
-that take turns; figures are medians. No code of the peers is in this repository; our side is this checkout.
+that take turns; figures are medians, by the clock and by processor seconds (on a busy machine, trust the latter). No
+code of the peers is in this repository; our side is this checkout.
 """
 
 from __future__ import annotations
@@ -29,20 +30,22 @@ RESULT = Path(__file__).parent / "results" / "peer_battle.json"
 SIDES = ("ours", "smaclite", "smax")
 
 
-def sides(options: argparse.Namespace, *arguments: object) -> list[Side]:
+def sides(options: argparse.Namespace) -> list[Side]:
     """The three processes."""
     root = Path(__file__).resolve().parents[1]
+    arguments = [options.what, "--episodes", options.episodes, "--seconds", options.seconds]
+    slow = [options.what, "--episodes", options.smaclite_episodes, "--seconds", options.seconds]
     return [
-        Side("ours", "battle_ours.py", [options.what, *arguments], [root]),
-        Side("smaclite", "battle_smaclite.py", [options.what, *arguments], [options.smaclite], options.smaclite_python),
-        Side("smax", "battle_smax.py", [options.what, *arguments], [], options.smax_python),
+        Side("ours", "battle_ours.py", arguments, [root]),
+        Side("smaclite", "battle_smaclite.py", slow, [options.smaclite], options.smaclite_python),
+        Side("smax", "battle_smax.py", arguments, [], options.smax_python),
     ]
 
 
 def rules(options: argparse.Namespace) -> dict[str, Any]:
     """All answers, by side, one side after the other."""
     found: dict[str, Any] = {}
-    for side in sides(options, "--episodes", options.episodes):
+    for side in sides(options):
         found[side.name] = side.turn()
         side.end()
     RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -94,15 +97,19 @@ def tables(found: dict[str, Any]) -> str:
 
 def speed(options: argparse.Namespace) -> dict[str, float]:
     """Environment steps per second, medians over the turns, and ours over theirs."""
-    taken = take_turns(sides(options, "--seconds", options.seconds, "--environments", 512), options.repeats)
-    found = {name: statistics.median(turn["steps_per_s"] for turn in turns) for name, turns in taken.items()}
-    found["ours_through_torchrl"] = statistics.median(turn["torchrl_steps_per_s"] for turn in taken["ours"])
-    for peer in ("smaclite", "smax"):
-        each = [turn["steps_per_s"] for turn in taken[peer]]
-        found[f"{peer}_spread"] = round(max(each) / min(each), 2)
-        for name in ("ours", "ours_through_torchrl"):
-            found[f"{name}_over_{peer}"] = round(found[name] / found[peer], 1)
-    return {name: round(value, 2) for name, value in found.items()}
+    taken = take_turns(sides(options), options.repeats)
+    found: dict[str, float] = {}
+    for unit in ("steps_per_s", "steps_per_cpu_s"):
+        rates = {name: statistics.median(turn[unit] for turn in turns) for name, turns in taken.items()}
+        rates["ours_torchrl"] = statistics.median(turn[f"torchrl_{unit}"] for turn in taken["ours"])
+        found |= {f"{name}_{unit}": round(rate, 1) for name, rate in rates.items()}
+        for peer in ("smaclite", "smax"):
+            for name in ("ours", "ours_torchrl"):
+                found[f"{name}_over_{peer}_{unit}"] = round(rates[name] / rates[peer], 1)
+    for name, turns in taken.items():
+        each = [turn["steps_per_cpu_s"] for turn in turns]
+        found[f"{name}_spread_per_cpu_s"] = round(max(each) / min(each), 2)
+    return found
 
 
 def main() -> None:
@@ -112,12 +119,13 @@ def main() -> None:
     parser.add_argument("--smaclite", type=Path, required=True, help="a checkout of SMAClite")
     parser.add_argument("--smaclite-python", required=True, help="a Python that has what it needs")
     parser.add_argument("--smax-python", required=True, help="a Python that has jaxmarl")
-    parser.add_argument("--episodes", type=int, default=40, help="battles on each map, for the win rates")
+    parser.add_argument("--episodes", type=int, default=200, help="battles on each map, for the win rates")
+    parser.add_argument("--smaclite-episodes", type=int, default=20, help="the same of SMAClite, which is slow")
     parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each side")
     options = parser.parse_args()
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # read by what the sides import
         os.environ[name] = str(options.threads)
     if options.what == "rules":
         found = rules(options)

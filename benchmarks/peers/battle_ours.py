@@ -12,15 +12,18 @@ from pathlib import Path
 
 import numpy as np
 from battle_questions import KINDS, MAPS, Order, Placed
-from battle_side import main
+from battle_side import main, timed
+from tensordict import TensorDict
 
 ROOT = Path(__file__).resolve().parents[2]
 for folder in ("", "benchmarks", "tests/references"):
     sys.path.insert(0, str(ROOT / folder))
 
 from arena import Arena  # noqa: E402
-from env_steps import bare_kernel, make, through_torchrl  # noqa: E402
+from env_steps import make  # noqa: E402
 
+from mipi_pl import spec as keys  # noqa: E402
+from mipi_pl.envs.base import Frame  # noqa: E402
 from mipi_pl.envs.battle.units import LOOPS_PER_S  # noqa: E402
 from mipi_pl.evaluation.rollout import play  # noqa: E402
 
@@ -62,7 +65,10 @@ class Ours:
         for agent, (what, whom) in orders.items():
             action = {"east": _EAST, "attack": self.arena.attack(whom)}.get(what)
             actions[agent] = self.arena.heal(whom) if action is None else action
-        self.arena.play(actions)
+        try:
+            self.arena.play(actions)
+        except ValueError:  # refused before anything is played: its target is too far away, or none for this unit
+            self.arena.play()
 
     def life(self, side: int) -> list[float]:
         """See `battle_questions.Simulator`."""
@@ -80,17 +86,26 @@ class Ours:
 
 
 def speed(environments: int, seconds: float) -> Callable[[], dict[str, float]]:
-    """A turn: 3s5z, random legal actions, which are chosen on the clock; through TorchRL, without."""
+    """A turn: 3s5z, random legal actions; the kernel alone, then through TorchRL."""
     env = make("map_3s5z", num_envs=environments, seed=0)
     player = env.scripted_policy("random")
+    empty, frame = TensorDict({}, [environments]), Frame.empty(environments, env.entity_spec)
+    carrier = env.reset()
 
-    def turn() -> dict[str, float]:
-        return {
-            "steps_per_s": bare_kernel(env, player, seconds, with_player=True),
-            "torchrl_steps_per_s": through_torchrl(env, player, seconds),
-        }
+    def kernel() -> int:
+        env.advance(player(empty)[keys.ACTION], frame)
+        done = frame.terminated | frame.truncated
+        if done.any():
+            env.begin(done, frame)
+        return environments
 
-    return turn
+    def torchrl() -> int:
+        nonlocal carrier
+        carrier = env.step_and_maybe_reset(player(carrier))[1]
+        return environments
+
+    kernel(), torchrl()
+    return lambda: {**timed(kernel, seconds), **timed(torchrl, seconds, "torchrl_")}
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def time_to_kill_s(world: Simulator, attacker: str, victim: str) -> float | None
     for _ in range(world.repeats):
         world.begin([(attacker, 12.0, 16.0)], [(victim, 12.0 + gap, 16.001), ("marine", 28.0, 28.0)], scripted=False)
         start, first = world.life(1)[0], 0
-        for loop in range(1, 600):
+        for loop in range(1, 2000):
             world.loop({0: ("attack", 0)})
             life = world.life(1)[0]
             if life < start and not first:
