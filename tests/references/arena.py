@@ -60,6 +60,7 @@ class Arena:
         for i, unit in enumerate(self.env.units[0]):
             if unit.peace >= 0:
                 unit.kind, unit.alive, self.env.units[0, i].slot_of_tag = -1, 0, -1
+                unit.vitality = 0.0
             unit.peace = 1 << 30
 
     def attack(self, enemy: int) -> int:

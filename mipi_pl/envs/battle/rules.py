@@ -14,6 +14,7 @@ from numba import prange
 from mipi_pl.compiled import source_hash
 from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.rules_combat import explode, follow_order, give_order, mend, pass_time, strike
+from mipi_pl.envs.battle.rules_judge import judge, outcome
 from mipi_pl.envs.battle.rules_movement import list_living, move
 from mipi_pl.envs.battle.rules_observe import is_available, observe
 from mipi_pl.envs.battle.rules_script import script
@@ -24,8 +25,8 @@ from mipi_pl.envs.kernels.records import Record, Records
 
 
 @rule
-def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndarray, rules: Record) -> float:
-    """One game loop; damage done to the enemies plus the reward for kills, unscaled."""
+def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndarray, rules: Record) -> None:
+    """One game loop."""
     n, m = list_living(units), 0
     for a in range(n):
         pass_time(units[units[a].living])
@@ -36,20 +37,17 @@ def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndar
             script(battle, units, m, n, i, damage, rules)
         else:
             follow_order(units, i)
-    reward = 0.0
     for a in range(n):
         i = units[a].living
         if units[i].deed == STRIKE:
-            done = strike(units, n, i, damage, rules)
-            if i < rules.n_agents or units[i].blast_radius > 0.0:
-                reward += done
+            strike(units, n, i, damage, rules)
         elif units[i].cooldown < 0.0:
             units[i].cooldown = 0.0
     for a in range(n):
         unit = units[units[a].living]
         if unit.deed == MEND:
             mend(unit, units[unit.target])
-    reward += explode(units, n, damage, rules)
+    explode(units, n, damage, rules)
     left = 0
     for a in range(n):
         i = units[a].living
@@ -59,24 +57,7 @@ def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndar
         else:
             units[i].alive = 0
             units[i].health = 0.0
-            reward += rules.kill_reward if i >= rules.n_agents else 0.0
     move(units, left, pairs, rules)
-    return reward
-
-
-@rule
-def _outcome(units: Records, rules: Record) -> int:
-    """Over when a side has nobody left that can fight; won when that is the enemy alone."""
-    agents, enemies = False, False
-    for i in range(units.size):
-        if units[i].alive and units[i].fights:
-            if i < rules.n_agents:
-                agents = True
-            else:
-                enemies = True
-    if agents and enemies:
-        return GOING_ON
-    return WON if agents else LOST if enemies else DRAWN
 
 
 @rule
@@ -89,18 +70,11 @@ def play_step(
     for i in range(rules.n_agents):
         if units[i].alive and not rules.both_scripted:
             give_order(units, i, actions[i], rules)
-    reward = 0.0
     for _ in range(rules.loops_per_step):
-        reward += play_loop(battle, units, pairs, damage, rules)
-        battle.ended = _outcome(units, rules)
-        if battle.ended != GOING_ON:
+        play_loop(battle, units, pairs, damage, rules)
+        if outcome(units, rules) != GOING_ON:
             break
-    battle.steps += 1
-    if battle.ended == WON:
-        reward += rules.win_reward
-    elif battle.ended == GOING_ON and battle.steps >= rules.episode_limit:
-        battle.ended = TIME_UP
-    return reward
+    return judge(battle, units, rules)
 
 
 @rule

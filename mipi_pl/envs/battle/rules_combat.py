@@ -18,6 +18,7 @@ from mipi_pl.envs.battle.rules_state import (
     STOP,
     STRIKE,
 )
+from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
@@ -52,8 +53,8 @@ def give_order(units: Records, i: int, action: int, rules: Record) -> None:
         dx = _MOVE_LENGTH if k == 2 else -_MOVE_LENGTH if k == 3 else 0.0
         dy = _MOVE_LENGTH if k == 0 else -_MOVE_LENGTH if k == 1 else 0.0
         unit.order = MOVE
-        unit.goal_x = min(max(unit.x + dx, unit.radius), rules.map_size - unit.radius)
-        unit.goal_y = min(max(unit.y + dy, unit.radius), rules.map_size - unit.radius)
+        unit.goal_x = told(min(max(told(unit.x) + dx, unit.radius), rules.map_size - unit.radius))
+        unit.goal_y = told(min(max(told(unit.y) + dy, unit.radius), rules.map_size - unit.radius))
     else:
         k = action - FIRST_TARGET
         if k < rules.n_enemies:
@@ -101,20 +102,21 @@ def pass_time(unit: Record) -> None:
 
 
 @rule
-def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) -> float:
-    """Unit i fires at its target, and at all that its splash touches; damage done to health and shields.
+def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) -> None:
+    """Unit i fires at its target, and at all that its splash touches.
 
     The timer carries the fraction of a loop over, so that blow k of an unbroken fight falls ceil(k x period) loops
     after the first; a weapon that was not used when ready keeps no fraction.
     """
     unit = units[i]
     if unit.blast_radius > 0.0:
-        return _give_up(units, i, rules)
+        _give_up(unit)
+        return
     target = units[unit.target]
     unit.cooldown += unit.period
-    done = _blow(unit, target, damage[unit.kind, target.kind])
+    _blow(unit, target, damage[unit.kind, target.kind])
     if unit.splash_length == 0.0:
-        return done
+        return
     distance = max(distance_between(unit, target), 1e-9)
     fx, fy = (target.x - unit.x) / distance, (target.y - unit.y) / distance
     for a in range(n):
@@ -126,26 +128,22 @@ def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) ->
         across = max(abs(fx * dy - fy * dx) - 0.5 * unit.splash_length, 0.0)
         along = max(abs(fx * dx + fy * dy) - 0.5 * unit.splash_width, 0.0)
         if across * across + along * along <= other.radius * other.radius:
-            done += _blow(unit, other, damage[unit.kind, other.kind])
-    return done
+            _blow(unit, other, damage[unit.kind, other.kind])
 
 
 @rule
-def _give_up(units: Records, i: int, rules: Record) -> float:
-    """Unit i sets off its charge, which kills it. An enemy's life counts as damage done, as if it had been shot."""
-    unit = units[i]
-    lost = max(unit.health, 0.0) + unit.shield
+def _give_up(unit: Record) -> None:
+    """The unit sets off its charge, which kills it."""
     unit.health, unit.shield = 0.0, 0.0
-    return lost if i >= rules.n_agents else 0.0
 
 
 @rule
-def explode(units: Records, n: int, damage: np.ndarray, rules: Record) -> float:
-    """The charges of all who die in this loop, and of those whom they kill; damage done to the enemies.
+def explode(units: Records, n: int, damage: np.ndarray, rules: Record) -> None:
+    """The charges of all who die in this loop, and of those whom they kill.
 
     Damage adds up whatever the order, so neither side is first.
     """
-    done, more = 0.0, True
+    more = True
     while more:
         more = False
         for a in range(n):
@@ -162,24 +160,18 @@ def explode(units: Records, n: int, damage: np.ndarray, rules: Record) -> float:
                 if (j < rules.n_agents) == (i < rules.n_agents) or other.flies:
                     continue
                 if distance_between(unit, other) <= limit:
-                    harm = _blow(unit, other, damage[unit.kind, other.kind])
-                    done += harm if i < rules.n_agents else 0.0
-    return done
+                    _blow(unit, other, damage[unit.kind, other.kind])
 
 
 @rule
-def _blow(unit: Record, victim: Record, amount: float) -> float:
-    """All hits of one blow: shields first, without armour; what gets through is reduced by armour. Damage done."""
-    done = 0.0
+def _blow(unit: Record, victim: Record, amount: float) -> None:
+    """All hits of one blow: shields first, without armour; what gets through is reduced by armour."""
     for _ in range(unit.hits):
         absorbed = min(amount, victim.shield)
         victim.shield -= absorbed
         through = amount - absorbed
-        wound = max(through - victim.armour, min(through, _LEAST_DAMAGE))
-        done += absorbed + min(wound, max(victim.health, 0.0))
-        victim.health -= wound
+        victim.health -= max(through - victim.armour, min(through, _LEAST_DAMAGE))
     victim.peace = 0
-    return done
 
 
 @rule

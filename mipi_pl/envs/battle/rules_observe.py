@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, Columns
+from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
@@ -18,7 +19,7 @@ _STEP_AHEAD = 1.0  # a move is available when this far ahead the unit can stand
 def _can_step(unit: Record, k: int, rules: Record) -> bool:
     """Whether there is room to the north, south, east or west (k)."""
     low, high = unit.radius + _STEP_AHEAD, rules.map_size - unit.radius - _STEP_AHEAD
-    place = unit.y if k < 2 else unit.x
+    place = told(unit.y if k < 2 else unit.x)
     return place <= high if k == 0 or k == 2 else place >= low
 
 
@@ -48,7 +49,7 @@ def is_available(units: Records, i: int, action: int, damage: np.ndarray, rules:
     if j < 0 or j == i or not units[j].alive:
         return False
     other = units[j]
-    dx, dy = other.x - unit.x, other.y - unit.y
+    dx, dy = told(other.x) - told(unit.x), told(other.y) - told(unit.y)
     near = dx * dx + dy * dy <= rules.target_range * rules.target_range
     return near and _can_target(unit, other, is_enemy, damage)
 
@@ -91,11 +92,12 @@ def _look_around(
     available[STOP] = True
     for k in range(4):
         available[FIRST_MOVE + k] = _can_step(unit, k, rules)
+    x, y = told(unit.x), told(unit.y)
     for j in range(units.size):
         other = units[j]
         if not other.alive:
             continue
-        dx, dy = other.x - unit.x, other.y - unit.y
+        dx, dy = told(other.x) - x, told(other.y) - y
         distance = dx * dx + dy * dy
         visible[j] = distance <= rules.sight * rules.sight
         if distance <= rules.target_range * rules.target_range and j != i:
@@ -110,14 +112,14 @@ def _spread(units: Records) -> tuple[float, float, float]:
     x, y, count = 0.0, 0.0, 0
     for i in range(units.size):
         if units[i].alive:
-            x, y, count = x + units[i].x, y + units[i].y, count + 1
+            x, y, count = x + told(units[i].x), y + told(units[i].y), count + 1
     if count == 0:
         return 0.0, 0.0, 0.0
     x, y = x / count, y / count
     squared = 0.0
     for i in range(units.size):
         if units[i].alive:
-            dx, dy = units[i].x - x, units[i].y - y
+            dx, dy = told(units[i].x) - x, told(units[i].y) - y
             squared = max(squared, dx * dx + dy * dy)
     return x, y, np.sqrt(squared)
 
@@ -142,15 +144,16 @@ def _describe(
     features[columns.kind + unit.kind] = 1.0
     if not unit.alive:
         return
-    features[columns.health] = unit.health / unit.health_max
+    features[columns.health] = told(unit.health) / unit.health_max
     if unit.shield_max > 0.0:
-        features[columns.shield] = unit.shield / unit.shield_max
+        features[columns.shield] = told(unit.shield) / unit.shield_max
     if is_agent:
         if unit.energy_max > 0.0:
-            features[columns.energy] = unit.energy / unit.energy_max
-        features[columns.cooldown] = max(unit.cooldown, 0.0) / unit.period
-    features[columns.position] = unit.x / rules.map_size - 0.5
-    features[columns.position + 1] = unit.y / rules.map_size - 0.5
+            features[columns.energy] = told(unit.energy) / unit.energy_max
+        features[columns.cooldown] = max(told(unit.cooldown), 0.0) / unit.period
+    x, y = told(unit.x), told(unit.y)
+    features[columns.position] = x / rules.map_size - 0.5
+    features[columns.position + 1] = y / rules.map_size - 0.5
     if largest > 0.0:
-        features[columns.from_centre] = (unit.x - cx) / largest
-        features[columns.from_centre + 1] = (unit.y - cy) / largest
+        features[columns.from_centre] = (x - cx) / largest
+        features[columns.from_centre + 1] = (y - cy) / largest

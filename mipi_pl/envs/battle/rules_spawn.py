@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mipi_pl.envs.battle.rules_judge import note_vitality
 from mipi_pl.envs.battle.rules_movement import list_living, settle
 from mipi_pl.envs.battle.rules_state import GOING_ON, IDLE
+from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.random import below, uniform
 from mipi_pl.envs.kernels.records import Record, Records
@@ -44,6 +46,10 @@ def spawn(
     _deal_tags(battle, units, rules, 0, rules.n_agents)
     _deal_tags(battle, units, rules, rules.n_agents, rules.n_enemies)
     settle(units, list_living(units), pairs, rules)
+    # A place can be named to the game as it is told, so that is where everybody stands.
+    for i in range(units.size):
+        units[i].x, units[i].y = told(units[i].x), told(units[i].y)
+    note_vitality(units)
 
 
 @rule
@@ -64,6 +70,7 @@ def _place_army(
     """
     sx = 0.5 * (rules.map_size + rules.spawn_distance * ux)
     sy = 0.5 * (rules.map_size + rules.spawn_distance * uy)
+    sx, sy = told(sx), told(sy)
     if side == 0:
         battle.agents_x, battle.agents_y = sx, sy
     else:

@@ -25,14 +25,14 @@ UNIT = record_type(
     # What the search for near pairs reads, then the rest of movement, in as few lines of cache as can be.
     "queue:i living:i next_x next_y radius flies:i x y alive:i walks:i step_x step_y push_x push_y blocked:i "
     "obstacle_side turn:i speed order:i target:i aim:i deed:i kind:i fights:i health shield energy cooldown "
-    "peace:i reach goal_x goal_y period armour hits:i splash_length splash_width blast_radius health_max shield_max "
-    "health_regen energy_max energy_regen heal health_per_energy heals:i healable:i tag:i slot_of_tag:i"
+    "peace:i vitality reach goal_x goal_y period armour hits:i splash_length splash_width blast_radius health_max "
+    "shield_max health_regen energy_max energy_regen heal health_per_energy heals:i healable:i tag:i slot_of_tag:i"
 )
 """A unit slot [B, E].
 
 radius, flies, speed, fights, reach, period, armour and so on are copied from the unit table.
 kind: row of that table, -1 in an empty slot. period: loops between blows. cooldown: loops until the next may come.
-peace: loops since the last damage. target: slot that an attack or heal order is for, -1 without.
+peace: loops since the last damage. vitality: health and shield as told after the last step. target: slot that an attack or heal order is for, -1 without.
 turn: the way round an obstacle, positive is left; its size is how many loops it is remembered.
 aim: whom it attacked in the loop before, -1 for none.
 The fields next, step, push, walks, blocked, obstacle_side, aim and deed are worked out afresh in every loop.

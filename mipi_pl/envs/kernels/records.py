@@ -6,14 +6,16 @@ handed over some hundred words, which made the battle ten times slower and its c
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mipi_pl.envs.base import Frame
 from mipi_pl.spec import EntitySpec
+
+if TYPE_CHECKING:  # the rules of a world are of use where PyTorch is not
+    from torch import Tensor
+
+    from mipi_pl.envs.base import Frame
 
 Records: TypeAlias = Any
 """An array of records; attribute access to its fields is beyond static typing."""
@@ -30,6 +32,8 @@ def record_type(fields: str) -> np.dtype[Any]:
 
 def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """Copies of arrays as bytes [B, ...], for `EntityEnv.memory`."""
+    import torch
+
     return {name: torch.from_numpy(_bytes_of(array).copy()) for name, array in arrays.items()}
 
 

@@ -1,0 +1,75 @@
+"""Entry points for a battle whose physics is played elsewhere, as by the real game: orders out, units in, judgement.
+
+Orders, features, masks and rewards come from the very functions that the simulator calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mipi_pl.compiled import source_hash
+from mipi_pl.envs import kernels
+from mipi_pl.envs.battle.rules_combat import give_order
+from mipi_pl.envs.battle.rules_judge import judge, note_vitality
+from mipi_pl.envs.battle.rules_observe import observe
+from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, TIME_UP, WON
+from mipi_pl.envs.kernels.compiled import entry
+
+
+class DrivenEntries(NamedTuple):
+    """The compiled loops over battles."""
+
+    order: Callable[..., int]
+    """(action int64 [B, A], battles, units, world): write the agents' orders, with targets and goals, into the units."""
+    look: Callable[..., int]
+    """(rows bool [B], battles, units, world, columns, out): write the first observation of new battles."""
+    judge: Callable[..., int]
+    """(battles, units, world, columns, out): write reward, ends and observation after a step of all battles."""
+
+
+def _entries(source: int) -> DrivenEntries:
+    @entry()
+    def order(action, battles, units, world):  # type: ignore[no-untyped-def]
+        rules = world.rules[0]
+        for b in range(action.shape[0]):
+            if battles[b].ended == GOING_ON:
+                for i in range(rules.n_agents):
+                    if units[b, i].alive:
+                        give_order(units[b], i, action[b, i], rules)
+        return source
+
+    @entry()
+    def look(rows, battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+        rules = world.rules[0]
+        for b in range(rows.size):
+            if rows[b]:
+                note_vitality(units[b])
+                out.composition[b] = battles[b].composition
+                observe(
+                    units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b],
+                    out.action_mask[b],
+                )  # fmt: skip
+        return source
+
+    @entry()
+    def judge_all(battles, units, world, columns, out):  # type: ignore[no-untyped-def]
+        rules = world.rules[0]
+        for b in range(battles.size):
+            battle = battles[b]
+            reward = judge(battle, units[b], rules) if battle.ended == GOING_ON else 0.0
+            out.reward[b] = reward * world.draws[battle.composition].reward_scale
+            out.terminated[b] = battle.ended == WON or battle.ended == LOST or battle.ended == DRAWN
+            out.truncated[b] = battle.ended == TIME_UP
+            out.won[b] = battle.ended == WON
+            out.composition[b] = battle.composition
+            observe(
+                units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b],
+                out.action_mask[b],
+            )  # fmt: skip
+        return source
+
+    return DrivenEntries(order, look, judge_all)
+
+
+driven_entries = _entries(source_hash(__package__, kernels.__name__))

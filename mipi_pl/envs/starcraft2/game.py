@@ -1,0 +1,217 @@
+"""One process of the game: starting it, battles in it, replays, and its end. Whatever goes wrong is a `GameError`."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mipi_pl.envs.kernels.records import Records
+from mipi_pl.envs.starcraft2 import messages
+from mipi_pl.envs.starcraft2.installation import Installation
+from mipi_pl.envs.starcraft2.messages import Message, Place, Soldier
+from mipi_pl.files import replacing
+
+_PATIENCE = 60  # game loops within which armies appear and disappear
+_RUNNING: weakref.WeakSet[Game] = weakref.WeakSet()
+
+
+class GameError(RuntimeError):
+    """The game died, hangs, or answered something that it should not; the process is of no use any more."""
+
+
+@dataclass(frozen=True)
+class GameOptions:
+    """What a process is started with.
+
+    Attributes:
+        installation: of the game.
+        map_file: the map.
+        map_size: side of the battle's square.
+        seed: of the game's own draws.
+        start_timeout_s: after which a game that does not start has failed.
+        timeout_s: after which a game that does not answer has failed.
+    """
+
+    installation: Installation
+    map_file: Path
+    map_size: float
+    seed: int
+    start_timeout_s: int
+    timeout_s: int
+
+
+class Game:
+    """A process with one player's connection.
+
+    Args:
+        options: what to start.
+
+    Attributes:
+        battles: fought in the present game.
+
+    Raises:
+        GameError: if it cannot be started.
+        ValueError: if the map is too small.
+    """
+
+    def __init__(self, options: GameOptions) -> None:
+        self._options = options
+        self._process: Any = None
+        self._slots: dict[int, int] = {}
+        self._tags: dict[int, int] = {}
+        self.battles = 0
+        _RUNNING.add(self)
+        try:
+            with _failures():
+                self._start()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _start(self) -> None:
+        options = self._options
+        self._process = _launch(options.installation, options.start_timeout_s)
+        self._controller = self._process.controller
+        data = options.map_file.read_bytes()
+        name = str(options.map_file.relative_to(options.installation.folder / "Maps"))
+        self._controller.create_game(messages.game_request(name, data, options.seed))
+        self._controller.join_game(messages.join_request())
+        area = self._controller.game_info().start_raw.playable_area
+        self.place = Place.of(area, options.map_size)
+        # pysc2 has one limit for both; a start takes much longer than any later answer may.
+        self._controller._client._sock.settimeout(options.timeout_s)
+
+    def begin(self, army: Sequence[Soldier], towards: tuple[float, float], units: Records) -> None:
+        """Clear the field, make both armies, send the enemies to a place, and write what came of it into `units` [E].
+
+        Raises:
+            GameError: if the game fails.
+        """
+        with _failures():
+            if left := self._look():
+                self._controller.debug([messages.kill(u.tag for u in left)])
+                self._wait_for(0)
+            self._controller.debug([*messages.create(army, self.place), messages.control_enemy()])
+            found = self._wait_for(len(army))
+            self._slots = messages.recognise(found, army, self.place)
+            self._tags = {slot: tag for tag, slot in self._slots.items()}
+            enemies = [self._tags[s.slot] for s in army if s.owner == messages.ENEMIES]
+            order = messages.attack_move(enemies, *towards, self.place)
+            self._controller.actions(messages.action_request([order]))
+            messages.read_units(found, self._slots, units, self.place)
+            self.battles += 1
+
+    def play(self, units: Records, n_agents: int, loops: int) -> None:
+        """Give the agents the orders that stand in `units` [E], play some game loops, and write what came of it.
+
+        Raises:
+            GameError: if the game fails; `units` then is as it was.
+        """
+        with _failures():
+            orders = messages.orders(units, self._tags, n_agents, self.place)
+            self._controller.actions(messages.action_request(orders))
+            self._controller.step(loops)
+            messages.read_units(self._look(), self._slots, units, self.place)
+
+    def save_replay(self, path: Path) -> None:
+        """Write all battles of the present game.
+
+        Raises:
+            GameError: if the game fails.
+            OSError: if the file cannot be written.
+        """
+        with _failures():
+            data = self._controller.save_replay()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(data)
+
+    def restart(self) -> None:
+        """Begin a new game, and with it a new replay, in the same process.
+
+        Raises:
+            GameError: if the game fails.
+        """
+        with _failures():
+            self._controller.restart()
+        self.battles = 0
+
+    def close(self) -> None:
+        """End the process in peace."""
+        with contextlib.suppress(Exception):  # it may have gone by itself, in any way
+            if self._process is not None:
+                self._process.close()
+        self._process = None
+
+    def kill(self) -> None:
+        """End the process at once, also one that does not answer."""
+        process = getattr(self._process, "_proc", None)  # pysc2 would first ask it to quit, and wait
+        if process is not None:
+            process.kill()
+        self.close()
+
+    def _look(self) -> list[Message]:
+        """All living units of both sides."""
+        observation = self._controller.observe(disable_fog=True).observation
+        sides = (messages.AGENTS, messages.ENEMIES)
+        return [u for u in observation.raw_data.units if u.owner in sides and u.health > 0]
+
+    def _wait_for(self, count: int) -> list[Message]:
+        for _ in range(_PATIENCE):
+            self._controller.step(1)
+            found = self._look()
+            if len(found) == count:
+                return found
+        raise GameError(
+            f"after {_PATIENCE} game loops there are {len(found)} units instead of {count}; the map must define the units "
+            "of SMAC's maps"
+        )
+
+
+def _launch(installation: Installation, timeout_s: int) -> Any:
+    from absl import flags
+    from pysc2 import run_configs
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["mipi"])  # pysc2 reads its own, which keep their defaults
+    config = run_configs.get()
+    build = config.version._replace(build_version=installation.build)
+    if build.build_version != config.version.build_version:
+        known = [v for v in config.get_versions().values() if v.build_version == installation.build]
+        build = known[0] if known else build._replace(data_version=None)
+    config.version = build
+    return config.start(want_rgb=False, timeout_seconds=timeout_s)
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Every way in which pysc2 and the game fail, as one."""
+    from pysc2.lib import protocol, remote_controller, sc_process
+    from websocket import WebSocketException
+
+    kinds = (
+        protocol.ConnectionError,
+        protocol.ProtocolError,
+        remote_controller.ConnectError,
+        remote_controller.RequestError,
+        sc_process.SC2LaunchError,
+        WebSocketException,
+        OSError,
+        LookupError,
+        AttributeError,  # pysc2 forgets its socket when the game has quit
+    )
+    try:
+        yield
+    except kinds as error:
+        raise GameError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}") from error
+
+
+@atexit.register
+def _end_all() -> None:
+    for game in list(_RUNNING):
+        game.kill()
