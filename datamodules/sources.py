@@ -107,6 +107,10 @@ class InlineSource(StepSource):
         """See `StepSource`."""
         self._collector.reset()
 
+    def close(self) -> None:
+        """Let the environments end what they started."""
+        self._env.close(raise_if_closed=False)
+
     def state_dict(self) -> dict[str, Any]:
         """Environments, the observation that the next step starts from, recurrent states and draws."""
         return {

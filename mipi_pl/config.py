@@ -20,6 +20,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.errors import UserError
 
 Config = dict[str, Any]
@@ -169,7 +170,10 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
 
 
 def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
-    """Names and types of the parameters of a class or function, and whether it takes any keyword."""
+    """Names and types of the parameters of a class or function, and whether it takes any keyword.
+
+    A class of an environment that takes any keyword passes it on to the class it derives from.
+    """
     function = target.__init__ if inspect.isclass(target) else target
     signature = inspect.signature(function)  # a metaclass may hide the class's own
     try:
@@ -182,7 +186,11 @@ def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
         for name, parameter in signature.parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self"
     ]
-    return {name: hints.get(name, Any) for name in names}, inspect.Parameter.VAR_KEYWORD in kinds
+    known, open_ended = {name: hints.get(name, Any) for name in names}, inspect.Parameter.VAR_KEYWORD in kinds
+    if open_ended and inspect.isclass(target) and issubclass(target, EntityEnv):
+        inherited, open_ended = parameters_of(target.__mro__[1])
+        known = {**inherited, **known}
+    return known, open_ended
 
 
 def accepts(hint: Any, value: object) -> bool:

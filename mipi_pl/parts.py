@@ -34,7 +34,7 @@ class Parts:
     @property
     def resumes_exactly(self) -> bool:
         """Whether a resumed run is the run that was not interrupted, bit for bit."""
-        return bool(getattr(self.datamodule, "exact_resume", True))
+        return bool(getattr(self.datamodule, "exact_resume", True)) and self.env.resumable
 
     @property
     def frames(self) -> int:

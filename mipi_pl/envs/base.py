@@ -86,12 +86,16 @@ class EntityEnv(EnvBase):
     Attributes:
         winnable: whether `won` means anything here; where it does not, policies are judged by their return.
         scripted: names of the scripted policies that a learned one can be compared with.
+        resumable: whether `remember` brings back the episodes under way; where not, they end as truncated.
+        max_evaluation_envs: episodes stepped at once in an evaluation; the others are played after them.
         team_arguments: the constructor's arguments that say which teams play and nothing else.
         withheld: compositions that the world keeps out of training, for evaluation.
     """
 
     winnable: bool = True
     scripted: tuple[str, ...] = ()
+    resumable: bool = True
+    max_evaluation_envs: int = 256
     team_arguments: tuple[str, ...] = ("team_sizes",)
     withheld: tuple[Composition, ...] = ()
 

@@ -17,8 +17,6 @@ from mipi_pl.evaluation.statistics import Estimate, mean, wilson
 
 TRAINING = "training"
 """Name of the evaluation on the teams of training."""
-MAX_ENVS = 256
-"""Environments stepped at once in an evaluation; the episodes beyond are played one after the other."""
 
 
 class WorldError(ValueError):
@@ -177,11 +175,11 @@ def evaluate(
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
-    num_envs = min(episodes, MAX_ENVS)
     worlds = tuple(worlds)
     with torch.random.fork_rng(devices=[]):
-        for world in worlds:  # a world that cannot be made is found before the first one is played
-            world.environment(make_env, 1, seed)
+        # A world that cannot be made is found before the first one is played.
+        limits = [world.environment(make_env, 1, seed).max_evaluation_envs for world in worlds]
+    num_envs = min([episodes, *limits])
 
     def result(world: World) -> Result:
         world_seed = seed_of(world.name, seed)
@@ -189,6 +187,7 @@ def evaluate(
         with torch.random.fork_rng(devices=[]):
             env = world.environment(make_env, num_envs, world_seed)
             played = play(env, make_policy(env, world_seed), -(-episodes // num_envs)).first(episodes)
+            env.close()
         return Result.of(world.name, env.compositions, played, env.winnable)
 
     return ranks.divided(worlds, result)

@@ -1,7 +1,7 @@
-"""A program in the place of StarCraft II: it speaks the game's protocol over its websocket, and the simulator is its physics.
+"""A program in the place of StarCraft II: it speaks the game's protocol, and the simulator is its physics.
 
-It knows what the game knows: units of some type at some place, orders, time. Of actions, features, tags and rewards it knows
-nothing. Numbers have the game's fixed point of 1/4096. Everything it should do beyond that stands in the JSON file that
+It knows what the game knows: units of some type at some place, orders, time. Of actions, features, tags and rewards it
+knows nothing. Numbers have the game's fixed point of 1/4096. What it should do beyond that stands in the JSON file that
 STAND_IN names: the scenario (for its unit table and rules) and faults.
 """
 
@@ -21,7 +21,17 @@ from mipi_pl.compiled import source_hash
 from mipi_pl.envs.battle import rules_spawn
 from mipi_pl.envs.battle.rules import play_loop, serial_entries
 from mipi_pl.envs.battle.rules_judge import outcome
-from mipi_pl.envs.battle.rules_state import ATTACK, GOING_ON, HEAL, IDLE, MOVE, UNIT, make_battles, make_pairs, make_units
+from mipi_pl.envs.battle.rules_state import (
+    ATTACK,
+    GOING_ON,
+    HEAL,
+    IDLE,
+    MOVE,
+    UNIT,
+    make_battles,
+    make_pairs,
+    make_units,
+)
 from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.battle.scenario import Scenario, type_groups
 from mipi_pl.envs.kernels.compiled import entry
@@ -29,10 +39,14 @@ from mipi_pl.envs.kernels.records import Output
 from mipi_pl.envs.starcraft2 import protobuf
 
 protobuf.enable()
-from s2clientprotocol import common_pb2, debug_pb2, raw_pb2, sc2api_pb2 as sc  # noqa: E402
+from s2clientprotocol import common_pb2, debug_pb2, raw_pb2  # noqa: E402
+from s2clientprotocol import sc2api_pb2 as sc  # noqa: E402
 
 OFFSET = 8.0  # of the playable area from the corner of the map
-CUSTOM = dict(zip("baneling colossus hydralisk marauder marine medivac stalker zealot zergling".split(), range(1935, 1944)))
+CUSTOM = {
+    "baneling": 1935, "colossus": 1936, "hydralisk": 1937, "marauder": 1938, "marine": 1939, "medivac": 1940,
+    "stalker": 1941, "zealot": 1942, "zergling": 1943,
+}  # fmt: skip
 USUAL = {"colossus": 4, "marauder": 51, "marine": 48, "medivac": 54, "stalker": 74, "zealot": 73}
 ORDERS = {4: IDLE, 16: MOVE, 23: ATTACK, 386: HEAL}
 

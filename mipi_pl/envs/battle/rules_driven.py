@@ -21,7 +21,7 @@ class DrivenEntries(NamedTuple):
     """The compiled loops over battles."""
 
     order: Callable[..., int]
-    """(action int64 [B, A], battles, units, world): write the agents' orders, with targets and goals, into the units."""
+    """(action int64 [B, A], battles, units, world): write the agents' orders into the units."""
     look: Callable[..., int]
     """(rows bool [B], battles, units, world, columns, out): write the first observation of new battles."""
     judge: Callable[..., int]

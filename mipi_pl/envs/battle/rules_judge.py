@@ -43,8 +43,8 @@ def note_vitality(units: Records) -> None:
 def judge(battle: Record, units: Records, rules: Record) -> float:
     """Count a step that was played, see whether the battle is over, and return the step's reward, unscaled.
 
-    That is, for each enemy, what it has lost of health and shield over the step (never less than nothing, should it have
-    been healed), something for each that died, and something for the victory.
+    That is, for each enemy, what it has lost of health and shield over the step (nothing, should it have been healed by
+    more), something for each that died, and something for the victory.
     """
     reward = 0.0
     for i in range(rules.n_agents, units.size):

@@ -32,7 +32,8 @@ UNIT = record_type(
 
 radius, flies, speed, fights, reach, period, armour and so on are copied from the unit table.
 kind: row of that table, -1 in an empty slot. period: loops between blows. cooldown: loops until the next may come.
-peace: loops since the last damage. vitality: health and shield as told after the last step. target: slot that an attack or heal order is for, -1 without.
+peace: loops since the last damage. target: slot that an attack or heal order is for, -1 without.
+vitality: health and shield as told after the last step.
 turn: the way round an obstacle, positive is left; its size is how many loops it is remembered.
 aim: whom it attacked in the loop before, -1 for none.
 The fields next, step, push, walks, blocked, obstacle_side, aim and deed are worked out afresh in every loop.

@@ -23,8 +23,6 @@ from mipi_pl.envs.kernels.records import output_of
 from mipi_pl.envs.starcraft2.installation import check_extra, find_game
 from mipi_pl.errors import FailedError
 
-_SIMULATOR_ONLY = ("both_scripted", "acquisition_range", "parallel")
-
 
 class StarCraft2Env(BattleEnv):
     """Battles in StarCraft II, one process of the game for each; everything but the physics is `BattleEnv`'s.
@@ -45,7 +43,7 @@ class StarCraft2Env(BattleEnv):
         battles_per_game: after which a new game begins in the same process, and with it a new replay.
         replay_dir: for a replay of each game, with all its battles; None saves none.
         max_evaluation_envs: processes of the game in an evaluation.
-        battle: the arguments of `BattleEnv`, but for those that concern its physics alone.
+        battle: the arguments of `BattleEnv`; `acquisition_range` and `parallel` mean nothing here.
 
     Attributes:
         faults: games that failed in the middle of a battle, whose episodes were cut short.
@@ -71,9 +69,15 @@ class StarCraft2Env(BattleEnv):
         max_evaluation_envs: int = 4,
         **battle: Any,
     ) -> None:
-        if unknown := [name for name in _SIMULATOR_ONLY if name in battle]:
-            raise ValueError(f"{', '.join(unknown)} belongs to the simulator; the game decides that itself")
-        limits = {"start_timeout_s": start_timeout_s, "timeout_s": timeout_s, "attempts": attempts, "battles_per_game": battles_per_game}
+        if battle.pop("both_scripted", False):
+            raise ValueError("both_scripted must be false in StarCraft II: only the simulator can play both sides")
+        battle.pop("parallel", None)  # of no meaning here
+        limits = {
+            "start_timeout_s": start_timeout_s,
+            "timeout_s": timeout_s,
+            "attempts": attempts,
+            "battles_per_game": battles_per_game,
+        }
         for name, value in {**limits, "max_evaluation_envs": max_evaluation_envs}.items():
             require(f"env.{name}", value, 1)
         check_extra()
@@ -140,8 +144,8 @@ class StarCraft2Env(BattleEnv):
                 _say(f"environment {b}: no battle in attempt {attempt} of {self._attempts} ({error})")
                 reason = error
         raise FailedError(
-            f"StarCraft II could not start a battle in {self._attempts} attempts; the last one: {reason}. See whether it "
-            "runs by itself with: mipi doctor"
+            f"StarCraft II could not start a battle in {self._attempts} attempts; the last one: {reason}; "
+            "see what is wrong with: mipi doctor"
         ) from reason
 
     def _play(self, b: int) -> None:
@@ -174,7 +178,7 @@ class StarCraft2Env(BattleEnv):
     # ------------------------------------------------------------------ state
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """The draws go on from there. The battles that were under way cannot: each ends as truncated with its next step."""
+        """The draws go on from there. The battles that were under way cannot: their next step truncates them."""
         super().remember(memory)
         self._lost = [True] * self.num_envs
 

@@ -168,8 +168,8 @@ class Game:
             if len(found) == count:
                 return found
         raise GameError(
-            f"after {_PATIENCE} game loops there are {len(found)} units instead of {count}; the map must define the units "
-            "of SMAC's maps"
+            f"after {_PATIENCE} game loops there are {len(found)} units instead of {count}; the map must define the "
+            "units of SMAC's maps"
         )
 
 
@@ -208,7 +208,9 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        raise GameError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}") from error
+        raise GameError(
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        ) from error
 
 
 @atexit.register

@@ -56,12 +56,10 @@ class Place:
         width, height = playable.p1.x - playable.p0.x, playable.p1.y - playable.p0.y
         if min(width, height) < map_size:
             raise ValueError(
-                f"the game's map can be walked on {width:g} x {height:g}, the battle needs {map_size:g} x {map_size:g}: "
+                f"the game's map can be walked on {width:g} x {height:g}, the battle needs {map_size:g} squared: "
                 "make env.map_size smaller or choose another env.map_name"
             )
-        return cls(
-            (playable.p0.x + playable.p1.x - map_size) / 2.0, (playable.p0.y + playable.p1.y - map_size) / 2.0
-        )
+        return cls((playable.p0.x + playable.p1.x - map_size) / 2.0, (playable.p0.y + playable.p1.y - map_size) / 2.0)
 
     def point(self, x: float, y: float) -> Message:
         """On the game's map."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 
 from mipi_pl.envs.starcraft2.game import Game, GameOptions
@@ -11,7 +12,7 @@ _LOCK = Lock()
 
 
 def take(options: GameOptions) -> Game:
-    """A game with these options, an idle one or a new process.
+    """A game with these options, an idle one (started with any seed) or a new process.
 
     Raises:
         GameError: if it cannot be started.
@@ -19,7 +20,7 @@ def take(options: GameOptions) -> Game:
     """
     with _LOCK:
         for place, (of_idle, game) in enumerate(_IDLE):
-            if of_idle == options:
+            if replace(of_idle, seed=options.seed) == options:
                 del _IDLE[place]
                 return game
     return Game(options)

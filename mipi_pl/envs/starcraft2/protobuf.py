@@ -1,8 +1,8 @@
 """Lets the messages of StarCraft II be imported beside a recent protobuf.
 
-The modules of `s2clientprotocol` were generated for protobuf 3 and are refused by protobuf 4 and later ("Descriptors cannot
-be created directly"). The descriptions inside them are fine: the messages are built from those instead. The other known
-remedy, PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python, slows down every message of every library in the process.
+The modules of `s2clientprotocol` were generated for protobuf 3 and are refused by protobuf 4 and later ("Descriptors
+cannot be created directly"). The descriptions inside them are fine: the messages are built from those instead. The
+other remedy, PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python, slows down all messages of every library in the process.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class _Messages(Loader):
         file = descriptor_pb2.FileDescriptorProto.FromString(self._serialized)
         for dependency in file.dependency:  # must be in the pool before
             importlib.import_module(dependency.removesuffix(".proto").replace("/", ".") + "_pb2")
-        pool: Any = descriptor_pool.Default()  # type: ignore[no-untyped-call]
+        pool: Any = descriptor_pool.Default()
         described = pool.AddSerializedFile(self._serialized)
         names = vars(module)
         names["DESCRIPTOR"] = described
-        builder.BuildMessageAndEnumDescriptors(described, names)  # type: ignore[no-untyped-call]
-        builder.BuildTopDescriptorsAndMessages(described, module.__name__, names)  # type: ignore[no-untyped-call]
+        builder.BuildMessageAndEnumDescriptors(described, names)
+        builder.BuildTopDescriptorsAndMessages(described, module.__name__, names)
