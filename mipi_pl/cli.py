@@ -14,7 +14,19 @@ from importlib.metadata import version
 
 from mipi_pl.errors import FailedError, UserError
 
-COMMANDS = ("train", "resume", "eval", "watch", "runs", "report", "reproduce", "compositions", "theory", "dashboard")
+COMMANDS = (
+    "train",
+    "resume",
+    "eval",
+    "watch",
+    "runs",
+    "report",
+    "reproduce",
+    "compositions",
+    "theory",
+    "dashboard",
+    "doctor",
+)
 """In the order of `mipi --help`."""
 
 _HELP = """\

@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "mipi_pl.loggers",
     ),
     ("datamodules", "callbacks", "mipi_pl.config", "mipi_pl.record"),
-    ("mipi_pl.assembly", "mipi_pl.wandb_logger", "mipi_pl.dashboard", "mipi_pl.reporting"),
+    ("mipi_pl.assembly", "mipi_pl.wandb_logger", "mipi_pl.dashboard", "mipi_pl.doctor", "mipi_pl.reporting"),
     ("mipi_pl.run_state", "mipi_pl.processes", "mipi_pl.compositions"),
     ("mipi_pl.parts",),
     ("mipi_pl.fitting",),

@@ -53,6 +53,7 @@ class Game:
 
     Attributes:
         battles: fought in the present game.
+        version: as the game itself says.
 
     Raises:
         GameError: if it cannot be started.
@@ -64,7 +65,7 @@ class Game:
         self._process: Any = None
         self._slots: dict[int, int] = {}
         self._tags: dict[int, int] = {}
-        self.battles = 0
+        self.battles, self.version = 0, ""
         _RUNNING.add(self)
         try:
             with _failures():
@@ -77,6 +78,7 @@ class Game:
         options = self._options
         self._process = _launch(options.installation, options.start_timeout_s)
         self._controller = self._process.controller
+        self.version = str(self._controller.ping().game_version)
         data = options.map_file.read_bytes()
         name = str(options.map_file.relative_to(options.installation.folder / "Maps"))
         self._controller.create_game(messages.game_request(name, data, options.seed))

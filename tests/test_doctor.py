@@ -1,0 +1,70 @@
+"""`mipi doctor`: one line for each thing, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+import stand_in_game
+
+from mipi_pl import doctor
+from mipi_pl.cli import main
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine's user."""
+    for name in ("SC2PATH", "WANDB_MODE", "WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_what_is_optional_and_absent_is_no_fault_but_comes_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "set SC2PATH" in " ".join(told.split())
+    assert "wandb login" in told
+    assert max(map(len, told.splitlines())) <= 140
+    assert all(any(word in told for word in pair) for pair in (("ok  Python",), ("ok  packages",), ("GPU",), ("SMAC",)))
+
+
+def test_a_game_and_its_map_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pysc2", reason="needs the extra sc2: pip install 'mipi-pl[sc2]'")
+    monkeypatch.setenv("SC2PATH", str(stand_in_game.install(tmp_path, maps=())))
+    found = {finding.what: finding for finding in doctor.examine()}
+    assert found["StarCraft II"].state is doctor.State.GOOD
+    assert "no map empty_passive.SC2Map" in found["its map"].advice
+    stand_in_game.install(tmp_path)
+    assert {f.what: f for f in doctor.examine()}["its map"].state is doctor.State.GOOD
+
+
+def test_a_game_that_dies_at_its_start_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pysc2", reason="needs the extra sc2: pip install 'mipi-pl[sc2]'")
+    monkeypatch.setenv("SC2PATH", str(stand_in_game.install(tmp_path)))
+    program = next(tmp_path.rglob("SC2_x64"))
+    program.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    assert main(["doctor", "--start-game"]) == 1
+    captured = capsys.readouterr()
+    assert "WRONG  its start" in captured.out
+    assert captured.err.strip() == "mipi: not in order: its start"
+
+
+def test_a_package_of_a_wrong_version_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = importlib.metadata.version
+    monkeypatch.setattr(doctor, "version", lambda name: "0.1" if name == "torchrl" else real(name))
+    assert main(["doctor"]) == 1
+    captured = capsys.readouterr()
+    assert "torchrl 0.1 (wanted" in captured.out
+    assert "not in order: packages" in captured.err
+
+
+def test_a_key_for_wandb_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert doctor._wandb().state is doctor.State.GOOD
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert "offline" in doctor._wandb().found
