@@ -11,8 +11,9 @@ controller and learner; SMAClite (map 3s5z) is without its flat observations, wh
 `mipi train` runs, without evaluations and checkpoints. A turn is 8 updates and the collecting that they need.
 
 Frames per hour: mean length of the episodes in the batches over the median seconds of an update with its share of the
-collecting. Episodes have the length that they come to have, so look at `episode_length` beside the ratios, and at
-`spread` (slowest over fastest turn): on a busy machine the ratios mean nothing (see `peer_refil.py`).
+collecting; per core-hour, over the processor seconds of all processes of a side. Episodes have the length that they
+come to have, so look at `episode_length` beside the ratios, and at `spread` (slowest over fastest turn): on a busy
+machine use --threads 1 and the ratio of `frames_per_core_h` alone (see `peer_refil.py`).
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ def summarize(turns: Sequence[Report]) -> dict[str, float]:
     each = [turn["seconds"] / turn["updates"] for turn in turns]
     seconds = statistics.median(each)
     collecting = sum(turn["seconds_collecting"] for turn in turns) / sum(turn["seconds"] for turn in turns)
+    cpu_seconds = statistics.median(turn["cpu_seconds"] / turn["updates"] for turn in turns)
     length = statistics.mean(turn["length"] for turn in turns)
     return {
         "frames_per_h": round(3600 * length / seconds),
         "updates_per_h": round(3600 / seconds),
+        "frames_per_core_h": round(3600 * length / cpu_seconds),
         "episode_length": round(length, 1),
         "collecting_share": round(collecting, 3),
         "spread": round(max(each) / min(each), 2),
@@ -56,9 +59,9 @@ def main() -> None:
         figures |= {f"{name}_{key}": value for key, value in one.items()}
         text = ", ".join(f"{key} {value:,}" for key, value in one.items())
         if name != PEER:
-            for key in ("frames_per_h", "updates_per_h"):
-                figures[f"{name}_ratio_{key}"] = round(one[key] / found[PEER][key], 2)
-            text += f", ratio of frames_per_h {figures[f'{name}_ratio_frames_per_h']}"
+            for key in ("frames_per_h", "updates_per_h", "frames_per_core_h"):
+                figures[f"{name}_ratio_{key}"] = ratio = round(one[key] / found[PEER][key], 2)
+                text += f", ratio of {key} {ratio}"
         print(f"{name:<12} {text}")
     print(json.dumps(figures))
 

@@ -27,7 +27,7 @@ for folder in ("", "benchmarks", "tests/references"):
     sys.path.insert(0, str(ROOT / folder))
 
 from learner_updates import full_episodes  # noqa: E402
-from turns import Report, claim_output, my_turn, report  # noqa: E402
+from turns import Report, claim_output, my_turn, processor_seconds, report  # noqa: E402
 from worlds import drive, random_batch  # noqa: E402
 
 from datamodules.episodes import trim  # noqa: E402
@@ -97,6 +97,7 @@ class Turns(Callback):
         frames, episodes, batches = self.first
         found = {
             "seconds": time.perf_counter() - self.start_s,
+            "cpu_seconds": processor_seconds() - self.start_cpu_s,
             "seconds_collecting": self.collecting_s,
             "frames": data.frames - frames,
             "episodes": data.episodes - episodes,
@@ -111,7 +112,7 @@ class Turns(Callback):
         trainer.should_stop = not my_turn()
         self.first = (data.frames, data.episodes, data.batches)
         self.lengths = []
-        self.collecting_s, self.start_s = 0.0, time.perf_counter()
+        self.collecting_s, self.start_s, self.start_cpu_s = 0.0, time.perf_counter(), processor_seconds()
 
 
 def train(algorithm: str, precision: str, threads: int, output: TextIO) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from turns import Report, claim_output, my_turn, report
+from turns import Report, claim_output, my_turn, processor_seconds, report
 
 AGENTS = ENEMIES = 8
 ENTITIES = AGENTS + ENEMIES
@@ -183,7 +183,8 @@ def loop(repo: Path, smaclite: Path) -> Callable[[], Report]:
 
     def turn() -> Report:
         nonlocal episodes
-        start_s, first_frame, first_episode = time.perf_counter(), runner.t_env, episodes
+        start_s, start_cpu_s = time.perf_counter(), processor_seconds()
+        first_frame, first_episode = runner.t_env, episodes
         while first_episode == episodes or not peer.buffer.can_sample(EPISODES):
             peer.buffer.insert_episode_batch(runner.run())
             episodes += ENVIRONMENTS
@@ -196,6 +197,7 @@ def loop(repo: Path, smaclite: Path) -> Callable[[], Report]:
         end_s = time.perf_counter()
         return {
             "seconds": end_s - start_s,
+            "cpu_seconds": processor_seconds() - start_cpu_s,
             "seconds_collecting": collected_s - start_s,
             "frames": runner.t_env - first_frame,
             "episodes": episodes - first_episode,
