@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from run_content import content, differences
 
@@ -52,6 +53,7 @@ TINY = [
     "trainer.accelerator=cpu",
     "threads=1",  # rounding depends on their number
 ]
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so asking for one is no mistake")
 STOP = ["+callbacks.stop={_target_: crash.Stop, rank: 1, update: 9}"]
 
 
@@ -210,6 +212,7 @@ def test_a_job_that_slurm_starts_again_resumes_its_run(tmp_path: Path) -> None:
         (["trainer.devices=0"], "asked for trainer.accelerator=cpu, trainer.devices=0"),
         (["trainer.devices=[7]"], "asked for trainer.accelerator=cpu, trainer.devices=[7]"),
         (["trainer.num_nodes=0"], "trainer.num_nodes=0"),
+        pytest.param(["trainer.accelerator=gpu"], "asked for trainer.accelerator=gpu, trainer.devices=1", marks=NO_GPU),
         (["-m", "seed=0,1", "trainer.devices=2"], "start runs on several devices one by one"),
     ],
 )  # fmt: skip

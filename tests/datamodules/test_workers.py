@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,12 @@ def fastest(one: Any, two: Any) -> float:
 
 
 @pytest.mark.parametrize("kind", [ProcessSource, RaySource])
-def test_workers_play_what_this_process_would_have_played_in_less_time_until_one_dies(kind: Any) -> None:
+def test_workers_play_what_this_process_would_have_played_in_less_time_until_one_dies(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if kind is RaySource:
         pytest.importorskip("ray", reason="Ray is optional: pip install 'mipi-pl[ray]'")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # actors import the world by its name
     torch.manual_seed(0)
     world = SlowWorld(ENVS)
     algorithm = small_mipi(world.entity_spec)
