@@ -3,8 +3,9 @@
     python benchmarks/bench.py [--threads 2] [--refil PATH [--smaclite PATH]]     # or: make bench REFIL=PATH
 
 The comparisons with peers need their checkouts (`peer_refil.py`, `peer_loop.py`) and are left out otherwise. Left out
-always: soaks, mutations and the figure of the matrix game, which measure no speed. Each script ends with one line of
-JSON, which is what the table is made of.
+always: soaks, mutations and the figure of the matrix game, which measure no speed, and `peer_battle.py`, which needs
+installations of the peers. Each script ends with one line of JSON, which is what the table is made of. If one fails,
+the table says so and has the others' figures; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mipi_pl import record
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.md"
-NOT_MEASURING = {"bench.py", "matrix_game.py", "mutations.py", "soak_memory.py", "soak_resume.py"}
+LEFT_OUT = {"bench.py", "matrix_game.py", "mutations.py", "peer_battle.py", "soak_memory.py", "soak_resume.py"}
 THREADED = {"env_steps.py", "learner_updates.py", "peer_refil.py", "peer_loop.py"}
 
 
@@ -39,7 +40,7 @@ def planned(options: argparse.Namespace) -> dict[str, list[str]]:
             more += ["--repo", str(options.refil)]
         if path.name == "peer_loop.py":
             more += ["--repo", str(options.refil), "--smaclite", str(options.smaclite)]
-        if path.name not in NOT_MEASURING and "None" not in more:
+        if path.name not in LEFT_OUT and "None" not in more:
             chosen[path.name] = more
     return chosen
 
@@ -96,17 +97,21 @@ def main() -> None:
     parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, to measure the whole loop too")
     parser.add_argument("--only", nargs="+", help="scripts to run, such as learner_updates.py")
     options = parser.parse_args()
-    rows = []
+    rows, failed = [], False
     for script, arguments in planned(options).items():
         if not options.only or script in options.only:
             print(f"== {script} {' '.join(arguments)}", flush=True)
-            rows += [f"| {script} | {name} | {value:,} |" for name, value in figures(run(script, arguments))]
+            try:
+                rows += [f"| {script} | {name} | {value:,} |" for name, value in figures(run(script, arguments))]
+            except subprocess.CalledProcessError as error:
+                rows, failed = [*rows, f"| {script} | failed, exit code | {error.returncode} |"], True
     if not rows:
         sys.exit("nothing was measured, so nothing was appended")
     table = "\n".join([heading(options.threads), "", "| script | figure | value |", "|---|---|---:|", *rows])
     with RESULTS.open("a", encoding="utf-8") as results:
         results.write(f"\n{table}\n")
     print(f"\n{table}\n\nappended to {record.shown(RESULTS)}")
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
