@@ -14,6 +14,7 @@ from mipi_pl.losses.information import log_policy
 from mipi_pl.losses.td import greedy_actions
 from models.agent import Agent, EntityAgent, PackedSteps
 from models.attention import with_last_action
+from models.targets import Perceived
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,13 @@ class Thought:
     """What an actor went by when it last acted.
 
     Attributes:
-        inputs: [B, E, I], entities with last actions.
-        visible: bool [B, A, E].
-        features: [B, A, hidden], what the heads of the agent are given.
+        seen: [B, ...], what the heads of the agent are given.
         available: bool [B, A, U].
         probabilities: [B, A, U] before exploration; of an agent that has utilities alone, 1 for the best of them.
         action: int64 [B, A].
     """
 
-    inputs: Tensor
-    visible: Tensor
-    features: Tensor
+    seen: Perceived
     available: Tensor
     probabilities: Tensor
     action: Tensor
@@ -68,8 +65,8 @@ class Actor(nn.Module):
     def forward(self, td: TensorDictBase) -> TensorDictBase:
         """Write ``("agents", "action")`` [B, A] for the observation in `td`."""
         available = td.get(keys.ACTION_MASK)
-        inputs, visible, features = self._look(td)
-        probabilities = self._probabilities(features, available)
+        seen = self._perceive(td)
+        probabilities = self._probabilities(seen, available)
         if self.greedy:
             action = probabilities.argmax(dim=-1)
         else:
@@ -80,15 +77,15 @@ class Actor(nn.Module):
             flat = torch.multinomial(mixed.flatten(0, 1), 1, generator=self.generator)
             action = flat.view(available.shape[:-1]).to(available.device)
         self._last_action = action
-        self.thought = Thought(inputs, visible, features, available, probabilities, action)
+        self.thought = Thought(seen, available, probabilities, action)
         return td.set(keys.ACTION, action)
 
-    def _probabilities(self, features: Tensor, available: Tensor) -> Tensor:
+    def _probabilities(self, seen: Perceived, available: Tensor) -> Tensor:
         """Of the actions [B, A, U], before exploration."""
         if isinstance(self.agent, EntityAgent):
-            logits = self.agent.policy_logits(features).to(available.device)
+            logits = self.agent.policy_logits(seen).to(available.device)
             return log_policy(logits, available).exp()
-        utilities = self.agent.utilities(features).to(available.device)
+        utilities = self.agent.utilities(seen).to(available.device)
         if not utilities.isfinite().all():  # an order among them would hide it
             raise DivergedError("the critic diverged: its utilities are not finite")
         best = greedy_actions(utilities, available)
@@ -106,19 +103,20 @@ class Actor(nn.Module):
         self.generator.set_state(draws)
         self._state, self._last_action = memory["state"], memory["last_action"]
 
-    def _look(self, td: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs, views and features of the step, see `Thought`; moves the recurrent state on."""
+    def _perceive(self, td: TensorDictBase) -> Perceived:
         device = next(self.agent.parameters()).device
         entities, visible = td.get(keys.ENTITIES).to(device), td.get(keys.VISIBLE).to(device)
         fresh = td.get(keys.IS_INIT).to(device)
-        shape = visible.shape[:2]
+        shape, n_actions = visible.shape[:2], td.get(keys.ACTION_MASK).shape[-1]
         if self._state is None or self._last_action is None or self._state.shape[:2] != shape:
             self._state = entities.new_zeros(*shape, self.agent.hidden)
-            self._last_action = torch.full(shape, self.agent.n_actions, device=device)
+            self._last_action = torch.full(shape, n_actions, device=device)
         state = self._state.to(device).masked_fill(fresh.unsqueeze(-1), 0.0)
-        last_action = self._last_action.to(device).masked_fill(fresh, self.agent.n_actions)
-        inputs = with_last_action(entities, last_action, self.agent.n_actions)
+        last_action = self._last_action.to(device).masked_fill(fresh, n_actions)
+        kind = self.agent.kinds.of_actions(*visible.shape[1:]).to(device)[last_action]
+        inputs = with_last_action(entities, kind, self.agent.kinds.n_kinds)
         one_step = PackedSteps.of(torch.ones(shape[0], 1, dtype=torch.bool, device=device))
-        features, last = self.agent.trunk(inputs, visible.unsqueeze(1), one_step, state.unsqueeze(1))
+        seen, last = self.agent.trunk(inputs, visible.unsqueeze(1), one_step, state.unsqueeze(1))
         self._state = last.squeeze(1)
-        return inputs, visible, features.squeeze(1)
+        found: Perceived = seen.view(0)
+        return found

@@ -193,7 +193,8 @@ _ABSENT = object()
 
 def _check_same_sizes(trained: Config, wanted: Config, algorithm: Any) -> None:
     spec = one_environment(environment_factory(wanted)).entity_spec
-    for name in ("n_agents", "n_entities", "n_features", "n_actions"):
+    bound = ("targets", "n_features", "n_kinds")
+    for name in bound if spec.targets else (*bound, "n_agents", "n_entities"):
         if getattr(spec, name) != getattr(algorithm.spec, name):
             changed = ", ".join(f"env.{key}" for key in wanted if wanted[key] != trained.get(key))
             raise UserError(

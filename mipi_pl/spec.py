@@ -57,6 +57,8 @@ class EntitySpec:
         max_steps: T, the longest episode, in steps.
         feature_names: one name per feature, or empty.
         action_names: one name per action, or empty.
+        targets: groups of entities that the last actions aim at, ``agents`` or ``others``: for each group one action
+            per slot, in the order of the slots. Policies of such a world act in one of any capacity.
 
     Raises:
         ValueError: if a size is not positive, the agents do not fit into the entity slots,
@@ -74,6 +76,7 @@ class EntitySpec:
     max_steps: int
     feature_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("n_agents", "n_entities", "n_features", "n_actions", "max_steps"):
@@ -87,6 +90,17 @@ class EntitySpec:
         for name, size in (("feature_names", self.n_features), ("action_names", self.n_actions)):
             if getattr(self, name) and len(getattr(self, name)) != size:
                 raise ValueError(f"EntitySpec.{name} has {len(getattr(self, name))} names for {size} places")
+        if not set(self.targets) <= {"agents", "others"} or self.n_kinds <= len(self.targets):
+            raise ValueError(
+                "EntitySpec.targets must be of 'agents' and 'others', with an action for each of their slots after at "
+                f"least one that aims at nothing, got {self.targets} with n_actions={self.n_actions}"
+            )
+
+    @property
+    def n_kinds(self) -> int:
+        """K, kinds of action: as many as actions, but all that aim at entities of one group count as one."""
+        sizes = {"agents": self.n_agents, "others": self.n_others}
+        return self.n_actions - sum(sizes.get(group, 0) - 1 for group in self.targets)
 
     @property
     def n_others(self) -> int:

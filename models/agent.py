@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from models import fused
 from models.attention import EntityAttention
-from models.precision import OutputLinear, full_precision
+from models.precision import full_precision
+from models.targets import ActionHead, ActionKinds, Perceived
 
 
 @dataclass
@@ -118,10 +120,11 @@ class Trunk(nn.Module):
         views: Bool[Tensor, "L V A E"],
         steps: PackedSteps,
         state: Float[Tensor, "N V A hidden"] | None = None,
-    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
-        """Features of every agent under every view, and the recurrent state after the last step."""
-        rows: tuple[Tensor, Tensor] = self.recurrence(self.attention(inputs, self._shown(views)), steps, state)
-        return rows
+    ) -> tuple[Perceived, Float[Tensor, "N V A hidden"]]:
+        """What every agent perceives under every view, and the recurrent state after the last step."""
+        views = self._shown(views)
+        features, last = self.recurrence(self.attention(inputs, views), steps, state)
+        return Perceived(features, inputs, views), last
 
     def attention_weights(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
@@ -139,13 +142,13 @@ class Agent(nn.Module):
     """What algorithms and actors know of an agent; the parameters are shared by all agents of a team.
 
     Attributes:
-        n_actions: U.
+        kinds: of its actions.
         hidden: size of the recurrent state of one agent.
         trunk: called as `Trunk.forward` is, with `attention_weights`; features and state have `hidden` numbers.
-        utilities: features to Q_i [..., U].
+        utilities: what the trunk gives to Q_i [..., U].
     """
 
-    n_actions: int
+    kinds: ActionKinds
     hidden: int
     trunk: nn.Module
     utilities: nn.Module
@@ -156,18 +159,19 @@ class UtilityAgent(Agent):
 
     Args:
         n_features: F.
-        n_actions: U.
+        n_actions: K, kinds of action: U where none aims at an entity.
         width: embedding of entities and attention (128 in the paper).
         heads: attention heads (4).
         hidden: recurrent state (64).
         own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
+        targets: groups of entities that the last kinds of action aim at; see `models.targets`.
 
     Examples:
         >>> import torch
         >>> agent = UtilityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
-        >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
-        >>> agent.utilities(features).shape
+        >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
+        >>> agent.utilities(seen).shape
         torch.Size([14, 1, 4, 5])
     """
 
@@ -179,12 +183,15 @@ class UtilityAgent(Agent):
         heads: int = 4,
         hidden: int = 64,
         own_entity_only: bool = False,
+        targets: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        self.n_actions = n_actions
+        self.kinds = ActionKinds(n_actions, targets)
         self.hidden = hidden
-        self.trunk = Trunk(n_features + n_actions, width, heads, hidden, own_entity_only)
-        self.utilities = OutputLinear(hidden, n_actions)
+        n_inputs = n_features + n_actions
+        self.trunk = Trunk(n_inputs, width, heads, hidden, own_entity_only)
+        self._head = partial(ActionHead, hidden, n_actions, targets, None if own_entity_only else n_inputs, width)
+        self.utilities = self._head()
 
 
 class EntityAgent(UtilityAgent):
@@ -192,18 +199,19 @@ class EntityAgent(UtilityAgent):
 
     Args:
         n_features: F.
-        n_actions: U.
+        n_actions: K, kinds of action: U where none aims at an entity.
         width: embedding of entities and attention (128 in the paper).
         heads: attention heads (4).
         hidden: recurrent state (64).
         own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
+        targets: groups of entities that the last kinds of action aim at; see `models.targets`.
 
     Examples:
         >>> import torch
         >>> agent = EntityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
-        >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
-        >>> agent.utilities(features).shape, agent.policy_logits(features).shape
+        >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
+        >>> agent.utilities(seen).shape, agent.policy_logits(seen).shape
         (torch.Size([14, 1, 4, 5]), torch.Size([14, 1, 4, 5]))
     """
 
@@ -215,6 +223,7 @@ class EntityAgent(UtilityAgent):
         heads: int = 4,
         hidden: int = 64,
         own_entity_only: bool = False,
+        targets: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(n_features, n_actions, width, heads, hidden, own_entity_only)
-        self.policy_logits = OutputLinear(hidden, n_actions)
+        super().__init__(n_features, n_actions, width, heads, hidden, own_entity_only, targets)
+        self.policy_logits = self._head()

@@ -22,8 +22,8 @@ def with_last_action(
 
     Args:
         entities: features; the first A are the agents.
-        last_action: `n_actions` where there was none.
-        n_actions: U.
+        last_action: its kind; `n_actions` where there was none.
+        n_actions: K, kinds of action: U where none aims at an entity.
 
     Examples:
         >>> with_last_action(torch.zeros(1, 2, 1), torch.tensor([[1]]), n_actions=2).tolist()

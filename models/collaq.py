@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from models.agent import Agent, PackedSteps, Trunk
-from models.precision import OutputLinear
+from models.targets import ActionHead, ActionKinds, Perceived
 
 
 def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
@@ -46,12 +49,13 @@ class CollaQTrunk(nn.Module):
         views: Bool[Tensor, "L V A E"],
         steps: PackedSteps,
         state: Float[Tensor, "N V A hidden"] | None = None,
-    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
-        """Features of every agent under every view, and the recurrent state after the last step."""
+    ) -> tuple[Perceived, Float[Tensor, "N V A hidden"]]:
+        """What every agent perceives under every view, and the recurrent state after the last step."""
         before = (None, None) if state is None else tuple(half.contiguous() for half in state.chunk(2, dim=-1))
         alone, alone_state = self.alone(inputs, without_other_agents(views), steps, before[0])
         collab, collab_state = self.collab(inputs, views, steps, before[1])
-        return torch.cat((alone, collab), dim=-1), torch.cat((alone_state, collab_state), dim=-1)
+        features = torch.cat((alone.features, collab.features), dim=-1)
+        return Perceived(features, inputs, views), torch.cat((alone_state, collab_state), dim=-1)
 
     def attention_weights(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
@@ -61,32 +65,33 @@ class CollaQTrunk(nn.Module):
 
     def attributed(
         self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], steps: PackedSteps
-    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "L V A half"]]:
-        """Features as of `forward`, and those of Q_collab where it sees no more than Q_alone does."""
+    ) -> tuple[Perceived, Perceived]:
+        """As `forward`, and the features of Q_collab where it sees no more than Q_alone does."""
         own = without_other_agents(views)
         alone, _ = self.alone(inputs, own, steps)
         both, _ = self.collab(inputs, torch.cat((views, own), dim=1), steps)
-        collab, collab_alone = both.chunk(2, dim=1)
-        return torch.cat((alone, collab), dim=-1), collab_alone
+        collab, collab_alone = both.features.chunk(2, dim=1)
+        features = torch.cat((alone.features, collab), dim=-1)
+        return Perceived(features, inputs, views), Perceived(collab_alone, inputs, own)
 
 
 class CollaQUtilities(nn.Module):
     """Q_i = Q_alone + Q_collab.
 
     Args:
-        hidden: features of each.
-        n_actions: U.
+        head: makes one of the two.
     """
 
-    def __init__(self, hidden: int, n_actions: int) -> None:
+    def __init__(self, head: Callable[[], ActionHead]) -> None:
         super().__init__()
-        self.alone = OutputLinear(hidden, n_actions)
-        self.collab = OutputLinear(hidden, n_actions)
+        self.alone = head()
+        self.collab = head()
 
-    def forward(self, features: Float[Tensor, "*X hidden"]) -> Float[Tensor, "*X U"]:
-        """From the features of `CollaQTrunk`."""
-        alone, collab = features.chunk(2, dim=-1)
-        utilities: Tensor = self.alone(alone) + self.collab(collab)
+    def forward(self, seen: Perceived) -> Float[Tensor, "*X A U"]:
+        """From what `CollaQTrunk` gives."""
+        alone, collab = seen.features.chunk(2, dim=-1)
+        own = Perceived(alone, seen.entities, without_other_agents(seen.views))
+        utilities: Tensor = self.alone(own) + self.collab(Perceived(collab, seen.entities, seen.views))
         return utilities
 
 
@@ -95,25 +100,35 @@ class CollaQAgent(Agent):
 
     Args:
         n_features: F.
-        n_actions: U.
+        n_actions: K, kinds of action: U where none aims at an entity.
         width: embedding of entities and attention, of each of the two trunks.
         heads: attention heads.
         hidden: recurrent state, of each.
+        targets: groups of entities that the last kinds of action aim at; see `models.targets`.
 
     Examples:
         >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
-        >>> features, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
-        >>> agent.utilities(features).shape
+        >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
+        >>> agent.utilities(seen).shape
         torch.Size([14, 1, 4, 5])
     """
 
     trunk: CollaQTrunk
     utilities: CollaQUtilities
 
-    def __init__(self, n_features: int, n_actions: int, width: int = 128, heads: int = 4, hidden: int = 64) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        n_actions: int,
+        width: int = 128,
+        heads: int = 4,
+        hidden: int = 64,
+        targets: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
-        self.n_actions = n_actions
+        self.kinds = ActionKinds(n_actions, targets)
         self.hidden = 2 * hidden
-        self.trunk = CollaQTrunk(n_features + n_actions, width, heads, hidden)
-        self.utilities = CollaQUtilities(hidden, n_actions)
+        n_inputs = n_features + n_actions
+        self.trunk = CollaQTrunk(n_inputs, width, heads, hidden)
+        self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_actions, targets, n_inputs, width))

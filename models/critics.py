@@ -18,7 +18,7 @@ class EntityCritic(nn.Module):
 
     Args:
         n_features: F.
-        n_actions: U.
+        n_actions: K, kinds of action: U where none aims at an entity.
         n_entities: E, the capacity; what the sum over the entities is divided by.
         width: embedding of entities and attention.
         heads: attention heads.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.agent import PackedSteps, Recurrence
-from models.precision import OutputLinear
+from models.targets import ActionHead, Perceived
 
 
 class MarginalPolicy(nn.Module):
@@ -17,9 +18,11 @@ class MarginalPolicy(nn.Module):
 
     Args:
         n_features: F.
-        n_actions: U.
+        n_actions: K, kinds of action: U where none aims at an entity.
         width: embedding.
         hidden: recurrent state.
+        targets: groups of entities that the last kinds of action aim at. It knows none of these entities, so it has one
+            logit for all targets of a kind.
 
     Examples:
         >>> import torch
@@ -28,18 +31,29 @@ class MarginalPolicy(nn.Module):
         torch.Size([14, 4, 5])
     """
 
-    def __init__(self, n_features: int, n_actions: int, width: int = 128, hidden: int = 64) -> None:
+    def __init__(
+        self, n_features: int, n_actions: int, width: int = 128, hidden: int = 64, targets: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.embed = nn.Linear(n_features + n_actions, width)
         self.value = nn.Linear(width, width, bias=False)
         self.recurrence = Recurrence(width, hidden)
-        self.logits = OutputLinear(hidden, n_actions)
+        self.logits = ActionHead(hidden, n_actions, targets)
 
-    def forward(self, own: Float[Tensor, "L A I"], steps: PackedSteps) -> Float[Tensor, "L A U"]:
-        """Logits of every agent from its own entity and its own last action."""
+    def forward(
+        self, own: Float[Tensor, "L A I"], steps: PackedSteps, n_entities: int | None = None
+    ) -> Float[Tensor, "L A U"]:
+        """Logits of every agent from its own entity and its own last action.
+
+        Args:
+            own: the agents' entities.
+            steps: where the rows stand.
+            n_entities: E, what there is to aim at; None where there are only agents.
+        """
         # Two linear maps in a row are one: the product of their matrices is far cheaper than both on every row.
         linear = self.recurrence.linear
         rows = nn.functional.linear(self.embed(own).relu_(), linear.weight @ self.value.weight, linear.bias)
         features, _ = self.recurrence.unroll(rows.unsqueeze(1), steps, None)
-        logits: Tensor = self.logits(features.squeeze(1))
+        unseen = torch.zeros(*own.shape[:2], n_entities or own.shape[1], dtype=torch.bool, device=own.device)
+        logits: Tensor = self.logits(Perceived(features.squeeze(1), own, unseen))
         return logits

@@ -89,7 +89,7 @@ class AttentionMixer(Mixer):
 
     Args:
         n_features: F.
-        n_actions: U.
+        n_actions: K, kinds of action: U where none aims at an entity.
         n_agents: A, the capacity; what the pooled hypernetworks divide by with ``pool="slots"``.
         width: embedding of the hypernetworks (128 in the paper).
         heads: attention heads (4).

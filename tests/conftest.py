@@ -9,7 +9,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Before anything imports them. Only networks and losses: the hook and numba do not go together.
-_CHECKED = [f"models.{name}" for name in ("agent", "attention", "collaq", "critics", "fused", "marginal", "mixers")]
+_CHECKED = [
+    f"models.{name}" for name in ("agent", "attention", "collaq", "critics", "fused", "marginal", "mixers", "targets")
+]
 install_import_hook([*_CHECKED, "mipi_pl.losses"], "beartype.beartype")
 
 # `tests/` itself must not be on the path: its folder `models` would hide the package.

@@ -190,6 +190,23 @@ def test_eval_refuses_team_sizes_above_the_capacity(tmp_path: Path, capfd: pytes
         assert "capacity" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("algorithm", ["mipi", "mipi_ppo", "collaq"])
+def test_a_policy_that_scores_its_targets_plays_in_teams_of_any_size(
+    algorithm: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world = ["env.target_actions=slots", "env.capacity=4", "env.team_sizes=[3]", "env.episode_limit=8"]
+    nothing_else = ["held_out.team_sizes=[]", "held_out.baselines=[]", f"output_dir={tmp_path}"]
+    chosen = ["env=mmm" if algorithm == "mipi" else "env=marines", f"algorithm={algorithm}", "debug=tiny"]
+    assert main(["train", *chosen, *world, *nothing_else]) == 0
+    checkpoint = str(tmp_path / "latest" / "checkpoints" / "last.ckpt")
+    sizes = [6, 8] if algorithm == "mipi" else [12, 16]
+    assert main(["eval", checkpoint, "env.capacity=16", f"env.team_sizes={sizes}"]) == 0
+    (report,) = (tmp_path / "latest" / "eval").glob("*/results.json")
+    assert list(json.loads(report.read_text())["evaluations"]) == [str(size) for size in sizes]
+    assert main(["eval", checkpoint, "env.target_actions=tags"]) == 2
+    assert "env.target_actions cannot be changed after training" in capfd.readouterr().err
+
+
 def test_a_multirun_trains_each_combination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", "-m", "experiment=matrix_game", "debug=tiny", "seed=3,4"]) == 0

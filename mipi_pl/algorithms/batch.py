@@ -11,8 +11,10 @@ from torch import Tensor
 
 from mipi_pl import spec as keys
 from mipi_pl.losses.partition import same_group
+from mipi_pl.spec import EntitySpec
 from models.agent import PackedSteps
 from models.attention import with_last_action
+from models.targets import ActionKinds
 
 
 def observed_steps(valid: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
@@ -58,12 +60,15 @@ class EpisodeBatch:
     steps: PackedSteps
 
     @classmethod
-    def of(cls, batch: TensorDictBase, truncation_is_terminal: bool) -> EpisodeBatch:
+    def of(cls, batch: TensorDictBase, truncation_is_terminal: bool, spec: EntitySpec | None = None) -> EpisodeBatch:
         """Read a batch of `datamodules.replay`.
+
+        Actions that aim at slots which were cut off the batch are cut off as well.
 
         Args:
             batch: [N] TensorDict with the keys of `mipi_pl.spec`.
             truncation_is_terminal: treat the time limit as an end without value, as REFIL's code does.
+            spec: of the world; None for one whose actions aim at no entity.
         """
         valid: Tensor = batch.get(keys.VALID)
         steps = PackedSteps.of(observed_steps(valid))
@@ -76,13 +81,20 @@ class EpisodeBatch:
         if truncation_is_terminal:
             ended = ended | batch.get(keys.TRUNCATED)[rows]
         before = torch.cat((torch.full_like(action[:, :1], n_actions), action[:, :-1]), dim=1)
+        kinds, sizes = ActionKinds(n_actions), (n_agents, visible.shape[2])
+        if spec is not None:
+            kinds, sizes = ActionKinds(spec.n_kinds, spec.targets), (spec.n_agents, spec.n_entities)
+        kept = kinds.kept(sizes, (n_agents, visible.shape[2])).to(action.device)
+        kind = kinds.of_actions(*sizes).to(action.device)[before[rows]]
         groups = batch.get(keys.GROUPS, None)
         return cls(
-            inputs=with_last_action(batch.get(keys.ENTITIES)[rows], before[rows], n_actions),
+            inputs=with_last_action(batch.get(keys.ENTITIES)[rows], kind, kinds.n_kinds),
             visible=visible,
             present=present[:, :n_agents, None] & present[:, None, :],
-            available=available,
-            action=action[rows],
+            available=available[..., kept],
+            action=torch.zeros(n_actions, dtype=torch.int64, device=action.device).index_put(
+                (kept,), torch.arange(len(kept), device=action.device)
+            )[action[rows]],
             acting=acting,
             deciding=acting & valid[rows].unsqueeze(-1),
             reward=batch.get(keys.REWARD)[rows],

@@ -14,6 +14,7 @@ from mipi_pl.losses import information as info
 from mipi_pl.spec import EntitySpec
 from models.collaq import CollaQAgent
 from models.mixers import Mixer
+from models.targets import Perceived
 
 
 class CollaQ(QLearning):
@@ -21,7 +22,7 @@ class CollaQ(QLearning):
 
     Args:
         spec: sizes of the world.
-        agent: factory of the agent; takes n_features and n_actions.
+        agent: factory of the agent; takes n_features, n_actions and targets.
         mixer: factory of the mixer; takes n_features, n_actions and n_agents.
         critic_optimizer: factory of the optimizer of agent and mixer.
         gamma: discount per step.
@@ -55,12 +56,12 @@ class CollaQ(QLearning):
         self.mara_weight = mara_weight
 
     def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
-        features, alone = self.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
-        loss, metrics = self._td_loss(b, features, self._td_targets(b, features[:, 0].detach()))
-        mara = self._mara(b, alone[:, 0])
+        seen, alone = self.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
+        loss, metrics = self._td_loss(b, seen, self._td_targets(b, seen.view(0).detach()))
+        mara = self._mara(b, alone.view(0))
         return loss + self.mara_weight * mara, metrics | {"loss/mara": mara}
 
-    def _mara(self, b: EpisodeBatch, features: Tensor) -> Tensor:
-        """Mean of Q_collab(o_i^alone, u_i)^2 over the actions that were taken, from features [L, A, H]."""
-        taken = info.of_action(self.agent.utilities.collab(features), b.action)
+    def _mara(self, b: EpisodeBatch, alone: Perceived) -> Tensor:
+        """Mean of Q_collab(o_i^alone, u_i)^2 over the actions that were taken, from what is perceived alone."""
+        taken = info.of_action(self.agent.utilities.collab(alone), b.action)
         return info.masked_mean(taken.square(), b.deciding)

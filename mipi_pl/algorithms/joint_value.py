@@ -13,6 +13,7 @@ from mipi_pl.losses.td import lambda_targets
 from mipi_pl.spec import EntitySpec
 from models.agent import Agent
 from models.mixers import Mixer, MixerWeights
+from models.targets import Perceived
 
 
 class JointValueAlgorithm(EntityAlgorithm):
@@ -60,9 +61,9 @@ class JointValueAlgorithm(EntityAlgorithm):
 
     # ------------------------------------------------------------------ the loss
 
-    def _td_loss(self, b: EpisodeBatch, features: Tensor, target: Tensor) -> tuple[Tensor, Metrics]:
-        """(1 - lambda) L_Q + lambda L_imagined, from the features [L, V, A, H] of `_critic_views` and targets [P]."""
-        utilities = self.agent.utilities(features[b.played])
+    def _td_loss(self, b: EpisodeBatch, seen: Perceived, target: Tensor) -> tuple[Tensor, Metrics]:
+        """(1 - lambda) L_Q + lambda L_imagined, from what is perceived in `_critic_views` and from targets [P]."""
+        utilities = self.agent.utilities(seen.rows(b.played))
         chosen = info.of_action(utilities, b.action[b.played].unsqueeze(1).expand(utilities.shape[:-1]))
         weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
         joint = self.mixer.mix(chosen[:, :1], weights, [0])
@@ -77,8 +78,8 @@ class JointValueAlgorithm(EntityAlgorithm):
 
     def _target_utilities(self, b: EpisodeBatch) -> Tensor:
         """Utilities [L, A, U] of the target network."""
-        features = self._features(b, b.visible.unsqueeze(1), self.target_agent)[:, 0]
-        utilities: Tensor = self.target_agent.utilities(features)
+        seen = self._perceive(b, b.visible.unsqueeze(1), self.target_agent).view(0)
+        utilities: Tensor = self.target_agent.utilities(seen)
         return utilities
 
     def _bootstrapped(self, b: EpisodeBatch, utility: Tensor, cost: Tensor | None = None) -> Tensor:
@@ -107,9 +108,9 @@ class JointValueAlgorithm(EntityAlgorithm):
         imagined = [b.within(mask, 0), b.interact(mask, 0)] if self.imaginary_weight > 0.0 else []
         return torch.stack([mask, *imagined], dim=1)
 
-    def _features(self, b: EpisodeBatch, views: Tensor, agent: Agent | None = None) -> Tensor:
-        features: Tensor = (agent or self.agent).trunk(b.inputs, views, b.steps)[0]
-        return features
+    def _perceive(self, b: EpisodeBatch, views: Tensor, agent: Agent | None = None) -> Perceived:
+        seen: Perceived = (agent or self.agent).trunk(b.inputs, views, b.steps)[0]
+        return seen
 
     @staticmethod
     def _weights(mixer: Mixer, b: EpisodeBatch, views: Tensor, rows: Tensor) -> MixerWeights:

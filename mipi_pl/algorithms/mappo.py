@@ -60,11 +60,11 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     Args:
         spec: sizes of the world.
-        agent: factory of trunk and policy head; takes n_features and n_actions. Its critic head stays unused.
+        agent: factory of trunk and policy head; takes n_features, n_actions and targets. Its critic head stays unused.
         critic: factory of the centralised critic; takes n_features, n_actions and n_entities.
         policy_optimizer: factory of the optimizer of trunk and policy head.
         critic_optimizer: of the critic.
-        marginal: factory of the marginal policy, for ``mutual_information`` only; takes n_features and n_actions.
+        marginal: factory of the marginal policy, for ``mutual_information`` only; takes what that of the agent takes.
         marginal_optimizer: of the marginal policy.
         regularizer: ``mutual_information``, ``entropy`` or ``none``: what the reward is augmented with.
         alpha: price of it, in units of return.
@@ -134,8 +134,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
         self.truncation_is_terminal = truncation_is_terminal
         self._optimizer_factories = [policy_optimizer, critic_optimizer]
 
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_actions}
-        self.agent = agent(**sizes)
+        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
+        self.agent = agent(**sizes, targets=spec.targets)
         self.agent.utilities.requires_grad_(False)
         self.critic = critic(**sizes, n_entities=spec.n_entities)
         self.value_norm = None if value_decay is None else PopArtValueNorm(shape=1, beta=value_decay)
@@ -145,7 +145,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
                     "algorithm.regularizer=mutual_information needs algorithm.marginal and its optimizer, got none: "
                     "choose algorithm=mipi_ppo"
                 )
-            self.marginal = marginal(**sizes)
+            self.marginal = marginal(**sizes, targets=spec.targets)
             self._optimizer_factories.append(marginal_optimizer)
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -164,14 +164,14 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """K epochs on the episodes that the present policy has just played."""
-        b = EpisodeBatch.of(batch, self.truncation_is_terminal)
+        b = EpisodeBatch.of(batch, self.truncation_is_terminal, self.spec)
         experience, metrics = self._look_back(b)
         experience = experience.padded(b)
         steps: list[Metrics] = []
         for epoch in range(self.epochs):
             for episodes in torch.randperm(len(batch)).tensor_split(min(self.minibatches, len(batch))):
                 chosen = episodes.to(b.reward.device)
-                part = EpisodeBatch.of(batch[chosen], self.truncation_is_terminal)
+                part = EpisodeBatch.of(batch[chosen], self.truncation_is_terminal, self.spec)
                 seen = experience.of(part, chosen)
                 found = self._learn_marginal(part, epoch)
                 found |= self._improve_policy(part, seen)
@@ -241,8 +241,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
     # ------------------------------------------------------------------ networks on a batch
 
     def _log_policy(self, b: EpisodeBatch, view: Tensor) -> Tensor:
-        features = self.agent.trunk(b.inputs, view.unsqueeze(1), b.steps)[0].squeeze(1)
-        return info.log_policy(self.agent.policy_logits(features), b.available)
+        seen = self.agent.trunk(b.inputs, view.unsqueeze(1), b.steps)[0].view(0)
+        return info.log_policy(self.agent.policy_logits(seen), b.available)
 
     def _values(self, b: EpisodeBatch) -> Tensor:
         """Of all observed steps [L], as the critic gives them."""

@@ -21,6 +21,7 @@ from mipi_pl.losses.information import Divergence, Regularizer
 from mipi_pl.spec import EntitySpec
 from models.agent import EntityAgent
 from models.mixers import Mixer
+from models.targets import Perceived
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""
@@ -38,8 +39,8 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     Args:
         spec: sizes of the world.
-        agent: factory of trunk, critic head and policy head; takes n_features and n_actions.
-        marginal: factory of the marginal policy; takes n_features and n_actions.
+        agent: factory of trunk, critic head and policy head; takes n_features, n_actions and targets.
+        marginal: factory of the marginal policy; takes n_features, n_actions and targets.
         mixer: factory of the mixer; takes n_features, n_actions and n_agents.
         critic_optimizer: factory of the optimizer of trunk, critic head and mixer.
         marginal_optimizer: of the marginal policy.
@@ -105,9 +106,9 @@ class MIPI(InformationCost, JointValueAlgorithm):
         self.policy_moves_trunk = policy_moves_trunk
         self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)
 
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_actions}
-        self.agent = agent(**sizes)
-        self.marginal = marginal(**sizes)
+        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
+        self.agent = agent(**sizes, targets=spec.targets)
+        self.marginal = marginal(**sizes, targets=spec.targets)
         self.mixer = mixer(**sizes, n_agents=spec.n_agents)
         if self.target is TargetKind.EXPECTED and not self.mixer.linear:
             raise ValueError("target=expected needs a linear mixer (mixer.linear=true); with ELU use target=sampled")
@@ -130,7 +131,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """One policy iteration on a batch of episodes."""
-        b = EpisodeBatch.of(batch, self.truncation_is_terminal)
+        b = EpisodeBatch.of(batch, self.truncation_is_terminal, self.spec)
         log_marginal = self._log_marginal(b)
         metrics = self._evaluate_joint_policy(b, log_marginal)
         metrics |= self._improve_policies(b, log_marginal)
@@ -138,15 +139,15 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """Equation (16) with REFIL's imaginary objective."""
-        features = self._features(b, self._critic_views(b, b.visible))
-        target = self._td_targets(b, features[:, 0].detach(), log_marginal)
-        loss, metrics = self._td_loss(b, features, target)
+        seen = self._perceive(b, self._critic_views(b, b.visible))
+        target = self._td_targets(b, seen.view(0).detach(), log_marginal)
+        loss, metrics = self._td_loss(b, seen, target)
         return metrics | {"gradient_norm/critic": self.descend(CRITIC, loss)}
 
     @torch.no_grad()
-    def _td_targets(self, b: EpisodeBatch, features: Tensor, log_marginal: Tensor | None) -> Tensor:
+    def _td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
         """Right-hand side of (16) for the played steps [P]: u' from the current policy, values from the targets."""
-        log_pi = self._log_policy(b, features)
+        log_pi = self._log_policy(b, seen)
         utilities = self._target_utilities(b)
         cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
         if self.target is TargetKind.EXPECTED:
@@ -159,19 +160,19 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """M alternations of (17), the marginal of fresh imaginary teams, and (18), the policy towards it."""
         with torch.no_grad():
-            features = self._features(b, self._improvement_views(b, range(self.iterations)))
-            utilities = self.agent.utilities(features[:, 0])
+            seen = self._perceive(b, self._improvement_views(b, range(self.iterations)))
+            utilities = self.agent.utilities(seen.view(0))
         metrics: Metrics = {}
         for m, step in product(range(self.iterations), range(self.policy_steps)):
             if self.policy_moves_trunk:  # and so the features of this and of the imaginary team
-                features = self._features(b, self._improvement_views(b, [m]))
+                seen = self._perceive(b, self._improvement_views(b, [m]))
             if log_marginal is not None and step == 0:
-                team = 0 if features.shape[1] == 1 else -1 if self.policy_moves_trunk else 1 + m
-                log_team = self._log_policy(b, features[:, team]).detach()
+                team = 0 if seen.views.shape[1] == 1 else -1 if self.policy_moves_trunk else 1 + m
+                log_team = self._log_policy(b, seen.view(team)).detach()
                 metrics["loss/marginal"] = loss = info.marginal_loss(log_marginal, log_team, b.deciding)
                 metrics["gradient_norm/marginal"] = self.descend(MARGINAL, loss)
                 log_marginal = self._log_marginal(b)
-            log_pi = self._log_policy(b, features[:, 0])
+            log_pi = self._log_policy(b, seen.view(0))
             metrics["loss/policy"] = loss = self._policy_loss(b, log_pi, log_marginal, utilities)
             metrics["gradient_norm/policy"] = self.descend(POLICY, loss)
         metrics["policy/entropy"] = info.masked_mean(info.entropy(log_pi.detach()), b.deciding)
@@ -197,5 +198,5 @@ class MIPI(InformationCost, JointValueAlgorithm):
         teams = [b.within(b.visible, 1 + m) for m in alternations] if self._averages_imaginary_teams else []
         return torch.stack([b.visible, *teams], dim=1)
 
-    def _log_policy(self, b: EpisodeBatch, features: Tensor) -> Tensor:
-        return info.log_policy(self.agent.policy_logits(features), b.available)
+    def _log_policy(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
+        return info.log_policy(self.agent.policy_logits(seen), b.available)

@@ -17,6 +17,7 @@ from mipi_pl.losses.td import greedy_actions
 from mipi_pl.spec import EntitySpec
 from models.agent import Agent
 from models.mixers import Mixer
+from models.targets import Perceived
 
 
 class QLearning(JointValueAlgorithm):
@@ -26,7 +27,7 @@ class QLearning(JointValueAlgorithm):
 
     Args:
         spec: sizes of the world.
-        agent: factory of trunk and utilities; takes n_features and n_actions.
+        agent: factory of trunk and utilities; takes n_features, n_actions and targets.
         mixer: factory of the mixer; takes n_features, n_actions and n_agents.
         critic_optimizer: factory of the optimizer of agent and mixer.
         gamma: discount per step.
@@ -55,8 +56,8 @@ class QLearning(JointValueAlgorithm):
     ) -> None:
         super().__init__(spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip)
         self._optimizer_factory = critic_optimizer
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_actions}
-        self.agent = agent(**sizes)
+        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
+        self.agent = agent(**sizes, targets=spec.targets)
         self.mixer = mixer(**sizes, n_agents=spec.n_agents)
         self.make_targets()
 
@@ -73,16 +74,16 @@ class QLearning(JointValueAlgorithm):
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """One step on the TD loss of a batch of episodes."""
-        b = EpisodeBatch.of(batch, self.truncation_is_terminal)
+        b = EpisodeBatch.of(batch, self.truncation_is_terminal, self.spec)
         loss, metrics = self._loss(b)
         self.report(metrics | {"gradient_norm/critic": self.descend(0, loss)})
 
     def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
-        features = self._features(b, self._critic_views(b, b.visible))
-        return self._td_loss(b, features, self._td_targets(b, features[:, 0].detach()))
+        seen = self._perceive(b, self._critic_views(b, b.visible))
+        return self._td_loss(b, seen, self._td_targets(b, seen.view(0).detach()))
 
     @torch.no_grad()
-    def _td_targets(self, b: EpisodeBatch, features: Tensor) -> Tensor:
+    def _td_targets(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
         """Double Q-learning, for the played steps [P]: u' is best for the network itself, its value the targets'."""
-        best = greedy_actions(self.agent.utilities(features), b.available)
+        best = greedy_actions(self.agent.utilities(seen), b.available)
         return self._bootstrapped(b, info.of_action(self._target_utilities(b), best))

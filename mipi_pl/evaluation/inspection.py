@@ -15,6 +15,7 @@ from mipi_pl.actor import Actor, Thought
 from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import expectation, log_policy
 from models.agent import EntityAgent, PackedSteps
+from models.targets import Perceived
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,21 @@ class InspectedPolicy:
         def of(name: str) -> Tensor:
             return torch.stack([getattr(thought, name)[index] for thought in self.thoughts[:length]])
 
-        agent, inputs, visible, available = self.actor.agent, of("inputs"), of("visible"), of("available")
-        weights: Tensor = agent.trunk.attention_weights(inputs, visible)  # type: ignore[operator]
+        perceived = [vars(thought.seen) for thought in self.thoughts[:length]]
+        seen = Perceived(**{name: torch.stack([step[name][index] for step in perceived]) for name in perceived[0]})
+        agent, available = self.actor.agent, of("available")
+        weights: Tensor = agent.trunk.attention_weights(seen.entities, seen.views)  # type: ignore[operator]
         insight = {"attention": weights.mean(dim=1)}
         if self.utilities:
-            insight["utilities"] = agent.utilities(of("features"))
+            insight["utilities"] = agent.utilities(seen)
         if isinstance(agent, EntityAgent):
             insight["probabilities"] = of("probabilities")
             if self.marginal is not None:
-                whole = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=inputs.device))
-                logits = self.marginal(inputs[:, : visible.shape[1]], whole)
+                whole = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
+                n_agents, n_entities = seen.views.shape[1:]
+                logits = self.marginal(seen.entities[:, :n_agents], whole, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))
-                log_pi = log_policy(agent.policy_logits(of("features")), available.to(logits.device))
+                log_pi = log_policy(agent.policy_logits(seen), available.to(logits.device))
                 insight["marginal"], insight["kl"] = log_marginal.exp(), expectation(log_pi, log_pi - log_marginal)
         for name, tensor in insight.items():
             if not tensor.isfinite().all():

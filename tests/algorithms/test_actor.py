@@ -14,6 +14,7 @@ from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.checks import DivergedError
+from models.targets import Perceived
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 
@@ -47,8 +48,7 @@ MANY = 20_000
 
 def policy_of(actor: Actor, td: TensorDict) -> torch.Tensor:
     """pi of the first observation [A, U], by hand."""
-    features = actor._features(td)
-    logits = actor.agent.policy_logits(features)[0]
+    logits = actor.agent.policy_logits(actor._perceive(td))[0]
     powers = logits.detach().exp() * td[keys.ACTION_MASK][0]
     return powers / powers.sum(dim=-1, keepdim=True)
 
@@ -81,7 +81,7 @@ def test_without_a_policy_head_it_is_epsilon_greedy_in_the_utilities(kind: str, 
     actor = small_q(Sizes().spec, kind).actor(greedy=False)
     td = observation(AVAILABLE, envs=MANY)
     actor.epsilon = epsilon
-    utilities = actor.agent.utilities(actor._features(td))[0].tolist()
+    utilities = actor.agent.utilities(actor._perceive(td))[0].tolist()
     uniform = torch.tensor([[0.25] * 4, [0.5, 0, 0.5, 0], [0, 0, 1.0, 0]], dtype=torch.float64)
     expected = epsilon * uniform
     for i, row in enumerate(AVAILABLE):
@@ -118,22 +118,22 @@ def test_step_by_step_features_are_the_learners_over_whole_episodes(make: Any) -
     algorithm = make(env.entity_spec)
     actor = algorithm.actor(greedy=False, seed=0)
     seen, td, assembler = {}, env.reset(), EpisodeAssembler(3, env.entity_spec)
-    original = actor._features
+    original = actor._perceive
 
-    def remember(observed: TensorDict) -> torch.Tensor:
-        features = original(observed)
+    def remember(observed: TensorDict) -> Perceived:
+        perceived = original(observed)
         for b in range(3):
-            seen[tuple(observed["entities"][b, 0, :3].int().tolist())] = features[b].clone()
-        return features
+            seen[tuple(observed["entities"][b, 0, :3].int().tolist())] = perceived.features[b].clone()
+        return perceived
 
-    vars(actor)["_features"] = remember
+    vars(actor)["_perceive"] = remember
     whole = []
     for _ in range(17):
         stepped, td = env.step_and_maybe_reset(actor(td))
         whole.append(assembler.add(stepped.unsqueeze(1)))
     episodes = torch.cat([part for part in whole if part is not None])
     b = EpisodeBatch.of(episodes, truncation_is_terminal=True)
-    features = algorithm._features(b, b.visible.unsqueeze(1))[:, 0]
+    features = algorithm._perceive(b, b.visible.unsqueeze(1)).features[:, 0]
     compared = 0
     for row in b.played.tolist():
         key = tuple(b.inputs[row, 0, :3].int().tolist())
@@ -146,11 +146,11 @@ def test_a_row_starts_afresh_where_is_init_and_only_there() -> None:
     algorithm = small_mipi(Sizes().spec)
     actor = algorithm.actor(greedy=True)
     first, later = observation(AVAILABLE, envs=2), observation(AVAILABLE, envs=2)
-    fresh = actor._features(first).clone()
+    fresh = actor._perceive(first).features.clone()
     actor(first)
     later["is_init"] = torch.tensor([[False], [True]])
     later["entities"] = first["entities"].clone()
-    found = actor._features(later)
+    found = actor._perceive(later).features
     torch.testing.assert_close(found[1], fresh[1])
     assert not torch.allclose(found[0], fresh[0])
 

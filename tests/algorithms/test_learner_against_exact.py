@@ -82,13 +82,13 @@ def largest_errors(algorithm: MIPI, solution: dict[str, Any]) -> dict[str, float
     batch, states, joint = episodes()
     b = EpisodeBatch.of(batch, truncation_is_terminal=False)
     s = torch.tensor(states).flatten()
-    features = algorithm._features(b, b.visible.unsqueeze(1))[:, 0]
-    utilities = algorithm.agent.utilities(features)[b.played]
+    seen = algorithm._perceive(b, b.visible.unsqueeze(1)).view(0)
+    utilities = algorithm.agent.utilities(seen)[b.played]
     chosen = utilities.gather(-1, b.action[b.played].unsqueeze(-1)).squeeze(-1)
     weights = algorithm._weights(algorithm.mixer, b, b.present.unsqueeze(1), b.played)
     found = {
         "value": algorithm.mixer.mix(chosen.unsqueeze(1), weights, [0]),
-        "policy": algorithm._log_policy(b, features).exp()[b.played],
+        "policy": algorithm._log_policy(b, seen).exp()[b.played],
     }
     expected = {
         "value": torch.tensor(solution["value"])[s, torch.tensor(joint).flatten()],

@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from plain_ppo import PlainMAPPO, PPOSettings
 from ppo_worlds import LEARNED, small_mappo
-from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
+from worlds import AIMING, ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
 
 from mipi_pl.algorithms.mappo import MAPPO
 
@@ -35,7 +35,12 @@ def assert_same_update(s: Sizes, updates: int = 1, clip_norm: float = 10.0, **op
     plain = PlainMAPPO(
         {name: value.requires_grad_() for name, value in parameters_of(algorithm, *LEARNED).items()},
         PPOSettings(
-            heads=2, capacity=s.spec.n_entities, learning_rate=LEARNING_RATE, gradient_clip=clip_norm, **options
+            heads=2,
+            capacity=s.spec.n_entities,
+            learning_rate=LEARNING_RATE,
+            gradient_clip=clip_norm,
+            targets=s.targets,
+            **options,
         ),
     )
     for update in range(updates):
@@ -80,3 +85,7 @@ def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
 )
 def test_update_equals_the_plain_one_with_every_option(options: dict[str, Any]) -> None:
     assert_same_update(Sizes(), **options)
+
+
+def test_update_equals_the_plain_one_where_actions_aim_at_entities() -> None:
+    assert_same_update(AIMING, regularizer="mutual_information", alpha=0.3)

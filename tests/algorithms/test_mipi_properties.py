@@ -69,7 +69,7 @@ def test_an_entity_that_no_agent_sees_reaches_the_mixer_only() -> None:
     changed["entities"][:, :, 3] += 1.0
     algorithm = small_mipi(s.spec).double()
     features = [
-        algorithm._features(one, one.visible.unsqueeze(1))
+        algorithm._perceive(one, one.visible.unsqueeze(1)).features
         for one in (EpisodeBatch.of(b, truncation_is_terminal=True) for b in (batch, changed))
     ]
     torch.testing.assert_close(features[0], features[1], rtol=0.0, atol=1e-12)
@@ -85,7 +85,7 @@ def test_at_alpha_infinity_other_entities_reach_the_mixer_only() -> None:
 
     def features(algorithm: MIPI, one: TensorDict) -> torch.Tensor:
         b = EpisodeBatch.of(one, truncation_is_terminal=True)
-        return algorithm._features(b, b.visible.unsqueeze(1))[:, 0, 0]
+        return algorithm._perceive(b, b.visible.unsqueeze(1)).features[:, 0, 0]
 
     torch.testing.assert_close(features(alone, batch), features(alone, changed), rtol=0.0, atol=0.0)
     assert not torch.allclose(features(informed, batch), features(informed, changed))
@@ -93,9 +93,15 @@ def test_at_alpha_infinity_other_entities_reach_the_mixer_only() -> None:
     assert learn(batch, s.spec, **options)[0]["value/joint"] != learn(changed, s.spec, **options)[0]["value/joint"]
 
 
-def test_a_trimmed_batch_gives_the_same_update() -> None:
-    s = Sizes(absent=((2, 4), (2, 4), (1, 2, 4)), lifetimes=((9, 2, 0), (9, 9, 0), (1, 0, 0)))
+@pytest.mark.parametrize("aiming", [{}, {"n_actions": 8, "targets": ("others", "agents")}], ids=["fixed", "aiming"])
+def test_a_trimmed_batch_gives_the_same_update(aiming: dict[str, Any]) -> None:
+    s = Sizes(absent=((2, 4), (2, 4), (1, 2, 4)), lifetimes=((9, 2, 0), (9, 9, 0), (1, 0, 0)), **aiming)
     batch = random_batch(s)
+    if aiming:  # nobody aims at slots that are always empty
+        available, action = batch["agents", "action_mask"], batch["agents", "action"]
+        available[..., [4, 7]] = False
+        available[..., 0] |= ~available.any(-1)
+        action[~available.gather(-1, action.unsqueeze(-1)).squeeze(-1)] = 0
     kept = torch.tensor([0, 1, 3])
     trimmed = trim(batch, s.n_agents)
     assert trimmed["entities"].shape == (3, 4, 3, 3)
@@ -147,8 +153,8 @@ def test_the_expected_target_is_the_mean_of_sampled_ones() -> None:
     expected, sampled = (small_mipi(s.spec, alpha=0.5, target=kind).double() for kind in ("expected", "sampled"))
 
     def targets(algorithm: MIPI) -> torch.Tensor:
-        features = algorithm._features(b, b.visible.unsqueeze(1))[:, 0]
-        return algorithm._td_targets(b, features, algorithm._log_marginal(b)).view(copies, -1)
+        seen = algorithm._perceive(b, b.visible.unsqueeze(1)).view(0)
+        return algorithm._td_targets(b, seen, algorithm._log_marginal(b)).view(copies, -1)
 
     torch.manual_seed(0)
     with torch.no_grad():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from plain_update import PlainMIPI, Settings
-from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_mipi
+from worlds import AIMING, ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_mipi
 
 LEARNING_RATE = 0.1
 
@@ -36,6 +36,7 @@ def assert_same_update(s: Sizes, clip: float = 10.0, **options: Any) -> None:
                 "learning_rate": LEARNING_RATE,
                 "gradient_clip": clip,
                 "alpha_i": options.get("alpha", 0.03),
+                "targets": s.targets,
                 **options,
             }
         ),
@@ -83,3 +84,12 @@ def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
 )
 def test_update_equals_the_plain_one_with_every_option(options: dict[str, Any]) -> None:
     assert_same_update(Sizes(), **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"alpha": 0.4}, {"policy_divergence": "forward", "policy_moves_trunk": True}, {"own_entity_only": True}],
+    ids=str,
+)
+def test_update_equals_the_plain_one_where_actions_aim_at_entities(options: dict[str, Any]) -> None:
+    assert_same_update(AIMING, **options)

@@ -43,9 +43,10 @@ def test_the_best_action_is_the_networks_and_its_value_the_targets() -> None:
     s = Sizes(absent=((), (), ()))
     algorithm = small_q(s.spec, "vdn", gamma=1.0).double()
     b = EpisodeBatch.of(random_batch(s), truncation_is_terminal=False)
-    own = algorithm.agent.utilities(algorithm._features(b, b.visible.unsqueeze(1))[:, 0])
+    seen = algorithm._perceive(b, b.visible.unsqueeze(1)).view(0)
+    own = algorithm.agent.utilities(seen)
     target = algorithm._target_utilities(b)
-    found = algorithm._td_targets(b, algorithm._features(b, b.visible.unsqueeze(1))[:, 0])
+    found = algorithm._td_targets(b, seen)
     differs = 0
     for k, row in enumerate(b.played.tolist()):
         value = largest = 0.0
@@ -78,10 +79,10 @@ def test_q_collab_differs_from_its_alone_view_only_by_the_other_agents() -> None
 
     def parts(batch: Any) -> tuple[torch.Tensor, ...]:
         b = EpisodeBatch.of(batch, truncation_is_terminal=True)
-        features, alone = algorithm.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
-        same = algorithm._features(b, b.visible.unsqueeze(1))
-        torch.testing.assert_close(features, same)
-        return *features[:, 0, 0].chunk(2, dim=-1), alone[:, 0, 0]
+        seen, alone = algorithm.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
+        same = algorithm._perceive(b, b.visible.unsqueeze(1))
+        torch.testing.assert_close(seen.features, same.features)
+        return *seen.features[:, 0, 0].chunk(2, dim=-1), alone.features[:, 0, 0]
 
     batch, moved, hidden = random_batch(s), random_batch(s), random_batch(s)
     moved["entities"][:, :, 1 : s.n_agents] += 1.0

@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from plain_q_update import PlainCollaQ, PlainQLearning
 from plain_update import Settings
-from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_q
+from worlds import AIMING, ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_q
 
 from models import fused
 
@@ -38,6 +38,7 @@ def assert_same_update(s: Sizes, kind: str, *, dtype: torch.dtype = torch.float6
             learning_rate=LEARNING_RATE,
             gradient_clip=clip,
             imaginary_weight=weight,
+            targets=s.targets,
             truncation_is_terminal=options.get("truncation_is_terminal", True),
             **{"linear": False, **known},
         ),
@@ -97,3 +98,8 @@ def test_single_precision_with_and_without_kernels_gives_the_same_update(kind: s
         assert_same_update(TRUNCATED, kind, dtype=torch.float32, width=32)  # heads that fill a vector
     finally:
         fused.enable(True)
+
+
+@pytest.mark.parametrize("kind", ["refil", "collaq"])
+def test_update_equals_the_plain_one_where_actions_aim_at_entities(kind: str) -> None:
+    assert_same_update(AIMING, kind)

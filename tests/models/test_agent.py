@@ -29,7 +29,8 @@ def test_features_of_every_episode_view_and_agent_equal_the_formulas(
     inputs = torch.randn(len(steps.step), agents + others, 5, dtype=torch.float64)
     views = torch.rand(len(steps.step), 2, agents, agents + others) < 0.6
     views[:, :, 0] = False  # an agent that is dead all the time
-    found, last = agent.trunk(inputs, views, steps)
+    seen, last = agent.trunk(inputs, views, steps)
+    found = seen.features
     parameters, start = dict(agent.trunk.named_parameters()), 0
     for n, length in enumerate(lengths):
         rows = slice(start, start + length)
@@ -52,7 +53,7 @@ def test_packed_steps_give_the_features_of_padded_ones() -> None:
     rows = mask.flatten()
     expected, _ = trunk(inputs, views, padded)
     found, _ = trunk(inputs[rows], views[rows], packed)
-    torch.testing.assert_close(found, expected[rows])
+    torch.testing.assert_close(found.features, expected.features[rows])
 
 
 def test_pad_and_pack_are_inverse() -> None:
@@ -73,7 +74,7 @@ def test_a_recurrent_state_goes_on_where_it_stopped() -> None:
     one = PackedSteps.of(observed([1]))
     _, state = trunk(inputs[:1], views[:1], one)
     second, _ = trunk(inputs[1:], views[1:], one, state)
-    torch.testing.assert_close(second[0], whole[1])
+    torch.testing.assert_close(second.features[0], whole.features[1])
 
 
 def test_the_marginal_policy_equals_the_formulas_and_sees_one_entity_only() -> None:

@@ -32,6 +32,11 @@ def attend(net: EntityAttention, inputs: Tensor, view: Tensor) -> Tensor:
     return mixed * view.any(dim=-1, keepdim=True)
 
 
+def linear(head: nn.Linear, features: Tensor) -> Tensor:
+    """Scores of actions that aim at no entity."""
+    return nn.functional.linear(features, head.weight, head.bias)
+
+
 def recur(net: Recurrence, rows: Tensor) -> Tensor:
     """A GRU cell in a loop over [N,S,A,width]."""
     gru = net.gru
@@ -79,7 +84,7 @@ class PaddedMIPI(MIPI):
         return recur(agent.trunk.recurrence, attend(agent.trunk.attention, self.inputs, view))
 
     def _policy(self, features: Tensor) -> Tensor:
-        return self.agent.policy_logits(features).masked_fill(~self.available, -1e9).log_softmax(dim=-1)
+        return linear(self.agent.policy_logits, features).masked_fill(~self.available, -1e9).log_softmax(dim=-1)
 
     def _marginal_policy(self) -> Tensor:
         net, own = self.marginal, self.inputs[:, :, : self.acting.shape[-1]]
@@ -90,7 +95,7 @@ class PaddedMIPI(MIPI):
         key = nn.functional.linear(embedded, attention.key_value.weight[: query.shape[-1]]).unsqueeze(-2)
         weights = (query @ key.transpose(-1, -2)).softmax(dim=-1)
         features = recur(net.recurrence, (weights @ value).squeeze(-2))
-        return net.logits(features).masked_fill(~self.available, -1e9).log_softmax(dim=-1)
+        return linear(net.logits, features).masked_fill(~self.available, -1e9).log_softmax(dim=-1)
 
     def _pooled(self, net: Hypernetwork) -> Tensor:
         rows = net.linear(attend(net.attention, self.inputs, self.present)) * self.present.any(-1, keepdim=True)
@@ -112,7 +117,7 @@ class PaddedMIPI(MIPI):
         sets = {}
         for name, same in views.items():
             seen, all_present = (mask if same is None else mask & same for mask in (self.visible, self.present))
-            utilities = self.agent.utilities(self._view(seen, self.agent))
+            utilities = linear(self.agent.utilities, self._view(seen, self.agent))
             sets[name] = (utilities.gather(-1, self.action.unsqueeze(-1)).squeeze(-1), all_present)
         played = self.valid[:, :-1]
         loss_td, loss_imagined = (
@@ -124,7 +129,7 @@ class PaddedMIPI(MIPI):
     @torch.no_grad()
     def _targets_of(self) -> Tensor:
         log_pi, log_marginal = self._policy(self._view(self.visible, self.agent)), self._marginal_policy()
-        utilities = self.target_agent.utilities(self._view(self.visible, self.target_agent))
+        utilities = linear(self.target_agent.utilities, self._view(self.visible, self.target_agent))
         utility = (log_pi.exp() * utilities).sum(dim=-1)
         cost = self.alpha * ((log_pi.exp() * (log_pi - log_marginal)).sum(dim=-1) * self.acting).sum(dim=-1)
         value = self._joint(self.target_mixer, [(utility, self.present)]) - cost
@@ -133,7 +138,7 @@ class PaddedMIPI(MIPI):
     def _improve(self) -> None:
         with torch.no_grad():
             features = self._view(self.visible, self.agent)
-            utilities = self.agent.utilities(features)
+            utilities = linear(self.agent.utilities, features)
         count = self.deciding.sum().clamp(min=1)
         for m in range(self.iterations):
             with torch.no_grad():

@@ -82,10 +82,42 @@ def trunk(
     return recur(part(p, "recurrence"), rows)
 
 
-def marginal_logits(p: Parameters, own: Sequence[Tensor]) -> list[Tensor]:
+def action_scores(
+    p: Parameters,
+    state: Tensor,
+    entities: Sequence[Tensor],
+    seen: Sequence[bool],
+    n_agents: int,
+    targets: Sequence[str],
+) -> Tensor:
+    """Utilities or logits of one agent: one per fixed action, then one per entity of each group of targets.
+
+    What speaks for an entity is added to the score of its kind of action where the agent sees the entity.
+    """
+    kinds = p["weight"] @ state + p["bias"]
+    n_fixed = len(kinds) - len(targets)
+    scores = [kinds[u] for u in range(n_fixed)]
+    for g, group in enumerate(targets):
+        for j in range(n_agents) if group == "agents" else range(n_agents, len(entities)):
+            score = kinds[n_fixed + g]
+            if seen[j] and f"targets.{g}.query.weight" in p:
+                query = linear(p, f"targets.{g}.query", state)
+                key = linear(p, f"targets.{g}.key", relu(linear(p, f"targets.{g}.embed", entities[j])))
+                score = score + torch.dot(query, key) / len(state) ** 0.5
+            scores.append(score)
+    return torch.stack(scores)
+
+
+def marginal_logits(
+    p: Parameters, own: Sequence[Tensor], n_agents: int = 1, n_entities: int = 1, targets: Sequence[str] = ()
+) -> list[Tensor]:
     """Logits of one agent at every step from its own entity: attention over one entity is its value."""
     rows = [linear(p, "value", relu(linear(p, "embed", entity))) for entity in own]
-    return [linear(p, "logits", state) for state in recur(part(p, "recurrence"), rows)]
+    states = recur(part(p, "recurrence"), rows)
+    nobody = [False] * n_entities
+    return [
+        action_scores(part(p, "logits"), state, own[:1] * n_entities, nobody, n_agents, targets) for state in states
+    ]
 
 
 def mix(
@@ -129,12 +161,17 @@ def mix(
     return (hidden * softmax(pooled("final"))).sum() + pooled("value").sum()
 
 
-def with_last_action(entities: Tensor, before: Sequence[int] | None, n_actions: int) -> list[Tensor]:
-    """Entities of one step, each with what it did last (agents only), one-hot."""
+def with_last_action(
+    entities: Tensor, before: Sequence[int] | None, n_agents: int, n_actions: int, targets: Sequence[str] = ()
+) -> list[Tensor]:
+    """Entities of one step, each with what it did last (agents only), one-hot over the kinds of action."""
+    sizes = [n_agents if group == "agents" else len(entities) - n_agents for group in targets]
+    n_fixed = n_actions - sum(sizes)
+    kinds = [*range(n_fixed), *(n_fixed + g for g, size in enumerate(sizes) for _ in range(size))]
     rows = []
     for j, entity in enumerate(entities):
-        one_hot = torch.zeros(n_actions, dtype=entities.dtype)
-        if before is not None and j < len(before):
-            one_hot[before[j]] = 1.0
+        one_hot = torch.zeros(n_fixed + len(sizes), dtype=entities.dtype)
+        if before is not None and j < n_agents:
+            one_hot[kinds[before[j]]] = 1.0
         rows.append(torch.cat((entity, one_hot)))
     return rows

@@ -119,6 +119,7 @@ class PPOSettings:
     value_decay: float | None = 0.9
     truncation_is_terminal: bool = True
     own_entity_only: bool = False
+    targets: tuple[str, ...] = ()
 
 
 class PlainMAPPO(PlainMIPI):

@@ -70,9 +70,8 @@ class PlainCollaQ(PlainQLearning):
                     for t in range(length + 1)
                 ]
                 rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads)
-                head = f"agent.utilities.{name}"
-                found |= {(n, t, i): nets.linear(parameters, head, row) for t, row in enumerate(rows)}
-        return found
+                found |= {(n, t, i): (row, seen[t]) for t, row in enumerate(rows)}
+        return self._scores(parameters, f"agent.utilities.{name}", found)
 
     def _utilities(self, parameters: nets.Parameters, partition: tuple[int, bool] | None) -> Rows:
         assert partition is None or self.settings.imaginary_weight == 0.0

@@ -41,6 +41,7 @@ class Settings:
     policy_moves_trunk: bool = False
     truncation_is_terminal: bool = True
     own_entity_only: bool = False
+    targets: tuple[str, ...] = ()
 
 
 @dataclass
@@ -73,15 +74,15 @@ class PlainMIPI:
         self.visible, self.available = batch["agents", "visible"], batch["agents", "action_mask"]
         self.action, self.present, self.groups = batch["agents", "action"], batch["present"], batch["imaginary_groups"]
         self.lengths = [int(row.sum()) for row in batch["valid"]]
-        n_actions = self.available.shape[-1]
+        self.n_agents = self.action.shape[-1]
+        sizes = (self.n_agents, self.available.shape[-1], self.settings.targets)
         self.entities = [
             [
-                nets.with_last_action(batch["entities"][n, t], self.action[n, t - 1].tolist() if t else None, n_actions)
+                nets.with_last_action(batch["entities"][n, t], self.action[n, t - 1].tolist() if t else None, *sizes)
                 for t in range(length + 1)
             ]
             for n, length in enumerate(self.lengths)
         ]
-        self.n_agents = self.action.shape[-1]
 
     def _acts(self, n: int, t: int, i: int) -> bool:
         return bool(self.visible[n, t, i, i])
@@ -99,22 +100,28 @@ class PlainMIPI:
     # ------------------------------------------------------------------ networks
 
     def _all_features(self, parameters: nets.Parameters, partition: tuple[int, bool] | None) -> Rows:
-        """Features of every agent; `partition` is (number, within) or None for all that is seen."""
+        """Features of every agent, and what it saw; `partition` is (number, within) or None for all that is seen."""
         trunk, found = nets.part(parameters, "agent.trunk"), {}
         for n, length in enumerate(self.lengths):
             for i in range(self.n_agents):
                 seen = [self._restricted(self._seen(n, t, i), n, i, partition) for t in range(length + 1)]
                 rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads)
-                found |= {(n, t, i): row for t, row in enumerate(rows)}
+                found |= {(n, t, i): (row, seen[t]) for t, row in enumerate(rows)}
         return found
+
+    def _scores(self, parameters: nets.Parameters, head: str, features: Rows) -> Rows:
+        p, sizes = nets.part(parameters, head), (self.n_agents, self.settings.targets)
+        return {
+            (n, t, i): nets.action_scores(p, row, self.entities[n][t], seen, *sizes)
+            for (n, t, i), (row, seen) in features.items()
+        }
 
     def _seen(self, n: int, t: int, i: int) -> list[bool]:
         mask = self.visible[n, t, i].tolist()
         return [seen and j == i for j, seen in enumerate(mask)] if self.settings.own_entity_only else mask
 
     def _utilities(self, parameters: nets.Parameters, partition: tuple[int, bool] | None) -> Rows:
-        features = self._all_features(parameters, partition)
-        return {key: nets.linear(parameters, "agent.utilities", row) for key, row in features.items()}
+        return self._scores(parameters, "agent.utilities", self._all_features(parameters, partition))
 
     def _restricted(self, mask: list[bool], n: int, i: int, partition: tuple[int, bool] | None) -> list[bool]:
         if partition is None:
@@ -123,12 +130,8 @@ class PlainMIPI:
         return losses.restrict(mask, i, self.groups[n, number].tolist(), within)
 
     def _log_policy(self, features: Rows) -> Rows:
-        return {
-            key: losses.log_probabilities(
-                nets.linear(self.parameters, "agent.policy_logits", row), self.available[key].tolist()
-            )
-            for key, row in features.items()
-        }
+        logits = self._scores(self.parameters, "agent.policy_logits", features)
+        return {key: losses.log_probabilities(row, self.available[key].tolist()) for key, row in logits.items()}
 
     def _log_marginal(self) -> Rows | None:
         if self.settings.regularizer != "mutual_information":
@@ -136,7 +139,9 @@ class PlainMIPI:
         parameters, found = nets.part(self.parameters, "marginal"), {}
         for n, length in enumerate(self.lengths):
             for i in range(self.n_agents):
-                logits = nets.marginal_logits(parameters, [self.entities[n][t][i] for t in range(length + 1)])
+                own = [self.entities[n][t][i] for t in range(length + 1)]
+                sizes = (self.n_agents, len(self.entities[n][0]), self.settings.targets)
+                logits = nets.marginal_logits(parameters, own, *sizes)
                 found |= {
                     (n, t, i): losses.log_probabilities(row, self.available[n, t, i].tolist())
                     for t, row in enumerate(logits)

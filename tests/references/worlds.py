@@ -39,6 +39,7 @@ class Sizes:
     n_features: int = 3
     n_actions: int = 4
     truncated: tuple[bool, ...] = (False, True, False)
+    targets: tuple[str, ...] = ()
     seed: int = 0
 
     @property
@@ -50,11 +51,14 @@ class Sizes:
             n_features=self.n_features,
             n_actions=self.n_actions,
             max_steps=max(self.lengths) + 1,
+            targets=self.targets,
         )
 
 
 ALL_DEAD = Sizes(lengths=(2, 1), lifetimes=((0, 0), (1, 1)), absent=((), ()), n_agents=2, truncated=(True, False))
 """A team that never acts, and one that dies in its first step."""
+AIMING = Sizes(n_actions=8, targets=("others", "agents"))
+"""Three fixed actions, one for each of two others, one for each of three agents."""
 SINGLE = Sizes(lengths=(1,), lifetimes=((9,),), absent=((),), n_agents=1, n_others=0, truncated=(False,))
 """One entity in one step."""
 

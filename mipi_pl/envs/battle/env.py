@@ -51,6 +51,9 @@ class BattleEnv(EntityEnv):
         target_range: within which target actions are available, from centre to centre.
         acquisition_range: within which scripted units attack on sight, from centre to centre.
         loops_per_step: game loops in a step; there are 22.4 in a second.
+        target_actions: ``tags`` has an attack (and a heal) for each tag, and the features show tags; a policy is then
+            bound to its capacity. ``slots`` has one for each slot and shows no tag: policies score the entity in
+            the slot and act in battles of any capacity.
         random_tags: deal tags at random each episode, else by slot.
         centre_of_mass_features: show positions relative to the centre of mass of all living units.
         kill_reward, win_reward: besides 1 for each point of damage to health and shields.
@@ -95,6 +98,7 @@ class BattleEnv(EntityEnv):
         target_range: float = 6.0,
         acquisition_range: float = 9.0,
         loops_per_step: int = 8,
+        target_actions: str = "tags",
         random_tags: bool = True,
         centre_of_mass_features: bool = True,
         kill_reward: float = 10.0,
@@ -122,6 +126,7 @@ class BattleEnv(EntityEnv):
             target_range=target_range,
             acquisition_range=acquisition_range,
             loops_per_step=loops_per_step,
+            target_actions=target_actions,
             random_tags=random_tags,
             centre_of_mass_features=centre_of_mass_features,
             kill_reward=kill_reward,
@@ -140,6 +145,7 @@ class BattleEnv(EntityEnv):
             max_steps=episode_limit,
             feature_names=layout.feature_names,
             action_names=layout.action_names,
+            targets=layout.targets,
         )
         threads = num_envs >= _WORTH_THREADS if parallel is None else parallel
         self._entries = parallel_entries if threads else serial_entries

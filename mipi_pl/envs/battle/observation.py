@@ -19,6 +19,8 @@ class BattleLayout:
         types: names of the unit types of the family.
         healers: whether actions per agent tag exist.
         centre_of_mass: whether positions relative to the centre of mass of all living units are shown.
+        tags: whether target actions name tags, which the features show; else they name slots, and no feature depends on
+            how many slots there are.
     """
 
     n_agents: int
@@ -26,6 +28,7 @@ class BattleLayout:
     types: tuple[str, ...]
     healers: bool
     centre_of_mass: bool = True
+    tags: bool = True
 
     @cached_property
     def action_names(self) -> tuple[str, ...]:
@@ -39,12 +42,20 @@ class BattleLayout:
         """U."""
         return len(self.action_names)
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Groups of entities that the last actions aim at slot by slot (`mipi_pl.spec.EntitySpec`); none with tags."""
+        return () if self.tags else ("others", "agents") if self.healers else ("others",)
+
     @cached_property
     def blocks(self) -> dict[str, tuple[str, ...]]:
         """Blocks of features in order, each with the names of its columns."""
+        shown = self.action_names[FIRST_MOVE:]
+        if not self.tags:
+            shown = (*shown[: FIRST_TARGET - FIRST_MOVE], "any_attack", *(["any_heal"] if self.healers else []))
         blocks: dict[str, Sequence[str]] = {
-            "tag": [f"tag_{k}" for k in range(max(self.n_agents, self.n_enemies))],
-            "available": [f"available_{name}" for name in self.action_names[FIRST_MOVE:]],
+            "tag": [f"tag_{k}" for k in range(max(self.n_agents, self.n_enemies))] if self.tags else [],
+            "available": [f"available_{name}" for name in shown],
             "kind": [f"type_{name}" for name in self.types],
             "health": ["health"],
             "shield": ["shield"],
@@ -80,9 +91,9 @@ class BattleLayout:
         return Columns(**{n: self.columns(n).start if n in self.blocks else -1 for n in Columns._fields})
 
     def attack(self, tag: int) -> int:
-        """The action that attacks the enemy with this tag."""
+        """The action that attacks the enemy with this tag, which without tags is its place among the enemy slots."""
         return FIRST_TARGET + tag
 
     def heal(self, tag: int) -> int:
-        """The action that heals the agent with this tag."""
+        """The action that heals the agent with this tag, which without tags is its slot."""
         return FIRST_TARGET + self.n_enemies + tag

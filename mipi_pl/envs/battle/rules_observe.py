@@ -75,7 +75,16 @@ def observe(
     for i in range(rules.n_agents):
         _look_around(units, i, damage, rules, visible[i], action_mask[i])
         for action in range(FIRST_MOVE, rules.n_actions):
-            entities[i, columns.available + action - FIRST_MOVE] = 1.0 if action_mask[i, action] else 0.0
+            if action_mask[i, action]:
+                entities[i, columns.available + _shown_as(action, rules)] = 1.0
+
+
+@rule
+def _shown_as(action: int, rules: Record) -> int:
+    """The column of an action's availability. Without tags one column says that any attack is, one that any heal is."""
+    if rules.tags or action < FIRST_TARGET:
+        return action - FIRST_MOVE
+    return FIRST_TARGET - FIRST_MOVE + int(action >= FIRST_TARGET + rules.n_enemies)
 
 
 @rule
@@ -140,7 +149,8 @@ def _describe(
         features[f] = 0.0
     if unit.kind < 0:
         return
-    features[columns.tag + unit.tag] = 1.0
+    if rules.tags:
+        features[columns.tag + unit.tag] = 1.0
     features[columns.kind + unit.kind] = 1.0
     if not unit.alive:
         return

@@ -54,7 +54,7 @@ KIND = record_type(
 
 RULES = record_type(
     "map_size spawn_distance jitter sight target_range acquisition kill_reward win_reward n_agents:i n_enemies:i "
-    "n_actions:i loops_per_step:i episode_limit:i random_tags:i centre_features:i both_scripted:i"
+    "n_actions:i loops_per_step:i episode_limit:i tags:i random_tags:i centre_features:i both_scripted:i"
 )
 """Constants of a scenario [1]."""
 

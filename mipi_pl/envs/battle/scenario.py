@@ -84,6 +84,7 @@ class Scenario:
     target_range: float = 6.0
     acquisition_range: float = 9.0
     loops_per_step: int = 8
+    target_actions: str = "tags"
     random_tags: bool = True
     centre_of_mass_features: bool = True
     kill_reward: float = 10.0
@@ -105,12 +106,14 @@ class Scenario:
                 f"enemies names a fixed army, which enemy_delta cannot change: leave one of them out, got enemy_delta "
                 f"{self.enemy_delta}"
             )
+        if self.target_actions not in ("tags", "slots"):
+            raise ValueError(f"target_actions must be 'tags' or 'slots', got {self.target_actions!r}")
         largest = max(self.team_sizes, default=0) if isinstance(self.mixes, str) else self.compositions[-1].size
         if largest > self.capacity:
             raise ValueError(
                 f"team_sizes must not exceed capacity, the number of agent slots: got {largest} with "
-                f"capacity {self.capacity}; raise capacity (a policy keeps the capacity it was trained with) or "
-                f"leave the larger sizes out"
+                f"capacity {self.capacity}; raise capacity (a policy keeps the capacity it was trained with, unless "
+                f"that was with target_actions=slots) or leave the larger sizes out"
             )
         if self.spawn_distance + 2 * self.jitter > self.map_size:
             raise ValueError(
@@ -164,15 +167,17 @@ class Scenario:
     def layout(self) -> BattleLayout:
         """Where features and actions are."""
         names = tuple(u.name for u in self.types)
-        return BattleLayout(self.capacity, self.enemy_capacity, names, self.healers, self.centre_of_mass_features)
+        tags = self.target_actions == "tags"
+        return BattleLayout(self.capacity, self.enemy_capacity, names, self.healers, self.centre_of_mass_features, tags)
 
     def world(self) -> World:
         """Everything for the kernels."""
         rules = np.zeros(1, dtype=RULES)
         for name in ("map_size", "spawn_distance", "jitter", "kill_reward", "win_reward", "target_range"):
             rules[name] = getattr(self, name)
-        for name in ("loops_per_step", "episode_limit", "random_tags", "both_scripted"):
+        for name in ("loops_per_step", "episode_limit", "both_scripted"):
             rules[name] = getattr(self, name)
+        rules["tags"], rules["random_tags"] = self.layout.tags, self.layout.tags and self.random_tags
         rules["sight"], rules["acquisition"] = self.sight_range, self.acquisition_range
         rules["n_agents"], rules["n_enemies"] = self.capacity, self.enemy_capacity
         rules["n_actions"], rules["centre_features"] = self.layout.n_actions, self.centre_of_mass_features
