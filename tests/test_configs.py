@@ -20,6 +20,18 @@ GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if folder.is_dir() a
 PLACE = {"optimizer": "optimizer@algorithm.critic_optimizer", "mixer": "mixer@algorithm.mixer"}
 # Episodes of full length would make hours of these tests; the matrix game has one step.
 SHORT = "env.episode_limit=12"
+ALL = {"train/gradient_norm/critic", "collect/return", "speed/frames_per_s", "speed/updates_per_s", "frames"}
+VALUES = {*ALL, "train/loss/td", "train/td_error", "train/mixer/weight", "collect/epsilon"}
+POLICY = {"train/loss/policy", "train/policy/entropy", "train/gradient_norm/policy"}
+MARGINAL = {"train/loss/marginal", "train/policy/kl_to_marginal", "train/gradient_norm/marginal"}
+LOGGED = {  # what an algorithm computes reaches metrics.csv, and so every logger
+    "mipi": VALUES | POLICY | MARGINAL,
+    **dict.fromkeys(("value", "entropy", "alpha_infinity"), VALUES | POLICY),
+    **dict.fromkeys(("vdn", "aqmix", "refil"), VALUES),
+    "collaq": VALUES | {"train/loss/mara"},
+    "mappo": ALL | POLICY | {"train/loss/value"},
+    "mipi_ppo": ALL | POLICY | MARGINAL | {"train/loss/value"},
+}
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 
@@ -68,10 +80,15 @@ def test_every_environment_trains(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("experiment", names("experiment"))
 @pytest.mark.parametrize("algorithm", names("algorithm"))
-def test_every_algorithm_trains_in_every_experiment(algorithm: str, experiment: str, tmp_path: Path) -> None:
+def test_every_algorithm_trains_in_every_experiment_and_logs_what_it_has(
+    algorithm: str, experiment: str, tmp_path: Path
+) -> None:
     chosen = [f"algorithm={algorithm}", f"experiment={experiment}", f"output_dir={tmp_path}", "held_out.baselines=[]"]
     short = [] if experiment == "matrix_game" else [SHORT]
-    assert main(["train", *chosen, "debug=tiny", *short]) == 0
+    often = ["trainer.log_every_n_steps=1", "++callbacks.collection.every_updates=1"]
+    assert main(["train", *chosen, "debug=tiny", *short, *often]) == 0
+    columns = (tmp_path / "latest" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert LOGGED[algorithm] - set(columns) == set()
 
 
 @pytest.mark.parametrize("algorithm", names("algorithm"))

@@ -59,6 +59,10 @@ ELSEWHERE = {
     ),
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
     "pip install 'mipi-pl[dashboard]'": ("tests/test_packaging.py", "the tests install nothing"),
+    "mipi train -m experiment=quickstart logger=wandb algorithm.alpha=0.0025,0.005,0.01 seed=0,1,2": (
+        "tests/test_dashboard.py",
+        "nine runs: all are composed and checked there, and another multirun is run here",
+    ),
     "wandb sweep examples/sweep.yaml": ("tests/test_dashboard.py", "needs a key of W&B"),
     "PYTHONPATH=. mipi train experiment=quickstart algorithm=aqmix algorithm._target_=plain_q.PlainQLearning": (
         "tests/test_documentation.py",

@@ -152,27 +152,3 @@ def test_a_video_reaches_the_run(tmp_path: Path) -> None:
     (copy,) = (tmp_path / "wandb").glob(f"offline-run-*/files/{row['video.path']}")
     assert (row["_step"], row["frames"]) == (3, 70)
     assert copy.read_bytes() == path.read_bytes()
-
-
-ALL = {"train/gradient_norm/critic", "collect/return", "speed/frames_per_s", "speed/updates_per_s", "frames"}
-VALUES = {*ALL, "train/loss/td", "train/td_error", "train/mixer/weight", "collect/epsilon"}
-POLICY = {"train/loss/policy", "train/policy/entropy", "train/gradient_norm/policy"}
-MARGINAL = {"train/loss/marginal", "train/policy/kl_to_marginal", "train/gradient_norm/marginal"}
-METRICS = {
-    "mipi": VALUES | POLICY | MARGINAL,
-    **dict.fromkeys(("value", "entropy", "alpha_infinity"), VALUES | POLICY),
-    **dict.fromkeys(("vdn", "aqmix", "refil"), VALUES),
-    "collaq": VALUES | {"train/loss/mara"},
-    "mappo": ALL | POLICY | {"train/loss/value"},
-    "mipi_ppo": ALL | POLICY | MARGINAL | {"train/loss/value"},
-}
-
-
-@pytest.mark.parametrize("algorithm", METRICS)
-def test_every_algorithm_logs_what_it_has(algorithm: str, tmp_path: Path) -> None:
-    often = ["trainer.log_every_n_steps=1", "+callbacks.collection.every_updates=1", "held_out.episodes=1"]
-    often = [word.lstrip("+") if algorithm in ("mappo", "mipi_ppo") else word for word in often]
-    chosen = [f"algorithm={algorithm}", f"output_dir={tmp_path}", "held_out.baselines=[]"]
-    assert main(["train", "experiment=matrix_game", "debug=tiny", *often, *chosen]) == 0
-    columns = (tmp_path / "latest" / "metrics.csv").read_text().splitlines()[0].split(",")
-    assert METRICS[algorithm] - set(columns) == set()
