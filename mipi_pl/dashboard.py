@@ -68,7 +68,9 @@ class Dashboard:
             )
             for name in ("training", *self.held_out)
         ]
-        return _section("At the end, algorithms compared", [*bars, wr.MediaBrowser(media_keys=["video", "results"])])
+        videos = wr.MediaBrowser(media_keys=[f"video/{name}" for name in ("training", *self.held_out)])
+        pictures = wr.MediaBrowser(media_keys=["results"])
+        return _section("At the end, algorithms compared", [*bars, videos, pictures])
 
 
 def _what_is_learned() -> list[ws.Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,7 +109,7 @@ class ResumableWandbLogger(WandbLogger):
 
     def _known_id(self) -> str | None:
         path = self._folder / RUN_ID
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+        return (path.read_text(encoding="utf-8").strip() or None) if path.is_file() else None
 
     def _say_offline(self, reason: str) -> None:
         where = record.shown(self._folder / "wandb")
@@ -158,10 +159,12 @@ class ResumableWandbLogger(WandbLogger):
         """A battle.
 
         Args:
-            path: a GIF or MP4, which is copied.
+            path: a GIF or MP4, which is copied: ``<frames>_<evaluation>`` is called ``video/<evaluation>``.
             step: updates.
         """
-        self.log_metrics({"video": wandb.Video(str(path))}, step)
+        frames, _, name = path.stem.partition("_")
+        name = re.sub(r"-\d+$", "", name)  # of a file whose name was taken
+        self.log_metrics({f"video/{name or frames}": wandb.Video(str(path))}, step)
 
     @rank_zero_only
     def log_finished(self, scores: Mapping[str, float]) -> None:

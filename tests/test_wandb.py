@@ -139,16 +139,19 @@ def test_checkpoints_of_a_finished_run_are_artifacts(logged: Logged) -> None:
     assert len({artifact["name"] for artifact in models}) == 1
 
 
-def test_a_video_reaches_the_run(tmp_path: Path) -> None:
-    path = tmp_path / "battle.gif"
+def test_videos_of_several_evaluations_reach_the_run(tmp_path: Path) -> None:
+    paths = [tmp_path / "70_training.gif", tmp_path / "70_6-2.gif"]
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
-    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for path, order in zip(paths, (frames, frames[::-1]), strict=True):
+        order[0].save(path, save_all=True, append_images=order[1:])
     logger = ResumableWandbLogger(str(tmp_path), project="mipi", name="run", mode="offline")
     logger.log_metrics({"frames": 70.0}, step=3)
-    logger.log_video(path, step=3)
+    for path in paths:
+        logger.log_video(path, step=3)
     logger.close(True)
     (records,) = read(tmp_path)
     (row,) = [record["history"]["item"] for record in records if record["type"] == "history"]
-    (copy,) = (tmp_path / "wandb").glob(f"offline-run-*/files/{row['video.path']}")
     assert (row["_step"], row["frames"]) == (3, 70)
-    assert copy.read_bytes() == path.read_bytes()
+    for path, key in zip(paths, ("video/training", "video/6"), strict=True):
+        (copy,) = (tmp_path / "wandb").glob(f"offline-run-*/files/{row[f'{key}.path']}")
+        assert copy.read_bytes() == path.read_bytes()
