@@ -91,7 +91,7 @@ golden: $(INSTALLED) ## rewrite the golden files after an intended change of beh
 .PHONY: lock
 lock: ## make requirements.lock anew from pyproject.toml
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
-	@build/lock/bin/python -m pip install --quiet "torch==2.13.0" ".[dev,docs,dashboard]"
+	@build/lock/bin/python -m pip install --quiet "torch==2.13.0" ".[dev,docs,dashboard,launchers]"
 	@{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude mipi-pl \
 	| sed 's/^\(torch==[0-9.]*\)+.*/\1/'; } > build/requirements.lock
 	@mv build/requirements.lock requirements.lock
