@@ -202,7 +202,7 @@ def test_a_policy_that_scores_its_targets_plays_in_teams_of_any_size(
     sizes = [6, 8] if algorithm == "mipi" else [12, 16]
     assert main(["eval", checkpoint, "env.capacity=16", f"env.team_sizes={sizes}"]) == 0
     (report,) = (tmp_path / "latest" / "eval").glob("*/results.json")
-    assert list(json.loads(report.read_text())["evaluations"]) == [str(size) for size in sizes]
+    assert list(json.loads(report.read_text())["held_out"]) == [str(size) for size in sizes]
     assert main(["eval", checkpoint, "env.target_actions=tags"]) == 2
     assert "env.target_actions cannot be changed after training" in capfd.readouterr().err
 
