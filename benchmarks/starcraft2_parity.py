@@ -20,6 +20,7 @@ import stand_in_game  # noqa: E402
 
 from mipi_pl.config import resolve  # noqa: E402
 from mipi_pl.envs.battle.env import BattleEnv  # noqa: E402
+from mipi_pl.envs.starcraft2 import pool  # noqa: E402
 from mipi_pl.envs.starcraft2.env import StarCraft2Env  # noqa: E402
 from mipi_pl.launch import compose  # noqa: E402
 
@@ -50,6 +51,7 @@ def compare(family: str, battles: int, envs: int, seed: int, folder: Path) -> tu
     if game.faults:
         sys.exit(f"{family}: {game.faults} games failed")
     game.close()
+    pool.close_idle()  # the next family's stand-in must know other units
     return ended, steps * envs, tensors
 
 
