@@ -16,6 +16,7 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import MakeEnv, MakePolicy
 from mipi_pl.evaluation.rollout import Policy
+from mipi_pl.own_folder import use_modules
 
 RECORD = "mipi"
 """Key of a checkpoint under which its config and provenance are kept."""
@@ -91,6 +92,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     found = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
     if not isinstance(found, dict) or not {"config", "frames", "updates", "commit"} <= set(found):
         raise UserError(f"{path} was not written by `mipi train`: it holds no record of a run")
+    use_modules(found["config"].get("config_dir"))
     return content, found["config"]
 
 

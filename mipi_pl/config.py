@@ -56,6 +56,7 @@ class Train:
     seed: int
     total_frames: int
     output_dir: str
+    config_dir: str | None
     threads: int | None
     fused: bool
     held_out: HeldOut

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.config import check_train, resolve, unknown_key
 from mipi_pl.errors import FailedError, UserError
+from mipi_pl.own_folder import as_override, search_path, use_modules
 from mipi_pl.runner import train
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -31,11 +32,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         UserError: for a choice or a key that does not exist, or an override that cannot be read.
     """
     GlobalHydra.instance().clear()
-    overrides = [override for override in overrides if override not in _NOTHING]
+    overrides = as_override([override for override in overrides if override not in _NOTHING])
     _check_tuned(overrides)
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
-            composed = hydra.compose("train", overrides, return_hydra_config=True)
+            composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
     except MissingConfigException as error:
         options = ", ".join(error.options or ()) or "none"
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
@@ -56,6 +57,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     composed.run.experiment = choices["experiment"]
     with open_dict(composed):
         del composed["hydra"]
+    use_modules(composed.config_dir)
     return composed
 
 
@@ -95,7 +97,7 @@ def launch(arguments: Sequence[str]) -> None:
     Raises:
         UserError: for a mistake in any of them.
     """
-    arguments = [argument for argument in arguments if argument not in _NOTHING]
+    arguments = as_override([argument for argument in arguments if argument not in _NOTHING])
     flags = [argument for argument in arguments if argument.startswith("-")]
     if not flags:
         train(compose(arguments))
@@ -105,7 +107,7 @@ def launch(arguments: Sequence[str]) -> None:
     for job in _combinations(overrides) if _MULTIRUN & set(flags) else [overrides]:
         check_train(resolve(compose(job)))
     # Hydra takes overrides in one row only; here they may stand before and after a flag.
-    _through_hydra([*overrides, *(a for a in arguments if a not in overrides)])
+    _through_hydra([*overrides, *search_path(overrides), *(a for a in arguments if a not in overrides)])
 
 
 def _through_hydra(arguments: Sequence[str]) -> None:

@@ -81,10 +81,12 @@ def refuse_unavailable(place: int, action: np.ndarray, action_mask: Tensor, spec
     if place < 0:
         return
     b, i = divmod(int(place), spec.n_agents)
-    names, chosen = spec.action_names, int(action[b, i])
-    allowed = [f"{u} ({names[u]})" for u in action_mask[b, i].nonzero().flatten().tolist()]
-    name = f" ({names[chosen]})" if 0 <= chosen < len(names) else ""
+
+    def named(u: int) -> str:
+        return f"{u} ({spec.action_names[u]})" if 0 <= u < len(spec.action_names) else f"{u}"
+
+    allowed = ", ".join(named(u) for u in action_mask[b, i].nonzero().flatten().tolist())
     raise ValueError(
-        f"environment {b}, agent {i}: action {chosen}{name} is not available; available are {', '.join(allowed)}. "
+        f"environment {b}, agent {i}: action {named(int(action[b, i]))} is not available; available are {allowed}. "
         "Choose among the actions that agents/action_mask marks as True"
     )

@@ -1,0 +1,103 @@
+"""The examples of docs/own_environment.md: worlds of other libraries, brought in from a folder of the user's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from torchrl.envs.utils import check_env_specs
+
+from mipi_pl import spec as keys
+from mipi_pl.cli import main
+from mipi_pl.envs.base import EntityEnv
+
+FOLDER = Path(__file__).resolve().parent.parent / "examples" / "own_environment"
+WORLDS = [("spread", "Spread", "mpe2"), ("dispersion", "Dispersion", "vmas")]
+
+
+def make(module: str, name: str, needs: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> EntityEnv:
+    pytest.importorskip(needs, reason=f"{needs} is not installed")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    world = getattr(import_module(module), name)
+    env: EntityEnv = world(**{"team_sizes": [2, 4], "capacity": 4, "num_envs": 3, **changes})
+    return env
+
+
+@pytest.mark.parametrize(("module", "name", "needs"), WORLDS)
+def test_a_world_of_another_library_keeps_the_contract(
+    module: str, name: str, needs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = make(module, name, needs, monkeypatch)
+    check_env_specs(env, seed=0)
+    before = torch.random.get_rng_state()
+    env.reset()
+    assert torch.equal(torch.random.get_rng_state(), before)  # it belongs to learning
+    td = env.rollout(5)
+    size = torch.tensor([2, 4])[td[keys.COMPOSITION].squeeze(-1)]
+    assert torch.equal(td[keys.PRESENT].sum(-1), 2 * size)
+    # Agents move, landmarks and food stay where they are.
+    places = td[keys.ENTITIES][..., 1:3]
+    assert (places[:, 0, 4:] - places[:, -1, 4:]).abs().max() < 1e-5
+    assert (places[:, 0, :2] != places[:, -1, :2]).any()
+
+
+@pytest.mark.parametrize(("module", "name", "needs"), WORLDS)
+def test_a_world_of_another_library_goes_on_where_it_was_saved(
+    module: str, name: str, needs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, other = (make(module, name, needs, monkeypatch, seed=seed) for seed in (0, 1))
+    td = env.rollout(3)[:, -1]["next"]
+    td[keys.ACTION] = td[keys.ACTION_MASK].long().cumsum(-1).argmax(-1)
+    other.set_extra_state(env.get_extra_state())
+    expected, found = (e.step(td.clone())["next"] for e in (env, other))
+    assert torch.equal(expected[keys.ENTITIES], found[keys.ENTITIES])
+    assert torch.equal(expected["reward"], found["reward"])
+
+
+def test_at_most_sixty_lines_bring_a_world_in() -> None:
+    for module, _, _ in WORLDS:
+        assert len((FOLDER / f"{module}.py").read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_a_world_outside_the_repository_is_trained_on_and_evaluated(tmp_path: Path) -> None:
+    pytest.importorskip("mpe2", reason="mpe2 is not installed")
+    small = ["debug=tiny", "held_out.team_sizes=[6]", "env.max_steps=3", "held_out.episodes=2", "trainer.max_steps=1"]
+    assert main(["train", "--config-dir", str(FOLDER), "env=spread", *small, f"output_dir={tmp_path}"]) == 0
+    # Another process has not heard of the folder: the checkpoint names it.
+    checkpoint = tmp_path / "latest" / "checkpoints" / "last.ckpt"
+    command = [sys.executable, "-c", "from mipi_pl.cli import main; raise SystemExit(main())", "eval", str(checkpoint)]
+    done = subprocess.run(
+        [*command, "held_out.episodes=2", "held_out.team_sizes=[]"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--config-dir", "nowhere", "env=spread"],
+            "--config-dir must name a folder with your own configs, got nowhere",
+        ),
+        (["env=sz", "--config-dir"], "--config-dir must name a folder with your own configs, got nothing"),
+        (["config_dir=nowhere"], "config_dir must name a folder with your own configs, got nowhere"),
+        ([f"--config-dir={FOLDER}", "env=nothing"], "env can be: "),
+    ],
+)
+def test_a_folder_or_world_that_is_not_there_is_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
