@@ -72,8 +72,8 @@ def _check_tuned(overrides: Sequence[str]) -> None:
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
     """All keys of the config with the same choices and no other override."""
-    groups = set(hydra_groups())
-    config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in groups])
+    choosing = {*hydra_groups(), "config_dir"}
+    config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in choosing])
     found: list[str] = []
 
     def walk(node: object, path: str) -> None:

@@ -66,7 +66,7 @@ def test_at_most_sixty_lines_bring_a_world_in() -> None:
 
 def test_a_world_outside_the_repository_is_trained_on_and_evaluated(tmp_path: Path) -> None:
     pytest.importorskip("mpe2", reason="mpe2 is not installed")
-    small = ["debug=tiny", "held_out.team_sizes=[6]", "env.max_steps=3", "held_out.episodes=2", "trainer.max_steps=1"]
+    small = ["debug=tiny", "held_out.team_sizes=[6]", "env.max_steps=3", "held_out.episodes=2"]
     assert main(["train", "--config-dir", str(FOLDER), "env=spread", *small, f"output_dir={tmp_path}"]) == 0
     # Another process has not heard of the folder: the checkpoint names it.
     checkpoint = tmp_path / "latest" / "checkpoints" / "last.ckpt"
