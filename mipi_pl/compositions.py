@@ -55,14 +55,14 @@ def teams_of(config: Config) -> Teams:
 
     Raises:
         UserError: if an evaluation that is held out by its teams alone shares compositions with training, or a world
-            refuses its arguments.
+            refuses its arguments or has no room for the policy.
     """
     make_env = environment_factory(config["env"])
     env = one_environment(make_env)
     held_out: dict[str, tuple[Composition, ...]] = {}
     for world in worlds_of(config["held_out"]["team_sizes"], config["held_out"]["worlds"])[1:]:
         try:
-            other = world.environment(make_env, 1, config["held_out"]["seed"])
+            other = world.environment(make_env, 1, config["held_out"]["seed"], env.entity_spec)
         except WorldError as error:
             raise UserError(f"held_out: {error}") from error
         held_out[world.name] = other.compositions

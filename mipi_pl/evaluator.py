@@ -22,6 +22,7 @@ from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import MakeEnv, Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv
 from mipi_pl.runner import as_json, quieten
+from mipi_pl.spec import EntitySpec
 from mipi_pl.threads import set_threads
 from models import fused
 
@@ -92,7 +93,7 @@ def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject
     restore(algorithm, content, path)
     algorithm.eval()
     make_env = environment_factory(plan.env)
-    _check_same_sizes(config["env"], plan.env, algorithm)
+    _check_same_sizes(config["env"], plan, make_env, algorithm.spec)
     name = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
     return Subject(name, content[RECORD], plan, algorithm, make_env)
 
@@ -191,16 +192,17 @@ def _read_overrides(overrides: Sequence[str]) -> Config:
 _ABSENT = object()
 
 
-def _check_same_sizes(trained: Config, wanted: Config, algorithm: Any) -> None:
-    spec = one_environment(environment_factory(wanted)).entity_spec
-    bound = ("targets", "n_features", "n_kinds")
-    for name in bound if spec.targets else (*bound, "n_agents", "n_entities"):
-        if getattr(spec, name) != getattr(algorithm.spec, name):
-            changed = ", ".join(f"env.{key}" for key in wanted if wanted[key] != trained.get(key))
-            raise UserError(
-                f"the policy was trained with {name}={getattr(algorithm.spec, name)} and this environment has "
-                f"{getattr(spec, name)}; {changed} cannot be changed after training"
-            )
+def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> None:
+    try:
+        spec.refuse_misfit(one_environment(make_env).entity_spec)
+    except ValueError as error:
+        changed = ", ".join(f"env.{key}" for key in plan.env if plan.env[key] != trained.get(key))
+        raise UserError(f"{error}; {changed} cannot be changed after training") from error
+    try:
+        for world in plan.worlds:
+            world.environment(make_env, 1, plan.held_out["seed"], spec)
+    except WorldError as error:
+        raise UserError(str(error)) from error
 
 
 def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:

@@ -106,3 +106,15 @@ class EntitySpec:
     def n_others(self) -> int:
         """Entity slots that are not agents."""
         return self.n_entities - self.n_agents
+
+    def refuse_misfit(self, other: EntitySpec) -> None:
+        """See whether a policy that was trained in this world can act in another.
+
+        Raises:
+            ValueError: if not, naming the size that differs.
+        """
+        bound = ("targets", "n_features", "n_kinds")
+        for name in bound if other.targets else (*bound, "n_agents", "n_entities"):
+            mine, its = getattr(self, name), getattr(other, name)
+            if mine != its:
+                raise ValueError(f"the policy was trained with {name}={mine} and this environment has {its}")

@@ -185,7 +185,7 @@ def test_eval_refuses_team_sizes_above_the_capacity(tmp_path: Path, capfd: pytes
     ]
     assert main(["train", *arguments]) == 0
     checkpoint = str(tmp_path / "latest" / "checkpoints" / "last.ckpt")
-    for override in ("env.team_sizes=[3,99]", "env.capacity=99"):
+    for override in ("env.team_sizes=[3,99]", "env.capacity=99", "held_out.worlds={big: {capacity: 12}}"):
         assert main(["eval", checkpoint, override]) == 2
         assert "capacity" in capfd.readouterr().err
 

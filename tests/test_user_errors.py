@@ -112,6 +112,17 @@ def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[
     assert not (tmp_path / "outputs").exists()
 
 
+def test_an_evaluation_in_a_world_that_the_policy_does_not_fit_is_refused(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    more = "+held_out.worlds.big.capacity=12"
+    assert main(["train", "env=marines", "debug=tiny", more, f"output_dir={tmp_path / 'outputs'}"]) == 2
+    told = capfd.readouterr().err
+    assert "evaluation 'big' (capacity=12): the policy was trained with n_features=29 and" in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_an_unknown_command_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "there are: train, resume, eval" in capfd.readouterr().err

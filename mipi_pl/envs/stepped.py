@@ -168,7 +168,8 @@ class SteppedEnv(EntityEnv):
         mask[:, 0] |= ~acts[:, 0]
         if not mask.any(axis=1).all():
             raise ValueError(f"agent {int(mask.any(axis=1).argmin())} has no available action: action_mask needs one")
-        shown = {"entities": entities * present[:, None], "present": present, "visible": visible, "action_mask": mask}
+        filled = np.where(present[:, None], entities, 0.0)  # not a product: empty rows may hold NaN
+        shown = {"entities": filled, "present": present, "visible": visible, "action_mask": mask}
         for name, array in shown.items():
             getattr(frame, name)[b] = torch.from_numpy(np.ascontiguousarray(array))
         for name in ("reward", "terminated", "truncated", "won"):

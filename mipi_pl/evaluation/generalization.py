@@ -14,6 +14,7 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.rollout import Episodes, Policy, play
 from mipi_pl.evaluation.statistics import Estimate, mean, wilson
+from mipi_pl.spec import EntitySpec
 
 TRAINING = "training"
 """Name of the evaluation on the teams of training."""
@@ -47,14 +48,18 @@ class World:
     name: str
     changes: Mapping[str, Any]
 
-    def environment(self, make_env: MakeEnv, num_envs: int, seed: int) -> EntityEnv:
+    def environment(self, make_env: MakeEnv, num_envs: int, seed: int, trained: EntitySpec | None = None) -> EntityEnv:
         """The environment with the changes.
 
         Raises:
-            WorldError: if the environment refuses them; the message names the evaluation.
+            WorldError: if the environment refuses them, or policies that were trained in a world like `trained` cannot
+                act in it; the message names the evaluation.
         """
         try:
-            return make_env(num_envs=num_envs, seed=seed, **self.changes)
+            env = make_env(num_envs=num_envs, seed=seed, **self.changes)
+            if trained is not None:
+                trained.refuse_misfit(env.entity_spec)
+            return env
         except (TypeError, ValueError) as error:
             changes = ", ".join(f"{key}={value}" for key, value in self.changes.items())
             raise WorldError(f"evaluation {self.name!r} ({changes or 'as in training'}): {error}") from error

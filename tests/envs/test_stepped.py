@@ -54,6 +54,19 @@ def test_teams_are_drawn_and_shown_by_the_masks() -> None:
     assert len(td[keys.ENTITIES][:, 0, 0].unique()) > 20
 
 
+def test_what_stands_in_the_rows_of_absent_entities_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_rubbish(self: Counting, reward: float = 0.0) -> View:
+        shown = plain(self, reward)
+        shown.entities[~shown.present] = np.nan
+        return shown
+
+    plain = Counting.view
+    monkeypatch.setattr(Counting, "view", with_rubbish)
+    td = make(num_envs=8).reset()
+    assert not td[keys.PRESENT].all()
+    assert (td[keys.ENTITIES][~td[keys.PRESENT]] == 0).all()
+
+
 def test_a_row_that_has_ended_stands_still_until_it_is_reset() -> None:
     env = make(num_envs=8)
     td = env.reset()
