@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.config import check_train, resolve, unknown_key
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl.errors import FailedError, UserError, one_message
 from mipi_pl.own_folder import as_override, search_path, use_modules
 from mipi_pl.runner import train
 
@@ -48,9 +48,9 @@ def compose(overrides: Sequence[str]) -> DictConfig:
                 example = f"+{absent['key']}.NAME=..."
                 raise UserError(f"{absent['key']} has no such entry yet; to add one, write {example}") from error
             raise UserError(unknown_key("", absent["key"], known)) from error
-        raise UserError(_one_message(error)) from error
+        raise UserError(one_message(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for a number as a choice
-        raise UserError(_one_message(error)) from error
+        raise UserError(one_message(error)) from error
     # Hydra's own state is not set here, so the choices that name the run are written down instead of interpolated.
     choices = composed.hydra.runtime.choices
     composed.run.environment, composed.run.algorithm = choices["env"], choices["algorithm"]
@@ -143,15 +143,5 @@ def _combinations(overrides: list[str]) -> list[list[str]]:
         parsed = OverridesParser.create().parse_overrides(overrides)
         batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     except HydraException as error:
-        raise UserError(_one_message(error)) from error
+        raise UserError(one_message(error)) from error
     return [list(job) for batch in batches for job in batch]
-
-
-def _one_message(error: BaseException) -> str:
-    # Hydra's own message says what, the cause beneath it often says why.
-    messages = [str(error).strip()]
-    if error.__cause__ is not None and str(error.__cause__).strip() not in messages[0]:
-        messages.append(str(error.__cause__).strip())
-    text = "; ".join(messages)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))

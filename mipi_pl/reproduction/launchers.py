@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,19 +13,18 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl import record
-from mipi_pl.errors import FailedError, UserError
-from mipi_pl.reproduction.work import Task, start
+from mipi_pl.errors import FailedError, UserError, one_message
+from mipi_pl.reproduction.tasks import Task, perform
 
 LAUNCHERS = {
     "joblib": ("hydra_joblib_launcher", "n_jobs"),
-    "submitit_local": ("hydra_submitit_launcher", "array_parallelism"),
+    "submitit_local": ("hydra_submitit_launcher", None),
     "submitit_slurm": ("hydra_submitit_launcher", "array_parallelism"),
 }
-"""Name to the plugin it needs and the option that says how many jobs run at once."""
+"""Name to the plugin it needs and the option that says how many jobs run at once, if it has one."""
 
 
 def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Sequence[str], folder: Path) -> None:
@@ -33,7 +33,7 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
     Args:
         launcher: one of `LAUNCHERS`.
         tasks: at least one.
-        at_once: how many.
+        at_once: how many; submitit_local starts all.
         options: of the launcher, such as ``partition=gpu``.
         folder: for the list of tasks and what the launcher writes; all machines must share it.
 
@@ -52,7 +52,7 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
         "--multirun",
         f"task={','.join(map(str, range(len(tasks))))}",
         f"hydra/launcher={launcher}",
-        f"hydra.launcher.{limit}={at_once}",
+        *([f"hydra.launcher.{limit}={at_once}"] if limit else []),
         *(f"hydra.launcher.{option}" for option in options),
         f"hydra.sweep.dir={records.resolve()}",
         "hydra.output_subdir=null",
@@ -60,21 +60,25 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
         "hydra/hydra_logging=none",
     ]
     GlobalHydra.instance().clear()
-    whole, sys.argv = sys.argv, ["mipi reproduce", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=None, config_name="mipi_task")(perform)()
+        with _as_main(["mipi reproduce", *arguments]):
+            hydra.main(version_base="1.3", config_path=None, config_name="mipi_task")(perform)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"--launcher {launcher}: {error}") from error
-    except SystemExit as error:
-        if error.code:
-            raise UserError(f"--launcher {launcher} was refused by Hydra; see above") from error
-    except RuntimeError as error:  # submitit, where there is no Slurm
-        raise FailedError(f"--launcher {launcher}: {error}") from error
+        raise UserError(f"--launcher {launcher}: {one_message(error)}") from error
+    except (RuntimeError, OSError) as error:  # submitit, where there is no Slurm; a worker that was killed
+        raise FailedError(f"--launcher {launcher}: {one_message(error)}") from error
+
+
+@contextmanager
+def _as_main(words: list[str]) -> Iterator[None]:
+    """With these words on the command line, and with errors that reach us: Hydra would print them and exit."""
+    whole, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = words, "1"
+    try:
+        yield
     finally:
         sys.argv = whole
-
-
-def perform(config: DictConfig) -> int:
-    """Run one task of the list, in whatever process the launcher made; returns its exit code."""
-    found: Mapping[str, str] = json.loads(Path(config.tasks).read_text(encoding="utf-8"))["tasks"][config.task]
-    return start(Task(found["name"], tuple(found["words"]), Path(found["log"]))).wait()
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error

@@ -21,7 +21,8 @@ from mipi_pl.reporting.report import blocks_of
 from mipi_pl.reproduction import comparison
 from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.plan import Plan, make_plan
-from mipi_pl.reproduction.work import Outlook, Task, look, run_here, task_of, threads_for
+from mipi_pl.reproduction.tasks import Task, run_here, threads_for
+from mipi_pl.reproduction.work import Outlook, look, task_of
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import signal
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mipi_pl.errors import FailedError, UserError
 from mipi_pl.reproduction import launchers
 from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.reproduce import Options, reproduce
-from mipi_pl.reproduction.work import Task, last_line, run_here
+from mipi_pl.reproduction.tasks import Task, last_line, run_here
 
 
 def here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> None:
@@ -33,24 +34,21 @@ def test_smoke_runs_the_plan_and_prints_the_comparison(tmp_path: Path) -> None:
     assert (folder / "report.html").exists()
     assert "figure2" in str(folder)
 
-    def nobody(*_: object) -> None:
-        raise AssertionError("all is done")
-
-    reproduce(options, said.append, nobody)
-    assert "3 runs: 3 done" in "\n".join(said)
+    assert reproduce(replace(options, dry_run=True), said.append) is None
+    assert said[-1] == "3 runs: 3 done"
 
 
 def test_commands_run_in_processes_of_their_own_some_at_once(tmp_path: Path) -> None:
     said: list[str] = []
     tasks = [
         Task("version", ("--version",), tmp_path / "a" / "one.log"),
-        Task("mistake", ("resume", str(tmp_path / "nothing")), tmp_path / "two.log"),
+        Task("mistake", ("bogus",), tmp_path / "two.log"),
     ]
     run_here(tasks, 2, said.append)
     assert (tmp_path / "a" / "one.log").read_text().startswith("mipi ")
     text = "\n".join(said)
     assert "[1/2] version: ended" in text
-    assert "[2/2] mistake: ended with exit code 2: mipi: there is no run folder" in text
+    assert "[2/2] mistake: ended with exit code 2: mipi: unknown command 'bogus'" in text
 
 
 def test_runs_that_failed_end_the_command_with_a_message(tmp_path: Path) -> None:
@@ -61,13 +59,26 @@ def test_runs_that_failed_end_the_command_with_a_message(tmp_path: Path) -> None
         reproduce(Options("figure2", "smoke", tmp_path), lambda _: None, nothing)
 
 
-def test_ctrl_c_ends_what_is_under_way_and_starts_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def request_to_terminate() -> Iterator[list[int]]:
+    """Requests that nobody took, which would otherwise end the tests themselves."""
+    untaken: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: untaken.append(number))
+    yield untaken
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_request_to_terminate_ends_what_is_under_way_and_starts_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_to_terminate: list[int]
+) -> None:
     ended = threading.Event()
     started: list[str] = []
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
 
     class Process:
         def wait(self) -> int:
-            ended.wait(30)
+            assert ended.wait(30)
             return 130
 
         def terminate(self) -> None:
@@ -75,25 +86,18 @@ def test_ctrl_c_ends_what_is_under_way_and_starts_nothing_more(tmp_path: Path, m
 
     def start(task: Task) -> Process:
         started.append(task.name)
+        signal.pthread_kill(main_thread, signal.SIGTERM)
         return Process()
 
-    monkeypatch.setattr("mipi_pl.reproduction.work.start", start)
-    main_thread = threading.main_thread().ident
-
-    def interrupt() -> None:
-        while not started:
-            time.sleep(0.01)
-        import signal
-
-        assert main_thread is not None
-        signal.pthread_kill(main_thread, signal.SIGTERM)
-
-    threading.Thread(target=interrupt).start()
-    tasks = [Task(str(number), (), tmp_path / "log") for number in range(3)]
+    monkeypatch.setattr("mipi_pl.reproduction.tasks.start", start)
+    tasks = [Task(str(number), ("train",), tmp_path / "log") for number in range(3)]
     with pytest.raises(KeyboardInterrupt):
         run_here(tasks, 1, lambda _: None)
     assert ended.is_set()
     assert started == ["0"]
+    assert request_to_terminate == []
+    signal.raise_signal(signal.SIGTERM)
+    assert request_to_terminate == [signal.SIGTERM], "what happens on the signal is not as it was before"
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
