@@ -54,11 +54,16 @@ def teams_of(config: Config) -> Teams:
     """The compositions of a checked config.
 
     Raises:
-        UserError: if an evaluation that is held out by its teams alone shares compositions with training, or a world
-            refuses its arguments or has no room for the policy.
+        UserError: if training draws what the world's split holds out, an evaluation that is held out by its teams alone
+            shares compositions with training, or a world refuses its arguments or has no room for the policy.
     """
     make_env = environment_factory(config["env"])
     env = one_environment(make_env)
+    if both := [c.label for c in env.compositions if c in env.withheld]:
+        raise UserError(
+            f"env.mixes trains on what env.split holds out: {', '.join(both)}; choose env.mixes=training or leave them "
+            "out of one of both"
+        )
     held_out: dict[str, tuple[Composition, ...]] = {}
     for world in worlds_of(config["held_out"]["team_sizes"], config["held_out"]["worlds"])[1:]:
         try:

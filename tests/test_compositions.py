@@ -50,6 +50,18 @@ def test_teams_that_are_trained_on_are_no_held_out_teams(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize("mixes", ["all", "[{stalker: 3}, {zealot: 8}]"])
+def test_mixes_that_the_split_holds_out_are_not_trained_on_by_another_key(
+    mixes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["env=sz", "held_out.team_sizes=[]", "env.split.held_out=[{stalker: 3}]", f"env.mixes={mixes}"]
+    assert main(["compositions", *chosen]) == 2
+    assert capsys.readouterr().err == (
+        "mipi: env.mixes trains on what env.split holds out: 3 stalker; choose env.mixes=training or leave them out of "
+        "one of both\n"
+    )
+
+
 def test_the_same_teams_in_another_world_are_no_overlap(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compositions", "env=sz", "+held_out.worlds.short_sight.sight_range=6"]) == 0
     assert "held out 'short_sight': 15" in capsys.readouterr().out
