@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from textwrap import wrap
 
 from mipi_pl.envs.starcraft2.installation import MAPS, GameNotFoundError, check_extra, find_game
+from mipi_pl.wandb_access import has_key
 
 _WIDTH = 100
 
@@ -48,7 +48,15 @@ def examine(start_game: bool = False) -> list[Finding]:
         game.append(_map())
     if start_game and all(finding.state is State.GOOD for finding in game):
         game.append(_answer())
-    return [_python(), *_packages(), _threads(), _gpu(), _wandb(), *game, _smac()]
+    return [_python(), *_packages(), *_looked("PyTorch", _threads, _gpu), _wandb(), *game, *_looked("SMAC", _smac)]
+
+
+def _looked(what: str, *looks: Callable[[], Finding]) -> list[Finding]:
+    """What is found; where a package that every run needs cannot be imported, that, once."""
+    try:
+        return [look() for look in looks]
+    except (ImportError, OSError) as error:  # the second where a library of the system is missing
+        return [Finding(what, State.WRONG, f"cannot be imported ({error})")]
 
 
 def table(findings: Iterable[Finding]) -> str:
@@ -114,9 +122,7 @@ def _wandb() -> Finding:
     mode = os.environ.get("WANDB_MODE", "")
     if mode in ("offline", "disabled", "dryrun"):
         return Finding("wandb", State.GOOD, f"WANDB_MODE={mode}: nothing is sent")
-    names = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    known = names.is_file() and "wandb" in names.read_text(encoding="utf-8", errors="replace")
-    if os.environ.get("WANDB_API_KEY") or known:
+    if has_key():
         return Finding("wandb", State.GOOD, "a key is there (it was not tried)")
     return Finding("wandb", State.ABSENT, "no key", "for logger=wandb: wandb login, or WANDB_MODE=offline")
 

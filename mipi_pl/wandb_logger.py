@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import netrc
 import os
 import re
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from mipi_pl import ranks, record
 from mipi_pl.errors import FailedError, UserError
 from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.files import replacing
+from mipi_pl.wandb_access import has_key, why_offline
 
 MODES = ("auto", "online", "offline")
 RUN_ID = "wandb_run_id.txt"
@@ -45,7 +45,7 @@ class ResumableWandbLogger(WandbLogger):
         checkpoints: whether those of a finished run are kept as artifacts, see `ARTIFACTS`.
 
     Raises:
-        ValueError: for another mode.
+        ValueError: for another mode, or if there is no key for ``online``.
     """
 
     def __init__(
@@ -66,7 +66,9 @@ class ResumableWandbLogger(WandbLogger):
         first = ranks.rank() == 0
         if first and wandb.run is not None:
             wandb.finish()  # an earlier run of this process, as in a multirun; the new one would be written into it
-        reason = _why_offline() if mode == "auto" and first else None
+        if mode == "online" and first and not has_key() and os.environ.get("WANDB_MODE") != "disabled":
+            raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or take mode=offline")
+        reason = why_offline() if mode == "auto" and first else None
         super().__init__(
             project=project,
             name=name,
@@ -104,8 +106,15 @@ class ResumableWandbLogger(WandbLogger):
             run = wandb.init(**options, mode="offline")
         run.define_metric("frames")
         run.define_metric("*", step_metric="frames", step_sync=True)
-        (self._folder / RUN_ID).write_text(f"{run.id}\n", encoding="utf-8")
+        self._keep_id(run.id)
         return run
+
+    def _keep_id(self, run_id: str) -> None:
+        try:
+            with replacing(self._folder / RUN_ID) as unfinished:
+                unfinished.write_text(f"{run_id}\n", encoding="utf-8")
+        except OSError as error:
+            print(f"wandb: {RUN_ID} not written ({error}); if this run is resumed, it will be a new one of W&B")
 
     def _known_id(self) -> str | None:
         path = self._folder / RUN_ID
@@ -195,30 +204,6 @@ class ResumableWandbLogger(WandbLogger):
 def _size_name(row: Mapping[str, Any]) -> str:
     plain = row["evaluation"] in (TRAINING, str(row["size"]))
     return str(row["size"]) if plain else f"{row['evaluation']}_{row['size']}"
-
-
-def _why_offline() -> str | None:
-    if os.environ.get("WANDB_MODE") == "disabled":
-        return None
-    if os.environ.get("WANDB_MODE") == "offline":
-        return "WANDB_MODE is offline"
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
-    if not has_key():
-        return "no key (set WANDB_API_KEY or run `wandb login`)"
-    try:
-        socket.create_connection((host, 443), timeout=3).close()
-    except OSError:
-        return f"{host} cannot be reached"
-    return None
-
-
-def has_key() -> bool:
-    """Whether this user has a key of W&B."""
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
-    try:
-        return bool(os.environ.get("WANDB_API_KEY")) or netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def default_entity() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_optional_and_absent_is_no_fault_but_comes_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
-    assert "set SC2PATH" in " ".join(told.split())
+    assert ("set SC2PATH" if find_spec("pysc2") else "mipi-pl[sc2]") in " ".join(told.split())
     assert "wandb login" in told
     assert max(map(len, told.splitlines())) <= 140
     assert all(any(word in told for word in pair) for pair in (("ok  Python",), ("ok  packages",), ("GPU",), ("SMAC",)))
@@ -61,6 +63,17 @@ def test_a_package_of_a_wrong_version_is_wrong(
     captured = capsys.readouterr()
     assert "torchrl 0.1 (wanted" in captured.out
     assert "not in order: packages" in captured.err
+
+
+def test_a_pytorch_that_cannot_be_imported_is_told_with_all_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["doctor"]) == 1
+    captured = capsys.readouterr()
+    assert "WRONG  PyTorch" in captured.out
+    assert "StarCraft II" in captured.out
+    assert "PyTorch" in captured.err
 
 
 def test_a_key_for_wandb_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

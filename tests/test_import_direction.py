@@ -13,7 +13,7 @@ PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks", "configs")
 # Floors of the house, the lowest first. A module may import its own floor's room and everything below, nothing above
 # and no other room on its own floor. The longest prefix counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("mipi_pl.compiled", "mipi_pl.files", "mipi_pl.errors", "mipi_pl.threads"),
+    ("mipi_pl.compiled", "mipi_pl.files", "mipi_pl.errors", "mipi_pl.threads", "mipi_pl.wandb_access"),
     ("mipi_pl.own_folder",),
     ("models", "mipi_pl.spec", "mipi_pl.checks", "configs"),
     ("mipi_pl.ranks",),

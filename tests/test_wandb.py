@@ -17,7 +17,7 @@ from PIL import Image
 
 from mipi_pl.cli import main
 from mipi_pl.record import commit
-from mipi_pl.wandb_logger import ResumableWandbLogger
+from mipi_pl.wandb_logger import RUN_ID, ResumableWandbLogger
 
 TRAIN = [
     "experiment=matrix_game",
@@ -155,3 +155,25 @@ def test_videos_of_several_evaluations_reach_the_run(tmp_path: Path) -> None:
     for path, key in zip(paths, ("video/training", "video/6"), strict=True):
         (copy,) = (tmp_path / "wandb").glob(f"offline-run-*/files/{row[f'{key}.path']}")
         assert copy.read_bytes() == path.read_bytes()
+
+
+def test_a_run_whose_id_cannot_be_kept_is_logged_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / RUN_ID).mkdir()  # stands for anything that keeps the file from being written
+    logger = ResumableWandbLogger(str(tmp_path), project="mipi", name="run", mode="offline")
+    logger.log_metrics({"frames": 70.0}, step=3)
+    logger.close(True)
+    assert f"wandb: {RUN_ID} not written" in capsys.readouterr().out
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_online_without_a_key_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["train", *TRAIN, "logger.wandb.mode=online", f"output_dir={tmp_path / 'outputs'}"]) == 2
+    assert "logger.wandb: mode=online needs a key" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()

@@ -38,7 +38,8 @@ def run(arguments: list[str]) -> None:
     except ImportError as error:
         raise UserError(f"mipi dashboard needs wandb-workspaces ({error}): pip install 'mipi-pl[dashboard]'") from error
     from mipi_pl.record import shown, write_json
-    from mipi_pl.wandb_logger import default_entity, has_key
+    from mipi_pl.wandb_access import has_key
+    from mipi_pl.wandb_logger import default_entity
 
     known = has_key()
     dashboard = Dashboard(entity or (default_entity() if known else "ENTITY"), **chosen)
