@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-USAGE = "mipi compositions [key=value ...]      the teams that mipi train would train on and those held out: env=sz"
+USAGE = "mipi compositions [key=value ...]      teams to train on and those held out, such as of env=sz"
 
 _HELP = """\
 mipi compositions [key=value ...]
 
-Prints which compositions `mipi train` with the same keys would train on and which it would be evaluated on. It refuses
-a split in which both overlap, and trains nothing. The split stands in env.split, the evaluations in held_out."""
+Prints which compositions `mipi train` with the same keys would train on and
+which it would be evaluated on. It refuses a split in which both overlap, and
+trains nothing. The split stands in env.split, the evaluations in held_out."""
 
 
 def run(arguments: list[str]) -> None:

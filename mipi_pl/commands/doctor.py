@@ -5,7 +5,7 @@ from __future__ import annotations
 from mipi_pl.commands.options import Parser
 from mipi_pl.errors import FailedError
 
-USAGE = "mipi doctor [--start-game]             what is installed, what is missing, and what to do about it"
+USAGE = "mipi doctor [--start-game]             what is installed, what is missing, and what to do"
 
 _HELP = """\
 Looks at the installation: versions, threads, GPU, Weights & Biases, the real StarCraft II and the SMAC package. What is

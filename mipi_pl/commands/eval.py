@@ -13,8 +13,9 @@ mipi eval --help                       keys"""
 _HELP = """\
 mipi eval CHECKPOINT [key=value ...]
 
-Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in the run folder. CHECKPOINT is a file
-that mipi train wrote, such as outputs/latest/checkpoints/last.ckpt. Keys and their meaning:
+Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in
+the run folder. CHECKPOINT is a file that mipi train wrote, such as
+outputs/latest/checkpoints/last.ckpt. Keys and their meaning:
 """
 
 

@@ -8,8 +8,16 @@ from typing import NoReturn
 from mipi_pl.errors import UserError
 
 
+class _Paragraphs(argparse.HelpFormatter):
+    """Wraps the description to the terminal as argparse does, but keeps its paragraphs."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(super(_Paragraphs, self)._fill_text(part, width, indent) for part in paragraphs)
+
+
 class Parser(argparse.ArgumentParser):
-    """Reads the words behind `mipi NAME`; ``--help`` prints the description as it stands and the options.
+    """Reads the words behind `mipi NAME`; ``--help`` prints the description and the options.
 
     Args:
         name: of the command.
@@ -20,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             f"mipi {name}",
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Paragraphs,
             allow_abbrev=False,
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mipi_pl.commands.options import Parser
 
-USAGE = "mipi report RUNS ...                   compare runs: a page and its Markdown twin, intervals over seeds"
+USAGE = "mipi report RUNS ...                   compare runs: a page with curves, tables and intervals"
 
 _HELP = """\
 Compares finished runs: learning curves, win rates by team size and composition, the generalization gap, interquartile

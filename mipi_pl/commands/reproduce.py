@@ -7,7 +7,7 @@ from pathlib import Path
 from mipi_pl.commands.options import Parser, whole_number
 from mipi_pl.reproduction.plan import SCALES, TARGETS
 
-USAGE = "mipi reproduce TARGET --scale SCALE    a table or figure of the paper beside ours; runs what is missing"
+USAGE = "mipi reproduce TARGET --scale SCALE    a table or figure of the paper beside our numbers"
 
 _HELP = """\
 Runs what a table or figure of the paper takes (tasks x algorithms x seeds) and prints the paper's numbers beside ours:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mipi_pl.commands.options import Parser
 
-USAGE = "mipi resume RUN_FOLDER                 go on with a run that was interrupted, such as outputs/latest"
+USAGE = "mipi resume RUN_FOLDER                 go on with an interrupted run, such as outputs/latest"
 
 _HELP = """\
 Goes on with a run that was stopped or killed, from its newest whole checkpoint, in its own folder and with its own

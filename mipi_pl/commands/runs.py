@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mipi_pl.commands.options import Parser
 
-USAGE = "mipi runs [FOLDER]                     the runs below outputs/ or another folder: state, frames, win rates"
+USAGE = "mipi runs [FOLDER]                     runs below outputs/ or a folder: state, frames, win rates"
 
 _HELP = """\
 Lists the runs in and below a folder with state (running, finished, interrupted, failed, damaged), frames, and the

@@ -7,7 +7,7 @@ from pathlib import Path
 from mipi_pl.commands.options import Parser, whole_number
 from mipi_pl.errors import FailedError, UserError
 
-USAGE = "mipi theory                            check the paper's lemmas and theorems on random processes"
+USAGE = "mipi theory                            check the paper's statements on random processes"
 
 _HELP = """\
 Checks lemmas 1 and 2 and theorems 1 and 2 of the paper exactly, on random processes with 1-3 agents, and shows where

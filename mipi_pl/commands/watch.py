@@ -8,7 +8,7 @@ from mipi_pl.commands.options import Parser, whole_number
 from mipi_pl.errors import UserError
 
 USAGE = """\
-mipi watch CHECKPOINT [--against WHAT] [key=value ...]   see it play: a page for the browser, and videos"""
+mipi watch CHECKPOINT [key=value ...]  see it play: a page for the browser, and videos"""
 
 _HELP = """\
 Plays greedy episodes, the first ones that mipi eval plays, and writes watch.html and videos to watch/<time>/ in the run
