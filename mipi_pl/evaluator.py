@@ -128,7 +128,10 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     say(f"{title}\n\n{detail_table(results)}")
     if len(policies) > 1:
         say(f"\n{comparison_table(policies)}")
-    _write(folder, title, path, subject.record, policies, plan)
+    try:
+        _write(folder, title, path, subject.record, policies, plan)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder: output_dir=...") from error
     say("")
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
         say(f"{label:<10} {record.shown(folder / name)}")

@@ -111,7 +111,8 @@ def machine() -> dict[str, str | int]:
 @contextmanager
 def failure_noted(folder: Path) -> Iterator[None]:
     """Leave `FAILURE` in the folder of a run that had begun and fails; being interrupted is no failure."""
-    (folder / FAILURE).unlink(missing_ok=True)
+    with suppress(OSError):  # a folder that cannot be written to is refused by those who must
+        (folder / FAILURE).unlink(missing_ok=True)
     try:
         yield
     except Exception as error:

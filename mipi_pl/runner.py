@@ -22,6 +22,7 @@ from mipi_pl.config import Config, check_train, resolve
 from mipi_pl.errors import FailedError, UserError
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
+from mipi_pl.files import replacing
 from mipi_pl.fitting import fit, held
 from mipi_pl.loggers import closing, tell
 from mipi_pl.parts import Parts, assemble
@@ -147,7 +148,8 @@ def _make_folder(root: Path, name: str) -> Path:
 def _begin(config: Config, folder: Path, checkpoint: Path | None, before: Sequence[Result]) -> None:
     """What the run folder holds from the first."""
     try:
-        OmegaConf.save(OmegaConf.create(config), folder / record.CONFIG)
+        with replacing(folder / record.CONFIG) as unfinished:
+            OmegaConf.save(OmegaConf.create(config), unfinished)
         if checkpoint is None:
             record.write_json(folder / record.PROVENANCE, record.provenance())
             record.link_latest(folder.parent.parent, folder)

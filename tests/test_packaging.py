@@ -23,7 +23,8 @@ LOCKED = dict(
 
 def test_everything_is_locked_to_one_version() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    for requirement in (*PROJECT["project"]["dependencies"], *extras["dev"], *extras["docs"], *extras["dashboard"]):
+    locked = [line for name in ("dev", "docs", "dashboard", "launchers") for line in extras[name]]
+    for requirement in (*PROJECT["project"]["dependencies"], *locked):
         assert re.split(r"[<>=\[]", requirement)[0] in LOCKED, requirement
     assert LOCKED["torch"] == "2.13.0"
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in LOCKED.values())

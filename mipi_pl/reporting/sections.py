@@ -154,9 +154,12 @@ def interval_of_rate(ours: Scores, theirs: Scores) -> str:
 
 
 def _compositions(world: World, name: str) -> Iterator[Block]:
-    labels, episodes, values = compositions(world)
-    columns = [group.label for group in world.groups]
     yield Heading(3, "By composition")
+    labels, episodes, values = compositions(world)
+    if not labels:
+        yield Paragraph("No run tells its compositions apart.")
+        return
+    columns = [group.label for group in world.groups]
     svg = pictures.heat_map(labels, columns, values, world.winnable)
     few = int(episodes[episodes > 0].min())
     caption = f"Greedy {world.measure} by composition, all seeds together; at least {few} episodes in each field."
@@ -175,6 +178,7 @@ def compositions(world: World) -> tuple[list[str], Array, Array]:
                     sums[size, label][group.label] = now
     keys = sorted(sums)
     cells = np.array([[sums[key].get(group.label, (0, 0.0)) for group in world.groups] for key in keys])
+    cells = cells.reshape(len(keys), len(world.groups), 2)  # also where there are none
     with np.errstate(invalid="ignore"):
         return [label for _, label in keys], cells[..., 0], cells[..., 1] / cells[..., 0]
 

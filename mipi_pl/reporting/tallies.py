@@ -9,6 +9,8 @@ from typing import Any
 
 from mipi_pl.evaluation.statistics import Estimate, t_quantile
 
+_MOST_EPISODES = 2**31
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -54,7 +56,7 @@ def read_tally(row: Mapping[str, Any]) -> Tally:
     measure = "win_rate" if row.get("win_rate") not in (None, "") else "return"
     value, low, high = (_number(row, key) for key in (measure, f"{measure}_low", f"{measure}_high"))
     episodes = _number(row, "episodes")
-    if episodes < 1 or episodes != int(episodes):
+    if not 1 <= episodes <= _MOST_EPISODES or episodes != int(episodes):
         raise ValueError(f"episodes is {episodes}")
     if measure == "win_rate" and not 0 <= value <= 1:
         raise ValueError(f"win_rate is {value}")

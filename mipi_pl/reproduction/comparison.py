@@ -68,7 +68,10 @@ HEADER = ("task", "method", "teams", "paper", "ours", "seeds", "diff")
 
 
 def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
-    """For each task and column: how many pairs of methods stand as in the paper, the best, and whether all hold."""
+    """For each task and column: how many pairs of methods stand as in the paper, the best, and whether all hold.
+
+    That is ``open`` where what is there agrees with the paper, but methods are missing.
+    """
     rows = []
     for task in plan.tasks:
         for column in plan.columns:
@@ -79,10 +82,12 @@ def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
                 pairs = list(combinations(there, 2))
                 held = sum((here[a] > here[b]) == (there[a] > there[b]) and here[a] != here[b] for a, b in pairs)
                 best = (_best(here), _best(there))
-                rows.append([task, column, f"{held} of {len(pairs)}", *best, "yes" if held == len(pairs) else "no"])
+                expected = sum(cell in plan.paper for cell in cells)
+                holds = _verdict(held == len(pairs), len(there) == expected)
+                rows.append([task, column, f"{held} of {len(pairs)}", *best, holds])
             elif here and column in plan.best.get("columns", ()):
-                holds = _best(here) == plan.best["method"]
-                rows.append([task, column, "-", _best(here), plan.best["method"], "yes" if holds else "no"])
+                holds = _verdict(_best(here) == plan.best["method"], len(here) == len(cells))
+                rows.append([task, column, "-", _best(here), plan.best["method"], holds])
     return rows
 
 
@@ -99,6 +104,10 @@ def as_text(plan: Plan, ours: Mapping[Cell, Ours]) -> str:
 
 def _cells(plan: Plan) -> list[Cell]:
     return [(task, method, column) for task in plan.tasks for method in plan.methods(task) for column in plan.columns]
+
+
+def _verdict(agrees: bool, complete: bool) -> str:
+    return ("yes" if complete else "open") if agrees else "no"
 
 
 def _best(means: Mapping[str, float]) -> str:

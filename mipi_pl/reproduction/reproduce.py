@@ -6,7 +6,8 @@ import csv
 import io
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,10 +94,12 @@ def reproduce(
         for task in tasks:
             say(shlex.join(["mipi", *task.words]))
         return None
-    if tasks and options.launcher:
-        run_through(options.launcher, tasks, options.jobs, options.launcher_options, options.output_dir / options.scale)
-    elif tasks:
-        run(tasks, options.jobs, say)
+    with _writing_to(options.output_dir):
+        if tasks and options.launcher:
+            folder = options.output_dir / options.scale
+            run_through(options.launcher, tasks, options.jobs, options.launcher_options, folder)
+        elif tasks:
+            run(tasks, options.jobs, say)
     outlooks = look(plan.jobs)
     folder = _compare(plan, outlooks, options, say)
     _complain(outlooks)
@@ -121,16 +124,22 @@ def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Cal
     ]
     table = io.StringIO()
     csv.writer(table).writerows([comparison.HEADER, *rows])
-    try:
+    with _writing_to(options.output_dir):
         folder = record.new_folder(options.output_dir / options.scale / "reports" / plan.name)
         write(folder, blocks)
         with replacing(folder / "comparison.csv") as unfinished:
             unfinished.write_text(table.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--output-dir: cannot write to {options.output_dir} ({error.strerror})") from error
     say(f"page       {record.shown(folder / 'report.html')}")
     say(f"numbers    {record.shown(folder / 'comparison.csv')}")
     return folder
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--output-dir: cannot write to {folder} ({error.strerror or error})") from error
 
 
 def _complain(outlooks: Sequence[Outlook]) -> None:

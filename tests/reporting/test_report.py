@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -146,6 +147,17 @@ def test_compositions_are_pooled_over_seeds(runs: Path) -> None:
     assert labels == [f"{size} marine" for size in range(3, 9)]
     assert episodes[3].tolist() == [60, 60]
     assert values[3] == pytest.approx([0.65, 0.5])
+
+
+def test_a_run_without_compositions_is_reported_without_them(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "runs")
+    content = json.loads((folder / "results.json").read_text())
+    for evaluation in (content["training"], *content["held_out"].values()):
+        evaluation["by_composition"] = {}
+    (folder / "results.json").write_text(json.dumps(content))
+    assert main(["report", str(tmp_path / "runs"), "--output-dir", str(tmp_path / "reports")]) == 0
+    (page,) = (tmp_path / "reports").glob("*/report.md")
+    assert "No run tells its compositions apart." in page.read_text()
 
 
 def test_returns_are_reported_where_nothing_is_won(tmp_path: Path) -> None:

@@ -102,7 +102,11 @@ def test_what_is_missing_or_damaged_is_told(
 
 def test_a_win_rate_that_cannot_be_is_refused(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
-    for good, bad in (('"win_rate": 0.6', '"win_rate": 6.0'), ('"episodes": 20', '"episodes": 0')):
+    for good, bad in (
+        ('"win_rate": 0.6', '"win_rate": 6.0'),
+        ('"episodes": 20', '"episodes": 0'),
+        ('"episodes": 20', '"episodes": 1e300'),
+    ):
         text = (folder / "results.json").read_text()
         (folder / "results.json").write_text(text.replace(good, bad))
         assert read_run(folder).state == "damaged"

@@ -129,6 +129,8 @@ def test_a_table_with_gaps_says_so(tmp_path: Path) -> None:
     assert rows["SZ", "REFIL", "6"][1:] == ["0.50 ± ?", "1", "+0.06"]
     (order, *_) = comparison.order_of(plan, ours)
     assert order == ["SZ", "3-5", "0 of 1", "REFIL = MAPPO", "REFIL", "no"], "a tie is not the paper's order"
+    fewer = {cell: value for cell, value in ours.items() if cell[1] != "MAPPO"}
+    assert comparison.order_of(plan, fewer)[0][2:] == ["0 of 0", "REFIL", "REFIL", "open"], "one method is no order"
     text = comparison.as_text(plan, ours)
     assert max(map(len, text.splitlines())) <= 80
 
@@ -138,6 +140,11 @@ def test_a_figure_is_held_against_what_the_text_says_of_it(tmp_path: Path) -> No
     fill(plan, {"MIPI": 0.5, "REFIL": 0.6})
     order = comparison.order_of(plan, comparison.ours_of(plan, look(plan.jobs)))
     assert order[0] == ["Resource Collection", "3-5", "-", "REFIL", "MIPI", "no"]
+    fill(plan, {"AQMIX": 0.1, "CollaQ": 0.1})
+    alone = comparison.order_of(
+        plan, comparison.ours_of(plan, [one for one in look(plan.jobs) if one.job.method != "REFIL"])
+    )
+    assert alone[0][-1] == "open", "MIPI leads, but not all others have run"
     assert comparison.order_of(plan, comparison.ours_of(plan, [Outlook(job, "start", None) for job in plan.jobs])) == []
 
 
@@ -177,3 +184,8 @@ def test_mistakes_are_told(words: list[str], message: str, capsys: pytest.Captur
     assert message in error
     assert len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "figure2", "--output-dir", "/dev/null/x"]) == 2
+    assert capsys.readouterr().err == "mipi: --output-dir: cannot write to /dev/null/x (Not a directory)\n"
