@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from mipi_pl.evaluation.bootstrap import Array
@@ -110,8 +111,12 @@ def _dress(axes: Axes, label: str, rate: bool) -> None:
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    named = sorted(
+        zip(*axes.get_legend_handles_labels(), strict=True), key=lambda one: isinstance(one[0], LineCollection)
+    )
+    if named:  # the lines across, which only compare, last
+        how = {"frameon": False, "fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 3}
+        axes.legend(*zip(*named, strict=True), **how)
 
 
 def _svg(figure: Figure, name: str) -> str:
