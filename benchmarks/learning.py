@@ -10,16 +10,22 @@ is not repeated. The report takes every run that was finished.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.reporting.document import Table, as_markdown
+from mipi_pl.reporting.run_folder import Run, find_runs
 
 ALGORITHMS = ("mipi", "value", "entropy")
 HELD_OUT = ("6", "7", "8")
+COLUMNS = ("before", "3-5", *HELD_OUT, "6-8", "best_3-5")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -40,55 +46,43 @@ def run_one(algorithm: str, seed: int, outputs: Path, more: list[str]) -> None:
         subprocess.run([program, "train", "experiment=quickstart", *chosen], stdout=out, stderr=out, check=True)
 
 
-def curve(folder: Path, evaluation: str) -> list[tuple[int, float]]:
-    """Frames and greedy win rate of every evaluation of a run."""
-    with (folder / "evaluations.csv").open() as rows:
-        return [
-            (int(row["frames"]), float(row["win_rate"]))
-            for row in csv.DictReader(rows)
-            if row["evaluation"] == evaluation and row["level"] == "all"
-        ]
-
-
-def summarize(outputs: Path) -> dict[str, object]:
+def summarize(outputs: Path) -> dict[str, dict[str, Any]]:
     """Final win rates by algorithm over seeds, and how far each fell below its best evaluation."""
-    summary: dict[str, object] = {}
+    finished = [run for run in find_runs([outputs]) if run.state == "finished"] if outputs.is_dir() else []
+    summary: dict[str, dict[str, Any]] = {}
     for algorithm in ALGORITHMS:
-        runs = []
-        for path in sorted(outputs.glob(f"marines__{algorithm}__*/*/results.json")):
-            found = json.loads(path.read_text())
-            best = max(rate for _, rate in curve(path.parent, "training"))
-            held_out = [found["held_out"][size]["win_rate"] for size in HELD_OUT]
-            runs.append(
-                {
-                    "seed": found["seed"],
-                    "before": found["before"]["training"]["win_rate"],
-                    "3-5": found["training"]["win_rate"],
-                    **dict(zip(HELD_OUT, held_out, strict=True)),
-                    "6-8": statistics.mean(held_out),
-                    "best_3-5": best,
-                    "updates": found["updates"],
-                    "frames": found["frames"],
-                    "seconds": round(found["seconds"]),
-                    "commit": found["commit"],
-                }
-            )
-        columns = ("before", "3-5", *HELD_OUT, "6-8", "best_3-5", "seconds")
-        mean = {c: round(statistics.mean(run[c] for run in runs), 3) for c in columns} if runs else {}
-        spread = {c: round(statistics.stdev(run[c] for run in runs), 3) for c in columns} if len(runs) > 1 else {}
-        summary[algorithm] = {"runs": runs, "mean": mean, "standard_deviation": spread}
+        rows = [_row(run) for run in finished if run.algorithm == algorithm]
+        columns = (*COLUMNS, "seconds")
+        mean = {c: round(statistics.mean(row[c] for row in rows), 3) for c in columns} if rows else {}
+        spread = {c: round(statistics.stdev(row[c] for row in rows), 3) for c in columns} if len(rows) > 1 else {}
+        summary[algorithm] = {"runs": rows, "mean": mean, "standard_deviation": spread}
     return summary
 
 
-def as_markdown(summary: dict[str, object]) -> str:
+def _row(run: Run) -> dict[str, Any]:
+    rates = {name: played.total.score.value for name, played in run.policies["trained"].items()}
+    return {
+        "seed": run.seed,
+        "before": run.policies["untrained"][TRAINING].total.score.value,
+        "3-5": rates[TRAINING],
+        **{size: rates[size] for size in HELD_OUT},
+        "6-8": statistics.mean(rates[size] for size in HELD_OUT),
+        "best_3-5": max(point.tally.score.value for point in run.curve if point.evaluation == TRAINING),
+        "updates": run.updates,
+        "frames": run.frames,
+        "seconds": round(run.seconds or 0),
+        "commit": run.commit,
+    }
+
+
+def as_table(summary: Mapping[str, Mapping[str, Any]]) -> str:
     """One row per algorithm: mean and standard deviation over seeds."""
-    columns = ("before", "3-5", *HELD_OUT, "6-8", "best_3-5")
-    lines = ["| algorithm | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    rows = []
     for algorithm, found in summary.items():
         mean, spread = found["mean"], found["standard_deviation"]
-        cells = [f"{mean[c]:.2f} ± {spread.get(c, float('nan')):.2f}" if mean else "-" for c in columns]
-        lines.append(f"| {algorithm} | {len(found['runs'])} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cells = [f"{mean[c]:.2f} ± {spread.get(c, float('nan')):.2f}" if mean else "-" for c in COLUMNS]
+        rows.append([algorithm, str(len(found["runs"])), *cells])
+    return as_markdown([Table(["algorithm", "seeds", *COLUMNS], rows)])
 
 
 def main() -> None:
@@ -107,8 +101,8 @@ def main() -> None:
         parser.exit(message=f"no finished run in {arguments.outputs}: `python {parser.prog} run` makes them\n")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "learning.json").write_text(json.dumps(summary, indent=2) + "\n")
-    (RESULTS / "learning.md").write_text(as_markdown(summary) + "\n")
-    print(as_markdown(summary))
+    (RESULTS / "learning.md").write_text(as_table(summary))
+    print(as_table(summary).rstrip())
     print(json.dumps({name: found["mean"] for name, found in summary.items()}))
 
 
