@@ -43,6 +43,7 @@ from s2clientprotocol import common_pb2, debug_pb2, raw_pb2  # noqa: E402
 from s2clientprotocol import sc2api_pb2 as sc  # noqa: E402
 
 OFFSET = 8.0  # of the playable area from the corner of the map
+NONSENSE = b"\xff" * 9  # the beginning of a message that is cut off
 CUSTOM = {
     "baneling": 1935, "colossus": 1936, "hydralisk": 1937, "marauder": 1938, "marine": 1939, "medivac": 1940,
     "stalker": 1941, "zealot": 1942, "zergling": 1943,
@@ -179,7 +180,7 @@ class Server:
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self.setting, self.field = setting, Field(setting)
-        self.status, self.seed, self.played = sc.launched, 0, 0
+        self.status, self.seed, self.played, self.garbled = sc.launched, 0, 0, False
 
     def fail(self) -> None:
         fault = self.setting.get("fault")
@@ -192,13 +193,16 @@ class Server:
             Path(fault["marker"]).touch(exist_ok=False)
         except FileExistsError:
             return
+        if fault["kind"] == "nonsense":
+            self.garbled = True
+            return
         if fault["kind"] == "exit":
             os._exit(3)
         if fault["kind"] == "kill":
             os.kill(os.getpid(), 9)
         time.sleep(600)
 
-    def answer(self, request: Any) -> Any:
+    def answer(self, request: Any) -> bytes:
         kind, response = request.WhichOneof("request"), sc.Response(id=request.id)
         if kind == "step" and request.step.count > 1:
             self.played += 1
@@ -213,7 +217,7 @@ class Server:
             else:
                 getattr(response, kind).CopyFrom(found)
         response.status = self.status
-        return response
+        return NONSENSE if self.garbled else response.SerializeToString()
 
     def on_ping(self, _: Any) -> Any:
         return sc.ResponsePing(game_version="4.10.0.75689", data_version="", data_build=75689, base_build=75689)
@@ -274,7 +278,7 @@ async def serve(request: web.Request) -> web.WebSocketResponse:
             wanted = sc.Request.FromString(message.data)
             if wanted.WhichOneof("request") == "quit":
                 os._exit(0)
-            await socket.send_bytes(request.app["server"].answer(wanted).SerializeToString())
+            await socket.send_bytes(request.app["server"].answer(wanted))
     return socket
 
 

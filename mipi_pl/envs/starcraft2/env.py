@@ -21,7 +21,7 @@ from mipi_pl.envs.battle.rules_driven import driven_entries
 from mipi_pl.envs.battle.rules_state import GOING_ON, TIME_UP
 from mipi_pl.envs.kernels.records import output_of
 from mipi_pl.envs.starcraft2.installation import check_extra, find_game
-from mipi_pl.errors import FailedError
+from mipi_pl.errors import FailedError, UserError
 
 
 class StarCraft2Env(BattleEnv):
@@ -103,6 +103,7 @@ class StarCraft2Env(BattleEnv):
 
         Raises:
             FailedError: if a game cannot be started.
+            UserError: if the battle's square does not fit the map.
         """
         super().begin(rows, frame)
         self._at_once(self._begin_battle, rows.nonzero().flatten().tolist())
@@ -139,6 +140,8 @@ class StarCraft2Env(BattleEnv):
                     self._games[b].restart()
                 self._games[b].begin(army, towards, self._units[b])
                 return
+            except ValueError as error:  # the map is too small, in every other game too
+                raise UserError(str(error)) from error
             except GameError as error:
                 self._drop(b)
                 _say(f"environment {b}: no battle in attempt {attempt} of {self._attempts} ({error})")
@@ -158,7 +161,7 @@ class StarCraft2Env(BattleEnv):
         except GameError as error:
             self._drop(b)
             self._battles[b].ended = TIME_UP  # pays nothing and is truncated; what was last seen stays
-            self.faults += 1
+            self.faults += int(not self._lost[b])
             _say(f"environment {b}: the battle is cut short ({error}); the next one gets a new game")
 
     def _drop(self, b: int) -> None:

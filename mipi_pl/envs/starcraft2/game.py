@@ -193,6 +193,7 @@ def _launch(installation: Installation, timeout_s: int) -> Any:
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
     """Every way in which pysc2 and the game fail, as one."""
+    from google.protobuf.message import DecodeError
     from pysc2.lib import protocol, remote_controller, sc_process
     from websocket import WebSocketException
 
@@ -202,6 +203,7 @@ def _failures() -> Iterator[None]:
         remote_controller.ConnectError,
         remote_controller.RequestError,
         sc_process.SC2LaunchError,
+        DecodeError,
         WebSocketException,
         OSError,
         LookupError,

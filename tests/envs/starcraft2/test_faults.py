@@ -17,7 +17,7 @@ SEED, AT = 3, 4
 """The stand-in of environment 1 has this seed plus 1; it fails when it should play this step."""
 
 
-@pytest.mark.parametrize("kind", ["exit", "kill", "hang"])
+@pytest.mark.parametrize("kind", ["exit", "kill", "nonsense", "hang"])
 def test_a_game_that_fails_costs_the_rest_of_its_battle_and_nothing_else(
     kind: str, installed: Any, mixed_player: Callable[[EntityEnv], Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,4 +83,5 @@ def test_a_state_that_comes_back_ends_the_battles_that_were_under_way(installed:
     game.set_extra_state(state)
     after = game.step(game.rand_action())["next"]
     assert after[keys.TRUNCATED].all()
+    assert game.faults == 0, "no game has failed"
     assert not game.resumable

@@ -11,6 +11,7 @@ from tensordict import TensorDictBase
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.errors import UserError
 
 
 def differences(one: TensorDictBase, other: TensorDictBase) -> list[Any]:
@@ -48,6 +49,6 @@ def test_two_scripts_are_for_the_simulator(installed: Any) -> None:
 def test_a_square_that_does_not_fit_the_map_is_refused(installed: Any) -> None:
     installed.set(playable=20)
     with pytest.raises(
-        ValueError, match=r"can be walked on 20 x 20, the battle needs 32 squared: make env.map_size smaller"
+        UserError, match=r"can be walked on 20 x 20, the battle needs 32 squared: make env.map_size smaller"
     ):
         installed.game(num_envs=1).reset()
