@@ -29,17 +29,28 @@ def as_override(arguments: Sequence[str]) -> list[str]:
         if flag not in (*_FLAGS, _KEY[:-1]) or (flag == _KEY[:-1] and folder == "null"):
             found.append(word)
             continue
-        folder = folder if equals else next(words, "")
+        folder = _unquoted(folder if equals else next(words, ""))
         if not folder or not Path(folder).is_dir():
             raise UserError(f"{flag} must name a folder with your own configs, got {folder or 'nothing'}")
-        found.append(f"{_KEY}{Path(folder).resolve()}")
+        found.append(f"{_KEY}{_quoted(str(Path(folder).resolve()))}")
     return found
 
 
 def search_path(overrides: Sequence[str]) -> list[str]:
     """The override that makes Hydra look into the folder that is named among the overrides; none if none is."""
-    folders = [override.removeprefix(_KEY) for override in overrides if override.startswith(_KEY)]
-    return [f"hydra.searchpath=[file://{folders[-1]}]"] if folders and folders[-1] != "null" else []
+    folders = [_unquoted(override.removeprefix(_KEY)) for override in overrides if override.startswith(_KEY)]
+    return [f"hydra.searchpath=[{_quoted(f'file://{folders[-1]}')}]"] if folders and folders[-1] != "null" else []
+
+
+def _quoted(path: str) -> str:
+    """As Hydra's grammar takes it, whose plain words hold no commas, brackets, equals signs or letters beyond ASCII."""
+    return "'" + path.replace("'", "\\'") + "'"
+
+
+def _unquoted(word: str) -> str:
+    mark = word[:1]
+    whole = len(word) > 1 and mark in ("'", '"') and word.endswith(mark)
+    return word[1:-1].replace(f"\\{mark}", mark) if whole else word
 
 
 def use_modules(folder: str | None) -> None:

@@ -15,6 +15,7 @@ from torchrl.envs.utils import check_env_specs
 from mipi_pl import spec as keys
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.launch import compose
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "own_environment"
 WORLDS = [("spread", "Spread", "mpe2"), ("dispersion", "Dispersion", "vmas")]
@@ -101,3 +102,15 @@ def test_a_folder_or_world_that_is_not_there_is_named(
     told = capsys.readouterr().err
     assert message in told
     assert len(told.splitlines()) == 1
+
+
+def test_the_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder = tmp_path / "Jörg's worlds, a=b (old)"
+    (folder / "env").mkdir(parents=True)
+    configs = Path(__file__).resolve().parent.parent / "configs"
+    (folder / "env" / "mine.yaml").write_text((configs / "env" / "matrix_game.yaml").read_text(encoding="utf-8"))
+    for way in (["--config-dir", str(folder)], [f"-cd={folder}"], [f"config_dir={folder}"]):
+        config = compose([*way, "env=mine"])
+        assert (config.run.environment, config.config_dir) == ("mine", str(folder))
+        assert main(["train", *way, "env=mine", "--cfg", "job"]) == 0
