@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,18 @@ def test_the_runner_reaches_datamodules_and_callbacks_through_configs_only() -> 
     for path in (ROOT / "mipi_pl").rglob("*.py"):
         above = {name for name in imports_of(path) if name.split(".")[0] in ("datamodules", "callbacks")}
         assert not above, f"{name_of(path)} imports {above}"
+
+
+def test_the_architecture_shows_these_floors_and_every_module() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree, floors = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[:2]
+    shown: list[set[str]] = []
+    for line in floors.splitlines():  # each begins with the end of the one before
+        found = [{room.strip() for room in floor.split(",")} for floor in line.split("<-")]
+        shown += found[1:] if shown else found
+    assert shown == [{room.removeprefix("mipi_pl.") for room in floor} for floor in FLOORS]
+    listed = set(re.findall(r"^ *(\w+)(?:\.py|/) ", tree, re.MULTILINE))
+    assert {room.split(".")[-1] for floor in FLOORS for room in floor} <= listed
 
 
 def test_every_module_has_a_floor() -> None:
