@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -143,7 +144,15 @@ def _improvement(world: World) -> Iterator[Block]:
     yield Table(["row beats column", *scores], rows)
     yield Paragraph(
         "Over pairs of seeds, the mean over held-out teams, a tie counting half. An interval that holds 0.5 leaves "
-        "open which of the two is better."
+        f"open which of the two is better. {by_chance(*sorted(len(group.runs) for group in world.groups)[:2])}"
+    )
+
+
+def by_chance(seeds: int, others: int) -> str:
+    """How often the clearest order says nothing: a bootstrap of few seeds does not know what other seeds would do."""
+    return (
+        f"An interval does not know the seeds that were not run: with {seeds} against {others}, two algorithms that "
+        f"are alike come to 1.00 by chance once in {math.comb(seeds + others, seeds):,} comparisons."
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from itertools import permutations
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from mipi_pl.reporting.document import Code, Heading, Notes, Paragraph, Picture,
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.missing import missing_from
 from mipi_pl.reporting.run_folder import find_runs
-from mipi_pl.reporting.sections import compositions
+from mipi_pl.reporting.sections import by_chance, compositions
 
 
 @pytest.fixture
@@ -41,10 +42,19 @@ def test_a_complete_set_of_runs_has_nothing_missing_and_all_sections(runs: Path,
     assert cells[:5] == ["mipi", "3", "3,009", "3.00", "0.52 ± 0.02"]
     assert "| mipi | 0.25 " in text, "the gap to teams of 6: 0.9 - 0.65"
     assert "| mipi | - | 1.00 " in text, "every seed is better than every other one"
+    assert "with 3 against 3" in text
     assert "mipi train algorithm=mipi seed=2  # commit " + "c" * 40 in text
     pictures = re.findall(r"\]\((.*?\.svg)\)", text)
     assert len(pictures) == 4
     assert all(ElementTree.parse(folder / name).getroot().tag.endswith("svg") for name in pictures)
+
+
+@pytest.mark.parametrize(("seeds", "others"), [(1, 1), (2, 3), (3, 3)])
+def test_how_often_chance_gives_the_clearest_order_is_that_of_all_orders(seeds: int, others: int) -> None:
+    orders = list(permutations(range(seeds + others)))
+    clear = sum(min(order[:seeds]) > max(order[seeds:]) for order in orders)
+    assert f"with {seeds} against {others}," in by_chance(seeds, others)
+    assert f"once in {len(orders) // clear} comparisons" in by_chance(seeds, others)
 
 
 class Page(HTMLParser):
