@@ -248,6 +248,14 @@ class EntityEnv(EnvBase):
             "agents": agents,
         }
 
+    @staticmethod
+    def _ends_of(frame: Frame) -> dict[str, Tensor]:
+        return {
+            keys.DONE: (frame.terminated | frame.truncated).unsqueeze(-1),
+            keys.TERMINATED: frame.terminated.unsqueeze(-1),
+            keys.TRUNCATED: frame.truncated.unsqueeze(-1),
+        }
+
     def _reset(self, tensordict: TensorDictBase | None = None, **_: object) -> TensorDictBase:
         rows = tensordict.get("_reset", None) if tensordict is not None else None
         if rows is None:
@@ -259,27 +267,14 @@ class EntityEnv(EnvBase):
             ended.masked_fill_(rows, False)
         self.begin(rows, frame)
         self._frame = frame
-        done = (frame.terminated | frame.truncated).unsqueeze(-1)
-        content = {
-            **self._observation(frame, rows),
-            keys.DONE: done,
-            keys.TERMINATED: frame.terminated.unsqueeze(-1),
-            keys.TRUNCATED: frame.truncated.unsqueeze(-1),
-        }
-        return self._pack(content)
+        return self._pack({**self._observation(frame, rows), **self._ends_of(frame)})
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         frame = Frame.empty(self.num_envs, self.entity_spec)
         self.advance(tensordict.get(keys.ACTION).cpu(), frame)
         self._frame = frame
-        content = {
-            **self._observation(frame, torch.zeros(self.num_envs, dtype=torch.bool)),
-            keys.REWARD: frame.reward.unsqueeze(-1),
-            keys.DONE: (frame.terminated | frame.truncated).unsqueeze(-1),
-            keys.TERMINATED: frame.terminated.unsqueeze(-1),
-            keys.TRUNCATED: frame.truncated.unsqueeze(-1),
-        }
-        return self._pack(content)
+        observation = self._observation(frame, torch.zeros(self.num_envs, dtype=torch.bool))
+        return self._pack({**observation, keys.REWARD: frame.reward.unsqueeze(-1), **self._ends_of(frame)})
 
     def _pack(self, content: dict[str, Tensor | TensorDict]) -> TensorDict:
         td = TensorDict(content, batch_size=self.batch_size)

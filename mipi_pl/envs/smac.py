@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.composition import Composition
-from mipi_pl.envs.kernels.records import refuse_unavailable
+from mipi_pl.envs.kernels.records import first_unavailable, refuse_unavailable
 from mipi_pl.envs.starcraft2 import protobuf
 from mipi_pl.envs.starcraft2.installation import check_extra, find_game
 from mipi_pl.spec import EntitySpec
@@ -128,7 +128,8 @@ class SmacEnv(EntityEnv):
 
     def advance(self, action: Tensor, frame: Frame) -> None:
         """SMAC's `step` of every game that goes on."""
-        self._refuse_unavailable(action)
+        mask, everywhere = self._frame.action_mask, torch.ones(self.num_envs, dtype=torch.bool)
+        refuse_unavailable(first_unavailable(action, mask, everywhere), action.numpy(), mask, self.entity_spec)
         going = [b for b in range(self.num_envs) if not any(self._ends[b])]
         frame.reward.zero_()
         rewards = list(self._threads.map(lambda b: self._step_game(b, action[b].tolist()), going))
@@ -166,14 +167,6 @@ class SmacEnv(EntityEnv):
                 entities[first : first + len(rows), columns[name]] = torch.from_numpy(rows[:, place]).float()
         available = columns["available_north"]
         entities[:a, available : available + mask.shape[1] - 2] = (mask[:, 2:] & alive[:, None]).float()
-
-    def _refuse_unavailable(self, action: Tensor) -> None:
-        mask, u = self._frame.action_mask, self.entity_spec.n_actions
-        known = (action >= 0) & (action < u)
-        allowed = known & mask.gather(-1, action.clamp(0, u - 1).unsqueeze(-1)).squeeze(-1)
-        wrong = (~allowed).flatten().nonzero()
-        place = int(wrong[0]) if len(wrong) else -1
-        refuse_unavailable(place, action.numpy(), mask, self.entity_spec)
 
     def memory(self) -> dict[str, Tensor]:
         """Nothing of the game can be kept."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.composition import Composition
-from mipi_pl.envs.kernels.records import refuse_unavailable
+from mipi_pl.envs.kernels.records import first_unavailable, refuse_unavailable
 from mipi_pl.spec import EntitySpec
 
 
@@ -111,7 +111,10 @@ class SteppedEnv(EntityEnv):
     def advance(self, action: Tensor, frame: Frame) -> None:
         """One step of every game; those that have ended stand still and pay nothing."""
         played, before = action.numpy(), self._frame
-        self._refuse(action, before.action_mask)
+        going = torch.from_numpy(~self._ended)
+        refuse_unavailable(
+            first_unavailable(action, before.action_mask, going), played, before.action_mask, self.entity_spec
+        )
         for name, tensor in vars(before).items():
             getattr(frame, name).copy_(tensor)
         frame.reward.zero_()
@@ -181,9 +184,3 @@ class SteppedEnv(EntityEnv):
         if np.shape(array) != shape:
             raise ValueError(f"a game must show {name} of shape {shape}, got {np.shape(array)}")
         return np.asarray(array)
-
-    def _refuse(self, action: Tensor, available: Tensor) -> None:
-        n = self.entity_spec.n_actions
-        fits = available.gather(-1, action.clamp(0, n - 1).unsqueeze(-1)).squeeze(-1) & (action >= 0) & (action < n)
-        bad = (~fits & ~torch.from_numpy(self._ended).unsqueeze(-1)).flatten().nonzero()
-        refuse_unavailable(int(bad[0]) if len(bad) else -1, action.numpy(), available, self.entity_spec)

@@ -66,6 +66,20 @@ def output_of(frame: Frame) -> Output:
     return Output(**{name: getattr(frame, name).numpy() for name in Output._fields})
 
 
+def first_unavailable(action: Tensor, action_mask: Tensor, rows: Tensor) -> int:
+    """For worlds that are not compiled: the `place` that `refuse_unavailable` takes.
+
+    Args:
+        action: int64 [B, A].
+        action_mask: bool [B, A, U].
+        rows: bool [B], where actions are looked at.
+    """
+    n = action_mask.shape[-1]
+    fits = action_mask.gather(-1, action.clamp(0, n - 1).unsqueeze(-1)).squeeze(-1) & (action >= 0) & (action < n)
+    found = (~fits & rows.unsqueeze(-1)).flatten().nonzero()
+    return int(found[0]) if len(found) else -1
+
+
 def refuse_unavailable(place: int, action: np.ndarray, action_mask: Tensor, spec: EntitySpec) -> None:
     """Say what was wrong with an action.
 
