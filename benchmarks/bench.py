@@ -3,9 +3,9 @@
     python benchmarks/bench.py [--threads 2] [--refil PATH [--smaclite PATH]]     # or: make bench REFIL=PATH
 
 The comparisons with peers need their checkouts (`peer_refil.py`, `peer_loop.py`) and are left out otherwise. Left out
-always: soaks, mutations and the figure of the matrix game, which measure no speed, and `peer_battle.py`, which needs
-installations of the peers. Each script ends with one line of JSON, which is what the table is made of. If one fails,
-the table says so and has the others' figures; the exit code is then 1.
+always: soaks, mutations, the parity with StarCraft II and the figure of the matrix game, which measure no speed, and
+`peer_battle.py`, which needs installations of the peers. Each script ends with one line of JSON, which is what the
+table is made of. If one fails, the table says so and has the others' figures; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from mipi_pl import record
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.md"
-LEFT_OUT = {"bench.py", "matrix_game.py", "mutations.py", "peer_battle.py", "soak_memory.py", "soak_resume.py"}
+LEFT_OUT = {
+    "bench.py",
+    "matrix_game.py",
+    "mutations.py",
+    "peer_battle.py",
+    "soak_memory.py",
+    "soak_resume.py",
+    "starcraft2_parity.py",
+}
 THREADED = {"env_steps.py", "learner_updates.py", "peer_refil.py", "peer_loop.py"}
 
 

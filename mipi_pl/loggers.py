@@ -113,7 +113,8 @@ class ResumableCSVLogger(CSVLogger):
         """Go on from what `content` gave."""
         self.experiment.metrics_keys = list(content["columns"])
         if content["text"]:
-            Path(self.experiment.metrics_file_path).write_text(content["text"], encoding="utf-8")
+            with replacing(Path(self.experiment.metrics_file_path)) as unfinished:
+                unfinished.write_text(content["text"], encoding="utf-8")
 
 
 def going_on(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -> AnyLogger:

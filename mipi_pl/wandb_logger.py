@@ -99,10 +99,10 @@ class ResumableWandbLogger(WandbLogger):
         mode = "disabled" if os.environ.get("WANDB_MODE") == "disabled" else "offline" if self._offline else "online"
         try:
             run = wandb.init(**options, mode=mode)  # type: ignore[arg-type]
-        except wandb.Error as error:
+        except (wandb.Error, OSError) as error:
             if self._mode != "auto":
                 raise UserError(f"logger.wandb: {error}; logger.wandb.mode=offline needs no connection") from error
-            self._say_offline(str(error).splitlines()[0])
+            self._say_offline((str(error).splitlines() or [type(error).__name__])[0])
             run = wandb.init(**options, mode="offline")
         run.define_metric("frames")
         run.define_metric("*", step_metric="frames", step_sync=True)

@@ -194,3 +194,17 @@ def test_a_mistake_in_an_evaluation_is_told(
     assert message in told
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_is_full_when_eval_writes_is_told(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mipi_pl.evaluator.write_csv", full)
+    checkpoint = str(finished_run / "checkpoints" / "last.ckpt")
+    assert main(["eval", checkpoint, "held_out.episodes=2", f"output_dir={tmp_path}"]) == 2
+    captured = capsys.readouterr()
+    assert "win rate" in captured.out, "what was played is shown all the same"
+    assert "(No space left on device); name another folder" in captured.err

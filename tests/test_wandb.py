@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import wandb
 from crash import Crash, KilledError
 from PIL import Image
 
@@ -165,6 +166,27 @@ def test_a_run_whose_id_cannot_be_kept_is_logged_all_the_same(
     logger.log_metrics({"frames": 70.0}, step=3)
     logger.close(True)
     assert f"wandb: {RUN_ID} not written" in capsys.readouterr().out
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
+@pytest.mark.parametrize("error", [wandb.errors.CommError("no answer\nat all"), OSError()])
+def test_a_run_that_cannot_begin_online_is_logged_offline(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = wandb.init
+
+    def refuse(*arguments: Any, mode: str, **options: Any) -> Any:
+        if mode == "online":
+            raise error
+        return begin(*arguments, mode=mode, **options)
+
+    monkeypatch.setattr("mipi_pl.wandb_logger.why_offline", lambda: None)
+    monkeypatch.setattr("mipi_pl.wandb_logger.wandb.init", refuse)
+    logger = ResumableWandbLogger(str(tmp_path), project="mipi", name="run")
+    logger.log_metrics({"frames": 70.0}, step=3)
+    logger.close(True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"wandb: {str(error).splitlines()[0] if str(error) else 'OSError'}, so this run is logged")
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
 
 
