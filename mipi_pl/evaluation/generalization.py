@@ -184,10 +184,10 @@ def evaluate(
     with torch.random.fork_rng(devices=[]):
         # A world that cannot be made is found before the first one is played.
         limits = [world.environment(make_env, 1, seed).max_evaluation_envs for world in worlds]
-    num_envs = min([episodes, *limits])
 
-    def result(world: World) -> Result:
-        world_seed = seed_of(world.name, seed)
+    def result(task: tuple[World, int]) -> Result:
+        world, limit = task
+        num_envs, world_seed = min(episodes, limit), seed_of(world.name, seed)
         # Seeding a TorchRL environment may seed PyTorch's global generator as well.
         with torch.random.fork_rng(devices=[]):
             env = world.environment(make_env, num_envs, world_seed)
@@ -195,7 +195,7 @@ def evaluate(
             env.close()
         return Result.of(world.name, env.compositions, played, env.winnable)
 
-    return ranks.divided(worlds, result)
+    return ranks.divided(zip(worlds, limits, strict=True), result)
 
 
 def seed_of(name: str, seed: int) -> int:

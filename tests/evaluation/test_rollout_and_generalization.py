@@ -134,6 +134,23 @@ def test_a_world_is_played_alike_whatever_the_others_are() -> None:
     assert seed_of("4", 9) != seed_of("5", 9) != seed_of("5", 10)
 
 
+def test_a_world_of_few_environments_does_not_make_the_others_few() -> None:
+    def make(*, num_envs: int, seed: int, few: bool = False, **changes: Any) -> Countdown:
+        env = Countdown(num_envs, seed, **changes)
+        env.max_evaluation_envs = 2 if few else 256
+        if few:
+            assert num_envs <= 2
+        seen.append(num_envs)
+        return env
+
+    seen: list[int] = []
+    alone, beside = (
+        evaluate(make, lambda env, seed: act, worlds_of([], others), 20, 9) for others in ({}, {"few": {"few": True}})
+    )
+    assert digest(beside[:1]) == digest(alone)
+    assert seen == [1, 20, 1, 1, 20, 2]
+
+
 def test_evaluation_leaves_the_global_random_state_alone() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
