@@ -66,7 +66,7 @@ class ResumableWandbLogger(WandbLogger):
         first = ranks.rank() == 0
         if first and wandb.run is not None:
             wandb.finish()  # an earlier run of this process, as in a multirun; the new one would be written into it
-        if mode == "online" and first and not has_key() and os.environ.get("WANDB_MODE") != "disabled":
+        if mode == "online" and not ranks.by_first(has_key) and os.environ.get("WANDB_MODE") != "disabled":
             raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or take mode=offline")
         reason = why_offline() if mode == "auto" and first else None
         super().__init__(
