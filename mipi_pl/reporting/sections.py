@@ -91,7 +91,7 @@ def _curves(world: World, name: str) -> Iterator[Block]:
     if panels:
         svg = pictures.learning_curves(panels, world.measure)
         yield Picture(
-            f"{name}_curves", svg, f"Greedy {world.measure} while learning, mean and 95 % interval over seeds."
+            f"{name}_curves", svg, f"Greedy {world.measure} while learning, mean over seeds with its 95 % interval."
         )
     else:
         yield Paragraph("No run has a learning curve that can be read.")
