@@ -52,11 +52,18 @@ class World:
         """The environment with the changes.
 
         Raises:
-            WorldError: if the environment refuses them, or policies that were trained in a world like `trained` cannot
-                act in it; the message names the evaluation.
+            WorldError: if the environment refuses them, or a list of mixes overrules the team sizes, or policies that
+                were trained in a world like `trained` cannot act in it; the message names the evaluation.
         """
         try:
             env = make_env(num_envs=num_envs, seed=seed, **self.changes)
+            played = sorted({composition.size for composition in env.compositions})
+            only_sizes = set(self.changes) == {"team_sizes"} and "mixes" in env.team_arguments
+            if only_sizes and not set(played) <= set(self.changes["team_sizes"]):
+                raise ValueError(
+                    f"teams of {size_range(played)} are played, whatever team_sizes says, since env.mixes lists them: "
+                    "give the evaluation mixes of its own under held_out.worlds, or say env.mixes=all to mipi eval"
+                )
             if trained is not None:
                 trained.refuse_misfit(env.entity_spec)
             return env

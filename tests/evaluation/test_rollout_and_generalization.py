@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.evaluation.generalization import (
@@ -164,6 +166,16 @@ def test_an_impossible_world_is_named_before_any_is_played() -> None:
 
     with pytest.raises(WorldError, match=r"evaluation '12' \(team_sizes=\[12\]\): team_sizes must not exceed 9"):
         evaluate(countdown, never, worlds_of([2, 12], {}), 5, 0)
+
+
+def test_a_size_that_a_list_of_mixes_overrules_is_refused() -> None:
+    make = partial(BattleEnv, [{"types": ["marine"], "min": 1, "max": 8}], capacity=8, mixes=[{"marine": 3}])
+    with pytest.raises(
+        WorldError, match=r"evaluation '6'.*: teams of 3 are played, whatever team_sizes says, since env"
+    ):
+        evaluate(make, lambda env, seed: act, [World("6", {"team_sizes": [6]})], 1, 0)
+    World("three", {"team_sizes": [3]}).environment(make, 1, 0)
+    World("eight", {"team_sizes": [3], "mixes": [{"marine": 8}]}).environment(make, 1, 0)
 
 
 def test_worlds_are_training_then_sizes_then_others() -> None:
