@@ -1,0 +1,86 @@
+"""A panel of learning curves for each algorithm, every seed a line, and a table of how the runs ended.
+
+    mipi train -m experiment=quickstart algorithm=mipi,refil seed=0,1 output_dir=outputs/curves
+    python benchmarks/curves.py outputs/curves docs/algorithms.png benchmarks/results/algorithms.csv
+
+Reads finished run folders of one world; says which others it leaves out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.reporting.run_folder import Run, find_runs
+
+COLUMNS = 5
+
+
+def draw(runs: list[Run], path: Path) -> None:
+    """Training teams solid, the mean of the held-out teams dashed."""
+    algorithms = sorted({run.algorithm for run in runs})
+    rows = math.ceil(len(algorithms) / COLUMNS)
+    figure = Figure(figsize=(2.5 * COLUMNS, 2.2 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, sharey=True, squeeze=False)
+    for axes in panels.flat[len(algorithms) :]:
+        axes.set_visible(False)
+    for axes, algorithm in zip(panels.flat, algorithms, strict=False):
+        for number, run in enumerate(run for run in runs if run.algorithm == algorithm):
+            curve = {p.frames: p.tally.score.value for p in run.curve if p.evaluation == TRAINING}
+            style = {"color": f"C{number}", "linewidth": 1.4}
+            axes.plot([f / 1000 for f in curve], [*curve.values()], label=f"seed {run.seed}, training teams", **style)
+            held_out = run.held_out()
+            label = f"seed {run.seed}, held-out teams"
+            axes.plot([f / 1000 for f in held_out], [*held_out.values()], linestyle="--", label=label, **style)
+        axes.set(title=algorithm, ylim=(-0.03, 1.03))
+        axes.grid(alpha=0.3)
+    figure.supxlabel("environment steps (thousands)")
+    figure.supylabel("greedy win rate")
+    handles, labels = max((axes.get_legend_handles_labels() for axes in panels.flat), key=lambda found: len(found[0]))
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=90)
+
+
+def tabulate(runs: list[Run], path: Path) -> list[dict[str, str | int | float]]:
+    """One row for each run: the last policy, and before it the untrained one, by evaluation."""
+    rows: list[dict[str, str | int | float]] = []
+    for run in sorted(runs, key=lambda run: (run.algorithm, run.seed or 0)):
+        row: dict[str, str | int | float] = {"algorithm": run.algorithm, "seed": run.seed or 0, "frames": run.frames}
+        row |= {"updates": run.updates, "commit": (run.commit or "?")[:7]}
+        for policy in ("untrained", "trained"):
+            for name, played in run.policies[policy].items():
+                row[f"{policy}_{name}"] = round(played.total.score.value, 4)
+        rows.append(row)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def main() -> None:
+    """Draw and tabulate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("table", type=Path)
+    chosen = parser.parse_args()
+    found = find_runs([chosen.folder])
+    for run in found:
+        if run.state != "finished":
+            print(f"left out: {run.folder} ({run.state})")
+    runs = [run for run in found if run.state == "finished"]
+    if not runs:
+        parser.error(f"no finished run in {chosen.folder}")
+    draw(runs, chosen.picture)
+    for row in tabulate(runs, chosen.table):
+        print(" ".join(str(value) for value in row.values()))
+
+
+if __name__ == "__main__":
+    main()
