@@ -172,11 +172,11 @@ class ProcessSource(WorkerSource):
             raise WorkerError(f"a worker process died ({self._deaths() or error})") from error
 
     def _deaths(self) -> str:
-        """Which workers are dead, and how; the others are alive, or TorchRL has let go of them."""
+        """Which workers died, and how; the others are alive, or TorchRL has let go of them or ended them itself."""
         found = []
         for number, process in enumerate(self._collector.procs):
             with suppress(ValueError):  # it has been let go of
-                if process.exitcode is not None:
+                if process.exitcode:  # 0: ended by TorchRL, because of the one that died
                     found.append(f"worker {number}: exit code {process.exitcode}")
         hint = "; if that is 1, its own message stands above" if found else ""
         return ", ".join(found) + hint

@@ -10,6 +10,7 @@ from script_world import ScriptWorld
 from tensordict import TensorDict
 
 from datamodules.on_policy import OnPolicyDataModule
+from models.targets import Perceived
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 
@@ -70,13 +71,13 @@ def test_the_policy_starts_each_round_without_a_memory() -> None:
     module = data()
     assert module._actor is not None
     seen: list[torch.Tensor] = []
-    original = module._actor._features
+    original = module._actor._perceive
 
-    def watch(td: TensorDict) -> torch.Tensor:
+    def watch(td: TensorDict) -> Perceived:
         seen.append(td["is_init"].clone())
         return original(td)
 
-    vars(module._actor)["_features"] = watch
+    vars(module._actor)["_perceive"] = watch
     for _ in range(2):
         before = len(seen)
         module.next_batch()
