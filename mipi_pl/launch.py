@@ -21,6 +21,8 @@ from mipi_pl.own_folder import as_override, search_path, use_modules
 from mipi_pl.runner import train
 
 _MULTIRUN = {"-m", "--multirun"}
+_SEVERAL = {"callbacks", "logger"}
+"""Groups of which several choices can be taken together."""
 _NOTHING = {"experiment=null", "debug=null", "~experiment", "~debug"}
 """Overrides that ask for what train.yaml has anyway; Hydra takes no null for a choice."""
 
@@ -34,6 +36,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     overrides = as_override([override for override in overrides if override not in _NOTHING])
     _check_tuned(overrides)
+    _check_choices(overrides)
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
@@ -68,6 +71,19 @@ def _check_tuned(overrides: Sequence[str]) -> None:
         if not folder.joinpath(f"{name}.yaml").is_file():
             known = sorted(f"{e.name}/{f.name[:-5]}" for e in folder.iterdir() if e.is_dir() for f in e.iterdir())
             raise UserError(f"there is no configs/tuned/{name}.yaml; tuned can be: {', '.join(known)}")
+
+
+def _check_choices(overrides: Sequence[str]) -> None:
+    """Lists and numbers, which Hydra takes for names of files without a look."""
+    groups = set(hydra_groups())
+    for override in overrides:
+        group = re.split("[@=]", override.lstrip("+"))[0]
+        if group not in groups or not (value := re.fullmatch(r"[^=]+=([\[{].*)", override)):
+            continue
+        if group not in _SEVERAL:
+            raise UserError(f"{group} is one choice, such as {group}=NAME, got {override}")
+        if not re.fullmatch(r"\[\s*[A-Za-z_][\w/]*(\s*,\s*[A-Za-z_][\w/]*)*\s*\]", value[1]):
+            raise UserError(f"{group} is a name or a list of names, such as {group}=[NAME,NAME], got {override}")
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:

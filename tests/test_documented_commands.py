@@ -38,7 +38,7 @@ SHORTENED: dict[str, Callable[[list[str]], list[str]]] = {
     "eval": lambda _: ["held_out.episodes=3"],
     "resume": interrupted_run,
     "watch": lambda _: ["--episodes", "1", "env.episode_limit=12"],
-    "theory": lambda _: ["--instances", "2", "--output-dir", "theory"],
+    "theory": lambda _: ["--instances", "12", "--output-dir", "theory"],
     "reproduce": lambda _: ["--dry-run"],
 }
 ELSEWHERE = {
@@ -76,6 +76,10 @@ ELSEWHERE = {
     "total_frames=20_000 callbacks.generalization.every_frames=4000 callbacks.generalization.episodes=32 threads=1": (
         "tests/test_train_and_eval.py",
         "four runs; both kinds of target actions are trained there",
+    ),
+    "mipi eval outputs/latest/checkpoints/last.ckpt env.capacity=27 env.team_sizes=[12,16,27] env.episode_limit=100": (
+        "tests/test_train_and_eval.py",
+        "needs a policy that was trained with env.target_actions=slots",
     ),
     "wandb sweep examples/sweep.yaml": ("tests/test_dashboard.py", "needs a key of W&B"),
     "PYTHONPATH=. mipi train experiment=quickstart algorithm=aqmix algorithm._target_=plain_q.PlainQLearning": (

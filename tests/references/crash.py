@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -47,8 +46,9 @@ class WorkerKiller(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         if pl_module.updates == self.after:
-            (worker,) = multiprocessing.active_children()
-            assert worker.pid is not None
+            (worker,) = (
+                trainer.datamodule._source._collector.procs
+            )  # other tests may have left children of this process
             os.kill(worker.pid, signal.SIGKILL)
 
 

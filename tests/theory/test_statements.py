@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from mipi_pl.theory.statements import lemma_1, lemma_2, theorem_1
 from mipi_pl.theory.statements_alternation import theorem_2
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
-COMMANDS = sorted(
-    line.split("  #")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("mipi theory")
-)
 
 
 @settings(max_examples=8, deadline=None)
@@ -60,18 +53,6 @@ def test_the_command_prints_the_table_of_the_page(tmp_path: Path, capsys: pytest
     assert max(map(len, shown)) <= 80
     assert len(json.loads((tmp_path / "counterexamples.json").read_text())) == 6
     assert imread(tmp_path / "convergence.png").std() > 0.05
-
-
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "mipi theory"])
-def test_the_other_documented_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = shlex.split(command)[1:]
-    small = [] if "--help" in words else ["--instances=12"]
-    assert main([*words, *small]) == 0
-
-
-def test_the_page_names_the_command() -> None:
-    assert "mipi theory" in COMMANDS
 
 
 @pytest.mark.parametrize(
