@@ -54,6 +54,8 @@ class EpisodeVideo(Callback):
                     env.scene(0)
                 except NotImplementedError as error:
                     raise ValueError(f"no videos: {error}") from error
+                finally:
+                    env.close()  # a world may be a process of its own
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Play when the next multiple of `every_frames` has been reached; the first process alone."""
@@ -74,6 +76,7 @@ class EpisodeVideo(Callback):
         with torch.random.fork_rng(devices=[]):
             env = world.environment(self.make_env, 1, seed)
             (recording,) = record(env, algorithm.actor(greedy=True, seed=seed), f"{frames:,} frames")
+            env.close()
         algorithm.train(was_training)
         path = unused(Path(trainer.default_root_dir) / "videos" / f"{frames}_{world.name}.gif")
         try:
