@@ -3,7 +3,7 @@
     python benchmarks/bench.py [--threads 2] [--refil PATH [--smaclite PATH]]     # or: make bench REFIL=PATH
 
 The comparisons with peers need their checkouts (`peer_refil.py`, `peer_loop.py`) and are left out otherwise. Left out
-always: soaks, mutations, the parity with StarCraft II and the figure of the matrix game, which measure no speed, and
+always: what measures no speed (fairness, learning, curves, the matrix game, soaks, mutations, StarCraft II parity), and
 `peer_battle.py`, which needs installations of the peers. Each script ends with one line of JSON, which is what the
 table is made of. If one fails, the table says so and has the others' figures; the exit code is then 1.
 """
@@ -28,7 +28,10 @@ from mipi_pl import record
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.md"
 LEFT_OUT = {
+    "battle_fairness.py",
     "bench.py",
+    "curves.py",
+    "learning.py",
     "matrix_game.py",
     "mutations.py",
     "peer_battle.py",

@@ -120,6 +120,7 @@ def test_training_goes_on_without_a_logger_that_is_lost_and_says_so_once(
 def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_go_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    others = set(multiprocessing.active_children())
     WorkerKiller.after = 15
     options = ["datamodule.collector=processes", "datamodule.workers=1", "+callbacks.kill._target_=crash.WorkerKiller"]
     code, folder = train(tmp_path, *options)
@@ -127,7 +128,7 @@ def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_
     assert code == 1
     assert "mipi: a worker process died" in told
     assert "go on with: mipi resume" in told
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= others
     newest = CheckpointFolder(folder).newest_whole(pytest.fail)
     assert newest is not None
     WorkerKiller.after = 0
@@ -137,4 +138,4 @@ def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_
     assert results["resumed_exactly"] is False
     assert results["frames"] >= 120
     assert len(results["resumed_at"]) == 1
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= others
