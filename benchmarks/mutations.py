@@ -110,9 +110,10 @@ MUTATIONS = [
     Mutation("TD(lambda) runs past the last step", "surplus = played[t + 1] * (", "surplus = ("),
     Mutation(
         "only the time limit ends an episode",
-        "ended = ended | batch.get(keys.TRUNCATED)[rows]",
-        "ended = batch.get(keys.TRUNCATED)[rows]",
+        "ended = ended | truncated & ~spec.cut_short(truncated, steps.step + 1)",
+        "ended = truncated & ~spec.cut_short(truncated, steps.step + 1)",
     ),
+    Mutation("a fault ends an episode as the time limit does", " & ~spec.cut_short(truncated, steps.step + 1)", ""),
     Mutation(
         "the last action is this one",
         "before = torch.cat((torch.full_like(action[:, :1], n_actions), action[:, :-1]), dim=1)",

@@ -17,7 +17,8 @@ from mipi_pl.checks import require
 class CollectionMetrics(Callback):
     """Log win rate (where something is won), return length of the collected episodes, how many there were, and speeds.
 
-    Of several processes, the episodes of all count.
+    Of several processes, the episodes of all count. ``collect/cut_short`` is how many episodes faults of the world have
+    ended since the run began.
 
     Args:
         every_updates: updates between two rows; the means are over the episodes collected since the last one.
@@ -45,7 +46,9 @@ class CollectionMetrics(Callback):
         self._throughput.update(time.monotonic(), data.frames, trainer.global_step)
         metrics |= dict(zip(("speed/frames_per_s", "speed/updates_per_s"), self._throughput.speeds(), strict=True))
         metrics |= {f"collect/{name}": float(value) for name, value in data.collection_metrics().items()}
-        finished = [summary for of_one in ranks.gather(data.finished()) for summary in of_one]
+        of_all = ranks.gather((data.finished(), data.cut_short))
+        metrics["collect/cut_short"] = float(sum(cut_short for _, cut_short in of_all))
+        finished = [summary for summaries, _ in of_all for summary in summaries]
         if finished:
             episodes: TensorDictBase = torch.cat(finished)
             if data.env.winnable:

@@ -67,7 +67,7 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._last_s = 0.0
-        self._told = ""
+        self._told: list[str] = []
 
     def disable(self) -> None:
         """Lightning turns the display off on all processes but the first."""
@@ -92,12 +92,12 @@ class Progress(ProgressBar):
         now_s, frames, updates = time.monotonic(), self._frames(trainer), self._updates(pl_module)
         self._throughput.update(now_s, frames, updates)
         if self._bar is not None and self._task is not None:
-            text = [*self.describe(frames, updates), *score_lines(trainer.callback_metrics, _BESIDE_BAR)]
+            text = [*self.describe(frames, updates), *self._below(trainer, _BESIDE_BAR)]
             self._bar.update(self._task, completed=min(frames, self.total_frames), description="\n".join(text))
         elif self._enabled and now_s - self._last_s >= self.every_s:
             self._last_s = now_s
             self.print(f"{min(1.0, frames / self.total_frames):4.0%} | {', '.join(self.describe(frames, updates))}")
-            self._tell(score_lines(trainer.callback_metrics, _WIDTH - len(_INDENT)))
+            self._tell(self._below(trainer, _WIDTH - len(_INDENT)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last state of the bar on the terminal."""
@@ -108,11 +108,17 @@ class Progress(ProgressBar):
         self._close()
 
     def _tell(self, lines: list[str]) -> None:
-        """The scores, once for each evaluation."""
-        text = "\n".join(f"{_INDENT}{line}" for line in lines)
-        if text and text != self._told:
-            self.print(text)
-        self._told = text
+        """What stands below a plain line, once for each change."""
+        new = [f"{_INDENT}{line}" for line in lines if line not in self._told]
+        if new:
+            self.print("\n".join(new))
+        self._told = lines
+
+    def _below(self, trainer: Trainer, width: int) -> list[str]:
+        """The latest scores, and what faults have cost (in this process)."""
+        cut_short = int(trainer.datamodule.cut_short)  # type: ignore[attr-defined]
+        faults = [f"episodes cut short by faults of the world: {cut_short:,}"] if cut_short else []
+        return score_lines(trainer.callback_metrics, width) + faults
 
     def describe(self, frames: int, updates: int) -> tuple[str, str]:
         """How far training is and how fast it goes, in two parts."""

@@ -13,6 +13,7 @@ from datamodules.collectors import CollectorKind, check_workers, make_source
 from datamodules.episodes import EpisodeAssembler, summarize
 from datamodules.sources import StepSource
 from mipi_pl import ranks
+from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.checks import choose, require
@@ -38,6 +39,7 @@ class CollectionDataModule(LightningDataModule):
         at_rest: called when all that belongs to the batch before is done: the moments at which a checkpoint is exact.
         frames: environment steps collected, each environment counted, over all processes.
         episodes: episodes finished and used, over all processes.
+        cut_short: those of this process that a fault of the world has ended.
         batches: batches given.
 
     Raises:
@@ -70,7 +72,7 @@ class CollectionDataModule(LightningDataModule):
         self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy)
         self.seed = seed
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
-        self.frames = self.episodes = self.batches = 0
+        self.frames = self.episodes = self.batches = self.cut_short = 0
         self._own_episodes = self._fewest_episodes = 0  # of this process, and of the one that has fewest
         self.at_rest: Callable[[], None] = _nothing
         self._finished: list[TensorDictBase] = []
@@ -121,7 +123,10 @@ class CollectionDataModule(LightningDataModule):
     def count(self, episodes: TensorDictBase) -> None:
         """Take note of episodes that this process uses."""
         self._own_episodes += len(episodes)
-        self._finished.append(summarize(episodes))
+        summary = summarize(episodes)
+        truncated = episodes.get(keys.TRUNCATED).any(dim=1)
+        self.cut_short += int(self.env.entity_spec.cut_short(truncated, summary["length"]).sum())
+        self._finished.append(summary)
 
     def agree(self, of_processes: list[int]) -> None:
         """Count the episodes of all processes, from the own count of each."""
@@ -163,6 +168,7 @@ class CollectionDataModule(LightningDataModule):
             "frames": self.frames,
             "episodes": self._own_episodes,
             "batches": self.batches,
+            "cut_short": self.cut_short,
             "finished": [episodes.to_dict() for episodes in self._finished],
             **(self.under_way(self.source) if self.exact_resume else {}),
         }
@@ -191,6 +197,7 @@ class CollectionDataModule(LightningDataModule):
                 self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
         self.frames, self._own_episodes, self.batches = state["frames"], state["episodes"], state["batches"]
+        self.cut_short = state.get("cut_short", 0)  # younger than the first checkpoints
 
 
 def _nothing() -> None:

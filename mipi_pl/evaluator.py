@@ -20,7 +20,7 @@ from mipi_pl.config import Config, check_eval, check_evaluation, check_node, che
 from mipi_pl.errors import UserError
 from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import MakeEnv, Result, World, WorldError, evaluate, worlds_of
-from mipi_pl.evaluation.tables import comparison_table, detail_table, rows_of, write_csv
+from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.runner import as_json, quieten
 from mipi_pl.spec import EntitySpec
 from mipi_pl.threads import set_threads
@@ -128,6 +128,8 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     say(f"{title}\n\n{detail_table(results)}")
     if len(policies) > 1:
         say(f"\n{comparison_table(policies)}")
+    for note in fault_notes(policies):
+        say(note)
     try:
         _write(folder, title, path, subject.record, policies, plan)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 
+from mipi_pl import ranks
 from mipi_pl.assembly import build
 from mipi_pl.config import Config
 from mipi_pl.envs.base import EntityEnv
@@ -20,7 +21,7 @@ from mipi_pl.run_state import RunState
 class Parts:
     """What a run is made of."""
 
-    datamodule: Any  # a LightningDataModule with env, frames and episodes
+    datamodule: Any  # a LightningDataModule with env, frames, episodes and cut_short
     algorithm: LightningModule
     trainer: Trainer
     state: RunState
@@ -40,6 +41,10 @@ class Parts:
     def frames(self) -> int:
         """Environment steps collected, over all processes."""
         return int(self.datamodule.frames)
+
+    def cut_short(self) -> int:
+        """Episodes that faults of the world have ended, over all processes, which all ask."""
+        return sum(ranks.gather(int(self.datamodule.cut_short)))
 
     @property
     def updates(self) -> int:

@@ -21,7 +21,7 @@ from mipi_pl.compositions import Teams, teams_of
 from mipi_pl.config import Config, check_train, resolve
 from mipi_pl.errors import FailedError, UserError
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
-from mipi_pl.evaluation.tables import append_csv, comparison_table, rows_of, write_csv
+from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
 from mipi_pl.files import replacing
 from mipi_pl.fitting import fit, held
 from mipi_pl.loggers import closing, tell
@@ -104,15 +104,19 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
         fit(parts, folder, checkpoint, say)
         fit_s = time.monotonic() - fit_start_s
 
-        after = _evaluate(config, parts)
+        after, cut_short = _evaluate(config, parts), parts.cut_short()
         if not first:
             return folder
         policies = {"trained": after, "untrained": before, **scripted}
         earlier_s = parts.state.seconds
-        seconds = {"seconds": earlier_s + time.monotonic() - start_s, "seconds_training": earlier_s + fit_s}
+        counted = {
+            "cut_short": cut_short,
+            "seconds": earlier_s + time.monotonic() - start_s,
+            "seconds_training": earlier_s + fit_s,
+        }
         try:
             _note(folder, parts.frames, parts.updates, after)
-            _report(config, folder, parts, teams, policies, seconds, say)
+            _report(config, folder, parts, teams, policies, counted, say)
         except OSError as error:
             raise FailedError(
                 f"training is finished, but its results cannot be written ({error}); when they can, go on from the "
@@ -199,7 +203,7 @@ def _report(
     parts: Parts,
     teams: Teams,
     policies: dict[str, list[Result]],
-    seconds: dict[str, float],
+    counted: dict[str, float],
     say: Callable[[str], None],
 ) -> None:
     trained, untrained, *scripted = policies
@@ -209,7 +213,7 @@ def _report(
         "scripted": {name: as_json(policies[name]) for name in scripted},
         "frames": parts.frames,
         "updates": parts.updates,
-        **seconds,
+        **counted,
         "compositions": teams.as_json(),
         "seed": config["seed"],
         "resumed_at": parts.state.resumed_at,
@@ -224,8 +228,12 @@ def _report(
     say(f"\n{comparison_table(policies)}\n")
     measure = policies[trained][0].total.measure
     say(f"greedy policy of the last update; other columns: {measure}s of other policies in the same worlds")
-    minutes = seconds["seconds"] / 60
+    for note in fault_notes(policies):
+        say(note)
+    minutes, cut_short = counted["seconds"] / 60, counted["cut_short"]
     say(f"{parts.frames:,} frames, {parts.updates:,} updates, {minutes:.1f} minutes")
+    if cut_short:
+        say(f"episodes cut short by faults of the world: {cut_short:,}")
     for label, name in (
         ("picture", "results.png"),
         ("numbers", "results.json"),

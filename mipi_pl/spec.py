@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 ENTITIES = "entities"
 """float32 [B, E, F]; zeros where the slot is empty."""
 PRESENT = "present"
@@ -54,7 +56,7 @@ class EntitySpec:
         n_entities: E, entity slots in all. Slots 0..A-1 are the agents.
         n_features: F, features of each entity.
         n_actions: U, actions of each agent, available or not.
-        max_steps: T, the longest episode, in steps.
+        max_steps: T, the time limit, in steps; an episode that is truncated earlier was cut short by a fault.
         feature_names: one name per feature, or empty.
         action_names: one name per action, or empty.
         targets: groups of entities that the last actions aim at, ``agents`` or ``others``: for each group one action
@@ -106,6 +108,10 @@ class EntitySpec:
     def n_others(self) -> int:
         """Entity slots that are not agents."""
         return self.n_entities - self.n_agents
+
+    def cut_short(self, truncated: Tensor, steps: Tensor) -> Tensor:
+        """Which episodes a fault has ended: those truncated after fewer steps than the time limit, of any one shape."""
+        return truncated & (steps < self.max_steps)
 
     def refuse_misfit(self, other: EntitySpec) -> None:
         """See whether a policy that was trained in this world can act in another.

@@ -136,8 +136,7 @@ def _write(
         others = {play.policy for plays in shown.values() for play in plays} - {subject.name}
         title = " and ".join([subject.name, *sorted(others)])
         note = f"Greedy episodes, seed {subject.plan.held_out['seed']}. Made by: {record.command()}"
-        actions = subject.make_env(num_envs=1, seed=0).entity_spec.action_names
-        write_page(folder / "watch.html", title, note, shown, actions)
+        write_page(folder / "watch.html", title, note, shown)
         say(f"page       {record.shown(folder / 'watch.html')}")
     for kind, write in (("gif", write_gif), ("mp4", write_mp4)):
         if kind in formats:

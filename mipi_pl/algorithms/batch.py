@@ -60,15 +60,16 @@ class EpisodeBatch:
     steps: PackedSteps
 
     @classmethod
-    def of(cls, batch: TensorDictBase, truncation_is_terminal: bool, spec: EntitySpec | None = None) -> EpisodeBatch:
+    def of(cls, batch: TensorDictBase, spec: EntitySpec, truncation_is_terminal: bool) -> EpisodeBatch:
         """Read a batch of `datamodules.replay`.
 
-        Actions that aim at slots which were cut off the batch are cut off as well.
+        Actions that aim at slots which were cut off the batch are cut off as well. An episode that a fault cut short
+        goes on in value, whatever counts of the time limit: the battle was not over.
 
         Args:
             batch: [N] TensorDict with the keys of `mipi_pl.spec`.
+            spec: of the world.
             truncation_is_terminal: treat the time limit as an end without value, as REFIL's code does.
-            spec: of the world; None for one whose actions aim at no entity.
         """
         valid: Tensor = batch.get(keys.VALID)
         steps = PackedSteps.of(observed_steps(valid))
@@ -79,11 +80,10 @@ class EpisodeBatch:
         acting = visible[..., :n_agents].diagonal(dim1=-2, dim2=-1)
         ended = batch.get(keys.TERMINATED)[rows]
         if truncation_is_terminal:
-            ended = ended | batch.get(keys.TRUNCATED)[rows]
+            truncated = batch.get(keys.TRUNCATED)[rows]
+            ended = ended | truncated & ~spec.cut_short(truncated, steps.step + 1)
         before = torch.cat((torch.full_like(action[:, :1], n_actions), action[:, :-1]), dim=1)
-        kinds, sizes = ActionKinds(n_actions), (n_agents, visible.shape[2])
-        if spec is not None:
-            kinds, sizes = ActionKinds(spec.n_kinds, spec.targets), (spec.n_agents, spec.n_entities)
+        kinds, sizes = ActionKinds(spec.n_kinds, spec.targets), (spec.n_agents, spec.n_entities)
         kept = kinds.kept(sizes, (n_agents, visible.shape[2])).to(action.device)
         kind = kinds.of_actions(*sizes).to(action.device)[before[rows]]
         groups = batch.get(keys.GROUPS, None)

@@ -164,14 +164,14 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """K epochs on the episodes that the present policy has just played."""
-        b = EpisodeBatch.of(batch, self.truncation_is_terminal, self.spec)
+        b = EpisodeBatch.of(batch, self.spec, self.truncation_is_terminal)
         experience, metrics = self._look_back(b)
         experience = experience.padded(b)
         steps: list[Metrics] = []
         for epoch in range(self.epochs):
             for episodes in torch.randperm(len(batch)).tensor_split(min(self.minibatches, len(batch))):
                 chosen = episodes.to(b.reward.device)
-                part = EpisodeBatch.of(batch[chosen], self.truncation_is_terminal, self.spec)
+                part = EpisodeBatch.of(batch[chosen], self.spec, self.truncation_is_terminal)
                 seen = experience.of(part, chosen)
                 found = self._learn_marginal(part, epoch)
                 found |= self._improve_policy(part, seen)

@@ -114,8 +114,9 @@ class SmacEnv(EntityEnv):
         return StarCraft2Env(seed=seed, **self._options)  # the game is started by its first episode
 
     def seed_rows(self, seeds: np.ndarray) -> None:
-        """Games of their own for the new seeds."""
+        """Games of their own for the new seeds; they start with their first episode."""
         self._end_games()
+        self._seeds, self._episodes = seeds.copy(), np.zeros(len(seeds), dtype=np.int64)
         self._games = [self._make(int(seed % 2**31), str(self._options["map_name"])) for seed in seeds]
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
@@ -124,6 +125,7 @@ class SmacEnv(EntityEnv):
         list(self._threads.map(lambda b: self._games[b].reset(), chosen))
         for b in chosen:
             self._ends[b], self._lost[b] = (False, False, False), False
+            self._episodes[b] += 1
             self._describe(b, frame)
 
     def advance(self, action: Tensor, frame: Frame) -> None:
@@ -131,12 +133,16 @@ class SmacEnv(EntityEnv):
         mask, everywhere = self._frame.action_mask, torch.ones(self.num_envs, dtype=torch.bool)
         refuse_unavailable(first_unavailable(action, mask, everywhere), action.numpy(), mask, self.entity_spec)
         going = [b for b in range(self.num_envs) if not any(self._ends[b])]
+        lost = torch.tensor(self._lost)
+        for name, seen in vars(self._frame).items():  # what was last seen stays
+            getattr(frame, name)[lost] = seen[lost]
         frame.reward.zero_()
         rewards = list(self._threads.map(lambda b: self._step_game(b, action[b].tolist()), going))
         for b, reward in zip(going, rewards, strict=True):
             frame.reward[b] = reward
         for b in range(self.num_envs):
-            self._describe(b, frame)
+            if not self._lost[b]:
+                self._describe(b, frame)
             frame.terminated[b], frame.truncated[b], frame.won[b] = self._ends[b]
 
     def _step_game(self, b: int, action: list[int]) -> float:
@@ -169,13 +175,14 @@ class SmacEnv(EntityEnv):
         entities[:a, available : available + mask.shape[1] - 2] = (mask[:, 2:] & alive[:, None]).float()
 
     def memory(self) -> dict[str, Tensor]:
-        """Nothing of the game can be kept."""
-        return {"episodes": torch.zeros(self.num_envs, 1)}
+        """Seeds and numbers of episodes; nothing of the game can be kept."""
+        return {"seeds": torch.from_numpy(self._seeds.view(np.int64).copy()), "episodes": torch.tensor(self._episodes)}
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """The episodes that were under way end as truncated with their next step."""
-        self.begin(torch.ones(self.num_envs, dtype=torch.bool), self._frame)
-        self._lost = [True] * self.num_envs
+        """New games, which do not draw again what the old ones drew; the episodes under way end as truncated."""
+        pairs = zip(memory["seeds"].numpy().view(np.uint64).tolist(), memory["episodes"].tolist(), strict=True)
+        self.seed_rows(np.array([np.random.SeedSequence(pair).generate_state(1, np.uint64)[0] for pair in pairs]))
+        self._ends, self._lost = [(False, False, False)] * self.num_envs, [True] * self.num_envs
 
     def close(self, *, raise_if_closed: bool = True) -> None:
         """End the games."""

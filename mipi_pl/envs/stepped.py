@@ -31,7 +31,7 @@ class View:
         action_mask: [A, U] bool; None gives agents that act all actions. Others have the first action alone.
         reward: of the team, for the step.
         terminated: the episode is over.
-        truncated: the episode was cut off.
+        truncated: the episode was cut off: by a fault, if that is before the time limit of the spec.
         won: whether it is won, where that means anything.
     """
 

@@ -129,6 +129,7 @@ class Result:
         total: all episodes.
         by_size: those sizes that were drawn.
         by_composition: label to (team size, score), those that were drawn.
+        cut_short: episodes that a fault of the world has ended; they count as what they had come to.
     """
 
     name: str
@@ -136,13 +137,14 @@ class Result:
     total: Score
     by_size: dict[int, Score]
     by_composition: dict[str, tuple[int, Score]]
+    cut_short: int
 
     @classmethod
     def of(cls, name: str, compositions: Sequence[Composition], played: Episodes, winnable: bool = True) -> Result:
         """Sort the episodes by what was played."""
 
         def score(rows: torch.Tensor) -> Score:
-            return Score.of(_where(played, rows), winnable)
+            return Score.of(played.where(rows), winnable)
 
         sizes = torch.tensor([composition.size for composition in compositions])
         size_of_episode = sizes[played.composition]
@@ -151,13 +153,21 @@ class Result:
             compositions[index].label: (compositions[index].size, score(played.composition == index))
             for index in played.composition.unique().tolist()
         }
-        return cls(name, tuple(sorted(set(sizes.tolist()))), Score.of(played, winnable), by_size, by_composition)
+        return cls(
+            name=name,
+            sizes=tuple(sorted(set(sizes.tolist()))),
+            total=Score.of(played, winnable),
+            by_size=by_size,
+            by_composition=by_composition,
+            cut_short=int(played.cut_short.sum()),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Nested, for JSON."""
         return {
             "sizes": size_range(self.sizes),
             **self.total.as_dict(),
+            "cut_short": self.cut_short,
             "by_size": {str(size): score.as_dict() for size, score in self.by_size.items()},
             "by_composition": {
                 label: {"size": size, **score.as_dict()} for label, (size, score) in self.by_composition.items()
@@ -219,7 +229,3 @@ def size_range(sizes: Sequence[int]) -> str:
 
 def _flat(name: str, estimate: Estimate) -> dict[str, float]:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-
-
-def _where(played: Episodes, rows: torch.Tensor) -> Episodes:
-    return Episodes(played.return_[rows], played.won[rows], played.length[rows], played.composition[rows])

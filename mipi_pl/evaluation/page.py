@@ -17,9 +17,7 @@ from mipi_pl.evaluation.recording import Recording, common_view
 from mipi_pl.files import replacing
 
 
-def write_page(
-    path: Path, title: str, note: str, episodes: Mapping[str, Sequence[Recording]], actions: Sequence[str]
-) -> None:
+def write_page(path: Path, title: str, note: str, episodes: Mapping[str, Sequence[Recording]]) -> None:
     """Write the page.
 
     Args:
@@ -27,14 +25,12 @@ def write_page(
         title: above it.
         note: below the title: what it shows and how it was made.
         episodes: a name to the recordings that stand side by side; of equal teams and seeds.
-        actions: a name for each of the U actions.
 
     Raises:
         OSError: if it cannot be written; nothing is left then.
     """
     kinds = sorted({body.kind for plays in episodes.values() for play in plays for body in play.scenes[0].bodies})
     data = {
-        "actions": [name.replace("_", " ") for name in actions],
         "kinds": [{"name": kind, "corners": CORNERS[k % len(CORNERS)]} for k, kind in enumerate(kinds)],
         "colours": [f"rgb{SIDE_COLOURS[side]}" for side in sorted(SIDE_COLOURS)],
         "episodes": [
@@ -66,6 +62,7 @@ def _play(r: Recording, kinds: Sequence[str]) -> dict[str, Any]:
     return {
         "policy": r.policy,
         "composition": r.composition,
+        "actions": [name.replace("_", " ") for name in r.action_names],
         "won": r.won,
         "ground": _rounded(r.scenes[0].size),
         "sight": r.scenes[0].sight,

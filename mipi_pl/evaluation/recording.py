@@ -25,6 +25,7 @@ class Recording:
     Attributes:
         policy: its name.
         composition: what was played.
+        action_names: of the U actions of this world, or empty.
         scenes: T + 1, the last after the last step.
         rewards: T.
         won: None where nothing is won.
@@ -36,6 +37,7 @@ class Recording:
 
     policy: str
     composition: str
+    action_names: tuple[str, ...]
     scenes: list[Scene]
     rewards: list[float]
     won: bool | None
@@ -95,6 +97,7 @@ def record(env: EntityEnv, policy: Policy, name: str) -> list[Recording]:
             Recording(
                 policy=name,
                 composition=env.compositions[int(played.composition[row])].label,
+                action_names=env.entity_spec.action_names,
                 scenes=scenes[row],
                 rewards=rewards[row],
                 won=bool(played.won[row]) if env.winnable else None,

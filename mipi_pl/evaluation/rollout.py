@@ -25,19 +25,25 @@ class Episodes:
         won: bool.
         length: int64, steps.
         composition: int64, index into the environment's compositions.
+        cut_short: bool, ended by a fault of the world.
     """
 
     return_: Tensor
     won: Tensor
     length: Tensor
     composition: Tensor
+    cut_short: Tensor
 
     def __len__(self) -> int:
         return len(self.won)
 
     def first(self, n: int) -> Episodes:
         """The first `n`; unbiased, since the order says nothing about how long an episode was."""
-        return Episodes(self.return_[:n], self.won[:n], self.length[:n], self.composition[:n])
+        return self.where(slice(n))
+
+    def where(self, rows: Tensor | slice) -> Episodes:
+        """Some of them."""
+        return Episodes(**{name: values[rows] for name, values in vars(self).items()})
 
 
 Watcher = Callable[[TensorDictBase], None]
@@ -74,7 +80,7 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: 
     rows = torch.arange(b)
     return_, length = torch.zeros(k, b, dtype=torch.float64), torch.zeros(k, b, dtype=torch.int64)
     won, composition = torch.zeros(k, b, dtype=torch.bool), torch.zeros(k, b, dtype=torch.int64)
-    episode = torch.zeros(b, dtype=torch.int64)
+    truncated, episode = torch.zeros(k, b, dtype=torch.bool), torch.zeros(b, dtype=torch.int64)
     td = env.reset()
     while (counts := episode < k).any():
         td = policy(td)
@@ -90,6 +96,8 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: 
         done = after.get(keys.DONE).flatten().cpu() & counts
         row, now = rows[done], episode[done]
         won[now, row] = after.get(keys.WON).flatten().cpu()[done]
+        truncated[now, row] = after.get(keys.TRUNCATED).flatten().cpu()[done]
         composition[now, row] = after.get(keys.COMPOSITION).flatten().cpu()[done]
         episode += done
-    return Episodes(return_.flatten(), won.flatten(), length.flatten(), composition.flatten())
+    cut_short = env.entity_spec.cut_short(truncated, length)
+    return Episodes(*(of_all.flatten() for of_all in (return_, won, length, composition, cut_short)))

@@ -78,6 +78,17 @@ def detail_table(results: Sequence[Result]) -> str:
     return text_table(["teams", *_score_header(results)], rows)
 
 
+def fault_notes(policies: Mapping[str, Sequence[Result]]) -> list[str]:
+    """A line for each evaluation in which episodes were cut short."""
+    return [
+        f"note: {policy}, {team_name(result)}: episodes cut short by faults of the world: {result.cut_short} of "
+        f"{result.total.episodes}; they count with what they had come to"
+        for policy, results in policies.items()
+        for result in results
+        if result.cut_short
+    ]
+
+
 def team_name(result: Result) -> str:
     """How an evaluation is called in tables and pictures."""
     sizes = size_range(result.sizes)

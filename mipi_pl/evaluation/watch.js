@@ -121,7 +121,7 @@ function showAgent(panel, play, step, slot) {
   if (!over && moment[HERE] && agent.kl) facts.push(`pays ${agent.kl[step].toFixed(3)} nats`);
   const sum = play.rewards.slice(0, step).reduce((total, reward) => total + reward, 0);
   panel.part(".status").replaceChildren(facts.join(" · "), element("br"), `${over ? `over: ${play.outcomes[step]}` : play.outcomes[step]} · return so far ${sum.toFixed(2)}`);
-  const tables = [actionTable(agent, last, over)];
+  const tables = [actionTable(agent, play, last, over)];
   if (agent.attention) tables.push(attentionTable(agent, play, last, over));
   panel.part(".tables").replaceChildren(...tables);
   panel.node.classList.toggle("over", over);
@@ -131,7 +131,7 @@ function showAgent(panel, play, step, slot) {
 const cell = (content, className = "") => { const made = element("td", { className }); made.append(content ?? ""); return made; };
 const bar = (share, className) => { const made = element("div", { className: `bar ${className}` }); made.style.width = `${100 * Math.max(0, Math.min(1, share))}%`; return made; };
 
-function actionTable(agent, step, over) {
+function actionTable(agent, play, step, over) {
   const table = element("table", { className: "actions" }), columns = [];
   if (agent.policy) columns.push("policy");
   if (agent.marginal) columns.push("marginal");
@@ -145,7 +145,7 @@ function actionTable(agent, step, over) {
   agent.rows.forEach((action, i) => {
     const row = body.insertRow(), available = agent.available[step][i];
     row.className = `${available ? "" : "off"} ${agent.action[step] === action ? "taken" : ""}`;
-    row.append(cell(data.actions[action] ?? String(action)));
+    row.append(cell(play.actions[action] ?? String(action)));
     if (agent.policy) {
       const bars = cell(available ? bar(agent.policy[step][i], "policy") : "");
       if (agent.marginal && available) bars.append(bar(agent.marginal[step][i], "marginal"));

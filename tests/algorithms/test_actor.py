@@ -132,7 +132,7 @@ def test_step_by_step_features_are_the_learners_over_whole_episodes(make: Any) -
         stepped, td = env.step_and_maybe_reset(actor(td))
         whole.append(assembler.add(stepped.unsqueeze(1)))
     episodes = torch.cat([part for part in whole if part is not None])
-    b = EpisodeBatch.of(episodes, truncation_is_terminal=True)
+    b = EpisodeBatch.of(episodes, env.entity_spec, truncation_is_terminal=True)
     features = algorithm._perceive(b, b.visible.unsqueeze(1)).features[:, 0]
     compared = 0
     for row in b.played.tolist():
@@ -164,7 +164,7 @@ def test_the_actor_acts_with_the_networks_that_are_trained() -> None:
 def test_the_batch_appends_the_last_action_and_masks_the_last_observation() -> None:
     s = Sizes()
     raw = random_batch(s)
-    b = EpisodeBatch.of(raw, truncation_is_terminal=True)
+    b = EpisodeBatch.of(raw, s.spec, truncation_is_terminal=True)
     row = 0
     for n, length in enumerate(s.lengths):
         for t in range(length + 1):

@@ -39,6 +39,7 @@ def assert_same_update(s: Sizes, updates: int = 1, clip_norm: float = 10.0, **op
             capacity=s.spec.n_entities,
             learning_rate=LEARNING_RATE,
             gradient_clip=clip_norm,
+            max_steps=s.spec.max_steps,
             targets=s.targets,
             **options,
         ),

@@ -35,6 +35,7 @@ def assert_same_update(s: Sizes, clip: float = 10.0, **options: Any) -> None:
                 "capacity": s.n_agents,
                 "learning_rate": LEARNING_RATE,
                 "gradient_clip": clip,
+                "max_steps": s.spec.max_steps,
                 "alpha_i": options.get("alpha", 0.03),
                 "targets": s.targets,
                 **options,

@@ -37,6 +37,7 @@ def assert_same_update(s: Sizes, kind: str, *, dtype: torch.dtype = torch.float6
             capacity=s.n_agents,
             learning_rate=LEARNING_RATE,
             gradient_clip=clip,
+            max_steps=s.spec.max_steps,
             imaginary_weight=weight,
             targets=s.targets,
             truncation_is_terminal=options.get("truncation_is_terminal", True),

@@ -26,11 +26,11 @@ PAYOFFS = {"AB": [[1.0, 0.0], [0.0, 0.0]], "BB": [[0.0, 0.0], [0.0, 1.0]]}
 
 
 class Data(LightningDataModule):
-    """Seven frames and one episode for each batch; epochs of three batches."""
+    """Seven frames and one episode for each batch, every fourth of them cut short; epochs of three batches."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.frames = self.episodes = 0
+        self.frames = self.episodes = self.cut_short = 0
         self.env = make_env(num_envs=1, seed=0)
         self.epsilon = 0.5
         self._finished: list[TensorDict] = []
@@ -56,6 +56,7 @@ class Data(LightningDataModule):
             self.at_rest()
             self.frames += 7
             self.episodes += 1
+            self.cut_short += int(self.episodes % 4 == 0)
             outcome = {"won": [True], "return_": [2.0], "length": [7], "composition": [0]}
             content = {name: torch.tensor(value) for name, value in outcome.items()}
             self._finished.append(TensorDict(content, batch_size=[1]))
@@ -197,6 +198,7 @@ def test_collected_episodes_are_logged(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [float(row["frames"]) for row in rows] == [14, 28]
     assert {(float(row["collect/win_rate"]), float(row["collect/return"])) for row in rows} == {(1.0, 2.0)}
+    assert [float(row["collect/cut_short"]) for row in rows] == [0, 1], "since the beginning"
 
 
 def test_win_rates_are_neither_logged_nor_watched_where_nothing_is_won(
@@ -220,6 +222,7 @@ def test_progress_is_plain_lines_without_a_terminal(tmp_path: Path, capsys: pyte
     assert lines[-1].startswith("100% | 42 frames (")
     assert " left, 6 updates (" in lines[-1]
     assert text.count("       win rate training: 0.00, BB: 1.00\n") == 1, "told once, as long as nothing changes"
+    assert text.count("       episodes cut short by faults of the world: 1\n") == 1
     assert "\x1b" not in text
     assert "\r" not in text
 

@@ -9,6 +9,7 @@ import torch
 from script_data import LENGTHS, data
 from script_world import ScriptWorld
 
+from datamodules.journal import EpisodeJournal
 from datamodules.replay import ReplayDataModule
 
 
@@ -37,6 +38,20 @@ def test_frames_and_episodes_are_counted_exactly() -> None:
     assert returned == module.episodes
     assert lengths + int(module._assembler._length.sum()) == module.frames
     assert module.finished() == []
+
+
+def test_episodes_that_faults_cut_short_are_counted_also_after_resuming(tmp_path: Path) -> None:
+    module, other = data(), data()
+    expected = 0
+    for _ in range(9):
+        module.collect()
+        for summary in module.finished():  # all but the longest are shorter than the time limit of 6
+            expected += int(((summary["length"] < 6) & ~summary["won"]).sum())
+    assert module.cut_short == expected > 5
+    module._journal, other._journal = EpisodeJournal(tmp_path, 50), EpisodeJournal(tmp_path, 50)
+    module.write_journal()
+    other.load_state_dict(module.state_dict())
+    assert other.cut_short == expected
 
 
 @pytest.mark.parametrize("ratio", [1.0, 2.0, 0.25])

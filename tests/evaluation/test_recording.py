@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from mipi_pl.envs.picture import draw
 from mipi_pl.envs.resource.env import ResourceCollection
 from mipi_pl.envs.scene import AGENTS, OTHERS, Body, Scene, view_of
 from mipi_pl.evaluation.inspection import InspectedPolicy
+from mipi_pl.evaluation.page import write_page
 from mipi_pl.evaluation.recording import Recording, record
 from mipi_pl.evaluation.rollout import play
 from mipi_pl.evaluation.video import beside_each_other, write_gif
@@ -217,3 +221,13 @@ def test_a_gif_holds_every_picture_and_shorter_episodes_wait(tmp_path: Any) -> N
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames >= 2  # equal neighbours are one frame, shown for longer
         assert image.size == (192, 114)
+
+
+def test_a_page_names_the_actions_of_each_world(tmp_path: Path) -> None:
+    """Another team size may bring other actions, such as where these aim at slots."""
+    game, other = MatrixGame({"AB": [[3.0, 0.0], [0.0, 0.0]]}, ["AB"], num_envs=1), world(1)
+    shown = {name: record(env, env.rand_action, "random") for name, env in (("game", game), ("other", other))}
+    write_page(tmp_path / "watch.html", "", "", shown)
+    (text,) = re.findall(r'id="data">(.*?)</script>', (tmp_path / "watch.html").read_text(), re.DOTALL)
+    found = [episode["plays"][0]["actions"] for episode in json.loads(text)["episodes"]]
+    assert found == [[name.replace("_", " ") for name in env.entity_spec.action_names] for env in (game, other)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from script_world import ScriptWorld
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -189,8 +190,15 @@ def test_sizes_read_as_a_range(sizes: tuple[int, ...], text: str) -> None:
 
 
 def test_the_first_episodes_are_the_first_of_each_environment() -> None:
-    played = Episodes(*(torch.arange(4.0),) * 4)
+    played = Episodes(*(torch.arange(4.0),) * 5)
     assert played.first(2).length.tolist() == [0, 1]
+
+
+def test_an_episode_that_is_truncated_before_the_time_limit_was_cut_short() -> None:
+    env = ScriptWorld([[3, 6], [6, 2], [2, 3]], num_envs=3, max_steps=6)  # the second of each is terminated
+    played = play(env, env.rand_action, episodes_per_env=2)
+    assert played.cut_short.view(2, 3).tolist() == [[True, False, True], [False] * 3]
+    assert Result.of("3", env.compositions, played).cut_short == 2
 
 
 def test_the_matrix_game_is_played_by_its_own_random_policy() -> None:

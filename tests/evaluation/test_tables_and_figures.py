@@ -11,13 +11,22 @@ from mipi_pl.evaluation.figures import Point, curve_points, draw_evaluation, dra
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.statistics import wilson
-from mipi_pl.evaluation.tables import append_csv, comparison_table, detail_table, rows_of, text_table, write_csv
+from mipi_pl.evaluation.tables import (
+    append_csv,
+    comparison_table,
+    detail_table,
+    fault_notes,
+    rows_of,
+    text_table,
+    write_csv,
+)
 
 
-def result(name: str, sizes: tuple[int, ...], wins: int = 3, winnable: bool = True) -> Result:
+def result(name: str, sizes: tuple[int, ...], wins: int = 3, winnable: bool = True, faults: int = 0) -> Result:
     compositions = [Composition((("marine", size),)) for size in sizes]
     composition = torch.arange(12) % len(sizes)
-    played = Episodes(torch.full((12,), 7.5), torch.arange(12) < wins, torch.full((12,), 20), composition)
+    number, length = torch.arange(12), torch.full((12,), 20)
+    played = Episodes(torch.full((12,), 7.5), number < wins, length, composition, number >= 12 - faults)
     return Result.of(name, compositions, played, winnable)
 
 
@@ -39,6 +48,13 @@ def test_the_detail_lists_sizes_and_compositions() -> None:
     assert "  4 agents" in text
     assert "  4 marine" in text
     assert "6 marine" not in text, "a single composition is the total"
+
+
+def test_faults_are_told_of_the_evaluations_that_had_any() -> None:
+    met, none = result("6", (6,), faults=2), result("training", (3, 4, 5))
+    assert (met.as_dict()["cut_short"], none.as_dict()["cut_short"]) == (2, 0)
+    (note,) = fault_notes({"trained": [none, met], "random": [none]})
+    assert note.startswith("note: trained, 6: episodes cut short by faults of the world: 2 of 12; ")
 
 
 def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ class PaddedMIPI(MIPI):
         self.present = present[:, :, :n_agents, None] & present[:, :, None]
         self.acting = self.visible[..., :n_agents].diagonal(dim1=-2, dim2=-1)
         self.valid, self.groups, self.action = batch["valid"], batch["imaginary_groups"], action
-        self.reward, self.ended = batch["reward"], batch["terminated"] | batch["truncated"]
+        limit = torch.arange(1, len(entities[0]) + 1) == self.spec.max_steps
+        self.reward, self.ended = batch["reward"], batch["terminated"] | batch["truncated"] & limit
         self.deciding = self.acting & self.valid.unsqueeze(-1)
 
     def _same(self, k: int) -> Tensor:

@@ -105,6 +105,7 @@ class PPOSettings:
     capacity: int
     learning_rate: float
     gradient_clip: float
+    max_steps: int
     regularizer: str = "none"
     alpha: float = 0.03
     marginal_teams: str = "imaginary"
@@ -164,8 +165,7 @@ class PlainMAPPO(PlainMIPI):
                         other = log_marginal[key] if log_marginal else None
                         paid += float(losses.penalty(s.regularizer, log_pi[key], other)[int(self.action[key])])
                 rewards.append(float(self.batch["reward"][n, t]) - s.alpha * paid)
-                ended = bool(self.batch["terminated"][n, t])
-                goes_on.append(not (ended or (bool(self.batch["truncated"][n, t]) and s.truncation_is_terminal)))
+                goes_on.append(not self._ends(n, t))
             given = [float(self._value(n, t)) for t in range(length + 1)]
             values = [mean + deviation * v for v in given]
             found = advantages(rewards, values[:-1], values[1:], goes_on, s.gamma, s.gae_lambda)

@@ -40,11 +40,9 @@ class PlainQLearning(PlainMIPI):
         found = []
         for n, length in enumerate(self.lengths):
             values = [self._joint(self.targets, n, t + 1, [(best, None)]) for t in range(length)]
-            ends = [self.batch["terminated"][n, t] for t in range(length)]
-            if s.truncation_is_terminal:
-                ends = [end or self.batch["truncated"][n, t] for t, end in enumerate(ends)]
+            goes_on = [not self._ends(n, t) for t in range(length)]
             rewards, free = list(self.batch["reward"][n, :length]), [0.0] * length
-            found.append(losses.lambda_targets(rewards, values, free, [not e for e in ends], s.gamma, s.td_lambda))
+            found.append(losses.lambda_targets(rewards, values, free, goes_on, s.gamma, s.td_lambda))
         return found
 
 

@@ -26,6 +26,7 @@ class Settings:
     capacity: int
     learning_rate: float
     gradient_clip: float
+    max_steps: int
     linear: bool = True
     pool: str = "slots"
     regularizer: str = "mutual_information"
@@ -211,11 +212,15 @@ class PlainMIPI:
                 rewards.append(self.batch["reward"][n, t])
                 values.append(self._joint(self.targets, n, t + 1, [(expected, None)]) - cost)
                 paid.append(cost)
-                ended = bool(self.batch["terminated"][n, t])
-                ended |= bool(self.batch["truncated"][n, t]) and s.truncation_is_terminal
-                goes_on.append(not ended)
+                goes_on.append(not self._ends(n, t))
             found.append(losses.lambda_targets(rewards, values, paid, goes_on, s.gamma, s.td_lambda))
         return found
+
+    def _ends(self, n: int, t: int) -> bool:
+        """Whether step t has no value after it; an episode that is truncated before the time limit has."""
+        s = self.settings
+        limit = bool(self.batch["truncated"][n, t]) and t + 1 == s.max_steps
+        return bool(self.batch["terminated"][n, t]) or (limit and s.truncation_is_terminal)
 
     def _marginal_loss(self, m: int) -> Tensor:
         imaginary = self.settings.marginal_teams == "imaginary"

@@ -24,7 +24,8 @@ def result(name: str, sizes: tuple[int, ...], share: float, episodes: int = EPIS
     compositions = [Composition((("marine", size),)) for size in sizes]
     won = torch.arange(episodes) < round(share * episodes)
     return_ = torch.where(won, 10.0, 2.0).double()
-    played = Episodes(return_, won, torch.full((episodes,), 20), torch.arange(episodes) % len(sizes))
+    length, composition = torch.full((episodes,), 20), torch.arange(episodes) % len(sizes)
+    played = Episodes(return_, won, length, composition, torch.zeros_like(won))
     return Result.of(name, compositions, played, winnable)
 
 

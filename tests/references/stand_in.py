@@ -43,7 +43,8 @@ from s2clientprotocol import common_pb2, debug_pb2, raw_pb2  # noqa: E402
 from s2clientprotocol import sc2api_pb2 as sc  # noqa: E402
 
 OFFSET = 8.0  # of the playable area from the corner of the map
-NONSENSE = b"\xff" * 9  # the beginning of a message that is cut off
+NONSENSE = {"nonsense": b"\xff" * 9, "text": "no message"}
+"""The beginning of a message that is cut off; a frame of text, where there should be bytes."""
 CUSTOM = {
     "baneling": 1935, "colossus": 1936, "hydralisk": 1937, "marauder": 1938, "marine": 1939, "medivac": 1940,
     "stalker": 1941, "zealot": 1942, "zergling": 1943,
@@ -180,7 +181,7 @@ class Server:
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self.setting, self.field = setting, Field(setting)
-        self.status, self.seed, self.played, self.garbled = sc.launched, 0, 0, False
+        self.status, self.seed, self.played, self.garbled = sc.launched, 0, 0, ""
 
     def fail(self) -> None:
         fault = self.setting.get("fault")
@@ -193,8 +194,8 @@ class Server:
             Path(fault["marker"]).touch(exist_ok=False)
         except FileExistsError:
             return
-        if fault["kind"] == "nonsense":
-            self.garbled = True
+        if fault["kind"] in NONSENSE:
+            self.garbled = fault["kind"]
             return
         if fault["kind"] == "exit":
             os._exit(3)
@@ -202,7 +203,7 @@ class Server:
             os.kill(os.getpid(), 9)
         time.sleep(600)
 
-    def answer(self, request: Any) -> bytes:
+    def answer(self, request: Any) -> bytes | str:
         kind, response = request.WhichOneof("request"), sc.Response(id=request.id)
         if kind == "step" and request.step.count > 1:
             self.played += 1
@@ -217,7 +218,7 @@ class Server:
             else:
                 getattr(response, kind).CopyFrom(found)
         response.status = self.status
-        return NONSENSE if self.garbled else response.SerializeToString()
+        return NONSENSE[self.garbled] if self.garbled else response.SerializeToString()
 
     def on_ping(self, _: Any) -> Any:
         return sc.ResponsePing(game_version="4.10.0.75689", data_version="", data_build=75689, base_build=75689)
@@ -278,7 +279,8 @@ async def serve(request: web.Request) -> web.WebSocketResponse:
             wanted = sc.Request.FromString(message.data)
             if wanted.WhichOneof("request") == "quit":
                 os._exit(0)
-            await socket.send_bytes(request.app["server"].answer(wanted))
+            answer = request.app["server"].answer(wanted)
+            await (socket.send_str(answer) if isinstance(answer, str) else socket.send_bytes(answer))
     return socket
 
 

@@ -44,13 +44,13 @@ class Sizes:
 
     @property
     def spec(self) -> EntitySpec:
-        """Of the world; one step longer than the longest episode."""
+        """Of the world, whose time limit is the longest episode."""
         return EntitySpec(
             n_agents=self.n_agents,
             n_entities=self.n_agents + self.n_others,
             n_features=self.n_features,
             n_actions=self.n_actions,
-            max_steps=max(self.lengths) + 1,
+            max_steps=max(self.lengths),
             targets=self.targets,
         )
 
@@ -85,9 +85,9 @@ def sizes(draw: st.DrawFn, max_episodes: int = 2, max_steps: int = 3) -> Sizes:
 
 
 def random_batch(s: Sizes, partitions: int = 3, dtype: torch.dtype = torch.float64) -> TensorDict:
-    """[N, T+1] with garbage after the end of each episode, as nothing may depend on it."""
+    """[N, T+2] with garbage after the end of each episode, as nothing may depend on it."""
     g = torch.Generator().manual_seed(s.seed)
-    n, steps, e = len(s.lengths), s.spec.max_steps + 1, s.spec.n_entities
+    n, steps, e = len(s.lengths), s.spec.max_steps + 2, s.spec.n_entities
 
     def flags(*shape: int, share: float = 0.6) -> Tensor:
         return torch.rand(*shape, generator=g) < share

@@ -78,7 +78,8 @@ def test_exact_payoffs_name_every_team() -> None:
 
 def test_the_picture_shows_the_returns_of_the_file(tmp_path: Path) -> None:
     def result(name: str, value: float) -> Result:
-        played = Episodes(torch.full((4,), value), torch.zeros(4) > 1, torch.ones(4).long(), torch.zeros(4).long())
+        nothing, no = torch.zeros(4).long(), torch.zeros(4) > 1
+        played = Episodes(torch.full((4,), value), no, nothing + 1, nothing, no)
         return Result.of(name, [Composition((("1st A", 1), ("2nd B", 1)))], played)
 
     for frames, value in ((2000, 1.5), (0, 0.5)):

@@ -46,7 +46,7 @@ class StarCraft2Env(BattleEnv):
         battle: the arguments of `BattleEnv`; `acquisition_range` and `parallel` mean nothing here.
 
     Attributes:
-        faults: games that failed in the middle of a battle, whose episodes were cut short.
+        faults: games of this environment that failed in the middle of a battle, whose episodes were cut short.
 
     Raises:
         ValueError: for impossible values, or if the game, its map or the extra `sc2` is missing.

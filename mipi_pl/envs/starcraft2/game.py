@@ -208,6 +208,7 @@ def _failures() -> Iterator[None]:
         OSError,
         LookupError,
         AttributeError,  # pysc2 forgets its socket when the game has quit
+        TypeError,  # it does not look whether an answer is bytes, as messages are, or text
     )
     try:
         yield

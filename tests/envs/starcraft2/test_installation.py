@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stand_in_game
+import torch
 
 from mipi_pl.cli import main
 from mipi_pl.config import check_train, resolve
@@ -80,11 +82,19 @@ def test_a_mistake_in_a_key_of_the_battle_is_found(capsys: pytest.CaptureFixture
     assert "unknown key env.sight_rang; did you mean env.sight_range?" in capsys.readouterr().err
 
 
-def test_training_in_the_game_from_the_command_line(installed: Any, tmp_path: Path) -> None:
+def test_training_in_the_game_from_the_command_line_survives_a_crash_and_counts_it(
+    installed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenario = resolve(compose(["env=starcraft2/sz"]))["env"]
-    installed.set({name: scenario[name] for name in ("groups", "team_sizes", "capacity")})
+    # The two evaluations before training play six steps; one process of the game serves all.
+    fault = {"kind": "exit", "step": 8, "seed": None, "marker": str(installed.folder / "failed")}
+    installed.set({name: scenario[name] for name in ("groups", "team_sizes", "capacity")}, fault=fault)
     short = ["env.episode_limit=3", "env.max_evaluation_envs=1", "datamodule.num_envs=1", "held_out.team_sizes=[6]"]
     less = ["held_out.episodes=1", "held_out.baselines=[]", "callbacks.generalization.episodes=1", "total_frames=6"]
     assert main(["train", "env=starcraft2/sz", "debug=tiny", *short, *less, f"output_dir={tmp_path / 'out'}"]) == 0
     assert (tmp_path / "out" / "starcraft2-sz__mipi__0").is_dir()
-    assert (tmp_path / "out" / "latest" / "results.json").is_file()
+    results = json.loads((tmp_path / "out" / "latest" / "results.json").read_text(encoding="utf-8"))
+    assert (results["cut_short"], results["training"]["cut_short"]) == (1, 0)
+    assert "episodes cut short by faults of the world: 1\n" in capsys.readouterr().out
+    checkpoint = torch.load(tmp_path / "out" / "latest" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["ReplayDataModule"]["cut_short"] == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.smac import SmacNotFoundError, check_package
@@ -75,6 +76,20 @@ def test_a_game_that_dies_truncates(smac: Any) -> None:
     ends = env.rollout(3, break_when_any_done=False)["next"]
     assert ends[keys.TRUNCATED][0].flatten().tolist() == [False, False, True]
     assert not ends[keys.WON].any()
+
+
+def test_a_state_that_comes_back_ends_the_episode_with_what_was_last_seen_and_draws_anew(smac: Any) -> None:
+    one, other = smac(), smac()
+    other.reset()
+    seen = one.step(one.rand_action(one.reset()))["next"]
+    other.set_extra_state(one.get_extra_state())
+    after = other.step(other.rand_action())["next"]
+    assert after[keys.TRUNCATED].all()
+    assert after[keys.REWARD] == 0
+    for name in (keys.ENTITIES, keys.ACTION_MASK, keys.VISIBLE):
+        assert torch.equal(after[name], seen[name])
+    assert other._games[0].seed() != one._games[0].seed()
+    assert not other.step(other.rand_action(other.reset()))["next"][keys.DONE].any()
 
 
 def test_what_the_map_does_not_have_is_refused(smac: Any) -> None:
