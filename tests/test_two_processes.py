@@ -148,7 +148,7 @@ def test_a_run_is_recorded_once(whole: Run) -> None:
         assert len(steps) == len(set(steps)) > 1, column
     assert len(list((whole.folder / "checkpoints").glob("update_*.ckpt"))) == 2
     (said,) = whole.said
-    assert said.count("as trained") == 2, "the table at the start and at the end"
+    assert said.count("(as trained) ") == 2, "the table at the start and at the end"
 
 
 def test_a_run_that_was_stopped_and_resumed_is_the_whole_run_bit_for_bit(whole: Run, broken: Run) -> None:
