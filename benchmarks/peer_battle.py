@@ -26,8 +26,17 @@ from typing import Any
 from peers.battle_questions import KINDS, MAPS
 from peers.turns import Side, take_turns
 
+from mipi_pl import record
+
 RESULT = Path(__file__).parent / "results" / "peer_battle.json"
-SIDES = ("ours", "smaclite", "smax")
+SIDES = {"ours": "ours", "smaclite": "SMAClite", "smax": "SMAX"}
+RETARGET = {
+    "acquired_within": "an enemy turns to a unit behind it, at most this far",
+    "to_the_nearer_when_standing": (
+        "share of its damage for one that comes nearer than its target, which stands still"
+    ),
+    "to_the_nearer_when_shooting_back": "the same when its target shoots back",
+}
 
 
 def sides(options: argparse.Namespace) -> list[Side]:
@@ -44,7 +53,10 @@ def sides(options: argparse.Namespace) -> list[Side]:
 
 def rules(options: argparse.Namespace) -> dict[str, Any]:
     """All answers, by side, one side after the other."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {
+        "commit": record.commit(),
+        "battles_on_each_map": {name: options.episodes for name in SIDES} | {"smaclite": options.smaclite_episodes},
+    }
     for side in sides(options):
         found[side.name] = side.turn()
         side.end()
@@ -64,32 +76,31 @@ def row(title: str, values: list[float | None]) -> str:
 
 def tables(found: dict[str, Any]) -> str:
     """The answers as they stand in docs/battle.md."""
-    head = "| | " + " | ".join(SIDES) + " |\n|---|" + "---|" * len(SIDES)
-    lines = ["walking speed per second, then per step of 8 loops", head]
-    for per, factor in (("s", dict.fromkeys(SIDES, 1.0)), ("step", {s: 8 / found[s]["loops_per_s"] for s in SIDES})):
-        for kind in KINDS:
-            speeds = [found[s]["walk_per_s"].get(kind) for s in SIDES]
-            per_unit = [None if v is None else v * factor[s] for s, v in zip(SIDES, speeds, strict=True)]
-            lines.append(row(f"{kind}, per {per}", per_unit))
-    lines += ["", "seconds from the first blow to death: " + " / ".join(SIDES)]
-    lines += ["| | " + " | ".join(KINDS) + " |", "|---|" + "---|" * len(KINDS)]
+    answers = [found[side] for side in SIDES]
+
+    def head(first: str) -> list[str]:
+        return [f"| {first} | " + " | ".join(SIDES.values()) + " |", "|---|" + "---|" * len(SIDES)]
+
+    lines = head("walking per s")
+    lines += [row(kind, [one["walk_per_s"].get(kind) for one in answers]) for kind in KINDS]
+    lines += ["", "| | " + " | ".join(KINDS) + " |", "|---|" + "---|" * len(KINDS)]
     for attacker in KINDS:
         if attacker != "medivac":
-            cells = [
-                " / ".join(shown(found[s]["kill_s"].get(attacker, {}).get(victim)) for s in SIDES) for victim in KINDS
-            ]
-            lines.append(f"| {attacker} | " + " | ".join(cells) + " |")
-    lines += ["", "healing, shields, splash, targets", head]
-    lines.append(row("healing per s", [found[s]["heal_per_s"] for s in SIDES]))
-    for key in ("delay_s", "per_s"):
-        lines.append(row(f"shield {key}", [(found[s]["shield_per_s"] or {}).get(key) for s in SIDES]))
+            times = [[one["kill_s"].get(attacker, {}).get(victim) for one in answers] for victim in KINDS]
+            lines.append(f"| {attacker} | " + " | ".join(" / ".join(map(shown, each)) for each in times) + " |")
+    lines += ["", *head("")]
+    lines.append(row("Medivac heals per s", [one["heal_per_s"] for one in answers]))
+    for key, title in (("delay_s", "shields return after, s"), ("per_s", "shields return per s")):
+        lines.append(row(title, [(one["shield_per_s"] or {}).get(key) for one in answers]))
     for kind in ("colossus", "baneling"):
         for place in found["ours"]["splash"][kind]:
-            lines.append(row(f"{kind}, {place}", [found[s]["splash"].get(kind, {}).get(place) for s in SIDES]))
-    lines += [row(key, [found[s]["retarget"][key] for s in SIDES]) for key in found["ours"]["retarget"]]
-    lines += ["", "attack_nearest: win rate (steps)", head]
+            where = "that is its target" if place.startswith("0 ") else place
+            title = f"{kind.capitalize()}'s blow on a Marauder {where}"
+            lines.append(row(title, [one["splash"].get(kind, {}).get(place) for one in answers]))
+    lines += [row(title, [one["retarget"][key] for one in answers]) for key, title in RETARGET.items()]
+    lines += ["", *head("map")]
     for name in MAPS:
-        played = [found[s]["maps"].get(name) for s in SIDES]
+        played = [one["maps"].get(name) for one in answers]
         cells = ["-" if one is None else f"{one['win_rate']:.2f} ({one['length']:.0f})" for one in played]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -130,7 +141,7 @@ def main() -> None:
     if options.what == "rules":
         found = rules(options)
         print(tables(found))
-        print(json.dumps({name: one["maps"] for name, one in found.items()}))
+        print(json.dumps({name: found[name]["maps"] for name in SIDES}))
     else:
         print(json.dumps(speed(options)))
 
