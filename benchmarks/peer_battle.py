@@ -55,7 +55,7 @@ def rules(options: argparse.Namespace) -> dict[str, Any]:
     """All answers, by side, one side after the other."""
     found: dict[str, Any] = {
         "commit": record.commit(),
-        "battles_on_each_map": {name: options.episodes for name in SIDES} | {"smaclite": options.smaclite_episodes},
+        "battles_on_each_map": dict.fromkeys(SIDES, options.episodes) | {"smaclite": options.smaclite_episodes},
     }
     for side in sides(options):
         found[side.name] = side.turn()
