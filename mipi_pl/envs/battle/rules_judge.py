@@ -14,16 +14,13 @@ from mipi_pl.envs.kernels.records import Record, Records
 @rule
 def outcome(units: Records, rules: Record) -> int:
     """Over when a side has nobody left that can fight; won when that is the enemy alone."""
-    agents, enemies = False, False
+    agents = False
     for i in range(units.size):
         if units[i].alive and units[i].fights:
-            if i < rules.n_agents:
-                agents = True
-            else:
-                enemies = True
-    if agents and enemies:
-        return GOING_ON
-    return WON if agents else LOST if enemies else DRAWN
+            if i >= rules.n_agents:
+                return GOING_ON if agents else LOST
+            agents = True
+    return WON if agents else DRAWN
 
 
 @rule

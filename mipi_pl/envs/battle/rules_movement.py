@@ -72,7 +72,7 @@ def move(units: Records, n: int, pairs: np.ndarray, rules: Record) -> None:
         i = units[a].living
         unit = units[i]
         if unit.blocked:
-            _detour(units, n, i, rules)
+            _detour(units, pairs, n_pairs, i, rules)
         elif unit.turn != 0:
             unit.turn -= 1 if unit.turn > 0 else -1
     for a in range(n):
@@ -80,6 +80,7 @@ def move(units: Records, n: int, pairs: np.ndarray, rules: Record) -> None:
         if unit.walks:
             unit.x += unit.step_x
             unit.y += unit.step_y
+        _keep_inside(unit, rules)
     _separate(units, n, pairs, n_pairs, rules)
 
 
@@ -92,6 +93,7 @@ def settle(units: Records, n: int, pairs: np.ndarray, rules: Record) -> None:
             unit.walks = 0
             unit.next_x, unit.next_y = unit.x, unit.y
             units[a].queue = units[a].living
+            _keep_inside(unit, rules)
         if not _separate(units, n, pairs, _find_pairs(units, n, n, pairs), rules):
             return
 
@@ -145,9 +147,23 @@ def _mark_if_ahead(unit: Record, dx: float, dy: float) -> None:
 
 
 @rule
-def _detour(units: Records, n: int, i: int, rules: Record) -> None:
+def _list_neighbours(units: Records, pairs: np.ndarray, n_pairs: int, i: int) -> int:
+    """Write the slots of those that are near unit i into the field `queue` of the first places; how many there are.
+
+    Nobody else can be in its way, wherever it turns: two steps are less than `_NEAR` (`units.FASTEST_PER_S`).
+    """
+    found = 0
+    for p in range(n_pairs):
+        one, two = pairs[p, 0], pairs[p, 1]
+        units[found].queue = one + two - i  # always written, seldom kept
+        found += int((one == i) | (two == i))
+    return found
+
+
+@rule
+def _detour(units: Records, pairs: np.ndarray, n_pairs: int, i: int, rules: Record) -> None:
     """Turn the step of a blocked unit to the first free way; without one it waits."""
-    unit = units[i]
+    unit, near = units[i], _list_neighbours(units, pairs, n_pairs, i)
     side = 1.0 if unit.turn > 0 else -1.0
     if unit.turn == 0:
         side = -1.0 if unit.obstacle_side > 0.0 else 1.0
@@ -155,7 +171,7 @@ def _detour(units: Records, n: int, i: int, rules: Record) -> None:
         turn = side * sine
         dx = cosine * unit.step_x - turn * unit.step_y
         dy = turn * unit.step_x + cosine * unit.step_y
-        if _is_free(units, n, i, unit.x + dx, unit.y + dy, rules):
+        if _is_free(units, near, unit, unit.x + dx, unit.y + dy, rules):
             unit.step_x, unit.step_y = dx, dy
             unit.turn = _TURN_MEMORY if turn > 0.0 else -_TURN_MEMORY
             return
@@ -164,16 +180,12 @@ def _detour(units: Records, n: int, i: int, rules: Record) -> None:
 
 
 @rule
-def _is_free(units: Records, n: int, i: int, x: float, y: float, rules: Record) -> bool:
-    """Whether unit i could stand at (x, y) without coming closer to somebody it touches there."""
-    unit = units[i]
+def _is_free(units: Records, near: int, unit: Record, x: float, y: float, rules: Record) -> bool:
+    """Whether the unit could stand at (x, y) without coming closer to one of its neighbours that it touches there."""
     if min(x, y) < unit.radius or max(x, y) > rules.map_size - unit.radius:
         return False
-    for a in range(n):
-        j = units[a].living
-        other = units[j]
-        if j == i or unit.flies != other.flies:
-            continue
+    for a in range(near):
+        other = units[units[a].queue]
         nx, ny = other.next_x - x, other.next_y - y
         contact = unit.radius + other.radius - _TOUCH
         then = nx * nx + ny * ny
@@ -186,15 +198,8 @@ def _is_free(units: Records, n: int, i: int, x: float, y: float, rules: Record) 
 
 @rule
 def _separate(units: Records, n: int, pairs: np.ndarray, n_pairs: int, rules: Record) -> bool:
-    """Keep the n living inside the map and push overlapping pairs apart; whether some still may overlap."""
-    for sweep in range(_SWEEPS + 1):
-        for a in range(n):
-            unit = units[units[a].living]
-            unit.x = min(max(unit.x, unit.radius), rules.map_size - unit.radius)
-            unit.y = min(max(unit.y, unit.radius), rules.map_size - unit.radius)
-            unit.push_x, unit.push_y = 0.0, 0.0
-        if sweep == _SWEEPS:
-            return True
+    """Push overlapping pairs of the n living apart, within the map; whether some still may overlap."""
+    for _ in range(_SWEEPS):
         found = False
         for p in range(n_pairs):
             one, two = units[pairs[p, 0]], units[pairs[p, 1]]
@@ -209,7 +214,16 @@ def _separate(units: Records, n: int, pairs: np.ndarray, n_pairs: int, rules: Re
             unit = units[units[a].living]
             unit.x += unit.push_x
             unit.y += unit.push_y
+            _keep_inside(unit, rules)
     return True
+
+
+@rule
+def _keep_inside(unit: Record, rules: Record) -> None:
+    """Put it back onto the map; nobody has pushed it yet."""
+    unit.x = min(max(unit.x, unit.radius), rules.map_size - unit.radius)
+    unit.y = min(max(unit.y, unit.radius), rules.map_size - unit.radius)
+    unit.push_x, unit.push_y = 0.0, 0.0
 
 
 @rule

@@ -66,6 +66,8 @@ def observe(
     action_mask: np.ndarray,
 ) -> None:
     """Write the observation of one battle: [E, F], [E], [A, E], [A, U]."""
+    for i in range(units.size):
+        units[i].next_x, units[i].next_y = told(units[i].x), told(units[i].y)
     cx, cy, largest = _spread(units)
     if not rules.centre_features:
         largest = 0.0
@@ -101,12 +103,12 @@ def _look_around(
     available[STOP] = True
     for k in range(4):
         available[FIRST_MOVE + k] = _can_step(unit, k, rules)
-    x, y = told(unit.x), told(unit.y)
+    x, y = unit.next_x, unit.next_y
     for j in range(units.size):
         other = units[j]
         if not other.alive:
             continue
-        dx, dy = told(other.x) - x, told(other.y) - y
+        dx, dy = other.next_x - x, other.next_y - y
         distance = dx * dx + dy * dy
         visible[j] = distance <= rules.sight * rules.sight
         if distance <= rules.target_range * rules.target_range and j != i:
@@ -121,14 +123,14 @@ def _spread(units: Records) -> tuple[float, float, float]:
     x, y, count = 0.0, 0.0, 0
     for i in range(units.size):
         if units[i].alive:
-            x, y, count = x + told(units[i].x), y + told(units[i].y), count + 1
+            x, y, count = x + units[i].next_x, y + units[i].next_y, count + 1
     if count == 0:
         return 0.0, 0.0, 0.0
     x, y = x / count, y / count
     squared = 0.0
     for i in range(units.size):
         if units[i].alive:
-            dx, dy = told(units[i].x) - x, told(units[i].y) - y
+            dx, dy = units[i].next_x - x, units[i].next_y - y
             squared = max(squared, dx * dx + dy * dy)
     return x, y, np.sqrt(squared)
 
@@ -161,7 +163,7 @@ def _describe(
         if unit.energy_max > 0.0:
             features[columns.energy] = told(unit.energy) / unit.energy_max
         features[columns.cooldown] = max(told(unit.cooldown), 0.0) / unit.period
-    x, y = told(unit.x), told(unit.y)
+    x, y = unit.next_x, unit.next_y
     features[columns.position] = x / rules.map_size - 0.5
     features[columns.position + 1] = y / rules.map_size - 0.5
     if largest > 0.0:

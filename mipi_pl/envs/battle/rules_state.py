@@ -36,11 +36,12 @@ peace: loops since the last damage. target: slot that an attack or heal order is
 vitality: health and shield as told after the last step.
 turn: the way round an obstacle, positive is left; its size is how many loops it is remembered.
 aim: whom it attacked in the loop before, -1 for none.
-The fields next, step, push, walks, blocked, obstacle_side, aim and deed are worked out afresh in every loop.
+The fields next, step, push, walks, blocked, obstacle_side, aim and deed are worked out afresh in every loop. While an
+observation is made, next is the position as it is told.
 
 Three fields belong to the place in the array, not to the unit: slot_of_tag (at k: the slot of agent tag k, at A + k: of
 enemy tag k, -1 when nobody bears it), living (the slots of the living, in the first places) and queue (the same,
-walkers first).
+walkers first; then the neighbours of one that is blocked).
 """
 
 BATTLE = record_type("agents_x agents_y enemies_x enemies_y steps:i ended:i composition:i random:u")

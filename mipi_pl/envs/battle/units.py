@@ -16,6 +16,8 @@ from mipi_pl.envs.kernels.records import Records
 
 LOOPS_PER_S = 22.4
 """Game loops per second at the speed 'faster'."""
+FASTEST_PER_S = 5.5
+"""Map units per second: movement looks for neighbours within half a map unit, which must hold two steps of a loop."""
 
 _Part = TypeVar("_Part")
 
@@ -60,6 +62,9 @@ class UnitType:
 
     `health_per_s` is what it regains by itself. `tall` units stand on the ground and are in reach of anti-air weapons
     too.
+
+    Raises:
+        ValueError: if it is too fast for the rules of movement.
     """
 
     name: str
@@ -74,6 +79,10 @@ class UnitType:
     tall: bool = False
     weapon: Weapon | None = None
     healing: Healing | None = None
+
+    def __post_init__(self) -> None:
+        if self.speed_per_s > FASTEST_PER_S:
+            raise ValueError(f"{self.name}: speed_per_s must be at most {FASTEST_PER_S}, got {self.speed_per_s}")
 
     def can_target(self, other: UnitType) -> bool:
         """Whether the weapon reaches the plane the other is in."""
