@@ -88,7 +88,7 @@ def tables(found: dict[str, Any]) -> str:
         if attacker != "medivac":
             times = [[one["kill_s"].get(attacker, {}).get(victim) for one in answers] for victim in KINDS]
             lines.append(f"| {attacker} | " + " | ".join(" / ".join(map(shown, each)) for each in times) + " |")
-    lines += ["", *head("")]
+    lines += ["", *head("question")]
     lines.append(row("Medivac heals per s", [one["heal_per_s"] for one in answers]))
     for key, title in (("delay_s", "shields return after, s"), ("per_s", "shields return per s")):
         lines.append(row(title, [(one["shield_per_s"] or {}).get(key) for one in answers]))
