@@ -11,6 +11,7 @@ import torch
 from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from mipi_pl import weights
 from mipi_pl.config import Config
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.errors import UserError
@@ -77,23 +78,33 @@ def policies_of(algorithm: Any) -> MakePolicy:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
-    """A checkpoint and the config of the run that wrote it.
+    """A checkpoint, or a file of weights alone, and the config of the run that wrote it.
 
     Raises:
         UserError: if the file is missing, damaged, or not one of this program's.
     """
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}; a run writes checkpoints/last.ckpt in its folder below outputs/")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make the unpickler fail in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged or not a checkpoint ({reason})") from error
+        raise UserError(
+            f"no checkpoint at {path}; a run writes checkpoints/last.ckpt in its folder below outputs/; "
+            f"policies that come with the program: {', '.join(weights.shipped())}"
+        )
+    content = _content(path)
     found = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
     if not isinstance(found, dict) or not {"config", "frames", "updates", "commit"} <= set(found):
         raise UserError(f"{path} was not written by `mipi train`: it holds no record of a run")
     use_modules(found["config"].get("config_dir"))
     return content, found["config"]
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == weights.SUFFIX:
+        state, about = weights.read(path)
+        return {"state_dict": state, RECORD: about}
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can make the unpickler fail in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged or not a checkpoint ({reason})") from error
 
 
 def restore(algorithm: torch.nn.Module, content: Mapping[str, Any], path: Path) -> None:

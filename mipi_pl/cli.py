@@ -19,6 +19,7 @@ COMMANDS = (
     "resume",
     "eval",
     "watch",
+    "export",
     "runs",
     "report",
     "reproduce",

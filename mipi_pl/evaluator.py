@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from mipi_pl import record
+from mipi_pl import record, weights
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.assembly import RECORD, build, environment_factory, one_environment, policies_of, read_checkpoint, restore
 from mipi_pl.baselines import play_baselines
@@ -61,7 +61,7 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
     """Read a checkpoint and the overrides, and build everything; settings of the process are made on the way.
 
     Args:
-        path: of a checkpoint that `mipi train` wrote.
+        path: of a checkpoint that `mipi train` wrote, or of its weights alone.
         overrides: as on the command line; the keys of eval.yaml.
 
     Raises:
@@ -102,7 +102,7 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     """Evaluate and report.
 
     Args:
-        path: of a checkpoint that `mipi train` wrote.
+        path: of a checkpoint that `mipi train` wrote, or of its weights alone; or the name of a shipped policy.
         overrides: as on the command line; the keys of eval.yaml.
         say: what the user is told goes here.
 
@@ -112,6 +112,7 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     Raises:
         UserError: for a checkpoint that cannot be used or a mistake in the overrides.
     """
+    path = weights.located(path)
     subject = open_checkpoint(path, overrides)
     plan, make_env, algorithm = subject.plan, subject.make_env, subject.algorithm
     how = (plan.worlds, plan.held_out["episodes"], plan.held_out["seed"])
@@ -216,13 +217,19 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
     Raises:
         UserError: if nothing can be written there.
     """
-    run = path.resolve().parent
-    run = run.parent if run.name == "checkpoints" else run
-    parent = Path(output_dir) if output_dir else run / kind
+    parent = Path(output_dir) if output_dir else run_folder(path) / kind
     try:
         return record.new_folder(parent)
     except OSError as error:
         raise UserError(f"cannot write to {parent} ({error.strerror}); name another folder: output_dir=...") from error
+
+
+def run_folder(path: Path) -> Path:
+    """Where what is made of a checkpoint belongs; for a shipped policy, a folder of its name below outputs/."""
+    path = path.resolve()
+    if weights.is_shipped(path):
+        return Path("outputs") / path.stem
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
 def _write(folder: Path, title: str, path: Path, run: Config, policies: dict[str, list[Result]], plan: Plan) -> None:
@@ -231,7 +238,10 @@ def _write(folder: Path, title: str, path: Path, run: Config, policies: dict[str
         **as_json(policies[trained]),
         "scripted": {name: as_json(policies[name]) for name in scripted},
         "seed": plan.held_out["seed"],
-        "checkpoint": {"path": str(path.resolve()), **{key: run[key] for key in ("frames", "updates", "commit")}},
+        "checkpoint": {
+            "path": str(path.resolve()),
+            **{key: run[key] for key in ("frames", "updates", "commit")},
+        },
         **record.provenance(),
     }
     record.write_json(folder / "results.json", content)

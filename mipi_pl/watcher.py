@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mipi_pl import record
+from mipi_pl import record, weights
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
@@ -39,7 +39,7 @@ def watch_checkpoint(
     """Play and write.
 
     Args:
-        path: of a checkpoint that `mipi train` wrote.
+        path: of a checkpoint that `mipi train` wrote, or of its weights alone; or the name of a shipped policy.
         overrides: as on the command line: env.<argument>, seed, output_dir, threads.
         episodes: of each team size.
         against: another checkpoint, or the name of a scripted policy; None for nobody.
@@ -58,6 +58,7 @@ def watch_checkpoint(
             raise UserError(f"mipi watch plays --episodes N on env.team_sizes=[...]; {override} is for mipi eval")
     if "mp4" in formats and not can_write_mp4():
         raise UserError("--format mp4 needs the package imageio-ffmpeg: pip install 'mipi-pl[video]', or use gif")
+    path = weights.located(path)
     subject = open_checkpoint(path, overrides)
     plan = subject.plan
     worlds = plan.worlds[:1] if plan.worlds[0].name == TRAINING else plan.worlds
@@ -94,8 +95,9 @@ def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
 
 
 def _opponent(against: str, subject: Subject) -> Player:
-    if Path(against).exists():
-        return _learned(open_opponent(Path(against), subject.plan))
+    other = weights.located(Path(against))
+    if other.exists():
+        return _learned(open_opponent(other, subject.plan))
     env = subject.make_env(num_envs=1, seed=0)
     if against not in env.scripted:
         known = ", ".join(env.scripted) or "this world has none"

@@ -14,8 +14,9 @@ _HELP = """\
 mipi eval CHECKPOINT [key=value ...]
 
 Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in
-the run folder. CHECKPOINT is a file that mipi train wrote, such as
-outputs/latest/checkpoints/last.ckpt. Keys and their meaning:
+the run folder. CHECKPOINT is a file that mipi train or mipi export wrote, such as
+outputs/latest/checkpoints/last.ckpt, or a policy that comes with the program:
+{shipped}. Keys and their meaning:
 """
 
 
@@ -26,7 +27,10 @@ def run(arguments: list[str]) -> None:
     if arguments[0] in ("--help", "-h"):
         from importlib.resources import files
 
-        print(_HELP + files("configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
+        from mipi_pl.weights import shipped
+
+        help_text = _HELP.format(shipped=", ".join(shipped()))
+        print(help_text + files("configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
         return
     path, *overrides = arguments
     if "=" in path and not Path(path).exists():

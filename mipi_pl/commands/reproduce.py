@@ -23,6 +23,8 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="for all runs")
     parser.add_argument("--scale", choices=SCALES, default="smoke", help="(default %(default)s)")
     parser.add_argument("--seeds", type=whole_number, nargs="+", help="instead of the scale's")
+    parser.add_argument("--tasks", nargs="+", help="of the table, instead of all of them, such as SZ")
+    parser.add_argument("--methods", nargs="+", help="of the table, instead of all of them, such as MIPI REFIL")
     parser.add_argument("--jobs", type=whole_number, default=1, help="runs at a time (default %(default)s)")
     parser.add_argument("--output-dir", type=Path, default=Path("outputs/reproduce"), help="(default %(default)s)")
     parser.add_argument("--launcher", choices=("joblib", "submitit_local", "submitit_slurm"), help="of Hydra")

@@ -23,7 +23,12 @@ FORMATS = ("html", "gif", "mp4")
 def run(arguments: list[str]) -> None:
     """Play, record, write."""
     parser = Parser("watch", _HELP)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a file that mipi train wrote")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        type=Path,
+        help="a file that mipi train or export wrote, or a policy that comes with the program: see mipi eval --help",
+    )
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="see above")
     parser.add_argument("--episodes", type=whole_number, default=3, help="of each team size (default: 3)")
     parser.add_argument(

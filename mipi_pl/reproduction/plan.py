@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from mipi_pl.errors import UserError
+
 TARGETS = ("table1", "table2", "table3", "figure2", "figure4")
 SCALES = ("smoke", "cpu", "paper")
 
@@ -78,7 +80,13 @@ class Plan:
 
 
 def make_plan(
-    target: str, scale: str, output_dir: Path, seeds: Sequence[int] | None = None, more: Sequence[str] = ()
+    target: str,
+    scale: str,
+    output_dir: Path,
+    seeds: Sequence[int] | None = None,
+    more: Sequence[str] = (),
+    tasks: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
 ) -> Plan:
     """Read a plan.
 
@@ -88,13 +96,18 @@ def make_plan(
         output_dir: runs lie in a folder of the scale's name in it.
         seeds: instead of the scale's.
         more: overrides for all runs, behind all others.
+        tasks: of the plan; None for all.
+        methods: likewise.
+
+    Raises:
+        UserError: for a task or a method that the plan does not have.
     """
     found, size = _read(f"{target}.yaml"), _read("scales.yaml")[scale]
     paper = _paper(found["paper"]) if found["paper"] else {}
     wanted = {(task, method) for task, method, _ in paper}
     jobs = []
-    for task, of_task in found["tasks"].items():
-        for method, by_task in found["methods"].items():
+    for task, of_task in _chosen(target, "task", found["tasks"], tasks).items():
+        for method, by_task in _chosen(target, "method", found["methods"], methods).items():
             of_method = by_task.get(task, by_task["all"])
             overrides = (*size["overrides"], *found["scales"][scale], *of_task, *of_method, *more)
             # The experiment is chosen before what is changed in it; Hydra does not mind the order, readers do.
@@ -104,6 +117,13 @@ def make_plan(
                 jobs += [Job(task, method, seed, overrides, folder) for seed in seeds or size["seeds"]]
     how = (found["columns"], tuple(jobs), found.get("returns", False), paper, found.get("best", {}))
     return Plan(target, found["title"], size["note"], *how)
+
+
+def _chosen(target: str, kind: str, known: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
+    """Those of the plan that are named, in its order."""
+    if unknown := set(names or ()) - set(known):
+        raise UserError(f"{target} has no {kind} {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return {name: node for name, node in known.items() if names is None or name in names}
 
 
 def _folder_name(overrides: Sequence[str]) -> str:

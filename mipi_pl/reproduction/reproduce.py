@@ -35,6 +35,8 @@ class Options:
         scale: how large.
         output_dir: for runs and tables.
         seeds: instead of the scale's.
+        tasks: of the plan, instead of all.
+        methods: of the plan, instead of all.
         jobs: runs at once.
         launcher: None runs them here.
         launcher_options: ``key=value`` each.
@@ -47,6 +49,8 @@ class Options:
     scale: str
     output_dir: Path
     seeds: Sequence[int] | None = None
+    tasks: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
     jobs: int = 1
     launcher: str | None = None
     launcher_options: Sequence[str] = field(default_factory=tuple)
@@ -81,7 +85,17 @@ def reproduce(
             raise UserError(f"expected key=value, as for mipi train, got {word!r}")
         if word.split("=")[0] in ("seed", "output_dir", "algorithm", "env", "experiment"):
             raise UserError(f"{word.split('=')[0]} is the plan's to choose; seeds are chosen with --seeds")
-    plan = make_plan(options.target, options.scale, options.output_dir.resolve(), options.seeds, options.overrides)
+    plan = make_plan(
+        options.target,
+        options.scale,
+        options.output_dir.resolve(),
+        options.seeds,
+        options.overrides,
+        options.tasks,
+        options.methods,
+    )
+    if not plan.jobs:
+        raise UserError(f"{options.target} has no run of these methods on these tasks")
     outlooks = look(plan.jobs, options.retry_failed)
     tasks = [task for one in outlooks if (task := task_of(one, threads_for(options.jobs)))]
     say(f"{plan.title}\n{wrapped(plan.note)}\n")

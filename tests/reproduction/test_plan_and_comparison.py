@@ -9,6 +9,7 @@ from run_folders import make_run
 from mipi_pl.checkpoints import lock
 from mipi_pl.cli import main
 from mipi_pl.config import check_train, resolve
+from mipi_pl.errors import UserError
 from mipi_pl.launch import compose
 from mipi_pl.record import FAILURE
 from mipi_pl.reproduction import comparison
@@ -189,3 +190,24 @@ def test_mistakes_are_told(words: list[str], message: str, capsys: pytest.Captur
 def test_a_folder_that_cannot_be_written_to_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "figure2", "--output-dir", "/dev/null/x"]) == 2
     assert capsys.readouterr().err == "mipi: --output-dir: cannot write to /dev/null/x (Not a directory)\n"
+
+
+def test_a_part_of_a_table_takes_the_runs_of_the_whole(tmp_path: Path) -> None:
+    whole = make_plan("table1", "cpu", tmp_path)
+    part = make_plan("table1", "cpu", tmp_path, [1], tasks=["SZ"], methods=["REFIL", "MIPI"])
+    assert [(job.task, job.method, job.seed) for job in part.jobs] == [("SZ", "MIPI", 1), ("SZ", "REFIL", 1)]
+    assert set(part.jobs) < set(whole.jobs)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"tasks": ["ZS"]}, "table1 has no task ZS; there are: SZ, CSZ, MMM"),
+        ({"methods": ["Value"]}, "table1 has no method Value; there are: MIPI, REFIL"),
+    ],
+)
+def test_a_part_that_a_table_does_not_have_is_refused(
+    chosen: dict[str, list[str]], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_plan("table1", "cpu", tmp_path, **chosen)  # type: ignore[arg-type]

@@ -1,0 +1,40 @@
+"""`mipi export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mipi_pl.commands.options import Parser
+from mipi_pl.errors import UserError
+
+USAGE = "mipi export CHECKPOINT                 its policy as one small safetensors file, to hand on"
+
+_HELP = """\
+Writes the weights of a checkpoint and the config of its run to one safetensors file, which mipi eval and mipi watch
+take as they take a checkpoint. It holds no code and nothing of the state of training: no run can be resumed from it."""
+
+
+def run(arguments: list[str]) -> None:
+    """Write the weights of a checkpoint to a file."""
+    parser = Parser("export", _HELP)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a file that mipi train wrote")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="a new file (default: policy.safetensors in the run folder)"
+    )
+    chosen = parser.parse_args(arguments)
+
+    from mipi_pl import record, weights
+    from mipi_pl.assembly import RECORD, read_checkpoint
+    from mipi_pl.evaluator import run_folder
+
+    content, _ = read_checkpoint(chosen.checkpoint)
+    target: Path = chosen.output or run_folder(chosen.checkpoint) / f"policy{weights.SUFFIX}"
+    if target.suffix != weights.SUFFIX:
+        raise UserError(f"the name of the file must end in {weights.SUFFIX}, got {target}")
+    if target.exists():
+        raise UserError(f"{target} is there already; name another file: --output FILE{weights.SUFFIX}")
+    try:
+        weights.write(target, content["state_dict"], content[RECORD])
+    except OSError as error:
+        raise UserError(f"cannot write {target} ({error.strerror}); name another file: --output FILE") from error
+    print(f"policy     {record.shown(target)} ({target.stat().st_size / 1000:,.0f} kB)")

@@ -1,0 +1,90 @@
+"""A policy as one small file: its weights as safetensors and, beside them, the config of its run. No code, no pickle.
+
+`mipi export` makes such a file of a checkpoint; `mipi eval` and `mipi watch` take it as they take a checkpoint. Some
+come with the program and are called by their names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mipi_pl.errors import UserError
+from mipi_pl.files import replacing
+
+SUFFIX = ".safetensors"
+KEPT = ("frames", "updates", "commit", "versions")
+"""What the file says of the run; the states of random generators and of training stay in the checkpoint."""
+PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm", "config_dir")
+"""Of its config, what playing takes; folders of the machine that trained it mean nothing elsewhere."""
+
+_FOLDER = "shipped"
+_METADATA = "mipi"
+
+
+def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Write the file, whole or not at all.
+
+    A folder of the user's own (``config_dir``) is named in it, but is not in it: its classes are code.
+
+    Args:
+        path: of the new file.
+        state: names of weights to tensors.
+        record: what the checkpoint says of its run.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    config = {key: value for key, value in record["config"].items() if key in PLAYING}
+    config["run"] = {key: value for key, value in config["run"].items() if key != "folder"}
+    about = {"config": config, **{key: record[key] for key in KEPT}}
+    # Copies, as the file takes no two names for the same memory.
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, {_METADATA: json.dumps(about)})
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The weights and what the file says of their run.
+
+    Raises:
+        UserError: if the file is damaged, or was not written by `write`.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            about = json.loads((opened.metadata() or {}).get(_METADATA, "null"))
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error})") from error
+    if not isinstance(about, dict):
+        raise UserError(f"{path} was not written by `mipi export`: it holds no record of a run")
+    return state, about
+
+
+def shipped() -> list[str]:
+    """Names of the policies that come with the program."""
+    return sorted(
+        entry.name.removesuffix(SUFFIX)
+        for entry in files("mipi_pl").joinpath(_FOLDER).iterdir()
+        if entry.name.endswith(SUFFIX)
+    )
+
+
+def located(word: Path) -> Path:
+    """The file that the user means: one of theirs, or the shipped policy of that name; else the word as it is."""
+    if not word.exists() and str(word) in shipped():
+        with as_file(files("mipi_pl").joinpath(_FOLDER, f"{word}{SUFFIX}")) as path:
+            return path
+    return word
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether it is one that comes with the program, beside which nothing may be written."""
+    return path.parent.name == _FOLDER and path.parent.parent == Path(__file__).resolve().parent

@@ -1,0 +1,97 @@
+"""A policy as one safetensors file: exported ones play as their checkpoints, shipped ones are small and play."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from torch import zeros
+
+from mipi_pl import weights
+from mipi_pl.assembly import build, environment_factory, one_environment, read_checkpoint, restore
+from mipi_pl.cli import main
+
+MOST_BYTES = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "mine.safetensors"
+    assert main(["export", str(finished_run / "checkpoints" / "last.ckpt"), "--output", str(path)]) == 0
+    return path
+
+
+def results(folder: Path) -> dict[str, object]:
+    (path,) = folder.rglob("results.json")
+    found: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    return {key: found[key] for key in ("training", "held_out", "seed")}
+
+
+def test_an_exported_policy_plays_exactly_as_its_checkpoint(exported: Path, finished_run: Path, tmp_path: Path) -> None:
+    last = finished_run / "checkpoints" / "last.ckpt"
+    for name, source in (("one", exported), ("other", last)):
+        assert main(["eval", str(source), f"output_dir={tmp_path / name}", "held_out.episodes=8"]) == 0
+    assert results(tmp_path / "one") == results(tmp_path / "other")
+
+
+def test_it_says_of_the_run_what_a_reader_needs_and_nothing_of_the_state_of_training(exported: Path) -> None:
+    state, about = weights.read(exported)
+    assert set(about) == {"config", *weights.KEPT}
+    assert set(about["config"]) == set(weights.PLAYING)
+    assert "folder" not in about["config"]["run"], "a folder of the machine that trained it"
+    assert about["config"]["run"]["environment"] == "matrix_game"
+    assert state.keys() == read_checkpoint(exported)[0]["state_dict"].keys()
+
+
+def test_nothing_is_overwritten(exported: Path, finished_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = exported.read_bytes()
+    assert main(["export", str(finished_run / "checkpoints" / "last.ckpt"), "--output", str(exported)]) == 2
+    assert "is there already; name another file" in capfd.readouterr().err
+    assert exported.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"torn", "damaged or no safetensors file"), (None, "not written by `mipi export`: it holds no record")],
+)
+def test_another_file_is_refused(
+    content: bytes | None, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.safetensors"
+    if content is None:
+        save_file({"weight": zeros(2)}, path)
+    else:
+        path.write_bytes(content)
+    assert main(["eval", str(path)]) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_a_name_that_nothing_has_is_refused_with_those_that_there_are(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "quickstrat"]) == 2
+    assert all(name in capfd.readouterr().err for name in weights.shipped()[:1])
+
+
+def test_policies_are_shipped() -> None:
+    assert "quickstart" in weights.shipped()
+
+
+@pytest.mark.parametrize("name", weights.shipped())
+def test_a_shipped_policy_is_small_and_fits_the_networks_of_today(name: str) -> None:
+    path = weights.located(Path(name))
+    assert path.stat().st_size < MOST_BYTES
+    assert weights.is_shipped(path)
+    content, config = read_checkpoint(path)
+    spec = one_environment(environment_factory(config["env"])).entity_spec
+    restore(build("algorithm", config["algorithm"], spec=spec), content, path)
+
+
+def test_what_is_made_of_a_shipped_policy_goes_below_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["held_out.episodes=2", "held_out.baselines=[]", "env.team_sizes=[3]"]
+    assert main(["eval", "quickstart", *few]) == 0
+    assert "outputs/quickstart/eval/" in capfd.readouterr().out
+    assert len(list(tmp_path.glob("outputs/quickstart/eval/*/results.json"))) == 1
