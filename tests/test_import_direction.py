@@ -15,7 +15,7 @@ PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks", "configs")
 # and no other room on its own floor. The longest prefix counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("mipi_pl.compiled", "mipi_pl.files", "mipi_pl.errors", "mipi_pl.threads", "mipi_pl.wandb_access"),
-    ("mipi_pl.own_folder",),
+    ("mipi_pl.own_folder", "mipi_pl.weights"),
     ("models", "mipi_pl.spec", "mipi_pl.checks", "configs"),
     ("mipi_pl.ranks",),
     ("mipi_pl.envs", "mipi_pl.losses", "mipi_pl.actor"),
