@@ -93,11 +93,14 @@ def processor() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
-def heading(threads: int) -> str:
-    """When, which code, which machine."""
+def heading(options: argparse.Namespace) -> str:
+    """When, which code, which machine, which command; where a checkout lies is nobody's business."""
     commit = (record.commit() or "an installed package")[:10]
-    machine = f"{os.cpu_count()} cores ({processor()}), {threads} threads"
-    return f"## {date.today()}, commit {commit}\n\n{machine}, PyTorch {torch.__version__}, `{record.command()}`."
+    machine = f"{os.cpu_count()} cores ({processor()}), {options.threads} threads"
+    command = record.command()
+    for place in {str(path) for path in (options.refil, options.smaclite) if path}:
+        command = command.replace(place, "PATH")
+    return f"## {date.today()}, commit {commit}\n\n{machine}, PyTorch {torch.__version__}, `{command}`."
 
 
 def main() -> None:
@@ -118,7 +121,7 @@ def main() -> None:
                 rows, failed = [*rows, f"| {script} | failed, exit code | {error.returncode} |"], True
     if not rows:
         sys.exit("nothing was measured, so nothing was appended")
-    table = "\n".join([heading(options.threads), "", "| script | figure | value |", "|---|---|---:|", *rows])
+    table = "\n".join([heading(options), "", "| script | figure | value |", "|---|---|---:|", *rows])
     with RESULTS.open("a", encoding="utf-8") as results:
         results.write(f"\n{table}\n")
     print(f"\n{table}\n\nappended to {record.shown(RESULTS)}")
