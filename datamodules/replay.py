@@ -18,6 +18,7 @@ from datamodules.episodes import sample_trimmed
 from datamodules.journal import EpisodeJournal
 from datamodules.sources import StepSource
 from mipi_pl import ranks
+from mipi_pl.actor import Actor
 from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
 
@@ -46,6 +47,7 @@ class ReplayDataModule(CollectionDataModule):
         epsilon_start: uniform exploration mixed into the behaviour policy at first.
         epsilon_end: and after `epsilon_frames`.
         epsilon_frames: frames of linear annealing.
+        epsilon_hold: mean number of steps for which an agent that explores keeps its action.
         storage: ``ram`` or ``memmap`` (on disk, in `storage_dir`).
         storage_dir: folder for ``memmap``; None makes a temporary one.
         updates_per_epoch: length of a Lightning epoch.
@@ -79,6 +81,7 @@ class ReplayDataModule(CollectionDataModule):
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.05,
         epsilon_frames: int = 500_000,
+        epsilon_hold: float = 1.0,
         storage: str = "ram",
         storage_dir: str | None = None,
         updates_per_epoch: int = 100,
@@ -105,6 +108,8 @@ class ReplayDataModule(CollectionDataModule):
         self.batch_size = batch_size
         self.updates_per_episode = updates_per_episode
         self.warmup_episodes = max(warmup_episodes, batch_size)
+        require("datamodule.epsilon_hold", epsilon_hold, 1)
+        self.epsilon_hold = epsilon_hold
         self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
         self._draws = torch.Generator().manual_seed(seed)
         self._buffer = TensorDictReplayBuffer(
@@ -128,6 +133,11 @@ class ReplayDataModule(CollectionDataModule):
             folder = _of_rank(Path(self.trainer.default_root_dir) / REPLAY_FOLDER)
             self._journal = EpisodeJournal(folder, self._capacity)
         super().setup(stage)
+
+    def connect(self, actor: Actor, seed: int = 0) -> None:
+        """Collect with `actor` from now on, exploring as this datamodule says."""
+        actor.hold = self.epsilon_hold
+        super().connect(actor, seed)
 
     def reseed(self, seed: int) -> None:
         """Of a process among several: battles and draws of its own."""

@@ -38,6 +38,7 @@ class WorkerPolicy(nn.Module):
         super().__init__()
         self.agent = copy.deepcopy(actor.agent).cpu().requires_grad_(False)
         self.register_buffer("epsilon", torch.zeros(()))
+        self._hold = actor.hold
         self._seeds, self._fused = seeds, fused.usable(torch.zeros(()))
         self._actor: Callable[[], Actor] | None = None
 
@@ -46,6 +47,7 @@ class WorkerPolicy(nn.Module):
         if self._actor is None:
             fused.enable(self._fused)
             made = Actor(self.agent, greedy=False, seed=self._seeds[WorkerEnv.index])
+            made.hold = self._hold
             self._actor = lambda: made  # not a submodule: its parameters are this module's already
         actor = self._actor()
         actor.epsilon = float(self.epsilon)

@@ -47,6 +47,7 @@ class Actor(nn.Module):
 
     Attributes:
         epsilon: share of uniform exploration mixed into the policy's probabilities.
+        hold: mean number of steps for which an agent that explores keeps its action; 1 draws anew in every step.
         thought: what it went by when it last acted; None before.
     """
 
@@ -57,9 +58,11 @@ class Actor(nn.Module):
         self.agent = agent
         self.greedy = greedy
         self.epsilon = 0.0
+        self.hold = 1.0
         self.generator = torch.Generator().manual_seed(seed)
         self._state: Tensor | None = None
         self._last_action: Tensor | None = None
+        self._exploring: Tensor | None = None
 
     @torch.no_grad()
     def forward(self, td: TensorDictBase) -> TensorDictBase:
@@ -71,14 +74,34 @@ class Actor(nn.Module):
             action = probabilities.argmax(dim=-1)
         else:
             uniform = available / available.sum(dim=-1, keepdim=True)
-            mixed = torch.lerp(probabilities, uniform, self.epsilon).cpu()
-            if not mixed.isfinite().all():
-                raise DivergedError("the policy diverged: its probabilities are not finite")
-            flat = torch.multinomial(mixed.flatten(0, 1), 1, generator=self.generator)
-            action = flat.view(available.shape[:-1]).to(available.device)
+            if self.hold > 1.0:
+                action = self._held(probabilities.cpu(), uniform.cpu(), td.get(keys.IS_INIT).cpu()).to(available.device)
+            else:
+                action = self._drawn(torch.lerp(probabilities, uniform, self.epsilon).cpu()).to(available.device)
         self._last_action = action
         self.thought = Thought(seen, available, probabilities, action)
         return td.set(keys.ACTION, action)
+
+    def _drawn(self, probabilities: Tensor) -> Tensor:
+        if not probabilities.isfinite().all():
+            raise DivergedError("the policy diverged: its probabilities are not finite")
+        flat = torch.multinomial(probabilities.flatten(0, 1), 1, generator=self.generator)
+        return flat.view(probabilities.shape[:-1])
+
+    def _held(self, probabilities: Tensor, uniform: Tensor, fresh: Tensor) -> Tensor:
+        """Actions of agents that explore in a share epsilon of their steps, in stretches of `hold` steps on average."""
+        shape = uniform.shape[:-1]
+        if self._exploring is None or self._exploring.shape != shape:
+            self._exploring = torch.zeros(shape, dtype=torch.bool)
+        luck = torch.rand(2, *shape, generator=self.generator)
+        last = None if self._last_action is None else self._last_action.cpu().clamp(max=uniform.shape[-1] - 1)
+        goes_on = self._exploring & ~fresh & (luck[0] >= 1.0 / self.hold)
+        if last is not None:
+            goes_on &= uniform.gather(-1, last.unsqueeze(-1)).squeeze(-1) > 0
+        begins = ~goes_on & (luck[1] < self.epsilon / (self.epsilon + self.hold * (1.0 - self.epsilon)))
+        drawn = self._drawn(torch.where(begins.unsqueeze(-1), uniform, probabilities))
+        self._exploring = goes_on | begins
+        return drawn if last is None else torch.where(goes_on, last, drawn)
 
     def _probabilities(self, seen: Perceived, available: Tensor) -> Tensor:
         """Of the actions [B, A, U], before exploration."""
@@ -93,7 +116,7 @@ class Actor(nn.Module):
 
     def memory(self) -> dict[str, Tensor | None]:
         """What it remembers of its environments, and the state of its draws; the networks are saved elsewhere."""
-        copies = {"state": self._state, "last_action": self._last_action}
+        copies = {"state": self._state, "last_action": self._last_action, "exploring": self._exploring}
         return {"draws": self.generator.get_state(), **{k: v if v is None else v.clone() for k, v in copies.items()}}
 
     def remember(self, memory: dict[str, Tensor | None]) -> None:
@@ -102,6 +125,7 @@ class Actor(nn.Module):
         assert draws is not None
         self.generator.set_state(draws)
         self._state, self._last_action = memory["state"], memory["last_action"]
+        self._exploring = memory.get("exploring")  # checkpoints of before it was there have none
 
     def _perceive(self, td: TensorDictBase) -> Perceived:
         device = next(self.agent.parameters()).device

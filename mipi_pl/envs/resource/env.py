@@ -53,6 +53,7 @@ class ResourceCollection(EntityEnv):
         collect_reward: times the agent's skill for the type.
         deliver_reward, catch_reward, arrival_penalty: for bringing home, for catching the invader, for its arrival.
         reward_scale: factor on all rewards.
+        position_unit: length that is 1 in the features of places; changes nothing but the size of these numbers.
         dt, damping, contact_force, contact_margin, mass: of the particle physics.
         parallel: spread episodes over threads; changes no result. None does so from 256 episodes on.
 
@@ -99,6 +100,7 @@ class ResourceCollection(EntityEnv):
         catch_reward: float = 4.0,
         arrival_penalty: float = 4.0,
         reward_scale: float = 1.0,
+        position_unit: float = 1.0,
         dt: float = 0.1,
         damping: float = 0.25,
         contact_force: float = 100.0,
@@ -133,6 +135,7 @@ class ResourceCollection(EntityEnv):
             catch_reward=catch_reward,
             arrival_penalty=arrival_penalty,
             reward_scale=reward_scale,
+            position_unit=position_unit,
             dt=dt,
             damping=damping,
             contact_force=contact_force,

@@ -33,9 +33,10 @@ def _sees(agent: Record, x: float, y: float, reach: float) -> bool:
 
 
 @rule
-def _place(entities, e: int, kind: int, x: float, y: float, columns: Columns) -> None:  # type: ignore[no-untyped-def]
+def _place(entities, e: int, kind: int, x: float, y: float, rules, columns: Columns) -> None:  # type: ignore[no-untyped-def]
     entities[e, columns.kind + kind] = 1.0
-    entities[e, columns.position], entities[e, columns.position + 1] = x, y
+    entities[e, columns.position] = x / rules.position_unit
+    entities[e, columns.position + 1] = y / rules.position_unit
 
 
 @rule
@@ -44,19 +45,19 @@ def _features(episode, agents, skills, resources, rules, columns, entities) -> N
     home = rules.n_agents
     for i in range(episode.team):
         agent = agents[i]
-        _place(entities, i, 0, agent.x, agent.y, columns)
+        _place(entities, i, 0, agent.x, agent.y, rules, columns)
         entities[i, columns.velocity], entities[i, columns.velocity + 1] = agent.vx, agent.vy
         if agent.carries != NOTHING:
             entities[i, columns.carries + agent.carries] = 1.0
         for k in range(rules.n_types):
             entities[i, columns.skill + k] = skills[i, k]
         entities[i, columns.speed] = agent.speed
-    _place(entities, home, 1, 0.0, 0.0, columns)
+    _place(entities, home, 1, 0.0, 0.0, rules, columns)
     for j in range(resources.size):
-        _place(entities, home + 1 + j, 2 + j % rules.n_types, resources[j].x, resources[j].y, columns)
+        _place(entities, home + 1 + j, 2 + j % rules.n_types, resources[j].x, resources[j].y, rules, columns)
     invader = home + 1 + resources.size
     if episode.away == 0:
-        _place(entities, invader, 2 + rules.n_types, episode.invader_x, episode.invader_y, columns)
+        _place(entities, invader, 2 + rules.n_types, episode.invader_x, episode.invader_y, rules, columns)
     else:
         entities[invader, columns.kind + 2 + rules.n_types] = 1.0
 

@@ -15,7 +15,7 @@ from mipi_pl.envs.resource.rules_state import RULES, Land
 
 _POSITIVE = (
     "dt", "contact_margin", "mass", "acceleration", "wall", "agent_size", "home_size", "resource_size", "invader_size",
-    "sight_range", "invader_rim", "invader_step", "reward_scale",
+    "sight_range", "invader_rim", "invader_step", "reward_scale", "position_unit",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "contact_force", "touch_margin", "start_radius", "resource_spacing", "collect_reward", "deliver_reward",
@@ -58,6 +58,7 @@ class Scenario:
     catch_reward: float
     arrival_penalty: float
     reward_scale: float
+    position_unit: float
     dt: float
     damping: float
     contact_force: float

@@ -145,3 +145,17 @@ def test_a_picture_shows_the_episode_that_was_followed(make_world: Make, tmp_pat
     assert follow(env, env.scripted_policy("random")).rewards.shape == (145,)
     with pytest.raises(ValueError, match="expected an index below 3 and at least one step, got 3 and 5"):
         follow(env, env.scripted_policy("random"), index=3, steps=5)
+
+
+def test_the_unit_of_places_changes_their_features_and_nothing_else(make_world: Make) -> None:
+    world, scaled = make_world(seed=3), make_world(seed=3, position_unit=0.2)
+    places = [world.entity_spec.feature_names.index(name) for name in ("x", "y")]
+    td, other = world.reset(), scaled.reset()
+    for _ in range(10):
+        expected = td[keys.ENTITIES].clone()
+        expected[..., places] /= 0.2
+        torch.testing.assert_close(other[keys.ENTITIES], expected)
+        assert (td[keys.VISIBLE] == other[keys.VISIBLE]).all()
+        action = torch.where(td[keys.ACTION_MASK][..., 1], 1, 0)
+        td, other = (env.step(of.set(keys.ACTION, action))["next"] for env, of in ((world, td), (scaled, other)))
+        assert (td[keys.REWARD] == other[keys.REWARD]).all()
