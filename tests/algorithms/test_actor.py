@@ -68,6 +68,37 @@ def test_draws_follow_the_policy_mixed_with_uniform_over_the_available(epsilon: 
     torch.testing.assert_close(found, expected, rtol=0.0, atol=4.5 * 0.5 / MANY**0.5)
 
 
+def test_exploring_agents_hold_their_actions_and_explore_in_a_share_epsilon_of_their_steps() -> None:
+    actor = small_mipi(Sizes().spec).actor(greedy=False)
+    actor.agent.policy_logits.weight.data.zero_()
+    actor.agent.policy_logits.bias.data.copy_(torch.tensor([50.0, 0.0, 0.0, 0.0]))  # the policy: always the first
+    actor.epsilon, actor.hold = 0.4, 5.0
+    td = observation([[True] * 4], envs=400)
+    played = []
+    for _ in range(150):
+        played.append(actor(td)[keys.ACTION].clone())
+        td["is_init"] = torch.zeros(400, 1, dtype=torch.bool)
+    later = torch.stack(played)[50:]
+    other = later[:-1] != 0
+    begins = 0.4 / (0.4 + 5.0 * 0.6)
+    assert other.double().mean().item() == pytest.approx(0.75 * 0.4, abs=0.02)
+    kept = (later[1:] == later[:-1])[other].double().mean().item()
+    assert kept == pytest.approx(0.8 + 0.2 * begins / 4, abs=0.02)
+
+
+def test_held_actions_are_dropped_where_they_are_not_available_and_where_an_episode_begins() -> None:
+    actor = small_mipi(Sizes().spec).actor(greedy=False)
+    actor.epsilon, actor.hold = 1.0, 1e6
+    first = actor(observation([[True] * 4], envs=200))[keys.ACTION].clone()
+    td = observation([[True, True, False, False]], envs=200)
+    td["is_init"][:100] = False
+    second = actor(td)[keys.ACTION]
+    assert (second < 2).all()
+    held = first[:100] < 2
+    assert torch.equal(second[:100][held], first[:100][held])
+    assert not torch.equal(second[100:][first[100:] < 2], first[100:][first[100:] < 2])
+
+
 def test_greedy_takes_the_most_probable_available_action_whatever_epsilon() -> None:
     actor = small_mipi(Sizes().spec).actor(greedy=True)
     td = observation(AVAILABLE, envs=2)
