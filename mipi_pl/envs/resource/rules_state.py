@@ -34,8 +34,8 @@ whether it is over, its events so far (lost counts arrivals of the invader), its
 RULES = record_type(
     "dt damping contact_force contact_margin mass acceleration wall agent_size home_size resource_size invader_size "
     "touch_margin start_radius sight resource_near resource_far resource_spacing invader_rim invader_step "
-    "collect_reward deliver_reward catch_reward arrival_penalty reward_scale position_unit episode_limit:i n_agents:i n_resources:i "
-    "n_types:i invader_delay:i"
+    "collect_reward deliver_reward catch_reward arrival_penalty reward_scale position_unit episode_limit:i n_agents:i "
+    "n_resources:i n_types:i invader_delay:i"
 )
 """Constants of a scenario [1]; see `mipi_pl.envs.resource.env.ResourceCollection`."""
 
