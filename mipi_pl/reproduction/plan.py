@@ -108,7 +108,7 @@ def make_plan(
     jobs = []
     for task, of_task in _chosen(target, "task", found["tasks"], tasks).items():
         for method, by_task in _chosen(target, "method", found["methods"], methods).items():
-            of_method = by_task.get(task, by_task["all"])
+            of_method = next(by_task[key] for key in (scale, task, "all") if key in by_task)
             overrides = (*size["overrides"], *found["scales"][scale], *of_task, *of_method, *more)
             # The experiment is chosen before what is changed in it; Hydra does not mind the order, readers do.
             overrides = tuple(sorted(overrides, key=lambda word: not word.startswith(("experiment=", "env="))))

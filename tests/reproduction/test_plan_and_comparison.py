@@ -71,10 +71,11 @@ def test_paper_scale_has_the_papers_temperatures_and_budgets(tmp_path: Path) -> 
 
 
 def test_tables_share_runs(tmp_path: Path) -> None:
-    folders = [{job.folder for job in make_plan(name, "cpu", tmp_path).jobs} for name in ("table1", "table2", "table3")]
+    tables = ("table1", "table2", "table3")
+    folders = [{job.folder for job in make_plan(name, "paper", tmp_path).jobs} for name in tables]
     assert len(folders[0] & folders[1] & folders[2]) == 3, "MIPI in each task"
     assert len(folders[1] & folders[2]) == 6, "and Value"
-    changed = {job.folder for job in make_plan("table1", "cpu", tmp_path, more=["algorithm.gamma=0.9"]).jobs}
+    changed = {job.folder for job in make_plan("table1", "paper", tmp_path, more=["algorithm.gamma=0.9"]).jobs}
     assert not changed & folders[0], "other settings are other runs"
 
 
