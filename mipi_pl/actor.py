@@ -94,14 +94,14 @@ class Actor(nn.Module):
         if self._exploring is None or self._exploring.shape != shape:
             self._exploring = torch.zeros(shape, dtype=torch.bool)
         luck = torch.rand(2, *shape, generator=self.generator)
-        last = None if self._last_action is None else self._last_action.cpu().clamp(max=uniform.shape[-1] - 1)
-        goes_on = self._exploring & ~fresh & (luck[0] >= 1.0 / self.hold)
-        if last is not None:
-            goes_on &= uniform.gather(-1, last.unsqueeze(-1)).squeeze(-1) > 0
+        assert self._last_action is not None, "perceiving comes first"
+        last = self._last_action.cpu().clamp(max=uniform.shape[-1] - 1)  # there is none yet in a fresh row
+        may_hold = uniform.gather(-1, last.unsqueeze(-1)).squeeze(-1) > 0
+        goes_on = self._exploring & ~fresh & may_hold & (luck[0] >= 1.0 / self.hold)
         begins = ~goes_on & (luck[1] < self.epsilon / (self.epsilon + self.hold * (1.0 - self.epsilon)))
         drawn = self._drawn(torch.where(begins.unsqueeze(-1), uniform, probabilities))
         self._exploring = goes_on | begins
-        return drawn if last is None else torch.where(goes_on, last, drawn)
+        return torch.where(goes_on, last, drawn)
 
     def _probabilities(self, seen: Perceived, available: Tensor) -> Tensor:
         """Of the actions [B, A, U], before exploration."""
