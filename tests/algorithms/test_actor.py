@@ -99,6 +99,20 @@ def test_held_actions_are_dropped_where_they_are_not_available_and_where_an_epis
     assert not torch.equal(second[100:][first[100:] < 2], first[100:][first[100:] < 2])
 
 
+def test_an_actor_that_remembers_goes_on_holding_the_same_actions() -> None:
+    algorithm = small_mipi(Sizes().spec)
+    td = observation([[True] * 4], envs=50)
+    actor = algorithm.actor(greedy=False)
+    other = algorithm.actor(greedy=False, seed=1)
+    for one in (actor, other):
+        one.epsilon, one.hold = 0.5, 4.0
+    actor(td)
+    other.remember(actor.memory())
+    td["is_init"] = torch.zeros(50, 1, dtype=torch.bool)
+    for _ in range(5):
+        assert torch.equal(actor(td.clone())[keys.ACTION], other(td.clone())[keys.ACTION])
+
+
 def test_greedy_takes_the_most_probable_available_action_whatever_epsilon() -> None:
     actor = small_mipi(Sizes().spec).actor(greedy=True)
     td = observation(AVAILABLE, envs=2)
