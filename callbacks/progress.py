@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections import deque
+from itertools import chain
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -67,7 +68,7 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._last_s = 0.0
-        self._told: list[str] = []
+        self._told = ("", "")
 
     def disable(self) -> None:
         """Lightning turns the display off on all processes but the first."""
@@ -92,12 +93,12 @@ class Progress(ProgressBar):
         now_s, frames, updates = time.monotonic(), self._frames(trainer), self._updates(pl_module)
         self._throughput.update(now_s, frames, updates)
         if self._bar is not None and self._task is not None:
-            text = [*self.describe(frames, updates), *self._below(trainer, _BESIDE_BAR)]
+            text = [*self.describe(frames, updates), *chain(*self._below(trainer, _BESIDE_BAR))]
             self._bar.update(self._task, completed=min(frames, self.total_frames), description="\n".join(text))
         elif self._enabled and now_s - self._last_s >= self.every_s:
             self._last_s = now_s
             self.print(f"{min(1.0, frames / self.total_frames):4.0%} | {', '.join(self.describe(frames, updates))}")
-            self._tell(self._below(trainer, _WIDTH - len(_INDENT)))
+            self._tell(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last state of the bar on the terminal."""
@@ -107,18 +108,20 @@ class Progress(ProgressBar):
         """Give the terminal back."""
         self._close()
 
-    def _tell(self, lines: list[str]) -> None:
-        """What stands below a plain line, once for each change."""
-        new = [f"{_INDENT}{line}" for line in lines if line not in self._told]
-        if new:
-            self.print("\n".join(new))
-        self._told = lines
+    def _tell(self, trainer: Trainer) -> None:
+        """What stands below a plain line: the scores and the faults, each once for each change."""
+        scores, faults = self._below(trainer, _WIDTH - len(_INDENT))
+        told = (textwrap.indent("\n".join(scores), _INDENT), textwrap.indent("\n".join(faults), _INDENT))
+        for text, before in zip(told, self._told, strict=True):
+            if text and text != before:
+                self.print(text)
+        self._told = told
 
-    def _below(self, trainer: Trainer, width: int) -> list[str]:
+    def _below(self, trainer: Trainer, width: int) -> tuple[list[str], list[str]]:
         """The latest scores, and what faults have cost (in this process)."""
         cut_short = int(trainer.datamodule.cut_short)  # type: ignore[attr-defined]
         faults = [f"episodes cut short by faults of the world: {cut_short:,}"] if cut_short else []
-        return score_lines(trainer.callback_metrics, width) + faults
+        return score_lines(trainer.callback_metrics, width), faults
 
     def describe(self, frames: int, updates: int) -> tuple[str, str]:
         """How far training is and how fast it goes, in two parts."""

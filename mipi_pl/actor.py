@@ -89,7 +89,11 @@ class Actor(nn.Module):
         return flat.view(probabilities.shape[:-1])
 
     def _held(self, probabilities: Tensor, uniform: Tensor, fresh: Tensor) -> Tensor:
-        """Actions of agents that explore in a share epsilon of their steps, in stretches of `hold` steps on average."""
+        """Actions of agents that explore in stretches of `hold` steps on average, in a share epsilon of their steps.
+
+        Of an episode's first steps the share is smaller, as every agent begins it without exploring; so it is where
+        the action that is kept becomes unavailable, which ends a stretch.
+        """
         shape = uniform.shape[:-1]
         if self._exploring is None or self._exploring.shape != shape:
             self._exploring = torch.zeros(shape, dtype=torch.bool)

@@ -96,7 +96,7 @@ def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
 
 def _opponent(against: str, subject: Subject) -> Player:
     other = weights.located(Path(against))
-    if other.exists():
+    if other.is_file():
         return _learned(open_opponent(other, subject.plan))
     env = subject.make_env(num_envs=1, seed=0)
     if against not in env.scripted:

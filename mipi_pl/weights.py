@@ -1,38 +1,38 @@
-"""A policy as one small file: its weights as safetensors and, beside them, the config of its run. No code, no pickle.
+"""A policy as one small file: its weights as safetensors and, beside them, the config of its run. No pickle, no code.
 
 `mipi export` makes such a file of a checkpoint; `mipi eval` and `mipi watch` take it as they take a checkpoint. Some
-come with the program and are called by their names.
+come with the program and are called by their names. A file from others can name no class but those of this program
+and PyTorch's optimizers, so reading and playing it runs nothing else.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mipi_pl.errors import UserError
 from mipi_pl.files import replacing
 
 SUFFIX = ".safetensors"
-KEPT = ("frames", "updates", "commit", "versions")
-"""What the file says of the run; the states of random generators and of training stay in the checkpoint."""
-PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm", "config_dir")
+KEPT = ("frames", "updates", "commit")
+"""What the file says of the run; the states of random generators and of optimizers stay in the checkpoint."""
+PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm")
 """Of its config, what playing takes; folders of the machine that trained it mean nothing elsewhere."""
 
 _FOLDER = "shipped"
 _METADATA = "mipi"
+_KNOWN_CLASSES = ("mipi_pl.envs.", "mipi_pl.algorithms.", "models.", "torch.optim.")
 
 
 def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Write the file, whole or not at all.
-
-    A folder of the user's own (``config_dir``) is named in it, but is not in it: its classes are code.
 
     Args:
         path: of the new file.
@@ -41,21 +41,26 @@ def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> No
 
     Raises:
         OSError: if it cannot be written.
+        UserError: if the config names classes that are not of this program.
     """
     config = {key: value for key, value in record["config"].items() if key in PLAYING}
     config["run"] = {key: value for key, value in config["run"].items() if key != "folder"}
+    for target in _foreign(config):
+        raise UserError(
+            f"the run has a class of your own, {target}, which no such file can carry: hand on the checkpoint"
+        )
     about = {"config": config, **{key: record[key] for key in KEPT}}
     # Copies, as the file takes no two names for the same memory.
     tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     with replacing(path) as unfinished:
-        save_file(tensors, unfinished, {_METADATA: json.dumps(about)})
+        unfinished.write_bytes(save(tensors, {_METADATA: json.dumps(about)}))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The weights and what the file says of their run.
 
     Raises:
-        UserError: if the file is damaged, or was not written by `write`.
+        UserError: if the file is damaged, was not written by `write`, or names classes that are not of this program.
     """
     try:
         with safe_open(path, framework="pt") as opened:
@@ -65,6 +70,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path} is damaged or no safetensors file ({error})") from error
     if not isinstance(about, dict):
         raise UserError(f"{path} was not written by `mipi export`: it holds no record of a run")
+    for target in _foreign(about):
+        raise UserError(f"{path} names {target}, which is not of this program; it is not used")
     return state, about
 
 
@@ -79,7 +86,7 @@ def shipped() -> list[str]:
 
 def located(word: Path) -> Path:
     """The file that the user means: one of theirs, or the shipped policy of that name; else the word as it is."""
-    if not word.exists() and str(word) in shipped():
+    if not word.is_file() and str(word) in shipped():
         with as_file(files("mipi_pl").joinpath(_FOLDER, f"{word}{SUFFIX}")) as path:
             return path
     return word
@@ -88,3 +95,13 @@ def located(word: Path) -> Path:
 def is_shipped(path: Path) -> bool:
     """Whether it is one that comes with the program, beside which nothing may be written."""
     return path.parent.name == _FOLDER and path.parent.parent == Path(__file__).resolve().parent
+
+
+def _foreign(node: Any) -> Iterator[str]:
+    """What a config names that is not of this program, at any depth."""
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if target is not None and not str(target).startswith(_KNOWN_CLASSES):
+            yield str(target)
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _foreign(child)

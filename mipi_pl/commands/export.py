@@ -11,7 +11,8 @@ USAGE = "mipi export CHECKPOINT                 its policy as one small safetens
 
 _HELP = """\
 Writes the weights of a checkpoint and the config of its run to one safetensors file, which mipi eval and mipi watch
-take as they take a checkpoint. It holds no code and nothing of the state of training: no run can be resumed from it."""
+take as they take a checkpoint. Unlike a checkpoint it can name no classes but those of this program, so it is safe to
+take from others. No run can be resumed from it."""
 
 
 def run(arguments: list[str]) -> None:
@@ -27,8 +28,9 @@ def run(arguments: list[str]) -> None:
     from mipi_pl.assembly import RECORD, read_checkpoint
     from mipi_pl.evaluator import run_folder
 
-    content, _ = read_checkpoint(chosen.checkpoint)
-    target: Path = chosen.output or run_folder(chosen.checkpoint) / f"policy{weights.SUFFIX}"
+    path = weights.located(chosen.checkpoint)
+    content, _ = read_checkpoint(path)
+    target: Path = chosen.output or run_folder(path) / f"policy{weights.SUFFIX}"
     if target.suffix != weights.SUFFIX:
         raise UserError(f"the name of the file must end in {weights.SUFFIX}, got {target}")
     if target.exists():

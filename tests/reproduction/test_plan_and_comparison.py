@@ -70,6 +70,12 @@ def test_paper_scale_has_the_papers_temperatures_and_budgets(tmp_path: Path) -> 
         )
 
 
+def test_scale_cpu_has_the_protocols_own_temperature_in_every_task(tmp_path: Path) -> None:
+    for scale, own in (("cpu", ("algorithm=mipi",)), ("paper", ("algorithm=mipi", "algorithm.alpha=0.1"))):
+        (job,) = make_plan("table1", scale, tmp_path, [0], tasks=["MMM"], methods=["MIPI"]).jobs
+        assert tuple(word for word in job.overrides if word.startswith("algorithm")) == own
+
+
 def test_tables_share_runs(tmp_path: Path) -> None:
     tables = ("table1", "table2", "table3")
     folders = [{job.folder for job in make_plan(name, "paper", tmp_path).jobs} for name in tables]

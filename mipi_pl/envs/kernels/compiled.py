@@ -9,7 +9,9 @@ from numba import njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Wrappers for Python would double the compile time; calls that stay calls cost a third of the speed. Rules make no
-# arrays and keep none, so they need not count references to them (numba's runtime, NRT), which cost a tenth.
+# arrays and keep none, so they need not count references to them (numba's runtime, NRT), which cost a tenth. A rule
+# must not return an array for that reason: its caller would release what nobody has counted. `_nrt` is a private option
+# of numba, which is why pyproject.toml bounds its version.
 _RULE: dict[str, Any] = {
     "error_model": "numpy",
     "no_cpython_wrapper": True,
