@@ -70,7 +70,7 @@ HEADER = ("task", "method", "teams", "paper", "ours", "seeds", "diff")
 def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
     """For each task and column: how many pairs of methods stand as in the paper, the best, and whether all hold.
 
-    That is ``open`` where what is there agrees with the paper, but methods are missing.
+    That is ``open`` where what is there agrees with the paper, but methods are missing: a single one has no order.
     """
     rows = []
     for task in plan.tasks:
@@ -83,10 +83,10 @@ def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
                 held = sum((here[a] > here[b]) == (there[a] > there[b]) and here[a] != here[b] for a, b in pairs)
                 best = (_best(here), _best(there))
                 expected = sum(cell in plan.paper for cell in cells)
-                holds = _verdict(held == len(pairs), len(there) == expected)
+                holds = _verdict(held == len(pairs), len(there) == expected > 1)
                 rows.append([task, column, f"{held} of {len(pairs)}", *best, holds])
             elif here and column in plan.best.get("columns", ()):
-                holds = _verdict(_best(here) == plan.best["method"], len(here) == len(cells))
+                holds = _verdict(_best(here) == plan.best["method"], len(here) == len(cells) > 1)
                 rows.append([task, column, "-", _best(here), plan.best["method"], holds])
     return rows
 

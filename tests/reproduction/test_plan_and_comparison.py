@@ -139,6 +139,10 @@ def test_a_table_with_gaps_says_so(tmp_path: Path) -> None:
     assert order == ["SZ", "3-5", "0 of 1", "REFIL = MAPPO", "REFIL", "no"], "a tie is not the paper's order"
     fewer = {cell: value for cell, value in ours.items() if cell[1] != "MAPPO"}
     assert comparison.order_of(plan, fewer)[0][2:] == ["0 of 0", "REFIL", "REFIL", "open"], "one method is no order"
+    alone = make_plan("table1", "smoke", tmp_path, tasks=["SZ"], methods=["MIPI"])
+    fill(alone, {"MIPI": 0.5})
+    (first, *_) = comparison.order_of(alone, comparison.ours_of(alone, look(alone.jobs)))
+    assert first[-1] == "open", "nor where it alone was asked for"
     text = comparison.as_text(plan, ours)
     assert max(map(len, text.splitlines())) <= 80
 
