@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from run_folders import make_run
 
+from mipi_pl.assembly import environment_factory, one_environment
 from mipi_pl.checkpoints import lock
 from mipi_pl.cli import main
 from mipi_pl.config import check_train, resolve
 from mipi_pl.errors import UserError
+from mipi_pl.evaluation.generalization import worlds_of
 from mipi_pl.launch import compose
 from mipi_pl.record import FAILURE
 from mipi_pl.reproduction import comparison
@@ -74,6 +76,15 @@ def test_scale_cpu_has_the_protocols_own_temperature_in_every_task(tmp_path: Pat
     for scale, own in (("cpu", ("algorithm=mipi",)), ("paper", ("algorithm=mipi", "algorithm.alpha=0.1"))):
         (job,) = make_plan("table1", scale, tmp_path, [0], tasks=["MMM"], methods=["MIPI"]).jobs
         assert tuple(word for word in job.overrides if word.startswith("algorithm")) == own
+
+
+@pytest.mark.parametrize("task", ["SZ", "CSZ", "MMM"])
+def test_every_team_that_a_table_evaluates_exists(task: str, tmp_path: Path) -> None:
+    (job,) = make_plan("table1", "cpu", tmp_path, [0], tasks=[task], methods=["MIPI"]).jobs
+    config = resolve(compose(job.overrides))
+    make_env = environment_factory(config["env"])
+    for world in worlds_of(config["held_out"]["team_sizes"], config["held_out"]["worlds"]):
+        world.environment(make_env, 1, 0, one_environment(make_env).entity_spec)
 
 
 def test_tables_share_runs(tmp_path: Path) -> None:
