@@ -24,9 +24,10 @@ COLUMNS = 5
 def draw(runs: list[Run], path: Path) -> None:
     """Training teams solid, the mean of the held-out teams dashed."""
     algorithms = sorted({run.algorithm for run in runs})
-    rows = math.ceil(len(algorithms) / COLUMNS)
-    figure = Figure(figsize=(2.5 * COLUMNS, 2.2 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, sharey=True, squeeze=False)
+    columns = min(COLUMNS, len(algorithms))
+    rows = math.ceil(len(algorithms) / columns)
+    figure = Figure(figsize=(max(9.0, 2.5 * columns), 2.2 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in panels.flat[len(algorithms) :]:
         axes.set_visible(False)
     for axes, algorithm in zip(panels.flat, algorithms, strict=False):
@@ -42,7 +43,7 @@ def draw(runs: list[Run], path: Path) -> None:
     figure.supxlabel("environment steps (thousands)")
     figure.supylabel("greedy win rate")
     handles, labels = max((axes.get_legend_handles_labels() for axes in panels.flat), key=lambda found: len(found[0]))
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=90)
 
 
