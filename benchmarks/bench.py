@@ -2,8 +2,9 @@
 
     python benchmarks/bench.py [--threads 2] [--refil PATH [--smaclite PATH]]     # or: make bench REFIL=PATH
 
-The comparisons with peers need their checkouts (`peer_refil.py`, `peer_loop.py`) and are left out otherwise. Left out
-always: what measures no speed (fairness, learning, curves, the matrix game, soaks, mutations, StarCraft II parity), and
+The comparisons with peers need their checkouts (`peer_refil.py`, `peer_loop.py`) and are left out otherwise; that of
+the learners is on full synthetic episodes and on real battles (`battles` in the name of a figure). Left out always:
+what measures no speed (fairness, learning, curves, the matrix game, soaks, mutations, StarCraft II parity), and
 `peer_battle.py`, which needs installations of the peers. Each script ends with one line of JSON, which is what the
 table is made of. If one fails, the table says so and has the others' figures; the exit code is then 1.
 """

@@ -1,9 +1,9 @@
 """A side of the comparison: this repository's learners and its whole training loop.
 
-    python benchmarks/peers/ours.py update --algorithm mipi --precision 32-true --steps 60
+    python benchmarks/peers/ours.py update --algorithm mipi --precision 32-true --batch FILE
     python benchmarks/peers/ours.py loop --algorithm mipi --precision bf16-mixed
 
-Networks and settings are the defaults of `configs/`, which are the paper's.
+Networks and settings are the defaults of `configs/`, which are the paper's. FILE is one of `batches.py`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 for folder in ("", "benchmarks", "tests/references"):
     sys.path.insert(0, str(ROOT / folder))
 
-from learner_updates import full_episodes  # noqa: E402
+from batches import load, spec_of  # noqa: E402
 from turns import Report, claim_output, my_turn, processor_seconds, report  # noqa: E402
-from worlds import drive, random_batch  # noqa: E402
+from worlds import drive  # noqa: E402
 
+from callbacks.imaginary_partition import ImaginaryPartition  # noqa: E402
 from datamodules.episodes import trim  # noqa: E402
 from mipi_pl import spec as keys  # noqa: E402
 from mipi_pl.assembly import build  # noqa: E402
@@ -39,17 +40,18 @@ from mipi_pl.parts import assemble  # noqa: E402
 from mipi_pl.runner import quieten  # noqa: E402
 from mipi_pl.threads import set_threads  # noqa: E402
 
-EPISODES, ENVIRONMENTS = 32, 8
+ENVIRONMENTS = 8
 PRECISIONS = ("32-true", "bf16-mixed")
 
 
-def updates(algorithm: str, precision: str, steps: int) -> Callable[[], Report]:
-    """A turn is one update on the same batch: full episodes, everybody lives."""
+def updates(algorithm: str, precision: str, path: Path) -> Callable[[], Report]:
+    """A turn is one update on the batch of the file, trimmed as a batch of the replay is."""
     seed_everything(0, verbose=False)
-    sizes = full_episodes(steps, EPISODES)
-    learner = build("algorithm", resolve(compose([f"algorithm={algorithm}"]))["algorithm"], spec=sizes.spec)
-    padded = random_batch(sizes, partitions=learner.partitions_per_batch, dtype=torch.float32)
-    batch = trim(padded, sizes.n_agents).set(keys.GROUPS, padded[keys.GROUPS])
+    episodes = load(path)
+    spec = spec_of(episodes)
+    learner = build("algorithm", resolve(compose([f"algorithm={algorithm}"]))["algorithm"], spec=spec)
+    batch = trim(episodes, spec.n_agents)
+    ImaginaryPartition().on_train_batch_start(None, learner, batch, 0)
 
     def turn() -> Report:
         # As Lightning does it under `trainer.precision=bf16-mixed`.
@@ -135,7 +137,7 @@ def main() -> None:
     parser.add_argument("what", choices=("update", "loop"))
     parser.add_argument("--algorithm", default="mipi")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=Path, help="a file of batches.py, for the updates")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     output = claim_output()
@@ -143,7 +145,7 @@ def main() -> None:
         train(options.algorithm, options.precision, options.threads, output)
         return
     set_threads(options.threads)
-    turn = updates(options.algorithm, options.precision, options.steps)
+    turn = updates(options.algorithm, options.precision, options.batch)
     while my_turn():
         report(output, turn())
 

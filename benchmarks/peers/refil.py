@@ -1,10 +1,10 @@
 """A side of the comparison: REFIL's own code, from a checkout outside this repository.
 
-    python benchmarks/peers/refil.py update --repo PATH --steps 60
+    python benchmarks/peers/refil.py update --repo PATH --batch FILE
     python benchmarks/peers/refil.py loop --repo PATH --smaclite PATH
 
-What the checkout needs to run with today's PyTorch is put around it from outside; its files stay as they are. Sizes and
-settings are those of its `default.yaml`, `envs/sc2custom.yaml` and `algs/refil.yaml`.
+FILE is one of `batches.py`. What the checkout needs to run with today's PyTorch is put around it from outside; its
+files stay as they are. Settings are those of its `default.yaml`, `envs/sc2custom.yaml` and `algs/refil.yaml`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,9 +25,9 @@ import torch
 import yaml
 from turns import Report, claim_output, my_turn, processor_seconds, report
 
-AGENTS = ENEMIES = 8
-ENTITIES = AGENTS + ENEMIES
-FEATURES, ACTIONS = 36, 14
+Sizes = Mapping[str, int]
+"""Of a world, under REFIL's names."""
+SMACLITE: Sizes = {"n_agents": 8, "n_entities": 16, "n_actions": 14, "entity_shape": 36}
 EPISODES, ENVIRONMENTS, EPISODE_LIMIT = 32, 8, 150
 CAPACITY = 256
 """Episodes of the replay; its size has no part in the speed."""
@@ -63,7 +63,7 @@ def make_importable(repo: Path, environments: dict[str, Any]) -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
 
 
-def settings(repo: Path) -> SimpleNamespace:
+def settings(repo: Path, sizes: Sizes) -> SimpleNamespace:
     """The three files, the later ones first, and what REFIL reads from its environment."""
     merged: dict[str, Any] = {}
     for name in ("default.yaml", "envs/sc2custom.yaml", "algs/refil.yaml"):
@@ -73,10 +73,7 @@ def settings(repo: Path) -> SimpleNamespace:
         "device": "cpu",
         "entity_scheme": True,
         "gt_mask_avail": False,
-        "n_agents": AGENTS,
-        "n_actions": ACTIONS,
-        "n_entities": ENTITIES,
-        "entity_shape": FEATURES,
+        **sizes,
         "batch_size_run": ENVIRONMENTS,
         "env": "smaclite",
         "env_args": {},
@@ -100,52 +97,67 @@ class Peer:
         from utils.logging import Logger  # type: ignore[import-not-found]
 
         per_entity, per_agent = {"group": "entities"}, {"group": "agents"}
+        entities, actions = args.n_entities, args.n_actions
         self.scheme = {
-            "entities": {"vshape": FEATURES, **per_entity},
-            "obs_mask": {"vshape": ENTITIES, "dtype": torch.uint8, **per_entity},
-            "entity_mask": {"vshape": ENTITIES, "dtype": torch.uint8},
+            "entities": {"vshape": args.entity_shape, **per_entity},
+            "obs_mask": {"vshape": entities, "dtype": torch.uint8, **per_entity},
+            "entity_mask": {"vshape": entities, "dtype": torch.uint8},
             "actions": {"vshape": (1,), "dtype": torch.long, **per_agent},
-            "avail_actions": {"vshape": (ACTIONS,), "dtype": torch.int, **per_agent},
+            "avail_actions": {"vshape": (actions,), "dtype": torch.int, **per_agent},
             "reward": {"vshape": (1,)},
             "terminated": {"vshape": (1,), "dtype": torch.uint8},
         }
-        self.groups = {"agents": AGENTS, "entities": ENTITIES}
-        self.preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=ACTIONS)])}
+        self.groups = {"agents": args.n_agents, "entities": entities}
+        self.preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=actions)])}
         self.logger = Logger(logging.getLogger("refil"))
         self.buffer = ReplayBuffer(self.scheme, self.groups, CAPACITY, max_steps + 1, preprocess=self.preprocess)
         self.controller = CONTROLLERS[args.mac](self.buffer.scheme, self.groups, args)
         self.learner = LEARNERS[args.learner](self.controller, self.scheme, self.logger, args)
 
 
-def synthetic(peer: Peer, steps: int) -> Any:
-    """Full episodes; everybody is there and sees a random half of the others."""
+def sizes_of(episodes: Mapping[str, Any]) -> Sizes:
+    """Of the world of a batch."""
+    _, _, n_entities, features = episodes["entities"].shape
+    *_, n_agents, n_actions = episodes["agents"]["action_mask"].shape
+    return {"n_agents": n_agents, "n_entities": n_entities, "n_actions": n_actions, "entity_shape": features}
+
+
+def fields(episodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """What REFIL stores of the same episodes, [N, T+1, ...].
+
+    Its masks say what is hidden and who is missing, ours what is seen and who is there. The time limit ends an episode
+    as any end does (its `continuing_episode: false`, which is our default too). Observations after the last are zeros.
+    """
+    agents, played = episodes["agents"], episodes["valid"]
+    observed = played.clone()
+    observed[:, 1:] |= played[:, :-1]
+    hidden = torch.ones(*episodes["present"].shape, episodes["present"].shape[-1], dtype=torch.bool)
+    hidden[:, :, : agents["visible"].shape[2]] = ~agents["visible"]
+    found = {
+        "entities": episodes["entities"],
+        "obs_mask": hidden.byte(),
+        "entity_mask": (~episodes["present"]).byte(),
+        "avail_actions": agents["action_mask"].int(),
+        "actions": agents["action"].unsqueeze(-1),
+        "reward": episodes["reward"].unsqueeze(-1),
+        "terminated": (episodes["terminated"] | episodes["truncated"]).unsqueeze(-1).byte(),
+        "filled": observed.unsqueeze(-1).long(),
+    }
+    return {name: value * observed.view(*observed.shape, *[1] * (value.dim() - 2)) for name, value in found.items()}
+
+
+def updates(repo: Path, path: Path) -> Callable[[], Report]:
+    """A turn is one update on the batch of the file, cut to its longest episode; reports the losses of the first."""
+    make_importable(repo, {})
     from components.episode_buffer import EpisodeBatch
 
-    rng, rows = np.random.default_rng(0), (EPISODES, steps + 1)
-    unseen = (rng.random((*rows, ENTITIES, ENTITIES)) < 0.5) & ~np.eye(ENTITIES, dtype=bool)
-    terminated = np.zeros((*rows, 1), np.uint8)
-    terminated[:, steps - 1] = 1
-    batch = EpisodeBatch(peer.scheme.copy(), peer.groups, *rows, preprocess=peer.preprocess)
-    batch.update(
-        {
-            "entities": rng.standard_normal((*rows, ENTITIES, FEATURES)).astype(np.float32),
-            "obs_mask": unseen.astype(np.uint8),
-            "entity_mask": np.zeros((*rows, ENTITIES), np.uint8),
-            "avail_actions": np.ones((*rows, AGENTS, ACTIONS), np.int32),
-            "actions": rng.integers(0, ACTIONS, (*rows, AGENTS, 1)),
-            "reward": rng.random((*rows, 1)).astype(np.float32),
-            "terminated": terminated,
-        }
-    )
-    return batch
-
-
-def updates(repo: Path, steps: int) -> Callable[[], Report]:
-    """A turn is one update on the same batch; reports the losses of the first one."""
-    make_importable(repo, {})
     torch.manual_seed(0)
-    peer = Peer(settings(repo), steps)
-    batch = synthetic(peer, steps)
+    episodes = torch.load(path, weights_only=True)
+    count, rows = episodes["valid"].shape
+    peer = Peer(settings(repo, sizes_of(episodes)), rows - 1)
+    batch = EpisodeBatch(peer.scheme.copy(), peer.groups, count, rows, preprocess=peer.preprocess)
+    batch.update(fields(episodes), mark_filled=False)
+    batch = batch[:, : batch.max_t_filled()]
 
     def turn() -> Report:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
@@ -167,14 +179,14 @@ def loop(repo: Path, smaclite: Path) -> Callable[[], Report]:
 
     def environment(env_args: dict[str, Any], args: SimpleNamespace) -> SMACliteEntities:
         del env_args, args
-        return SMACliteEntities(FEATURES, EPISODE_LIMIT)
+        return SMACliteEntities(SMACLITE["entity_shape"], EPISODE_LIMIT)
 
     make_importable(repo, {"smaclite": environment})
     from runners.parallel_runner import ParallelRunner  # type: ignore[import-not-found]
 
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002  # REFIL draws its batches with it
-    args = settings(repo)
+    args = settings(repo, SMACLITE)
     runner = ParallelRunner(args, None)
     peer = Peer(args, EPISODE_LIMIT)
     runner.logger = peer.logger
@@ -214,12 +226,12 @@ def main() -> None:
     parser.add_argument("what", choices=("update", "loop"))
     parser.add_argument("--repo", type=Path, required=True)
     parser.add_argument("--smaclite", type=Path)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=Path, help="a file of batches.py, for the updates")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     output = claim_output()
     torch.set_num_threads(options.threads)
-    turn = updates(options.repo, options.steps) if options.what == "update" else loop(options.repo, options.smaclite)
+    turn = updates(options.repo, options.batch) if options.what == "update" else loop(options.repo, options.smaclite)
     while my_turn():
         report(output, turn())
 
