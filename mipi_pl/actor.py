@@ -12,8 +12,9 @@ from mipi_pl import spec as keys
 from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import log_policy
 from mipi_pl.losses.td import greedy_actions
-from models.agent import Agent, EntityAgent, PackedSteps
+from models.agent import Agent, EntityAgent
 from models.attention import with_last_action
+from models.packing import PackedSteps
 from models.targets import Perceived
 
 
@@ -143,7 +144,8 @@ class Actor(nn.Module):
         last_action = self._last_action.to(device).masked_fill(fresh, n_actions)
         kind = self.agent.kinds.of_actions(*visible.shape[1:]).to(device)[last_action]
         inputs = with_last_action(entities, kind, self.agent.kinds.n_kinds)
-        one_step = PackedSteps.of(torch.ones(shape[0], 1, dtype=torch.bool, device=device))
+        acting = visible[..., : shape[1]].diagonal(dim1=-2, dim2=-1)
+        one_step = PackedSteps.of(torch.ones(shape[0], 1, dtype=torch.bool, device=device)).where(acting)
         seen, last = self.agent.trunk(inputs, visible.unsqueeze(1), one_step, state.unsqueeze(1))
         self._state = last.squeeze(1)
         found: Perceived = seen.view(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -11,48 +10,9 @@ from torch import Tensor, nn
 
 from models import fused
 from models.attention import EntityAttention
+from models.packing import AgentRows, PackedSteps, starts_of
 from models.precision import full_precision
 from models.targets import ActionHead, ActionKinds, Perceived
-
-
-@dataclass
-class PackedSteps:
-    """Where the L steps that are computed stand among N episodes of up to S steps, one episode after the other.
-
-    Attributes:
-        episode: [L] episode of each step, ascending.
-        step: [L] place in its episode, counted from 0.
-        starts: [N + 1] first row of each episode, and L.
-        episodes: N.
-        length: S.
-
-    Examples:
-        >>> import torch
-        >>> PackedSteps.of(torch.tensor([[True, True], [True, False]])).step.tolist()
-        [0, 1, 0]
-    """
-
-    episode: Tensor
-    step: Tensor
-    starts: Tensor
-    episodes: int
-    length: int
-
-    @classmethod
-    def of(cls, mask: Bool[Tensor, "N S"]) -> PackedSteps:
-        """The steps where `mask` is True: the first ones of each episode, at least one."""
-        episode, step = mask.nonzero(as_tuple=True)
-        starts = torch.nn.functional.pad(mask.sum(dim=1).cumsum(dim=0), (1, 0))
-        return cls(episode, step, starts, *mask.shape)
-
-    def pad(self, rows: Float[Tensor, "L *X"]) -> Float[Tensor, "S N *X"]:
-        """Lay the steps out by time and episode, zeros elsewhere."""
-        padded = rows.new_zeros(self.length, self.episodes, *rows.shape[1:])
-        return padded.index_put((self.step, self.episode), rows)
-
-    def pack(self, padded: Float[Tensor, "S N *X"]) -> Float[Tensor, "L *X"]:
-        """Inverse of `pad`."""
-        return padded[self.step, self.episode]
 
 
 class Recurrence(nn.Module):
@@ -74,27 +34,50 @@ class Recurrence(nn.Module):
         self.gru = nn.GRU(hidden, hidden)
 
     def forward(
-        self, rows: Float[Tensor, "L V A width"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
-    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
-        """All states, from `state` (None: zeros) on, and each episode's last one."""
-        states: tuple[Tensor, Tensor] = self.unroll(self.linear(rows), steps, state)
+        self,
+        rows: Float[Tensor, "Q V width"],
+        agents: AgentRows,
+        steps: PackedSteps,
+        state: Float[Tensor, "N V A hidden"] | None,
+    ) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N V A hidden"]]:
+        """The states of these agents, from `state` (None: zeros) on, and the last one of every agent."""
+        states: tuple[Tensor, Tensor] = self.unroll(self.linear(rows), agents, steps, state)
         return states
 
     def unroll(
-        self, rows: Float[Tensor, "L V A hidden"], steps: PackedSteps, state: Float[Tensor, "N V A hidden"] | None
-    ) -> tuple[Float[Tensor, "L V A hidden"], Float[Tensor, "N V A hidden"]]:
+        self,
+        rows: Float[Tensor, "Q V hidden"],
+        agents: AgentRows,
+        steps: PackedSteps,
+        state: Float[Tensor, "N V A hidden"] | None,
+    ) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N V A hidden"]]:
         """From what `linear` gives."""
         rows = rows.relu_().to(self.linear.weight.dtype)
-        shape = (steps.episodes, *rows.shape[1:])
-        first = rows.new_zeros(shape) if state is None else state
-        if fused.usable(rows, self.linear.weight) and not first.requires_grad:
-            states = fused.gru(rows.flatten(1, 2), first.flatten(1, 2), steps.starts, self.gru).view(rows.shape)
+        shape = (steps.episodes, agents.n_agents, *rows.shape[1:])
+        first = rows.new_zeros(shape) if state is None else state.transpose(1, 2).contiguous()
+        if fused.usable(rows, self.linear.weight):
+            states, last = fused.gru(rows, first, agents, steps.starts, self.gru)
         else:
-            padded = steps.pad(rows)
-            with full_precision(rows):
-                unrolled, _ = self.gru(padded.flatten(1, 3), first.flatten(0, 2).unsqueeze(0))
-            states = steps.pack(unrolled.view(padded.shape))
-        return states, states[steps.starts[1:] - 1]
+            states, last = self._unroll_padded(rows, first, agents, steps)
+        return states, last.transpose(1, 2)
+
+    def _unroll_padded(
+        self, rows: Tensor, first: Tensor, agents: AgentRows, steps: PackedSteps
+    ) -> tuple[Tensor, Tensor]:
+        """The same with PyTorch's GRU: the steps in which an agent acts follow each other, and padding them."""
+        sequence = steps.episode[agents.step] * agents.n_agents + agents.agent
+        counts = torch.bincount(sequence, minlength=steps.episodes * agents.n_agents)
+        order = sequence.argsort(stable=True)
+        place = torch.empty_like(sequence)
+        place[order] = torch.arange(len(order), device=order.device) - starts_of(counts)[sequence[order]]
+        padded = rows.new_zeros(max(1, int(counts.max())), len(counts), *rows.shape[1:])
+        padded = padded.index_put((place, sequence), rows)
+        with full_precision(rows):
+            unrolled, _ = self.gru(padded.flatten(1, 2), first.flatten(0, 2).unsqueeze(0))
+        unrolled = unrolled.view(padded.shape)
+        ends = unrolled[counts.clamp(min=1) - 1, torch.arange(len(counts), device=counts.device)]
+        last = torch.where(counts.view(-1, 1, 1) > 0, ends, first.flatten(0, 1)).view(first.shape)
+        return unrolled[place, sequence], last
 
 
 class Trunk(nn.Module):
@@ -121,10 +104,14 @@ class Trunk(nn.Module):
         steps: PackedSteps,
         state: Float[Tensor, "N V A hidden"] | None = None,
     ) -> tuple[Perceived, Float[Tensor, "N V A hidden"]]:
-        """What every agent perceives under every view, and the recurrent state after the last step."""
+        """What every agent perceives under every view, and the recurrent state after the last step.
+
+        The features of agents that do not act are zeros, their states stay what they were.
+        """
         views = self._shown(views)
-        features, last = self.recurrence(self.attention(inputs, views), steps, state)
-        return Perceived(features, inputs, views), last
+        agents = steps.agents(views.shape[2])
+        features, last = self.recurrence(self.attention.of_agents(inputs, views, agents), agents, steps, state)
+        return Perceived(agents.pad(features), inputs, views), last
 
     def attention_weights(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]

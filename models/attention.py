@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from models import fused, fused_attention
+from models.packing import AgentRows
 from models.precision import full_precision, output_linear
 
 
@@ -67,16 +68,23 @@ class EntityAttention(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
         """Attend from entities 0..A-1 of each step to the entities that each view shows."""
+        agents = AgentRows.of(views.any(dim=3).any(dim=1))
+        return agents.pad(self.of_agents(inputs, views, agents))
+
+    def of_agents(
+        self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], agents: AgentRows
+    ) -> Float[Tensor, "Q V width"]:
+        """The same for these agents alone: what none of them sees costs nothing."""
         if self._uses_kernels(inputs):
             return fused_attention.attend(
-                inputs, self._embedding, self.query.weight, self.key_value.weight, views, self.heads
+                inputs, self._embedding, self.query.weight, self.key_value.weight, views, agents, self.heads
             )
         steps, n_views, n_agents, n_entities = views.shape
         embedded = self.embed(inputs).relu_()
         key, value = self.key_value(embedded).view(steps, n_entities, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         weights = self._weights(embedded, key, views).view(steps, self.heads, n_views * n_agents, n_entities)
         mixed = torch.matmul(weights, value)
-        return mixed.transpose(1, 2).reshape(steps, n_views, n_agents, -1)
+        return agents.pack(mixed.transpose(1, 2).reshape(steps, n_views, n_agents, -1))
 
     def summed(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], output: Float[Tensor, "out width"]

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.agent import Agent, PackedSteps, Trunk
+from models.agent import Agent, Trunk
+from models.packing import PackedSteps
 from models.targets import ActionHead, ActionKinds, Perceived
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.kernels import gru as recurrence
 from models.kernels.vector import LANES
+from models.packing import AgentRows
 
 _enabled = True
 
@@ -39,12 +40,20 @@ def fits(width: int, heads: int) -> bool:
 
 
 def gru(
-    rows: Float[Tensor, "L R I"], first: Float[Tensor, "N R hidden"], starts: Int64[Tensor, " N+1"], net: torch.nn.GRU
-) -> Float[Tensor, "L R hidden"]:
-    """All states of `net`, a GRU of one layer, over episodes that begin at `starts` from the states `first`."""
+    rows: Float[Tensor, "Q V I"],
+    first: Float[Tensor, "N A V hidden"],
+    agents: AgentRows,
+    starts: Int64[Tensor, " N+1"],
+    net: torch.nn.GRU,
+) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N A V hidden"]]:
+    """All states of `net`, a GRU of one layer, over episodes that begin at `starts` from the states `first`.
+
+    Returns:
+        A state for each row, and the last one of each agent.
+    """
     parameters = (net.weight_ih_l0, net.weight_hh_l0, net.bias_ih_l0, net.bias_hh_l0)
-    states: Tensor = _GRU.apply(rows, first, starts, *parameters, torch.is_grad_enabled())
-    return states
+    found: tuple[Tensor, Tensor] = _GRU.apply(rows, first, agents, starts, *parameters, torch.is_grad_enabled())
+    return found
 
 
 class _GRU(torch.autograd.Function):
@@ -53,42 +62,46 @@ class _GRU(torch.autograd.Function):
         ctx: Any,
         rows: Tensor,
         first: Tensor,
+        agents: AgentRows,
         starts: Tensor,
         from_input: Tensor,
         from_state: Tensor,
         input_bias: Tensor,
         state_bias: Tensor,
         differentiable: bool,
-    ) -> Tensor:
-        states = rows.new_empty(*rows.shape[:2], first.shape[2])
-        saved = rows.shape[:2] if differentiable else (0, 0)
-        gates, recurrent = (rows.new_empty(*saved, size) for size in (len(input_bias), first.shape[2]))
-        rows, first = rows.contiguous(), first.contiguous()
+    ) -> tuple[Tensor, Tensor]:
+        flat, last = rows.flatten(0, 1).contiguous(), first.clone()
+        size = first.shape[3]
+        states = rows.new_empty(len(flat), size)
+        saved = len(flat) if differentiable else 0
+        gates, recurrent, before = (rows.new_empty(saved, width) for width in (3 * size, size, size))
         weights = (from_input.t().contiguous(), from_state.t().contiguous(), input_bias, state_bias)
-        recurrence.forward(*(array_of(t) for t in (rows, *weights, first, starts, states, gates, recurrent)))
-        ctx.save_for_backward(rows, first, starts, from_input, from_state, gates, states, recurrent)
+        where = (agents.agent, agents.starts, starts)
+        recurrence.forward(*(array_of(t) for t in (flat, *weights, *where, states, last, gates, recurrent, before)))
+        ctx.save_for_backward(flat, *where, from_input, from_state, gates, recurrent, before)
         ctx.precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows.dtype
+        ctx.shape = rows.shape
         ctx.spent = False
-        return states
+        return states.view(*rows.shape[:2], size), last
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        rows, first, starts, from_input, from_state, gates, states, recurrent = ctx.saved_tensors
+        rows, *where, from_input, from_state, gates, recurrent, before = ctx.saved_tensors
         if ctx.spent:
             raise RuntimeError("the fused GRU goes backward once: set fused=false for retain_graph=True")
         ctx.spent = True  # the buffers of the forward pass become those of the gradients
+        given, carried = gradients[0].flatten(0, 1).contiguous(), gradients[1].clone(memory_format=torch.contiguous_format)
         recurrence.backward(
-            *(array_of(t) for t in (gates, recurrent, from_state, first, starts, states, gradients[0].contiguous()))
+            *(array_of(t) for t in (gates, recurrent, before, from_state, *where, given, carried))
         )
-        before = torch.cat((first[:1], states[:-1]))
-        before[starts[:-1]] = first
-        size = first.shape[2]
-        of_bias, of_new = (gradient.flatten(0, 1).sum(dim=0) for gradient in (gates, recurrent))
-        gates, new, before = (t.flatten(0, 1).to(ctx.precision) for t in (gates, recurrent, before))
-        of_input = gates.t() @ rows.flatten(0, 1).to(ctx.precision)
+        size = recurrent.shape[1]
+        of_bias, of_new = (gradient.sum(dim=0) for gradient in (gates, recurrent))
+        gates, new, before = (t.to(ctx.precision) for t in (gates, recurrent, before))
+        of_input = gates.t() @ rows.to(ctx.precision)
         of_state = torch.cat((gates[:, : 2 * size].t() @ before, new.t() @ before))
         return (
-            (gates @ from_input.to(ctx.precision)).float().view_as(rows) if ctx.needs_input_grad[0] else None,
+            (gates @ from_input.to(ctx.precision)).float().view(ctx.shape) if ctx.needs_input_grad[0] else None,
+            carried,
             None,
             None,
             of_input.float(),

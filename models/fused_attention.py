@@ -1,12 +1,14 @@
 """Entity attention as differentiable functions: embedding, projections and kernels, for a block of steps at a time.
 
 Over a whole batch each operation would pass tens of megabytes to the next. In blocks they stay in the cache, and what
-no backward pass needs is written over by the next block.
+no backward pass needs is written over by the next block. Entities that nobody sees are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from models.fused import array_of
 from models.kernels import attention
+from models.packing import AgentRows, EntityRows
 
 _BLOCK_ROWS = 2048
 """Entities of one block: their embeddings and projections together are a few megabytes."""
@@ -28,10 +31,12 @@ def attend(
     query: Float[Tensor, "W W"],
     key_value: Float[Tensor, "2*W W"],
     views: Bool[Tensor, "L V A E"],
+    agents: AgentRows,
     heads: int,
-) -> Float[Tensor, "L V A W"]:
-    """`models.attention.EntityAttention.forward` from its parameters."""
-    mixed: Tensor = _Attend.apply(inputs, *embed, query, key_value, views.contiguous(), heads, torch.is_grad_enabled())
+) -> Float[Tensor, "Q V W"]:
+    """`models.attention.EntityAttention.of_agents` from its parameters."""
+    packed, differentiable = _Packed.of(views, agents, heads), torch.is_grad_enabled()
+    mixed: Tensor = _Attend.apply(inputs, *embed, query, key_value, packed, differentiable)
     return mixed
 
 
@@ -44,13 +49,66 @@ def gather(
     heads: int,
 ) -> Float[Tensor, "L H W"]:
     """Embedded entities weighted by the attention of each head, summed over the agents."""
-    gathered: Tensor = _Gather.apply(inputs, *embed, query, key, view.contiguous(), heads, torch.is_grad_enabled())
+    packed = _Packed.of(view.unsqueeze(1), AgentRows.of(view.any(dim=2)), heads)
+    gathered: Tensor = _Gather.apply(inputs, *embed, query, key, packed, torch.is_grad_enabled())
     return gathered
 
 
-def _blocks(steps: int, n_entities: int) -> Iterator[slice]:
-    size = max(1, _BLOCK_ROWS // n_entities)
-    return (slice(first, min(first + size, steps)) for first in range(0, steps, size))
+@dataclass
+class _Block:
+    """Steps that are computed together, their agents and their entities."""
+
+    steps: slice
+    agents: slice
+    entities: slice
+
+
+@dataclass
+class _Packed:
+    """What both directions need to know of the rows.
+
+    Attributes:
+        views: [L, V, A, E].
+        rows: the agents that are asked, and the entities that they see.
+        heads: attention heads.
+        blocks: all steps.
+    """
+
+    views: Tensor
+    rows: EntityRows
+    heads: int
+    blocks: list[_Block]
+
+    @classmethod
+    def of(cls, views: Tensor, agents: AgentRows, heads: int) -> _Packed:
+        rows = EntityRows.of(views, agents)
+        starts, agent_starts = rows.starts.tolist(), agents.starts.tolist()
+        blocks, last = [], len(starts) - 1
+        first = 0
+        while first < last:
+            end = min(max(bisect_right(starts, starts[first] + _BLOCK_ROWS) - 1, first + 1), last)
+            ends = (slice(firsts[first], firsts[end]) for firsts in (agent_starts, starts))
+            blocks.append(_Block(slice(first, end), *ends))
+            first = end
+        return cls(views.contiguous(), rows, heads, blocks)
+
+    def most(self, of: str) -> int:
+        """The largest number of ``agents`` or ``entities`` in one block."""
+        return max((getattr(block, of).stop - getattr(block, of).start for block in self.blocks), default=0)
+
+    def inputs(self, inputs: Tensor, block: _Block) -> Tensor:
+        """[p, I] of the entities of a block."""
+        return inputs.flatten(0, 1)[self.rows.row[block.entities]]
+
+    def of_asked(self, block: _Block) -> Tensor:
+        """[q] places of the agents among the entities of a block."""
+        return self.rows.of_asked[block.agents] - block.entities.start
+
+    def for_kernel(self, block: _Block) -> tuple[Tensor, ...]:
+        """Views, numbers of agents and entities, and where each step of a block begins among them."""
+        asked, bounds = self.rows.asked, slice(block.steps.start, block.steps.stop + 1)
+        numbers = asked.agent[block.agents], self.rows.entity[block.entities]
+        return self.views[block.steps], *numbers, asked.starts[bounds], self.rows.starts[bounds]
 
 
 def _precision() -> torch.dtype:
@@ -63,70 +121,70 @@ def _scale(query: Tensor, heads: int) -> float:
 
 
 def _forward(
-    inputs: Tensor, parameters: tuple[Tensor, ...], n_agents: int, heads: int, keep: bool, kernel: _Kernel
+    inputs: Tensor, parameters: tuple[Tensor, ...], packed: _Packed, keep: bool, kernel: _Kernel
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run `kernel` on the queries [l, A, W], projections [l, E, P] and embeddings [l, E, W] of each block of l steps.
+    """Run `kernel` on the queries [q, W], projections [p, J] and embeddings [p, W] of each block.
 
     Args:
         inputs: [L, E, I].
-        parameters: weight [W, I] and bias [W] of the embedding, weights of queries [W, W] and projections [P, W].
-        n_agents: A.
-        heads: attention heads.
+        parameters: weight [W, I] and bias [W] of the embedding, weights of queries [W, W] and projections [J, W].
+        packed: the rows.
         keep: return them for all steps; otherwise blocks share their memory.
         kernel: called with the block and the three.
     """
     weight, bias, query, projection = (p.to(_precision()) for p in parameters)
-    query = query * _scale(query, heads)
-    steps, n_entities, _ = inputs.shape
-    kept = steps if keep else next(_blocks(steps, n_entities)).stop
-    sizes = ((n_entities, len(bias)), (n_agents, len(query)), (n_entities, len(projection)))
-    rows, queries, projected = (weight.new_empty(kept, *size) for size in sizes)
-    for block in _blocks(steps, n_entities):
-        at = block if keep else slice(0, block.stop - block.start)
-        flat = rows[at].flatten(0, 1)
-        torch.addmm(bias, inputs[block].flatten(0, 1).to(weight.dtype), weight.t(), out=flat).relu_()
-        agents = rows[at, :n_agents].reshape(-1, rows.shape[2])
-        torch.mm(agents, query.t(), out=queries[at].flatten(0, 1))
-        torch.mm(flat, projection.t(), out=projected[at].flatten(0, 1))
-        kernel(block, queries[at], projected[at], rows[at])
+    query = query * _scale(query, packed.heads)
+    counts = (len(packed.rows.row), len(packed.rows.of_asked)) if keep else map(packed.most, ("entities", "agents"))
+    n_rows, n_queries = counts
+    sizes = ((n_rows, len(bias)), (n_queries, len(query)), (n_rows, len(projection)))
+    rows, queries, projected = (weight.new_empty(*size) for size in sizes)
+    for block in packed.blocks:
+        at, asking = block.entities, block.agents
+        if not keep:
+            at, asking = (slice(0, used.stop - used.start) for used in (at, asking))
+        embedded = rows[at]
+        torch.addmm(bias, packed.inputs(inputs, block).to(weight.dtype), weight.t(), out=embedded).relu_()
+        torch.mm(embedded[packed.of_asked(block)], query.t(), out=queries[asking])
+        torch.mm(embedded, projection.t(), out=projected[at])
+        kernel(block, queries[asking], projected[at], embedded)
     return rows, queries, projected
 
 
-def _backward(saved: tuple[Tensor, ...], heads: int, kernel: _Kernel, has_rows: bool) -> tuple[Tensor, ...]:
+def _backward(saved: tuple[Tensor, ...], packed: _Packed, kernel: _Kernel, has_rows: bool) -> tuple[Tensor, ...]:
     """Gradients of the parameters of `_forward`, in their order.
 
     Products are taken in the precision in which the forward pass took them, and summed over the blocks in float32.
 
     Args:
         saved: inputs, weights of queries and projections, and what `_forward` returned.
-        heads: attention heads.
+        packed: the rows.
         kernel: called with the block, its queries, projections and embeddings, and the gradients of these three, which
             it writes.
         has_rows: whether it writes the last of them.
     """
     inputs, query, projection, rows, queries, projected = saved
-    scaled, projection = (query * _scale(query, heads)).to(rows.dtype), projection.to(rows.dtype)
-    steps, n_entities, width = rows.shape
-    n_agents, size = queries.shape[1], next(_blocks(steps, n_entities)).stop
+    scale, width = _scale(query, packed.heads), rows.shape[1]
+    scaled, projection = (query * scale).to(rows.dtype), projection.to(rows.dtype)
     of_weight, of_query, of_projection = (
         inputs.new_zeros(shape) for shape in ((width, inputs.shape[2]), query.shape, projection.shape)
     )
     of_bias = inputs.new_zeros(width)
-    buffers = [tensor.new_empty(size, *tensor.shape[1:]) for tensor in (queries, projected, rows)]
-    for block in _blocks(steps, n_entities):
-        embedded = rows[block]
-        of_queries, of_projected, of_rows = (buffer[: len(embedded)] for buffer in buffers)
-        kernel(block, queries[block], projected[block], embedded, of_queries, of_projected, of_rows)
-        flat, of_flat = embedded.flatten(0, 1), of_rows.flatten(0, 1)
-        through, asked = of_projected.flatten(0, 1), of_queries.flatten(0, 1)
-        of_projection += through.t() @ flat
-        of_query += asked.t() @ embedded[:, :n_agents].reshape(-1, width)
-        of_flat.addmm_(through, projection, beta=float(has_rows))
-        of_rows[:, :n_agents] += (asked @ scaled).view_as(of_queries)
-        torch.ops.aten.threshold_backward.grad_input(of_flat, flat, 0, grad_input=of_flat)
-        of_weight += of_flat.t() @ inputs[block].flatten(0, 1).to(rows.dtype)
-        of_bias += of_flat.sum(dim=0, dtype=torch.float32)
-    return of_weight, of_bias, of_query.mul_(_scale(query, heads)), of_projection
+    sizes = ((queries, "agents"), (projected, "entities"), (rows, "entities"))
+    buffers = [tensor.new_empty(packed.most(of), tensor.shape[1]) for tensor, of in sizes]
+    for block in packed.blocks:
+        embedded, asking, agents = rows[block.entities], queries[block.agents], packed.of_asked(block)
+        asked, through, of_rows = (
+            buffer[: len(like)] for buffer, like in zip(buffers, (asking, embedded, embedded), strict=True)
+        )
+        kernel(block, asking, projected[block.entities], embedded, asked, through, of_rows)
+        of_projection += through.t() @ embedded
+        of_query += asked.t() @ embedded[agents]
+        of_rows.addmm_(through, projection, beta=float(has_rows))
+        of_rows.index_add_(0, agents, asked @ scaled)
+        torch.ops.aten.threshold_backward.grad_input(of_rows, embedded, 0, grad_input=of_rows)
+        of_weight += of_rows.t() @ packed.inputs(inputs, block).to(rows.dtype)
+        of_bias += of_rows.sum(dim=0, dtype=torch.float32)
+    return of_weight, of_bias, of_query.mul_(scale), of_projection
 
 
 class _Attend(torch.autograd.Function):
@@ -138,33 +196,30 @@ class _Attend(torch.autograd.Function):
         bias: Tensor,
         query: Tensor,
         key_value: Tensor,
-        views: Tensor,
-        heads: int,
+        packed: _Packed,
         differentiable: bool,
     ) -> Tensor:
-        mixed = torch.empty(*views.shape[:3], query.shape[0], dtype=_precision())
-        rows_of = views.flatten(1, 2), mixed.flatten(1, 2)
+        asked = len(packed.rows.of_asked)
+        mixed = torch.empty(asked, packed.views.shape[1], query.shape[0], dtype=_precision())
 
-        def kernel(block: slice, queries: Tensor, projected: Tensor, _: Tensor) -> None:
-            arrays = (queries, projected, *(tensor[block] for tensor in rows_of))
-            attention.attend_forward(*map(array_of, arrays), heads)
+        def kernel(block: _Block, queries: Tensor, projected: Tensor, _: Tensor) -> None:
+            arrays = (queries, projected, *packed.for_kernel(block), mixed[block.agents])
+            attention.attend_forward(*map(array_of, arrays), packed.heads)
 
-        parameters = (weight, bias, query, key_value)
-        made = _forward(inputs, parameters, views.shape[2], heads, differentiable, kernel)
-        ctx.save_for_backward(views, inputs, query, key_value, *(made if differentiable else ()))
-        ctx.heads = heads
+        made = _forward(inputs, (weight, bias, query, key_value), packed, differentiable, kernel)
+        ctx.save_for_backward(inputs, query, key_value, *(made if differentiable else ()))
+        ctx.packed = packed
         return mixed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        views, *saved = ctx.saved_tensors
-        rows_of = views.flatten(1, 2), gradients[0].contiguous().flatten(1, 2)
+        packed, came = ctx.packed, gradients[0].contiguous()
 
-        def kernel(block: slice, queries: Tensor, projected: Tensor, _: Tensor, *of: Tensor) -> None:
-            arrays = (queries, projected, *(tensor[block] for tensor in rows_of), *of[:2])
-            attention.attend_backward(*map(array_of, arrays), ctx.heads)
+        def kernel(block: _Block, queries: Tensor, projected: Tensor, _: Tensor, *of: Tensor) -> None:
+            arrays = (queries, projected, *packed.for_kernel(block), came[block.agents], *of[:2])
+            attention.attend_backward(*map(array_of, arrays), packed.heads)
 
-        return None, *_backward(tuple(saved), ctx.heads, kernel, has_rows=False), None, None, None
+        return None, *_backward(ctx.saved_tensors, packed, kernel, has_rows=False), None, None
 
 
 class _Gather(torch.autograd.Function):
@@ -176,29 +231,26 @@ class _Gather(torch.autograd.Function):
         bias: Tensor,
         query: Tensor,
         key: Tensor,
-        view: Tensor,
-        heads: int,
+        packed: _Packed,
         differentiable: bool,
     ) -> Tensor:
-        gathered = torch.empty(len(view), heads, query.shape[0], dtype=_precision())
+        gathered = torch.empty(len(packed.views), packed.heads, query.shape[0], dtype=_precision())
 
-        def kernel(block: slice, queries: Tensor, keys: Tensor, rows: Tensor) -> None:
-            arrays = (queries, keys, view[block], rows, gathered[block])
-            attention.gather_forward(*map(array_of, arrays), heads)
+        def kernel(block: _Block, queries: Tensor, keys: Tensor, rows: Tensor) -> None:
+            arrays = (queries, keys, *packed.for_kernel(block), rows, gathered[block.steps])
+            attention.gather_forward(*map(array_of, arrays), packed.heads)
 
-        parameters = (weight, bias, query, key)
-        made = _forward(inputs, parameters, view.shape[1], heads, differentiable, kernel)
-        ctx.save_for_backward(view, inputs, query, key, *(made if differentiable else ()))
-        ctx.heads = heads
+        made = _forward(inputs, (weight, bias, query, key), packed, differentiable, kernel)
+        ctx.save_for_backward(inputs, query, key, *(made if differentiable else ()))
+        ctx.packed = packed
         return gathered
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        view, *saved = ctx.saved_tensors
-        came = gradients[0].contiguous()
+        packed, came = ctx.packed, gradients[0].contiguous()
 
-        def kernel(block: slice, queries: Tensor, keys: Tensor, rows: Tensor, *of: Tensor) -> None:
-            arrays = (queries, keys, view[block], rows, came[block], *of)
-            attention.gather_backward(*map(array_of, arrays), ctx.heads)
+        def kernel(block: _Block, queries: Tensor, keys: Tensor, rows: Tensor, *of: Tensor) -> None:
+            arrays = (queries, keys, *packed.for_kernel(block), rows, came[block.steps], *of)
+            attention.gather_backward(*map(array_of, arrays), packed.heads)
 
-        return None, *_backward(tuple(saved), ctx.heads, kernel, has_rows=True), None, None, None
+        return None, *_backward(ctx.saved_tensors, packed, kernel, has_rows=True), None, None

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.agent import PackedSteps, Recurrence
+from models.agent import Recurrence
+from models.packing import PackedSteps
 from models.targets import ActionHead, Perceived
 
 
@@ -51,9 +52,10 @@ class MarginalPolicy(nn.Module):
             n_entities: E, what there is to aim at; None where there are only agents.
         """
         # Two linear maps in a row are one: the product of their matrices is far cheaper than both on every row.
-        linear = self.recurrence.linear
-        rows = nn.functional.linear(self.embed(own).relu_(), linear.weight @ self.value.weight, linear.bias)
-        features, _ = self.recurrence.unroll(rows.unsqueeze(1), steps, None)
+        linear, agents = self.recurrence.linear, steps.agents(own.shape[1])
+        embedded = self.embed(agents.pack(own.unsqueeze(1))).relu_()
+        rows = nn.functional.linear(embedded, linear.weight @ self.value.weight, linear.bias)
+        features = agents.pad(self.recurrence.unroll(rows, agents, steps, None)[0])
         unseen = torch.zeros(*own.shape[:2], n_entities or own.shape[1], dtype=torch.bool, device=own.device)
         logits: Tensor = self.logits(Perceived(features.squeeze(1), own, unseen))
         return logits

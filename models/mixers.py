@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from models.attention import EntityAttention
+from models.packing import AgentRows
 from models.precision import OutputLinear, full_precision
 
 
@@ -136,7 +137,8 @@ class AttentionMixer(Mixer):
         """First-layer weights for each view by softmax over the mixing units; the rest under view 0."""
         full = views[:, :1]
         present = full[:, 0].any(-1)
-        first = self.first(inputs, views).softmax(dim=-1) * acting[:, None, :, None]
+        agents = AgentRows.of(acting)
+        first = agents.pad(self.first(inputs, views, agents).softmax(dim=-1))
         count = present.sum(dim=1, keepdim=True)
         divisor = self.n_agents if self.pool == "slots" else count.clamp(min=1)
         nets = (self.bias, self.final, self.value)
@@ -167,13 +169,15 @@ class Hypernetwork(nn.Module):
         self.attention = EntityAttention(n_inputs, width, heads)
         self.linear = OutputLinear(width, out)
 
-    def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A out"]:
-        """One output per agent and view."""
-        outputs: Tensor = self.linear(self.attention(inputs, views))
+    def forward(
+        self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], agents: AgentRows
+    ) -> Float[Tensor, "Q V out"]:
+        """One output for each of these agents and each view."""
+        outputs: Tensor = self.linear(self.attention.of_agents(inputs, views, agents))
         return outputs
 
     def summed(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], count: Int64[Tensor, "L 1"]
     ) -> Float[Tensor, "L out"]:
-        """The sum of ``forward`` over the `count` agents of each step that see anything."""
+        """The sum of ``forward`` under one view over the `count` agents of each step that see anything."""
         return self.attention.summed(inputs, view, self.linear.weight) + count * self.linear.bias

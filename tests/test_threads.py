@@ -12,10 +12,11 @@ import pytest
 COUNT = """
 import numba, torch
 from mipi_pl.threads import set_threads
-from models.agent import PackedSteps, Recurrence
+from models.agent import Recurrence
+from models.packing import PackedSteps
 set_threads({threads})
 steps = PackedSteps.of(torch.ones(1, 2, dtype=torch.bool))
-Recurrence(16, 16)(torch.zeros(2, 1, 1, 16), steps, None)  # runs a kernel
+Recurrence(16, 16)(torch.zeros(2, 1, 16), steps.agents(1), steps, None)  # runs a kernel
 print(torch.get_num_threads(), numba.get_num_threads())
 """
 

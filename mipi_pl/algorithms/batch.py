@@ -12,8 +12,8 @@ from torch import Tensor
 from mipi_pl import spec as keys
 from mipi_pl.losses.partition import same_group
 from mipi_pl.spec import EntitySpec
-from models.agent import PackedSteps
 from models.attention import with_last_action
+from models.packing import PackedSteps
 from models.targets import ActionKinds
 
 
@@ -43,7 +43,7 @@ class EpisodeBatch:
         ended: [L]: no value after this step.
         played: [P] rows that were played.
         groups: [L, K, E] group A of each imaginary partition; K may be 0.
-        steps: where the rows stand.
+        steps: where the rows stand, and which agents act in them.
     """
 
     inputs: Tensor
@@ -101,7 +101,7 @@ class EpisodeBatch:
             ended=ended,
             played=valid[rows].nonzero().squeeze(-1),
             groups=present.new_zeros(len(present), 0, present.shape[-1]) if groups is None else groups[steps.episode],
-            steps=steps,
+            steps=steps.where(acting),
         )
 
     def within(self, mask: Bool[Tensor, "L A E"], k: int) -> Bool[Tensor, "L A E"]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mipi_pl.actor import Actor, Thought
 from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import expectation, log_policy
-from models.agent import EntityAgent, PackedSteps
+from models.agent import EntityAgent
+from models.packing import PackedSteps
 from models.targets import Perceived
 
 
@@ -80,8 +81,9 @@ class InspectedPolicy:
         if isinstance(agent, EntityAgent):
             insight["probabilities"] = of("probabilities")
             if self.marginal is not None:
-                whole = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
                 n_agents, n_entities = seen.views.shape[1:]
+                whole = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
+                whole = whole.where(seen.views[..., :n_agents].diagonal(dim1=-2, dim2=-1))
                 logits = self.marginal(seen.entities[:, :n_agents], whole, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))
                 log_pi = log_policy(agent.policy_logits(seen), available.to(logits.device))

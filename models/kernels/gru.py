@@ -1,7 +1,7 @@
-"""The GRU over packed steps, forward and backward: one task per episode, nothing padded.
+"""The GRU over packed agents, forward and backward: one task per episode, nothing padded.
 
-R is the number of rows that go through the GRU side by side (views times agents), G = 3 * hidden its gates in the order
-of PyTorch: reset, update, new; L and N as in `models.agent`.
+G = 3 * hidden gates in the order of PyTorch: reset, update, new; N, L, Q, V and A as in `models.packing`. The Q * V rows
+stand by step, then by agent, then by view; all rows of a step go through the GRU side by side.
 """
 
 from __future__ import annotations
@@ -60,43 +60,52 @@ def _make_forward(source: int) -> Callable[..., int]:
         from_state: Any,
         input_bias: Any,
         state_bias: Any,
-        first: Any,
+        agents: Any,
+        agent_starts: Any,
         starts: Any,
         states: Any,
+        last: Any,
         gates: Any,
         recurrent: Any,
+        before: Any,
     ) -> int:
         """All states of the GRU.
 
         Args:
-            rows: [L, R, I].
+            rows: [Q * V, I].
             from_input: [I, G], the transpose of PyTorch's.
             from_state: [hidden, G], likewise.
             input_bias: [G].
             state_bias: [G].
-            first: [N, R, hidden].
+            agents: [Q], the number of each.
+            agent_starts: [L + 1], the first of them in each step, and Q.
             starts: [N + 1], the first step of each episode, and L.
-            states: [L, R, hidden], written.
-            gates: [L, R, G], written for the backward pass: the values of the gates. Empty: none is to follow.
-            recurrent: [L, R, hidden], likewise: recurrent part of the new gate before the reset gate multiplies it.
+            states: [Q * V, hidden], written.
+            last: [N, A, V, hidden], the states to begin with; becomes those after the last step.
+            gates: [Q * V, G], written for the backward pass: the values of the gates. Empty: none is to follow.
+            recurrent: [Q * V, hidden], likewise: recurrent part of the new gate before the reset gate multiplies it.
+            before: [Q * V, hidden], likewise: the states before the step.
         """
-        hidden = len(from_state)
+        hidden, n_views = len(from_state), last.shape[2]
         for n in prange(len(starts) - 1):
-            mine, other = (
-                np.empty((rows.shape[1], 3 * hidden), np.float32),
-                np.empty((rows.shape[1], 3 * hidden), np.float32),
-            )
+            most = last.shape[1] * n_views
+            mine, other = np.empty((most, 3 * hidden), np.float32), np.empty((most, 3 * hidden), np.float32)
+            old = np.empty((most, hidden), np.float32)
             for t in range(starts[n], starts[n + 1]):
-                before = first[n] if t == starts[n] else states[t - 1]
-                _begin(mine, input_bias)
-                add_product(mine, rows[t], from_input)
-                _begin(other, state_bias)
-                add_product(other, before, from_state)
-                for r in range(rows.shape[1]):
-                    _gru_step(mine[r], other[r], before[r], states[t, r])
+                first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
+                for r in range(count):
+                    old[r] = last[n, agents[(first + r) // n_views], r % n_views]
+                _begin(mine[:count], input_bias)
+                add_product(mine[:count], rows[first : first + count], from_input)
+                _begin(other[:count], state_bias)
+                add_product(other[:count], old[:count], from_state)
+                for r in range(count):
+                    _gru_step(mine[r], other[r], old[r], states[first + r])
+                    last[n, agents[(first + r) // n_views], r % n_views] = states[first + r]
                 if len(gates):
-                    gates[t] = mine
-                    recurrent[t] = other[:, 2 * hidden :]
+                    gates[first : first + count] = mine[:count]
+                    recurrent[first : first + count] = other[:count, 2 * hidden :]
+                    before[first : first + count] = old[:count]
         return source
 
     return forward
@@ -104,26 +113,43 @@ def _make_forward(source: int) -> Callable[..., int]:
 
 def _make_backward(source: int) -> Callable[..., int]:
     @entry
-    def backward(gates: Any, recurrent: Any, weight: Any, first: Any, starts: Any, states: Any, gradient: Any) -> int:
+    def backward(
+        gates: Any,
+        recurrent: Any,
+        before: Any,
+        weight: Any,
+        agents: Any,
+        agent_starts: Any,
+        starts: Any,
+        gradient: Any,
+        carried: Any,
+    ) -> int:
         """Gradients before the non-linearities, by back-propagation through time.
 
         Args:
-            gates: [L, R, G], as `forward` left them; become the gradient of their input part.
-            recurrent: [L, R, hidden], likewise; becomes the gradient of the recurrent part of the new gate.
+            gates: [Q * V, G], as `forward` left them; become the gradient of their input part.
+            recurrent: [Q * V, hidden], likewise; becomes the gradient of the recurrent part of the new gate.
+            before: [Q * V, hidden], as `forward` left it.
             weight: [G, hidden] of the state, as PyTorch keeps it.
-            first: [N, R, hidden].
+            agents: [Q].
+            agent_starts: [L + 1].
             starts: [N + 1].
-            states: [L, R, hidden].
-            gradient: [L, R, hidden] of the states.
+            gradient: [Q * V, hidden] of the states.
+            carried: [N, A, V, hidden] of the last states; becomes that of the first ones.
         """
+        hidden, n_views = len(weight) // 3, carried.shape[2]
         for n in prange(len(starts) - 1):
-            carried = np.zeros(states.shape[1:], np.float32)
-            total = np.empty(gates.shape[1:], np.float32)
+            most = carried.shape[1] * n_views
+            back, total = np.empty((most, hidden), np.float32), np.empty((most, 3 * hidden), np.float32)
             for t in range(starts[n + 1] - 1, starts[n] - 1, -1):
-                before = first[n] if t == starts[n] else states[t - 1]
-                for r in range(len(total)):
-                    _gru_step_backward(gates[t, r], recurrent[t, r], before[r], gradient[t, r], carried[r], total[r])
-                add_product(carried, total, weight)
+                first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
+                for r in range(count):
+                    row = first + r
+                    back[r] = carried[n, agents[row // n_views], r % n_views]
+                    _gru_step_backward(gates[row], recurrent[row], before[row], gradient[row], back[r], total[r])
+                add_product(back[:count], total[:count], weight)
+                for r in range(count):
+                    carried[n, agents[(first + r) // n_views], r % n_views] = back[r]
         return source
 
     return backward

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from models.agent import EntityAgent, PackedSteps
+from models.agent import EntityAgent
 from models.marginal import MarginalPolicy
+from models.packing import PackedSteps
 
 
 def observed(lengths: list[int]) -> torch.Tensor:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from models import fused
-from models.agent import PackedSteps, Recurrence
+from models.agent import Recurrence
 from models.attention import EntityAttention
+from models.packing import AgentRows, PackedSteps
 
 Run = Callable[[], Tensor]
 
@@ -64,8 +65,12 @@ def test_attention(steps: int, views: int, agents: int, entities: int, width: in
     inputs = torch.randn(steps, entities, 5)
     seen = torch.rand(steps, views, agents, entities) < 0.5
     seen[0, 0, 0] = False  # a row that sees nothing
+    seen[-1] = False  # a step
+    acting = AgentRows.of(torch.rand(steps, agents) < 0.7)
     output = torch.randn(3, width, requires_grad=True)
     assert_equal_to_plain(net, lambda: net(inputs, seen))
+    if len(acting.step):
+        assert_equal_to_plain(net, lambda: net.of_agents(inputs, seen, acting))
     assert_equal_to_plain(net, lambda: net.summed(inputs, seen[:, 0], output), (output,))
 
 
@@ -79,7 +84,8 @@ def test_under_autocast_all_is_rounded_to_bfloat16_once(entities: int, width: in
     output = torch.randn(width, width)
 
     def run() -> Tensor:
-        states = recurrence(net(inputs, seen), steps, None)[0]
+        agents = steps.agents(1)
+        states = recurrence(net.of_agents(inputs, seen, agents), agents, steps, None)[0]
         return torch.cat((states.flatten(), net.summed(inputs, seen[:, 0], output).flatten()))
 
     both = nn.ModuleList([net, recurrence])
@@ -100,28 +106,34 @@ def test_under_autocast_all_is_rounded_to_bfloat16_once(entities: int, width: in
 
 @pytest.mark.parametrize(("views", "agents", "size", "hidden"), [(3, 5, 16, 64), (1, 1, 7, 6), (2, 4, 9, 13)])
 @pytest.mark.parametrize("with_state", [False, True])
-def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state: bool) -> None:
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state: bool, share: float) -> None:
+    """Also where agents act now and then: their state waits."""
     torch.manual_seed(0)
     net = Recurrence(size, hidden)
-    steps = PackedSteps.of(torch.arange(9) < torch.tensor([[3], [9], [1], [5]]))
-    rows = torch.randn(18, views, agents, size, requires_grad=True)
-    state = torch.randn(4, views, agents, hidden) if with_state else None
-    assert_equal_to_plain(net, lambda: net(rows, steps, state)[0], (rows,))
-    with torch.no_grad():
-        fast = net(rows, steps, state)
-        fused.enable(False)
-        torch.testing.assert_close(fast, net(rows, steps, state))
+    acting = torch.rand(18, agents) < share
+    acting[3:12, 0] = False  # a whole episode
+    steps = PackedSteps.of(torch.arange(9) < torch.tensor([[3], [9], [1], [5]])).where(acting)
+    which = steps.agents(agents)
+    rows = torch.randn(len(which.step), views, size, requires_grad=True)
+    state = torch.randn(4, views, agents, hidden, requires_grad=True) if with_state else None
+
+    def run() -> Tensor:
+        return torch.cat([found.flatten() for found in net(rows, which, steps, state)])
+
+    assert_equal_to_plain(net, run, (rows,) if state is None else (rows, state))
 
 
 def test_extreme_values_saturate_as_in_pytorch() -> None:
     torch.manual_seed(0)
     net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
-    rows, inputs = 1e4 * torch.randn(3, 1, 2, 4), 1e2 * torch.randn(3, 5, 4)
+    rows, inputs = 1e4 * torch.randn(6, 1, 4), 1e2 * torch.randn(3, 5, 4)
     seen = torch.rand(3, 1, 2, 5) < 0.7
-    fast = net(rows, steps, None)[0], attend(inputs, seen)
+    fast = net(rows, steps.agents(2), steps, None)[0], attend(inputs, seen)
     fused.enable(False)
-    torch.testing.assert_close(fast, (net(rows, steps, None)[0], attend(inputs, seen)), rtol=1e-4, atol=1e-4)
+    plain = net(rows, steps.agents(2), steps, None)[0], attend(inputs, seen)
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -131,7 +143,7 @@ def test_what_is_not_finite_is_not_hidden(value: float) -> None:
     with torch.no_grad():
         net.linear.bias.fill_(value)
         attend.key_value.weight.fill_(value)
-    assert net(torch.zeros(1, 1, 1, 4), steps, None)[0].isnan().any()
+    assert net(torch.zeros(1, 1, 4), steps.agents(1), steps, None)[0].isnan().any()
     assert attend(torch.ones(1, 2, 4), torch.ones(1, 1, 1, 2, dtype=torch.bool)).isnan().any()
 
 
@@ -142,11 +154,13 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         pytest.skip("numba was started with a single thread")
     net, attend = Recurrence(8, 16), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(6, 10, dtype=torch.bool))
-    rows, inputs, seen = torch.randn(60, 1, 3, 8), torch.randn(60, 5, 4), torch.rand(60, 1, 3, 5) < 0.7
+    rows, inputs, seen = torch.randn(180, 1, 8), torch.randn(60, 5, 4), torch.rand(60, 1, 3, 5) < 0.7
+    agents = steps.agents(3)
     found = []
     for threads in (1, before):
         numba.set_num_threads(threads)
-        made = results(net, lambda: net(rows.clone(), steps, None)[0]) + results(attend, lambda: attend(inputs, seen))
+        made = results(net, lambda: net(rows.clone(), agents, steps, None)[0])
+        made += results(attend, lambda: attend(inputs, seen))
         found.append(torch.cat([tensor.flatten() for tensor in made]))
     numba.set_num_threads(before)
     assert torch.equal(*found)
@@ -156,14 +170,13 @@ def test_what_the_kernels_do_not_do_goes_the_plain_way_or_is_refused() -> None:
     torch.manual_seed(0)
     net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
-    inputs, state = torch.randn(3, 5, 4, requires_grad=True), torch.randn(1, 1, 2, 6, requires_grad=True)
-    rows, seen = torch.randn(3, 1, 2, 4), torch.ones(3, 1, 2, 5, dtype=torch.bool)
-    (net(rows, steps, state)[0].sum() + attend(inputs, seen).sum()).backward()
+    inputs, agents = torch.randn(3, 5, 4, requires_grad=True), steps.agents(2)
+    rows, seen = torch.randn(6, 1, 4), torch.ones(3, 1, 2, 5, dtype=torch.bool)
+    attend(inputs, seen).sum().backward()
     assert inputs.grad is not None
-    assert state.grad is not None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert attend(inputs.detach(), seen).isfinite().all()
-    out = net(rows, steps, None)[0].sum()
+    out = net(rows, agents, steps, None)[0].sum()
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="goes backward once"):
         out.backward()
@@ -178,13 +191,14 @@ def test_other_precisions_and_a_closed_switch_go_the_plain_way() -> None:
 
 COLD_OR_WARM = """
 import hashlib, torch
-from models.agent import PackedSteps, Recurrence
+from models.agent import Recurrence
 from models.attention import EntityAttention
+from models.packing import PackedSteps
 torch.manual_seed(0)
 net, attend = Recurrence(16, 16), EntityAttention(n_inputs=4, width=64, heads=4)
 steps, seen = PackedSteps.of(torch.ones(4, 5, dtype=torch.bool)), torch.rand(20, 2, 6, 11) < 0.7
 inputs = torch.randn(20, 11, 4)
-out = [net(torch.randn(20, 2, 3, 16), steps, None)[0], attend(inputs, seen)]
+out = [net(torch.randn(60, 2, 16), steps.agents(3), steps, None)[0], attend(inputs, seen)]
 out.append(attend.summed(inputs, seen[:, 0], torch.eye(64)))
 sum((x ** 2).sum() for x in out).backward()
 content = [*out, *(p.grad for p in (*net.parameters(), *attend.parameters()))]
