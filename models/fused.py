@@ -90,10 +90,11 @@ class _GRU(torch.autograd.Function):
         if ctx.spent:
             raise RuntimeError("the fused GRU goes backward once: set fused=false for retain_graph=True")
         ctx.spent = True  # the buffers of the forward pass become those of the gradients
-        given, carried = gradients[0].flatten(0, 1).contiguous(), gradients[1].clone(memory_format=torch.contiguous_format)
-        recurrence.backward(
-            *(array_of(t) for t in (gates, recurrent, before, from_state, *where, given, carried))
+        given, carried = (
+            gradients[0].flatten(0, 1).contiguous(),
+            gradients[1].clone(memory_format=torch.contiguous_format),
         )
+        recurrence.backward(*(array_of(t) for t in (gates, recurrent, before, from_state, *where, given, carried)))
         size = recurrent.shape[1]
         of_bias, of_new = (gradient.sum(dim=0) for gradient in (gates, recurrent))
         gates, new, before = (t.to(ctx.precision) for t in (gates, recurrent, before))

@@ -6,21 +6,17 @@ no backward pass needs is written over by the next block. Entities that nobody s
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from models.blocks import Array, Block, Blocks
 from models.fused import array_of
 from models.kernels import attention
-from models.packing import AgentRows, EntityRows
-
-_BLOCK_ROWS = 2048
-"""Entities of one block: their embeddings and projections together are a few megabytes."""
+from models.packing import AgentRows
 
 _Kernel = Callable[..., None]
 
@@ -35,7 +31,7 @@ def attend(
     heads: int,
 ) -> Float[Tensor, "Q V W"]:
     """`models.attention.EntityAttention.of_agents` from its parameters."""
-    packed, differentiable = _Packed.of(views, agents, heads), torch.is_grad_enabled()
+    packed, differentiable = Blocks.of(views, agents, heads), torch.is_grad_enabled()
     mixed: Tensor = _Attend.apply(inputs, *embed, query, key_value, packed, differentiable)
     return mixed
 
@@ -49,66 +45,9 @@ def gather(
     heads: int,
 ) -> Float[Tensor, "L H W"]:
     """Embedded entities weighted by the attention of each head, summed over the agents."""
-    packed = _Packed.of(view.unsqueeze(1), AgentRows.of(view.any(dim=2)), heads)
+    packed = Blocks.of(view.unsqueeze(1), AgentRows.of(view.any(dim=2)), heads)
     gathered: Tensor = _Gather.apply(inputs, *embed, query, key, packed, torch.is_grad_enabled())
     return gathered
-
-
-@dataclass
-class _Block:
-    """Steps that are computed together, their agents and their entities."""
-
-    steps: slice
-    agents: slice
-    entities: slice
-
-
-@dataclass
-class _Packed:
-    """What both directions need to know of the rows.
-
-    Attributes:
-        views: [L, V, A, E].
-        rows: the agents that are asked, and the entities that they see.
-        heads: attention heads.
-        blocks: all steps.
-    """
-
-    views: Tensor
-    rows: EntityRows
-    heads: int
-    blocks: list[_Block]
-
-    @classmethod
-    def of(cls, views: Tensor, agents: AgentRows, heads: int) -> _Packed:
-        rows = EntityRows.of(views, agents)
-        starts, agent_starts = rows.starts.tolist(), agents.starts.tolist()
-        blocks, last = [], len(starts) - 1
-        first = 0
-        while first < last:
-            end = min(max(bisect_right(starts, starts[first] + _BLOCK_ROWS) - 1, first + 1), last)
-            ends = (slice(firsts[first], firsts[end]) for firsts in (agent_starts, starts))
-            blocks.append(_Block(slice(first, end), *ends))
-            first = end
-        return cls(views.contiguous(), rows, heads, blocks)
-
-    def most(self, of: str) -> int:
-        """The largest number of ``agents`` or ``entities`` in one block."""
-        return max((getattr(block, of).stop - getattr(block, of).start for block in self.blocks), default=0)
-
-    def inputs(self, inputs: Tensor, block: _Block) -> Tensor:
-        """[p, I] of the entities of a block."""
-        return inputs.flatten(0, 1)[self.rows.row[block.entities]]
-
-    def of_asked(self, block: _Block) -> Tensor:
-        """[q] places of the agents among the entities of a block."""
-        return self.rows.of_asked[block.agents] - block.entities.start
-
-    def for_kernel(self, block: _Block) -> tuple[Tensor, ...]:
-        """Views, numbers of agents and entities, and where each step of a block begins among them."""
-        asked, bounds = self.rows.asked, slice(block.steps.start, block.steps.stop + 1)
-        numbers = asked.agent[block.agents], self.rows.entity[block.entities]
-        return self.views[block.steps], *numbers, asked.starts[bounds], self.rows.starts[bounds]
 
 
 def _precision() -> torch.dtype:
@@ -121,7 +60,7 @@ def _scale(query: Tensor, heads: int) -> float:
 
 
 def _forward(
-    inputs: Tensor, parameters: tuple[Tensor, ...], packed: _Packed, keep: bool, kernel: _Kernel
+    inputs: Tensor, parameters: tuple[Tensor, ...], packed: Blocks, keep: bool, kernel: _Kernel
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run `kernel` on the queries [q, W], projections [p, J] and embeddings [p, W] of each block.
 
@@ -130,27 +69,28 @@ def _forward(
         parameters: weight [W, I] and bias [W] of the embedding, weights of queries [W, W] and projections [J, W].
         packed: the rows.
         keep: return them for all steps; otherwise blocks share their memory.
-        kernel: called with the block and the three.
+        kernel: called with the block and the three, as arrays.
     """
     weight, bias, query, projection = (p.to(_precision()) for p in parameters)
     query = query * _scale(query, packed.heads)
     counts = (len(packed.rows.row), len(packed.rows.of_asked)) if keep else map(packed.most, ("entities", "agents"))
     n_rows, n_queries = counts
     sizes = ((n_rows, len(bias)), (n_queries, len(query)), (n_rows, len(projection)))
-    rows, queries, projected = (weight.new_empty(*size) for size in sizes)
+    rows, queries, projected = made = tuple(weight.new_empty(*size) for size in sizes)
+    rows_array, queries_array, projected_array = map(array_of, made)
     for block in packed.blocks:
         at, asking = block.entities, block.agents
         if not keep:
             at, asking = (slice(0, used.stop - used.start) for used in (at, asking))
         embedded = rows[at]
         torch.addmm(bias, packed.inputs(inputs, block).to(weight.dtype), weight.t(), out=embedded).relu_()
-        torch.mm(embedded[packed.of_asked(block)], query.t(), out=queries[asking])
+        torch.mm(embedded.index_select(0, packed.of_asked(block)), query.t(), out=queries[asking])
         torch.mm(embedded, projection.t(), out=projected[at])
-        kernel(block, queries[asking], projected[at], embedded)
+        kernel(block, queries_array[asking], projected_array[at], rows_array[at])
     return rows, queries, projected
 
 
-def _backward(saved: tuple[Tensor, ...], packed: _Packed, kernel: _Kernel, has_rows: bool) -> tuple[Tensor, ...]:
+def _backward(saved: tuple[Tensor, ...], packed: Blocks, kernel: _Kernel, has_rows: bool) -> tuple[Tensor, ...]:
     """Gradients of the parameters of `_forward`, in their order.
 
     Products are taken in the precision in which the forward pass took them, and summed over the blocks in float32.
@@ -159,7 +99,7 @@ def _backward(saved: tuple[Tensor, ...], packed: _Packed, kernel: _Kernel, has_r
         saved: inputs, weights of queries and projections, and what `_forward` returned.
         packed: the rows.
         kernel: called with the block, its queries, projections and embeddings, and the gradients of these three, which
-            it writes.
+            it writes; all as arrays.
         has_rows: whether it writes the last of them.
     """
     inputs, query, projection, rows, queries, projected = saved
@@ -171,14 +111,16 @@ def _backward(saved: tuple[Tensor, ...], packed: _Packed, kernel: _Kernel, has_r
     of_bias = inputs.new_zeros(width)
     sizes = ((queries, "agents"), (projected, "entities"), (rows, "entities"))
     buffers = [tensor.new_empty(packed.most(of), tensor.shape[1]) for tensor, of in sizes]
+    arrays, written = ([array_of(tensor) for tensor in tensors] for tensors in ((queries, projected, rows), buffers))
     for block in packed.blocks:
-        embedded, asking, agents = rows[block.entities], queries[block.agents], packed.of_asked(block)
-        asked, through, of_rows = (
-            buffer[: len(like)] for buffer, like in zip(buffers, (asking, embedded, embedded), strict=True)
-        )
-        kernel(block, asking, projected[block.entities], embedded, asked, through, of_rows)
+        places = (block.agents, block.entities, block.entities)
+        counts = [place.stop - place.start for place in places]
+        read = (array[place] for array, place in zip(arrays, places, strict=True))
+        kernel(block, *read, *(array[:count] for array, count in zip(written, counts, strict=True)))
+        asked, through, of_rows = (buffer[:count] for buffer, count in zip(buffers, counts, strict=True))
+        embedded, agents = rows[block.entities], packed.of_asked(block)
         of_projection += through.t() @ embedded
-        of_query += asked.t() @ embedded[agents]
+        of_query += asked.t() @ embedded.index_select(0, agents)
         of_rows.addmm_(through, projection, beta=float(has_rows))
         of_rows.index_add_(0, agents, asked @ scaled)
         torch.ops.aten.threshold_backward.grad_input(of_rows, embedded, 0, grad_input=of_rows)
@@ -196,15 +138,16 @@ class _Attend(torch.autograd.Function):
         bias: Tensor,
         query: Tensor,
         key_value: Tensor,
-        packed: _Packed,
+        packed: Blocks,
         differentiable: bool,
     ) -> Tensor:
         asked = len(packed.rows.of_asked)
         mixed = torch.empty(asked, packed.views.shape[1], query.shape[0], dtype=_precision())
+        out = array_of(mixed)
 
-        def kernel(block: _Block, queries: Tensor, projected: Tensor, _: Tensor) -> None:
-            arrays = (queries, projected, *packed.for_kernel(block), mixed[block.agents])
-            attention.attend_forward(*map(array_of, arrays), packed.heads)
+        def kernel(block: Block, queries: Array, projected: Array, _: Array) -> None:
+            where = packed.for_kernel(block)
+            attention.attend_forward(queries, projected, *where, out[block.agents], packed.heads)
 
         made = _forward(inputs, (weight, bias, query, key_value), packed, differentiable, kernel)
         ctx.save_for_backward(inputs, query, key_value, *(made if differentiable else ()))
@@ -213,11 +156,11 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        packed, came = ctx.packed, gradients[0].contiguous()
+        packed, came = ctx.packed, array_of(gradients[0].contiguous())
 
-        def kernel(block: _Block, queries: Tensor, projected: Tensor, _: Tensor, *of: Tensor) -> None:
-            arrays = (queries, projected, *packed.for_kernel(block), came[block.agents], *of[:2])
-            attention.attend_backward(*map(array_of, arrays), packed.heads)
+        def kernel(block: Block, queries: Array, projected: Array, _: Array, *of: Array) -> None:
+            where = packed.for_kernel(block)
+            attention.attend_backward(queries, projected, *where, came[block.agents], *of[:2], packed.heads)
 
         return None, *_backward(ctx.saved_tensors, packed, kernel, has_rows=False), None, None
 
@@ -231,14 +174,15 @@ class _Gather(torch.autograd.Function):
         bias: Tensor,
         query: Tensor,
         key: Tensor,
-        packed: _Packed,
+        packed: Blocks,
         differentiable: bool,
     ) -> Tensor:
         gathered = torch.empty(len(packed.views), packed.heads, query.shape[0], dtype=_precision())
+        out = array_of(gathered)
 
-        def kernel(block: _Block, queries: Tensor, keys: Tensor, rows: Tensor) -> None:
-            arrays = (queries, keys, *packed.for_kernel(block), rows, gathered[block.steps])
-            attention.gather_forward(*map(array_of, arrays), packed.heads)
+        def kernel(block: Block, queries: Array, keys: Array, rows: Array) -> None:
+            where = packed.for_kernel(block)
+            attention.gather_forward(queries, keys, *where, rows, out[block.steps], packed.heads)
 
         made = _forward(inputs, (weight, bias, query, key), packed, differentiable, kernel)
         ctx.save_for_backward(inputs, query, key, *(made if differentiable else ()))
@@ -247,10 +191,10 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        packed, came = ctx.packed, gradients[0].contiguous()
+        packed, came = ctx.packed, array_of(gradients[0].contiguous())
 
-        def kernel(block: _Block, queries: Tensor, keys: Tensor, rows: Tensor, *of: Tensor) -> None:
-            arrays = (queries, keys, *packed.for_kernel(block), rows, came[block.steps], *of)
-            attention.gather_backward(*map(array_of, arrays), packed.heads)
+        def kernel(block: Block, queries: Array, keys: Array, rows: Array, *of: Array) -> None:
+            where = packed.for_kernel(block)
+            attention.gather_backward(queries, keys, *where, rows, came[block.steps], *of, packed.heads)
 
         return None, *_backward(ctx.saved_tensors, packed, kernel, has_rows=True), None, None

@@ -41,7 +41,8 @@ class AgentRows:
     @classmethod
     def of(cls, which: Bool[Tensor, "L A"]) -> AgentRows:
         """The agents where `which` is True."""
-        return cls(*which.nonzero(as_tuple=True), starts_of(which.sum(dim=1)), which.shape[1])
+        step, agent = which.nonzero(as_tuple=True)
+        return cls(step, agent, starts_of(which.sum(dim=1)), which.shape[1])
 
     def pack(self, padded: Float[Tensor, "L V A *X"]) -> Float[Tensor, "Q V *X"]:
         """These rows."""
@@ -117,7 +118,8 @@ class PackedSteps:
     @classmethod
     def of(cls, mask: Bool[Tensor, "N S"]) -> PackedSteps:
         """The steps where `mask` is True: the first ones of each episode, at least one."""
-        return cls(*mask.nonzero(as_tuple=True), starts_of(mask.sum(dim=1)), *mask.shape)
+        episode, step = mask.nonzero(as_tuple=True)
+        return cls(episode, step, starts_of(mask.sum(dim=1)), *mask.shape)
 
     def where(self, acting: Bool[Tensor, "L A"]) -> PackedSteps:
         """The same steps, in which these agents act."""

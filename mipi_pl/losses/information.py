@@ -16,6 +16,9 @@ from mipi_pl.ranks import joint_mean
 _UNAVAILABLE = -1e9
 """Log-probability that stands for log 0: finite, so that 0 * log 0 is 0."""
 
+_NEGLIGIBLE = -80.0
+"""Log-probability of about 1e-35, next to which nothing that is weighted with it matters."""
+
 _COLDEST = 1e-4
 """Temperature that stands for 0, in units of return."""
 
@@ -61,7 +64,8 @@ def penalty(
 
 def expectation(log_pi: Float[Tensor, "*X U"], values: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:
     """E_pi[values], exact over the actions."""
-    return (log_pi.exp() * values).sum(dim=-1)
+    # Nothing is lost below the bound, and exp is ten times slower on a CPU where it underflows.
+    return (log_pi.clamp(min=_NEGLIGIBLE).exp() * values).sum(dim=-1)
 
 
 def of_action(values: Float[Tensor, "*X U"], action: Int64[Tensor, "*X"]) -> Float[Tensor, "*X"]:

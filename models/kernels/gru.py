@@ -1,7 +1,7 @@
 """The GRU over packed agents, forward and backward: one task per episode, nothing padded.
 
-G = 3 * hidden gates in the order of PyTorch: reset, update, new; N, L, Q, V and A as in `models.packing`. The Q * V rows
-stand by step, then by agent, then by view; all rows of a step go through the GRU side by side.
+G = 3 * hidden gates in the order of PyTorch: reset, update, new; N, L, Q, V and A as in `models.packing`. The rows, Q
+times V, stand by step, then by agent, then by view; those of one step of an episode go through the GRU side by side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from mipi_pl.compiled import source_hash
-from models.kernels.matrices import add_product
+from models.kernels.matrices import product
 from models.kernels.vector import ONE, TWO, entry, exp, row_loop
 
 
@@ -30,10 +30,10 @@ def _gru_step(mine: Any, other: Any, old: Any, new: Any) -> None:
 
 
 @row_loop
-def _begin(total: Any, bias: Any) -> None:
-    for r in range(total.shape[0]):
-        for j in range(total.shape[1]):
-            total[r, j] = bias[j]
+def _add(total: Any, bias: Any, rows: Any) -> None:
+    for r in range(rows):
+        for j in range(len(bias)):
+            total[r, j] += bias[j]
 
 
 @row_loop
@@ -95,10 +95,10 @@ def _make_forward(source: int) -> Callable[..., int]:
                 first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
                 for r in range(count):
                     old[r] = last[n, agents[(first + r) // n_views], r % n_views]
-                _begin(mine[:count], input_bias)
-                add_product(mine[:count], rows[first : first + count], from_input)
-                _begin(other[:count], state_bias)
-                add_product(other[:count], old[:count], from_state)
+                product(mine, rows, first, from_input, count)
+                _add(mine, input_bias, count)
+                product(other, old, 0, from_state, count)
+                _add(other, state_bias, count)
                 for r in range(count):
                     _gru_step(mine[r], other[r], old[r], states[first + r])
                     last[n, agents[(first + r) // n_views], r % n_views] = states[first + r]
@@ -140,16 +140,17 @@ def _make_backward(source: int) -> Callable[..., int]:
         hidden, n_views = len(weight) // 3, carried.shape[2]
         for n in prange(len(starts) - 1):
             most = carried.shape[1] * n_views
-            back, total = np.empty((most, hidden), np.float32), np.empty((most, 3 * hidden), np.float32)
+            back, through = np.empty((most, hidden), np.float32), np.empty((most, hidden), np.float32)
+            total = np.empty((most, 3 * hidden), np.float32)
             for t in range(starts[n + 1] - 1, starts[n] - 1, -1):
                 first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
                 for r in range(count):
                     row = first + r
                     back[r] = carried[n, agents[row // n_views], r % n_views]
                     _gru_step_backward(gates[row], recurrent[row], before[row], gradient[row], back[r], total[r])
-                add_product(back[:count], total[:count], weight)
+                product(through, total, 0, weight, count)
                 for r in range(count):
-                    carried[n, agents[(first + r) // n_views], r % n_views] = back[r]
+                    carried[n, agents[(first + r) // n_views], r % n_views] = back[r] + through[r]
         return source
 
     return backward

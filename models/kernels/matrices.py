@@ -12,9 +12,9 @@ from models.kernels.vector import (
     FLOAT,
     INT,
     LANES,
+    ZERO,
     chosen,
     fma,
-    inline,
     instructions,
     load,
     row_loop,
@@ -22,26 +22,6 @@ from models.kernels.vector import (
     store,
     whole_constant,
 )
-
-
-@inline
-def add_product(total: Any, left: Any, weight: Any) -> None:
-    """total[R, J] += left[R, K] @ weight[K, J]; two rows and four k at a time, so that each load serves twice."""
-    rows, width = total.shape
-    depth = left.shape[1]
-    even, fours = rows - rows % 2, depth - depth % 4
-    for r in range(0, even, 2):
-        for k in range(0, fours, 4):
-            a0, a1, a2, a3 = left[r, k], left[r, k + 1], left[r, k + 2], left[r, k + 3]
-            b0, b1, b2, b3 = left[r + 1, k], left[r + 1, k + 1], left[r + 1, k + 2], left[r + 1, k + 3]
-            for j in range(width):
-                w0, w1, w2, w3 = weight[k, j], weight[k + 1, j], weight[k + 2, j], weight[k + 3, j]
-                total[r, j] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
-                total[r + 1, j] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
-    for r in range(rows):
-        for k in range(0 if r >= even else fours, depth):
-            for j in range(width):
-                total[r, j] += left[r, k] * weight[k, j]
 
 
 @instructions
@@ -106,6 +86,20 @@ def multiply(result: Any, left: Any, right: Any, sizes: Any) -> None:
             _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 4)
         for r in range(fours, rows):
             _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 1)
+
+
+@row_loop
+def product(result: Any, left: Any, first: Any, right: Any, rows: Any) -> None:
+    """result[r] = left[first + r] @ right for the first `rows` rows r of contiguous matrices; any sizes."""
+    terms, columns = right.shape
+    whole = columns - columns % LANES
+    multiply((result, 0, columns), (left, first * terms, terms, 1), (right, 0, columns), (rows, terms, whole))
+    for r in range(rows):
+        for c in range(whole, columns):
+            total = ZERO
+            for k in range(terms):
+                total += left[first + r, k] * right[k, c]
+            result[r, c] = total
 
 
 @instructions

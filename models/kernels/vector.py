@@ -44,7 +44,7 @@ def instructions(function: Callable[..., Any]) -> Callable[..., Any]:
     return cast(Callable[..., Any], intrinsic(prefer_literal=True)(function))
 
 
-ONE, TWO = np.float32(1.0), np.float32(2.0)
+ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
 LANES = 16
 """Numbers in a vector; rows of scores are padded to whole vectors."""
 
