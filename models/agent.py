@@ -64,7 +64,7 @@ class Recurrence(nn.Module):
     def _unroll_padded(
         self, rows: Tensor, first: Tensor, agents: AgentRows, steps: PackedSteps
     ) -> tuple[Tensor, Tensor]:
-        """The same with PyTorch's GRU: the steps in which an agent acts follow each other, and padding them."""
+        """The same with PyTorch's GRU: the steps in which an agent acts follow each other, padding comes last."""
         sequence = steps.episode[agents.step] * agents.n_agents + agents.agent
         counts = torch.bincount(sequence, minlength=steps.episodes * agents.n_agents)
         order = sequence.argsort(stable=True)
