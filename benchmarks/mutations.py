@@ -78,8 +78,8 @@ MUTATIONS = [
     ),
     Mutation(
         "agents that do not act have a weight in the mixer",
-        "first = self.first(inputs, views).softmax(dim=-1) * acting[:, None, :, None]",
-        "first = self.first(inputs, views).softmax(dim=-1)",
+        "agents = AgentRows.of(acting)",
+        "agents = AgentRows.of(torch.ones_like(acting))",
     ),
     Mutation(
         "targets from the trained networks",
