@@ -1,9 +1,10 @@
-"""A panel of learning curves for each algorithm, every seed a line, and a table of how the runs ended.
+"""A panel of learning curves for each algorithm, every seed a line, and tables of how the runs ended.
 
     mipi train -m experiment=quickstart algorithm=mipi,refil seed=0,1 output_dir=outputs/curves
     python benchmarks/curves.py outputs/curves docs/algorithms.png benchmarks/results/algorithms.csv
 
-Reads finished run folders of one world; says which others it leaves out.
+Reads finished run folders of one world; says which others it leaves out. Prints a Markdown table of means and standard
+deviations over the seeds, as the paper has them; `mipi report` has the intervals.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import csv
 import math
 from pathlib import Path
+from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
@@ -19,6 +21,8 @@ from mipi_pl.evaluation.generalization import TRAINING
 from mipi_pl.reporting.run_folder import Run, find_runs
 
 COLUMNS = 5
+HELD_OUT = ("6", "7", "8")
+"""The team sizes of the paper's tables; larger ones are columns of their own."""
 
 
 def draw(runs: list[Run], path: Path) -> None:
@@ -47,7 +51,7 @@ def draw(runs: list[Run], path: Path) -> None:
     figure.savefig(path, dpi=90)
 
 
-def tabulate(runs: list[Run], path: Path) -> list[dict[str, str | int | float]]:
+def tabulate(runs: list[Run], path: Path) -> None:
     """One row for each run: the last policy, and before it the untrained one, by evaluation."""
     rows: list[dict[str, str | int | float]] = []
     for run in sorted(runs, key=lambda run: (run.algorithm, run.seed or 0)):
@@ -61,26 +65,48 @@ def tabulate(runs: list[Run], path: Path) -> list[dict[str, str | int | float]]:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    return rows
+
+
+def summary(runs: list[Run]) -> list[str]:
+    """Lines of Markdown: each algorithm's last policies, then the players that were not trained."""
+    names = list(runs[0].policies["trained"])
+    held_out = [name for name in names if name in HELD_OUT]
+    mean_of = f"mean of {held_out[0]}-{held_out[-1]}"
+    lines = [f"| | seeds | {' | '.join([*names, mean_of])} |", "|---" * (len(names) + 3) + "|"]
+
+    def scores(run: Run, policy: str) -> list[float]:
+        found = {name: played.total.score.value for name, played in run.policies[policy].items()}
+        return [*(found[name] for name in names), mean(found[name] for name in held_out)]
+
+    for algorithm in sorted({run.algorithm for run in runs}):
+        seeds = [scores(run, "trained") for run in runs if run.algorithm == algorithm]
+        cells = [
+            f"{mean(cell):.2f} ± {stdev(cell):.2f}" if len(cell) > 1 else f"{cell[0]:.2f}"
+            for cell in zip(*seeds, strict=True)
+        ]
+        lines.append(f"| {algorithm} | {len(seeds)} | {' | '.join(cells)} |")
+    others = [policy for policy in runs[0].policies if policy not in ("trained", "untrained")]
+    lines += [f"| `{name}` | | {' | '.join(f'{value:.2f}' for value in scores(runs[0], name))} |" for name in others]
+    return lines
 
 
 def main() -> None:
     """Draw and tabulate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("picture", type=Path)
     parser.add_argument("table", type=Path)
     chosen = parser.parse_args()
-    found = find_runs([chosen.folder])
+    found = find_runs(chosen.folders)
     for run in found:
         if run.state != "finished":
             print(f"left out: {run.folder} ({run.state})")
     runs = [run for run in found if run.state == "finished"]
     if not runs:
-        parser.error(f"no finished run in {chosen.folder}")
+        parser.error(f"no finished run in {', '.join(map(str, chosen.folders))}")
     draw(runs, chosen.picture)
-    for row in tabulate(runs, chosen.table):
-        print(" ".join(str(value) for value in row.values()))
+    tabulate(runs, chosen.table)
+    print("\n".join(summary(runs)))
 
 
 if __name__ == "__main__":
