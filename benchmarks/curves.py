@@ -69,14 +69,14 @@ def tabulate(runs: list[Run], path: Path) -> None:
 
 def summary(runs: list[Run]) -> list[str]:
     """Lines of Markdown: each algorithm's last policies, then the players that were not trained."""
-    names = list(runs[0].policies["trained"])
+    names = [name for name in runs[0].policies["trained"] if all(name in run.policies["trained"] for run in runs)]
     held_out = [name for name in names if name in HELD_OUT]
-    mean_of = f"mean of {held_out[0]}-{held_out[-1]}"
-    lines = [f"| | seeds | {' | '.join([*names, mean_of])} |", "|---" * (len(names) + 3) + "|"]
+    heads = [*names, *([f"mean of {held_out[0]}-{held_out[-1]}"] if held_out else [])]
+    lines = [f"| | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
 
     def scores(run: Run, policy: str) -> list[float]:
         found = {name: played.total.score.value for name, played in run.policies[policy].items()}
-        return [*(found[name] for name in names), mean(found[name] for name in held_out)]
+        return [*(found[name] for name in names), *([mean(found[name] for name in held_out)] if held_out else [])]
 
     for algorithm in sorted({run.algorithm for run in runs}):
         seeds = [scores(run, "trained") for run in runs if run.algorithm == algorithm]

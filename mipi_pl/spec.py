@@ -47,6 +47,11 @@ GROUPS = "imaginary_groups"
 """bool [N, K, E] of a training batch: group A of each of K imaginary partitions."""
 
 
+def acting(visible: Tensor) -> Tensor:
+    """Bool [..., A]: the agents that act, from what they see [..., A, E]: those that see themselves."""
+    return visible[..., : visible.shape[-2]].diagonal(dim1=-2, dim2=-1)
+
+
 @dataclass(frozen=True)
 class EntitySpec:
     """The sizes of an entity world; all that networks, replay and losses need to know of it.

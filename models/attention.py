@@ -74,7 +74,7 @@ class EntityAttention(nn.Module):
     def of_agents(
         self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], agents: AgentRows
     ) -> Float[Tensor, "Q V width"]:
-        """The same for these agents alone: what none of them sees costs nothing."""
+        """The same for these agents alone; with the kernels, what none of them sees costs nothing."""
         if self._uses_kernels(inputs):
             return fused_attention.attend(
                 inputs, self._embedding, self.query.weight, self.key_value.weight, views, agents, self.heads

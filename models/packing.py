@@ -22,8 +22,8 @@ class AgentRows:
     """Q agents that are computed: by step, then by number.
 
     Attributes:
-        step: [Q].
-        agent: [Q].
+        step: [Q] row of the step, of L.
+        agent: [Q] number of the agent, of A.
         starts: [L + 1] first of these rows in each step, and Q.
         n_agents: A.
 
@@ -46,12 +46,17 @@ class AgentRows:
 
     def pack(self, padded: Float[Tensor, "L V A *X"]) -> Float[Tensor, "Q V *X"]:
         """These rows."""
-        return padded.transpose(1, 2)[self.step, self.agent]
+        by_agent = padded.transpose(1, 2)
+        return by_agent.flatten(0, 1) if self._is_everyone else by_agent[self.step, self.agent]
+
+    @property
+    def _is_everyone(self) -> bool:
+        return len(self.step) == (len(self.starts) - 1) * self.n_agents
 
     def pad(self, rows: Float[Tensor, "Q V *X"]) -> Float[Tensor, "L V A *X"]:
         """Inverse of `pack`: zeros for the other agents."""
         steps = len(self.starts) - 1
-        if len(rows) == steps * self.n_agents:
+        if self._is_everyone:
             return rows.unflatten(0, (steps, self.n_agents)).transpose(1, 2)
         padded = rows.new_zeros(steps, self.n_agents, *rows.shape[1:])
         return padded.index_put((self.step, self.agent), rows).transpose(1, 2)
@@ -121,14 +126,27 @@ class PackedSteps:
         episode, step = mask.nonzero(as_tuple=True)
         return cls(episode, step, starts_of(mask.sum(dim=1)), *mask.shape)
 
-    def where(self, acting: Bool[Tensor, "L A"]) -> PackedSteps:
-        """The same steps, in which these agents act."""
+    def with_acting(self, acting: Bool[Tensor, "L A"]) -> PackedSteps:
+        """The same steps, in which these agents act.
+
+        Raises:
+            ValueError: for another number of steps.
+        """
+        if len(acting) != len(self.step):
+            raise ValueError(f"expected who acts in each of {len(self.step)} steps, got {len(acting)}")
         return replace(self, acting=acting)
 
     def agents(self, n_agents: int) -> AgentRows:
-        """The agents that act, of A."""
-        everyone = torch.ones(len(self.step), n_agents, dtype=torch.bool, device=self.step.device)
-        return AgentRows.of(everyone if self.acting is None else self.acting)
+        """The agents that act, of A.
+
+        Raises:
+            ValueError: if it is known of another number of agents whether they act.
+        """
+        if self.acting is None:
+            return AgentRows.of(torch.ones(len(self.step), n_agents, dtype=torch.bool, device=self.step.device))
+        if self.acting.shape[1] != n_agents:
+            raise ValueError(f"expected {n_agents} agents, as in the views, got {self.acting.shape[1]} that may act")
+        return AgentRows.of(self.acting)
 
     def pad(self, rows: Float[Tensor, "L *X"]) -> Float[Tensor, "S N *X"]:
         """Lay the steps out by time and episode, zeros elsewhere."""

@@ -66,7 +66,7 @@ def describe(batch: TensorDict) -> dict[str, float]:
     """
     valid, visible = batch.get(keys.VALID), batch.get(keys.VISIBLE)
     n_agents, lengths = visible.shape[2], valid.sum(dim=1)
-    acting = visible[..., :n_agents].diagonal(dim1=-2, dim2=-1) & valid.unsqueeze(-1)
+    acting = keys.acting(visible) & valid.unsqueeze(-1)
     longest = int(lengths.max())
     return {
         "length": round(float(lengths.float().mean()), 1),

@@ -77,7 +77,7 @@ class EpisodeBatch:
         available, action = batch.get(keys.ACTION_MASK)[rows], batch.get(keys.ACTION)
         visible, present = batch.get(keys.VISIBLE)[rows], batch.get(keys.PRESENT)[rows]
         n_agents, n_actions = available.shape[1:]
-        acting = visible[..., :n_agents].diagonal(dim1=-2, dim2=-1)
+        acting = keys.acting(visible)
         ended = batch.get(keys.TERMINATED)[rows]
         if truncation_is_terminal:
             truncated = batch.get(keys.TRUNCATED)[rows]
@@ -101,7 +101,7 @@ class EpisodeBatch:
             ended=ended,
             played=valid[rows].nonzero().squeeze(-1),
             groups=present.new_zeros(len(present), 0, present.shape[-1]) if groups is None else groups[steps.episode],
-            steps=steps.where(acting),
+            steps=steps.with_acting(acting),
         )
 
     def within(self, mask: Bool[Tensor, "L A E"], k: int) -> Bool[Tensor, "L A E"]:

@@ -11,6 +11,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from mipi_pl import spec as keys
 from mipi_pl.actor import Actor, Thought
 from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import expectation, log_policy
@@ -83,7 +84,7 @@ class InspectedPolicy:
             if self.marginal is not None:
                 n_agents, n_entities = seen.views.shape[1:]
                 whole = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
-                whole = whole.where(seen.views[..., :n_agents].diagonal(dim1=-2, dim2=-1))
+                whole = whole.with_acting(keys.acting(seen.views))
                 logits = self.marginal(seen.entities[:, :n_agents], whole, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))
                 log_pi = log_policy(agent.policy_logits(seen), available.to(logits.device))

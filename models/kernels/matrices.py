@@ -95,11 +95,10 @@ def product(result: Any, left: Any, first: Any, right: Any, rows: Any) -> None:
     whole = columns - columns % LANES
     multiply((result, 0, columns), (left, first * terms, terms, 1), (right, 0, columns), (rows, terms, whole))
     for r in range(rows):
-        for c in range(whole, columns):
-            total = ZERO
-            for k in range(terms):
-                total += left[first + r, k] * right[k, c]
-            result[r, c] = total
+        result[r, whole:] = ZERO
+        for k in range(terms):  # outside, so that every sum is taken in this order
+            for c in range(whole, columns):
+                result[r, c] += left[first + r, k] * right[k, c]
 
 
 @instructions

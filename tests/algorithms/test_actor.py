@@ -14,6 +14,7 @@ from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.checks import DivergedError
+from models.packing import PackedSteps
 from models.targets import Perceived
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
@@ -51,6 +52,32 @@ def policy_of(actor: Actor, td: TensorDict) -> torch.Tensor:
     logits = actor.agent.policy_logits(actor._perceive(td))[0]
     powers = logits.detach().exp() * td[keys.ACTION_MASK][0]
     return powers / powers.sum(dim=-1, keepdim=True)
+
+
+def test_an_agent_that_pauses_goes_on_as_the_learner_takes_it() -> None:
+    """The first of three agents, in the middle two of four steps."""
+    algorithm, actor = small_mipi(Sizes().spec, hidden=8), small_mipi(Sizes().spec, hidden=8).actor(greedy=True)
+    actor.agent = algorithm.agent
+    rows = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(1))
+    visible = torch.ones(4, 3, 3, dtype=torch.bool)
+    visible[1:3, 0] = False
+    seen = []
+    for step in range(4):
+        td = (
+            observation(AVAILABLE).set(keys.ENTITIES, rows[step : step + 1]).set(keys.VISIBLE, visible[step : step + 1])
+        )
+        actor(td.set(keys.IS_INIT, torch.tensor([[step == 0]])))
+        assert actor.thought is not None
+        seen.append(actor.thought.seen)
+    inputs = torch.cat([one.entities for one in seen])
+    steps = PackedSteps.of(torch.ones(1, 4, dtype=torch.bool)).with_acting(keys.acting(visible))
+    whole, _ = algorithm.agent.trunk(inputs, visible.unsqueeze(1), steps)
+    torch.testing.assert_close(torch.cat([one.features for one in seen]), whole.view(0).features)
+    assert (whole.features[1:3, 0, 0] == 0).all()
+    assert (whole.features[3, 0, 0] != 0).any()
+    everyone = PackedSteps.of(torch.ones(1, 4, dtype=torch.bool))
+    gone_on, _ = algorithm.agent.trunk(inputs, visible.unsqueeze(1), everyone)
+    assert not torch.allclose(gone_on.features[3, 0, 0], whole.features[3, 0, 0])
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])

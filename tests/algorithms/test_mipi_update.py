@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from plain_update import PlainMIPI, Settings
-from worlds import AIMING, ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_mipi
+from worlds import AIMING, ALL_DEAD, PAUSES, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_mipi
 
 LEARNING_RATE = 0.1
 
@@ -58,6 +58,7 @@ def assert_same_update(s: Sizes, clip: float = 10.0, **options: Any) -> None:
 @example(Sizes())
 @example(ALL_DEAD)
 @example(SINGLE)
+@example(PAUSES)
 def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
     assert_same_update(s, alpha=0.3)
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from plain_q_update import PlainCollaQ, PlainQLearning
 from plain_update import Settings
-from worlds import AIMING, ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_q
+from worlds import AIMING, ALL_DEAD, PAUSES, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_q
 
 from models import fused
 
@@ -68,6 +68,7 @@ KINDS = ["refil", "vdn", "collaq"]
 @given(s=sizes())
 @example(s=ALL_DEAD)
 @example(s=SINGLE)
+@example(s=PAUSES)
 def test_update_equals_the_plain_one_on_any_batch(kind: str, s: Sizes) -> None:
     assert_same_update(s, kind)
 

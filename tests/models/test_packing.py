@@ -26,6 +26,14 @@ def test_rows_of_agents_stand_by_step_and_pad_is_the_inverse_of_pack() -> None:
     assert torch.equal(everyone.pad(everyone.pack(padded)), padded)
 
 
+def test_who_acts_must_be_known_of_these_steps_and_agents() -> None:
+    steps = PackedSteps.of(torch.ones(1, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="each of 2 steps, got 3"):
+        steps.with_acting(torch.ones(3, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"expected 4 agents.*got 3"):
+        steps.with_acting(torch.ones(2, 3, dtype=torch.bool)).agents(4)
+
+
 def test_entities_are_the_agents_that_are_asked_then_what_they_see_under_any_view() -> None:
     views = torch.zeros(2, 2, 2, 4, dtype=torch.bool)
     views[0, 0, 1, 1] = views[0, 0, 1, 3] = views[0, 1, 1, 0] = True  # agent 1 sees itself, 3, and under another view 0
@@ -48,7 +56,7 @@ def scene() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def steps_of(acting: Tensor) -> PackedSteps:
-    return PackedSteps.of(torch.tensor([[True] * 4, [True, True, False, False]])).where(acting)
+    return PackedSteps.of(torch.tensor([[True] * 4, [True, True, False, False]])).with_acting(acting)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # with the kernels and with plain PyTorch
@@ -77,7 +85,7 @@ def test_a_learner_and_an_actor_have_the_same_states(scene: tuple[Tensor, Tensor
     whole, _ = trunk(inputs, views, steps_of(acting))
     state = None
     for row in range(4):
-        one = PackedSteps.of(torch.ones(1, 1, dtype=torch.bool)).where(acting[row : row + 1])
+        one = PackedSteps.of(torch.ones(1, 1, dtype=torch.bool)).with_acting(acting[row : row + 1])
         seen, state = trunk(inputs[row : row + 1], views[row : row + 1], one, state)
         torch.testing.assert_close(seen.features[0], whole.features[row])
 
@@ -89,7 +97,7 @@ def test_the_marginal_of_agents_that_act_does_not_depend_on_the_others(scene: tu
     found = net(inputs[:, :3], steps)
     changed = torch.where(acting.unsqueeze(-1), inputs[:, :3], 10.0)
     assert torch.equal(net(changed, steps), found)
-    assert not torch.allclose(net(changed, steps.where(torch.ones_like(acting))), found)
+    assert not torch.allclose(net(changed, steps.with_acting(torch.ones_like(acting))), found)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -37,16 +37,17 @@ def linear(head: nn.Linear, features: Tensor) -> Tensor:
     return nn.functional.linear(features, head.weight, head.bias)
 
 
-def recur(net: Recurrence, rows: Tensor) -> Tensor:
-    """A GRU cell in a loop over [N,S,A,width]."""
+def recur(net: Recurrence, rows: Tensor, acting: Tensor) -> Tensor:
+    """A GRU cell in a loop over [N,S,A,width]; the state of an agent that does not act [N,S,A] waits."""
     gru = net.gru
     gates = torch.relu(net.linear(rows))
     state = gates.new_zeros(gates.shape[0] * gates.shape[2], gates.shape[3])
     states = []
     for t in range(gates.shape[1]):
-        state = torch.gru_cell(
+        after = torch.gru_cell(
             gates[:, t].flatten(0, 1), state, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
         )
+        state = torch.where(acting[:, t].flatten().unsqueeze(-1), after, state)
         states.append(state.view(gates.shape[0], gates.shape[2], -1))
     return torch.stack(states, dim=1)
 
@@ -82,7 +83,7 @@ class PaddedMIPI(MIPI):
         return groups[..., : self.acting.shape[-1], None] == groups[..., None, :]
 
     def _view(self, view: Tensor, agent: EntityAgent) -> Tensor:
-        return recur(agent.trunk.recurrence, attend(agent.trunk.attention, self.inputs, view))
+        return recur(agent.trunk.recurrence, attend(agent.trunk.attention, self.inputs, view), self.acting)
 
     def _policy(self, features: Tensor) -> Tensor:
         return linear(self.agent.policy_logits, features).masked_fill(~self.available, -1e9).log_softmax(dim=-1)
@@ -95,7 +96,7 @@ class PaddedMIPI(MIPI):
         query, value = attention.query(embedded).unsqueeze(-2), net.value(embedded).unsqueeze(-2)
         key = nn.functional.linear(embedded, attention.key_value.weight[: query.shape[-1]]).unsqueeze(-2)
         weights = (query @ key.transpose(-1, -2)).softmax(dim=-1)
-        features = recur(net.recurrence, (weights @ value).squeeze(-2))
+        features = recur(net.recurrence, (weights @ value).squeeze(-2), self.acting)
         return linear(net.logits, features).masked_fill(~self.available, -1e9).log_softmax(dim=-1)
 
     def _pooled(self, net: Hypernetwork) -> Tensor:

@@ -64,22 +64,33 @@ def gru_cell(p: Parameters, x: Tensor, h: Tensor) -> Tensor:
     return (1 - update) * candidate + update * h
 
 
-def recur(p: Parameters, rows: Sequence[Tensor]) -> list[Tensor]:
-    """Linear, ReLU and GRU over the steps of one agent, from a state of zeros."""
+def recur(p: Parameters, rows: Sequence[Tensor], acts: Sequence[bool] | None = None) -> list[Tensor]:
+    """Linear, ReLU and GRU over the steps of one agent, from a state of zeros.
+
+    Where it does not act (by default it always does) there are zeros instead of its state, which waits.
+    """
     states = []
     state = torch.zeros(len(p["linear.bias"]), dtype=p["linear.bias"].dtype)
-    for row in rows:
-        state = gru_cell(part(p, "gru"), relu(linear(p, "linear", row)), state)
-        states.append(state)
+    for t, row in enumerate(rows):
+        if acts is None or acts[t]:
+            state = gru_cell(part(p, "gru"), relu(linear(p, "linear", row)), state)
+            states.append(state)
+        else:
+            states.append(torch.zeros_like(state))
     return states
 
 
 def trunk(
-    p: Parameters, entities: Sequence[Sequence[Tensor]], agent: int, seen: Sequence[Sequence[bool]], heads: int
+    p: Parameters,
+    entities: Sequence[Sequence[Tensor]],
+    agent: int,
+    seen: Sequence[Sequence[bool]],
+    heads: int,
+    acts: Sequence[bool] | None = None,
 ) -> list[Tensor]:
     """Features of one agent at every step of one episode."""
     rows = [attend(part(p, "attention"), entities[t], agent, seen[t], heads) for t in range(len(entities))]
-    return recur(part(p, "recurrence"), rows)
+    return recur(part(p, "recurrence"), rows, acts)
 
 
 def action_scores(
@@ -109,11 +120,16 @@ def action_scores(
 
 
 def marginal_logits(
-    p: Parameters, own: Sequence[Tensor], n_agents: int = 1, n_entities: int = 1, targets: Sequence[str] = ()
+    p: Parameters,
+    own: Sequence[Tensor],
+    n_agents: int = 1,
+    n_entities: int = 1,
+    targets: Sequence[str] = (),
+    acts: Sequence[bool] | None = None,
 ) -> list[Tensor]:
     """Logits of one agent at every step from its own entity: attention over one entity is its value."""
     rows = [linear(p, "value", relu(linear(p, "embed", entity))) for entity in own]
-    states = recur(part(p, "recurrence"), rows)
+    states = recur(part(p, "recurrence"), rows, acts)
     nobody = [False] * n_entities
     return [
         action_scores(part(p, "logits"), state, own[:1] * n_entities, nobody, n_agents, targets) for state in states

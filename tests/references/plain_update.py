@@ -98,6 +98,9 @@ class PlainMIPI:
             if self._acts(n, t, i)
         ]
 
+    def _all_acts(self, n: int, i: int) -> list[bool]:
+        return [self._acts(n, t, i) for t in range(self.lengths[n] + 1)]
+
     # ------------------------------------------------------------------ networks
 
     def _all_features(self, parameters: nets.Parameters, partition: tuple[int, bool] | None) -> Rows:
@@ -106,7 +109,7 @@ class PlainMIPI:
         for n, length in enumerate(self.lengths):
             for i in range(self.n_agents):
                 seen = [self._restricted(self._seen(n, t, i), n, i, partition) for t in range(length + 1)]
-                rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads)
+                rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads, self._all_acts(n, i))
                 found |= {(n, t, i): (row, seen[t]) for t, row in enumerate(rows)}
         return found
 
@@ -142,7 +145,7 @@ class PlainMIPI:
             for i in range(self.n_agents):
                 own = [self.entities[n][t][i] for t in range(length + 1)]
                 sizes = (self.n_agents, len(self.entities[n][0]), self.settings.targets)
-                logits = nets.marginal_logits(parameters, own, *sizes)
+                logits = nets.marginal_logits(parameters, own, *sizes, self._all_acts(n, i))
                 found |= {
                     (n, t, i): losses.log_probabilities(row, self.available[n, t, i].tolist())
                     for t, row in enumerate(logits)

@@ -29,7 +29,11 @@ SGD = partial(torch.optim.SGD, lr=0.1)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a random batch: episodes by their lengths, agents by how many steps they act, present entities."""
+    """Of a random batch: episodes by their lengths, agents by how many steps they act, present entities.
+
+    Attributes:
+        pauses: (episode, step, agent) in which an agent does not act though it does later.
+    """
 
     lengths: tuple[int, ...] = (2, 1, 3)
     lifetimes: tuple[tuple[int, ...], ...] = ((9, 2, 1), (9, 9, 0), (1, 2, 9))
@@ -40,6 +44,7 @@ class Sizes:
     n_actions: int = 4
     truncated: tuple[bool, ...] = (False, True, False)
     targets: tuple[str, ...] = ()
+    pauses: tuple[tuple[int, int, int], ...] = ()
     seed: int = 0
 
     @property
@@ -59,6 +64,13 @@ ALL_DEAD = Sizes(lengths=(2, 1), lifetimes=((0, 0), (1, 1)), absent=((), ()), n_
 """A team that never acts, and one that dies in its first step."""
 AIMING = Sizes(n_actions=8, targets=("others", "agents"))
 """Three fixed actions, one for each of two others, one for each of three agents."""
+PAUSES = Sizes(
+    lengths=(4, 3),
+    lifetimes=((9, 9, 9), (9, 9, 0)),
+    absent=((), ()),
+    pauses=((0, 1, 0), (0, 2, 0), (0, 0, 2), (1, 1, 1)),
+)
+"""Agents that act again after a pause."""
 SINGLE = Sizes(lengths=(1,), lifetimes=((9,),), absent=((),), n_agents=1, n_others=0, truncated=(False,))
 """One entity in one step."""
 
@@ -102,6 +114,8 @@ def random_batch(s: Sizes, partitions: int = 3, dtype: torch.dtype = torch.float
         (truncated if s.truncated[k] else terminated)[k, length - 1] = True
         for i, lifetime in enumerate(s.lifetimes[k]):
             acting[k, :lifetime, i] = present[k, 0, i]
+    for pause in s.pauses:
+        acting[pause] = False
     visible = flags(n, steps, s.n_agents, e) & present.unsqueeze(2)
     visible[..., : s.n_agents].diagonal(dim1=-2, dim2=-1).fill_(True)
     visible &= acting.unsqueeze(-1)
