@@ -52,7 +52,7 @@ class CollaQTrunk(nn.Module):
         state: Float[Tensor, "N V A hidden"] | None = None,
     ) -> tuple[Perceived, Float[Tensor, "N V A hidden"]]:
         """What every agent perceives under every view, and the recurrent state after the last step."""
-        before = (None, None) if state is None else tuple(half.contiguous() for half in state.chunk(2, dim=-1))
+        before = (None, None) if state is None else state.chunk(2, dim=-1)
         alone, alone_state = self.alone(inputs, without_other_agents(views), steps, before[0])
         collab, collab_state = self.collab(inputs, views, steps, before[1])
         features = torch.cat((alone.features, collab.features), dim=-1)
