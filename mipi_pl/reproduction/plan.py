@@ -1,4 +1,4 @@
-"""What a table or figure of the paper takes: tasks x methods x seeds, read from plans/, and the paper's numbers."""
+"""What a table, a figure or our ablations take: tasks x methods x seeds, read from plans/, and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 from mipi_pl.errors import UserError
 
-TARGETS = ("table1", "table2", "table3", "figure2", "figure4")
+TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations")
 SCALES = ("smoke", "cpu", "paper")
 
 Cell = tuple[str, str, str]
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """A table or a figure at a scale.
+    """A table, a figure or the ablations at a scale.
 
     Attributes:
         name: of the target.
@@ -56,8 +56,8 @@ class Plan:
         columns: name in the paper to evaluation.
         jobs: all runs.
         returns: whether returns are compared, also where something is won.
-        paper: mean and standard deviation over seeds; empty for a figure.
-        best: the method that the paper says is best, and the columns it says so of; empty for a table.
+        paper: mean and standard deviation over seeds; empty for what is no table of the paper.
+        best: the method that the paper says is best, and the columns it says so of; empty for what is no figure of it.
     """
 
     name: str
@@ -100,9 +100,11 @@ def make_plan(
         methods: likewise.
 
     Raises:
-        UserError: for a task or a method that the plan does not have.
+        UserError: for a scale, a task or a method that the plan does not have.
     """
     found, size = _read(f"{target}.yaml"), _read("scales.yaml")[scale]
+    if scale not in found["scales"]:
+        raise UserError(f"{target} has no scale {scale}; there are: {', '.join(found['scales'])}")
     paper = _paper(found["paper"]) if found["paper"] else {}
     wanted = {(task, method) for task, method, _ in paper}
     jobs = []

@@ -123,15 +123,16 @@ def reproduce(
 def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Callable[[str], None]) -> Path:
     ours = comparison.ours_of(plan, outlooks)
     say(f"\n{comparison.as_text(plan, ours)}\n")
-    say(wrapped("ours: mean and standard deviation over seeds, of the last policy; paper: five seeds, the game itself"))
+    of_paper = "; paper: five seeds, the game itself" if plan.paper else ""
+    say(wrapped(f"ours: mean and standard deviation over seeds, of the last policy{of_paper}"))
     runs = list({one.run.folder: one.run for one in outlooks if one.run is not None}.values())
     worlds = worlds_of(runs)
-    rows = comparison.rows_of(plan, ours)
+    rows, order = comparison.rows_of(plan, ours), comparison.order_of(plan, ours)
     blocks: list[Block] = [
         Heading(1, plan.title),
         Paragraph(plan.note),
         Table(comparison.HEADER, rows),
-        Table(comparison.ORDER_HEADER, comparison.order_of(plan, ours)),
+        *([Table(comparison.ORDER_HEADER, order)] if order else []),
         *list(blocks_of("The runs", runs, worlds, missing_from(runs, worlds)))[1:],
         Heading(2, "Commands that stood in the plan"),
         Code([shlex.join(["mipi", "train", *job.overrides, f"seed={job.seed}"]) for job in plan.jobs]),
