@@ -3,8 +3,9 @@
     mipi train -m experiment=quickstart algorithm=mipi,refil seed=0,1 output_dir=outputs/curves
     python benchmarks/curves.py outputs/curves docs/algorithms.png benchmarks/results/algorithms.csv
 
-Reads finished run folders of one world; says which others it leaves out. Prints a Markdown table of means and standard
-deviations over the seeds, as the paper has them; `mipi report` has the intervals.
+Reads finished run folders of one world; says which others it leaves out. Runs of one algorithm with other settings are
+algorithms of their own, as in `mipi report`, which has the intervals. Prints a Markdown table of means and standard
+deviations over the seeds, as the paper has them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 
 from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.reporting.groups import World, worlds_of
 from mipi_pl.reporting.run_folder import Run, find_runs
 
 COLUMNS = 5
@@ -25,37 +27,36 @@ HELD_OUT = ("6", "7", "8")
 """The team sizes of the paper's tables; larger ones are columns of their own."""
 
 
-def draw(runs: list[Run], path: Path) -> None:
+def draw(world: World, path: Path) -> None:
     """Training teams solid, the mean of the held-out teams dashed."""
-    algorithms = sorted({run.algorithm for run in runs})
-    columns = min(COLUMNS, len(algorithms))
-    rows = math.ceil(len(algorithms) / columns)
+    columns = min(COLUMNS, len(world.groups))
+    rows = math.ceil(len(world.groups) / columns)
     figure = Figure(figsize=(max(9.0, 2.5 * columns), 2.2 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes in panels.flat[len(algorithms) :]:
+    for axes in panels.flat[len(world.groups) :]:
         axes.set_visible(False)
-    for axes, algorithm in zip(panels.flat, algorithms, strict=False):
-        for number, run in enumerate(run for run in runs if run.algorithm == algorithm):
+    for axes, group in zip(panels.flat, world.groups, strict=False):
+        for number, run in enumerate(group.runs):
             curve = {p.frames: p.tally.score.value for p in run.curve if p.evaluation == TRAINING}
             style = {"color": f"C{number}", "linewidth": 1.4}
             axes.plot([f / 1000 for f in curve], [*curve.values()], label=f"seed {run.seed}, training teams", **style)
             held_out = run.held_out()
             label = f"seed {run.seed}, held-out teams"
             axes.plot([f / 1000 for f in held_out], [*held_out.values()], linestyle="--", label=label, **style)
-        axes.set(title=algorithm, ylim=(-0.03, 1.03))
+        axes.set(title=group.label, **({"ylim": (-0.03, 1.03)} if world.winnable else {}))
         axes.grid(alpha=0.3)
     figure.supxlabel("environment steps (thousands)")
-    figure.supylabel("greedy win rate")
+    figure.supylabel(f"greedy {world.measure}")
     handles, labels = max((axes.get_legend_handles_labels() for axes in panels.flat), key=lambda found: len(found[0]))
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=90)
 
 
-def tabulate(runs: list[Run], path: Path) -> None:
+def tabulate(world: World, path: Path) -> None:
     """One row for each run: the last policy, and before it the untrained one, by evaluation."""
     rows: list[dict[str, str | int | float]] = []
-    for run in sorted(runs, key=lambda run: (run.algorithm, run.seed or 0)):
-        row: dict[str, str | int | float] = {"algorithm": run.algorithm, "seed": run.seed or 0, "frames": run.frames}
+    for label, run in ((group.label, run) for group in world.groups for run in group.runs):
+        row: dict[str, str | int | float] = {"algorithm": label, "seed": run.seed or 0, "frames": run.frames}
         row |= {"updates": run.updates, "commit": (run.commit or "?")[:7]}
         for policy in ("untrained", "trained"):
             for name, played in run.policies[policy].items():
@@ -67,9 +68,9 @@ def tabulate(runs: list[Run], path: Path) -> None:
         writer.writerows(rows)
 
 
-def summary(runs: list[Run]) -> list[str]:
+def summary(world: World) -> list[str]:
     """Lines of Markdown: each algorithm's last policies, then the players that were not trained."""
-    names = [name for name in runs[0].policies["trained"] if all(name in run.policies["trained"] for run in runs)]
+    names = world.evaluations
     held_out = [name for name in names if name in HELD_OUT]
     heads = [*names, *([f"mean of {held_out[0]}-{held_out[-1]}"] if held_out else [])]
     lines = [f"| | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
@@ -78,15 +79,16 @@ def summary(runs: list[Run]) -> list[str]:
         found = {name: played.total.score.value for name, played in run.policies[policy].items()}
         return [*(found[name] for name in names), *([mean(found[name] for name in held_out)] if held_out else [])]
 
-    for algorithm in sorted({run.algorithm for run in runs}):
-        seeds = [scores(run, "trained") for run in runs if run.algorithm == algorithm]
+    for group in world.groups:
+        seeds = [scores(run, "trained") for run in group.runs]
         cells = [
             f"{mean(cell):.2f} ± {stdev(cell):.2f}" if len(cell) > 1 else f"{cell[0]:.2f}"
             for cell in zip(*seeds, strict=True)
         ]
-        lines.append(f"| {algorithm} | {len(seeds)} | {' | '.join(cells)} |")
-    others = [policy for policy in runs[0].policies if policy not in ("trained", "untrained")]
-    lines += [f"| `{name}` | | {' | '.join(f'{value:.2f}' for value in scores(runs[0], name))} |" for name in others]
+        lines.append(f"| {group.label} | {len(seeds)} | {' | '.join(cells)} |")
+    first = world.runs[0]
+    others = [policy for policy in first.policies if policy not in ("trained", "untrained")]
+    lines += [f"| `{name}` | | {' | '.join(f'{value:.2f}' for value in scores(first, name))} |" for name in others]
     return lines
 
 
@@ -101,12 +103,16 @@ def main() -> None:
     for run in found:
         if run.state != "finished":
             print(f"left out: {run.folder} ({run.state})")
-    runs = [run for run in found if run.state == "finished"]
-    if not runs:
-        parser.error(f"no finished run in {', '.join(map(str, chosen.folders))}")
-    draw(runs, chosen.picture)
-    tabulate(runs, chosen.table)
-    print("\n".join(summary(runs)))
+    worlds = worlds_of(found)
+    if len(worlds) != 1:
+        names = ", ".join(world.label for world in worlds) or "none"
+        parser.error(f"expected finished runs of one world in {', '.join(map(str, chosen.folders))}, found: {names}")
+    (world,) = worlds
+    for run in world.duplicates:
+        print(f"left out: {run.folder} (of this seed there is a newer one)")
+    draw(world, chosen.picture)
+    tabulate(world, chosen.table)
+    print("\n".join(summary(world)))
 
 
 if __name__ == "__main__":

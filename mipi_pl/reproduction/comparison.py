@@ -16,8 +16,13 @@ from mipi_pl.reproduction.work import Outlook
 class Ours:
     """One cell: a value for each seed; whether they are win rates."""
 
-    values: tuple[float, ...]
+    by_seed: Mapping[int, float]
     rate: bool
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """In the order of the plan."""
+        return tuple(self.by_seed.values())
 
     @property
     def mean(self) -> float:
@@ -34,7 +39,7 @@ class Ours:
 
 def ours_of(plan: Plan, outlooks: Sequence[Outlook]) -> dict[Cell, Ours]:
     """The finished runs of a plan as cells; one that no run has is absent."""
-    found: dict[Cell, list[float]] = {}
+    found: dict[Cell, dict[int, float]] = {}
     rate = True
     for outlook in outlooks:
         for column, evaluation in plan.columns.items():
@@ -43,8 +48,8 @@ def ours_of(plan: Plan, outlooks: Sequence[Outlook]) -> dict[Cell, Ours]:
                 tally = trained[evaluation].total
                 rate = rate and tally.winnable and not plan.returns
                 value = tally.mean_return if plan.returns else tally.score.value
-                found.setdefault((outlook.job.task, outlook.job.method, column), []).append(value)
-    return {cell: Ours(tuple(values), rate) for cell, values in found.items()}
+                found.setdefault((outlook.job.task, outlook.job.method, column), {})[outlook.job.seed] = value
+    return {cell: Ours(by_seed, rate) for cell, by_seed in found.items()}
 
 
 def rows_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
@@ -65,6 +70,16 @@ def rows_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
 
 
 HEADER = ("task", "method", "teams", "paper", "ours", "seeds", "diff")
+
+
+def raw_rows(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
+    """With a header; the same and what each seed reached."""
+    seeds = list(dict.fromkeys(job.seed for job in plan.jobs))
+    rows = [[*HEADER, *(f"seed_{seed}" for seed in seeds)]]
+    for row, cell in zip(rows_of(plan, ours), _cells(plan), strict=True):
+        by_seed = ours[cell].by_seed if cell in ours else {}
+        rows.append([*row, *(f"{by_seed[seed]:.4f}" if seed in by_seed else "" for seed in seeds)])
+    return rows
 
 
 def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:

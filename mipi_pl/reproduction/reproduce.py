@@ -138,7 +138,7 @@ def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Cal
         Code([shlex.join(["mipi", "train", *job.overrides, f"seed={job.seed}"]) for job in plan.jobs]),
     ]
     table = io.StringIO()
-    csv.writer(table).writerows([comparison.HEADER, *rows])
+    csv.writer(table).writerows(comparison.raw_rows(plan, ours))
     with _writing_to(options.output_dir):
         folder = record.new_folder(options.output_dir / options.scale / "reports" / plan.name)
         write(folder, blocks)

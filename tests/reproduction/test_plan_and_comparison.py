@@ -200,6 +200,17 @@ def test_a_table_with_gaps_says_so(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_the_raw_table_has_what_each_seed_reached(tmp_path: Path) -> None:
+    plan = make_plan("table1", "cpu", tmp_path, [3, 1], tasks=["SZ"], methods=["REFIL", "AQMIX"])
+    (first, second, *_) = plan.jobs
+    make_run(first.folder, "refil", 3, (0.5, 0.25, 0.25, 0.25))
+    make_run(second.folder, "refil", 1, (0.75, 0.25, 0.25, 0.25))
+    header, training, *others = comparison.raw_rows(plan, comparison.ours_of(plan, look(plan.jobs)))
+    assert header[-2:] == ["seed_3", "seed_1"]
+    assert training[4:] == ["0.62 ± 0.18", "2", "-0.05", "0.5000", "0.7500"]
+    assert others[-1][-2:] == ["", ""], "AQMIX was not run"
+
+
 def test_a_figure_is_held_against_what_the_text_says_of_it(tmp_path: Path) -> None:
     plan = make_plan("figure4", "smoke", tmp_path)
     fill(plan, {"MIPI": 0.5, "REFIL": 0.6})
@@ -226,6 +237,7 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
         rows = list(csv.DictReader(file))
     assert len(rows) == 36
     assert (rows[0]["paper"], rows[0]["ours"], rows[0]["diff"]) == ("0.66 ± 0.02", "0.50 ± ?", "-0.16")
+    assert {row["seed_0"] for row in rows} == {"0.5000", "0.6000", "0.1000"}
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "fewer than 3" in page
     assert "algorithm.alpha=0.1" in page
