@@ -100,7 +100,7 @@ class GeneralizationEvaluation(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What is still to be written."""
-        if self._unwritten:
+        if self._unwritten and trainer.is_global_zero:  # a checkpoint brings the first one's rows to all processes
             self._write(trainer)
 
     def metrics(self) -> dict[str, float]:

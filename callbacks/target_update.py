@@ -19,6 +19,8 @@ class TargetUpdate(Callback):
         ValueError: if `every_episodes` is not positive.
     """
 
+    refreshes_targets = True
+
     def __init__(self, every_episodes: int = 200) -> None:
         require("callbacks.target_update.every_episodes", every_episodes, 1)
         self.every_episodes = every_episodes

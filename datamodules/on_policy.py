@@ -39,6 +39,8 @@ class OnPolicyDataModule(CollectionDataModule):
         ValueError: for values out of range.
     """
 
+    on_policy = True
+
     def __init__(
         self,
         make_env: Callable[..., EntityEnv],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,8 +50,8 @@ class ReplayDataModule(CollectionDataModule):
         epsilon_end: and after `epsilon_frames`.
         epsilon_frames: frames of linear annealing.
         epsilon_hold: mean number of steps for which an agent that explores keeps its action.
-        storage: ``ram`` or ``memmap`` (on disk, in `storage_dir`).
-        storage_dir: folder for ``memmap``; None makes a temporary one.
+        storage: ``ram`` or ``memmap`` (on disk, until training ends; what `mipi resume` needs is in the run folder).
+        storage_dir: where ``memmap`` makes a folder of its own; None is the system's place for temporary files.
         updates_per_epoch: length of a Lightning epoch.
         overlap: collect for the next batch while an update runs, with the policy from before that update.
         collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` share them out to
@@ -66,7 +68,10 @@ class ReplayDataModule(CollectionDataModule):
 
     Raises:
         ValueError: for values out of range, or `overlap` in several processes, which collect in step.
+        OSError: if no folder can be made in `storage_dir`.
     """
+
+    on_policy = False
 
     def __init__(
         self,
@@ -112,6 +117,7 @@ class ReplayDataModule(CollectionDataModule):
         self.epsilon_hold = epsilon_hold
         self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
         self._draws = torch.Generator().manual_seed(seed)
+        self._remove_storage: weakref.finalize[[str], ReplayDataModule] | None = None
         self._buffer = TensorDictReplayBuffer(
             storage=self._make_storage(storage, capacity, storage_dir),
             batch_size=batch_size,
@@ -120,12 +126,15 @@ class ReplayDataModule(CollectionDataModule):
         self._capacity = capacity
         self._journal: EpisodeJournal | None = None
 
-    @staticmethod
-    def _make_storage(kind: str, capacity: int, folder: str | None) -> LazyTensorStorage:
+    def _make_storage(self, kind: str, capacity: int, parent: str | None) -> LazyTensorStorage:
         if kind == "ram":
             return LazyTensorStorage(capacity)
-        path = _of_rank(Path(folder)) if folder else Path(tempfile.mkdtemp(prefix="mipi-replay-"))
-        return LazyMemmapStorage(capacity, scratch_dir=str(path))
+        if parent is not None:
+            Path(parent).mkdir(parents=True, exist_ok=True)
+        # Of its own, so that neither other runs nor the files of this one before it was resumed are in the way.
+        folder = tempfile.mkdtemp(prefix="mipi-replay-", dir=parent)
+        self._remove_storage = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return LazyMemmapStorage(capacity, scratch_dir=folder)
 
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm that is trained, and the journal to the run folder."""
@@ -145,10 +154,12 @@ class ReplayDataModule(CollectionDataModule):
         self._draws.manual_seed(seed)
 
     def teardown(self, stage: str) -> None:
-        """End the thread and the workers, however training ended."""
+        """End the thread and the workers and remove the files of ``memmap``, however training ended."""
         if self._background is not None:
             self._background.close()
         super().teardown(stage)
+        if self._remove_storage is not None:
+            self._remove_storage()
 
     @property
     def epsilon(self) -> float:

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.errors import UserError
+from mipi_pl.evaluation.generalization import TRAINING
 
 Config = dict[str, Any]
 """A resolved config: plain containers, numbers, strings and None, so that it fits into a checkpoint."""
@@ -137,6 +138,19 @@ def check_evaluation(held_out: Config, seed: int) -> None:
         _at_least(1, size, "held_out.team_sizes")
     if len(set(held_out["team_sizes"])) != len(held_out["team_sizes"]):
         raise UserError(f"held_out.team_sizes names a size twice: {held_out['team_sizes']}")
+    taken = {TRAINING, *map(str, held_out["team_sizes"])}
+    for name, changes in held_out["worlds"].items():
+        if not isinstance(name, str):
+            raise UserError(
+                f"held_out.worlds: each name must be a text, got {name!r}: write it in quotes, or as size_{name}"
+            )
+        if name in taken:
+            raise UserError(f"held_out.worlds.{name}: there is an evaluation of this name already; choose another")
+        if not isinstance(changes, Mapping):
+            raise UserError(
+                f"held_out.worlds.{name} must be a mapping of environment arguments, such as {{team_sizes: [9, 10]}}, "
+                f"got {changes!r}"
+            )
 
 
 def check_targets(node: object, path: str) -> None:

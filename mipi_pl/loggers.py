@@ -68,7 +68,7 @@ class _KeepingWriter(_ExperimentWriter):
                 header = not path.is_file()
                 with appending(path) as file:
                     self._write(file, self.metrics, header)
-        except OSError:
+        except BaseException:
             self.metrics_keys = known
             raise
         self.metrics = []
@@ -112,9 +112,12 @@ class ResumableCSVLogger(CSVLogger):
     def restore(self, content: dict[str, Any]) -> None:
         """Go on from what `content` gave."""
         self.experiment.metrics_keys = list(content["columns"])
-        if content["text"]:
-            with replacing(Path(self.experiment.metrics_file_path)) as unfinished:
-                unfinished.write_text(content["text"], encoding="utf-8")
+        path = Path(self.experiment.metrics_file_path)
+        if not content["text"]:
+            path.unlink(missing_ok=True)  # all its rows are of updates that were lost
+            return
+        with replacing(path) as unfinished:
+            unfinished.write_text(content["text"], encoding="utf-8")
 
 
 def going_on(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -> AnyLogger:

@@ -56,7 +56,7 @@ def assemble(config: Config, folder: Path) -> Parts:
     """Build every part; nothing is written.
 
     Raises:
-        UserError: if a part refuses its values.
+        UserError: if a part refuses its values, or does not go with another.
     """
     datamodule = build("datamodule", config["datamodule"])
     algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
@@ -65,8 +65,25 @@ def assemble(config: Config, folder: Path) -> Parts:
     except (TypeError, ValueError) as error:
         raise UserError(f"algorithm: {error}") from error
     callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+    _refuse_misfits(algorithm, datamodule, callbacks)
     loggers = [going_on(build(f"logger.{name}", node), name) for name, node in config["logger"].items()]
     state = RunState(config, folder)
     callbacks.append(state)
     trainer = build("trainer", config["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
     return Parts(datamodule, algorithm, trainer, state)
+
+
+def _refuse_misfits(algorithm: Any, datamodule: Any, callbacks: list[Any]) -> None:
+    """Parts that would train, and wrongly, without a word."""
+    if getattr(algorithm, "has_targets", False) and not any(hasattr(one, "refreshes_targets") for one in callbacks):
+        raise UserError(
+            f"algorithm: {type(algorithm).__name__} has target networks and no callback refreshes them: choose "
+            "callbacks=default, or targets among the callbacks; one of your own says `refreshes_targets = True`"
+        )
+    wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
+    if None not in (wanted, given) and wanted != given:
+        told = {True: "rounds of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
+        raise UserError(
+            f"datamodule: {type(algorithm).__name__} learns from {told[bool(wanted)]}, got "
+            f"{type(datamodule).__name__}: leave datamodule out, and the algorithm chooses its own"
+        )

@@ -31,8 +31,8 @@ def connect(node: Config) -> None:
         node: config of the Trainer.
 
     Raises:
-        UserError: for devices that do not exist, a strategy or precision that does not fit, or processes that do not
-            meet.
+        UserError: for devices that do not exist, a strategy, precision or option that does not fit, or processes that
+            do not meet.
     """
     precision = node.get("precision", PRECISIONS[0])
     if precision not in PRECISIONS:
@@ -47,6 +47,11 @@ def connect(node: Config) -> None:
             f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
         )
         raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
+    if trainer.gradient_clip_val is not None or trainer.accumulate_grad_batches != 1:
+        raise UserError(
+            "trainer.gradient_clip_val and trainer.accumulate_grad_batches are for modules with one optimizer; here "
+            "gradients are clipped by algorithm.gradient_clip, and larger batches are datamodule.batch_size"
+        )
     strategy, wanted = trainer.strategy, trainer.world_size
     by_script = strategy.launcher is None or isinstance(strategy.launcher, _SubprocessScriptLauncher)
     if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:

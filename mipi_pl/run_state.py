@@ -60,7 +60,8 @@ class RunState(Callback):
             "processes": ranks.size(),
             "random": ranks.join_states(random_states()),
             "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
-            "metrics": [log.content() for log in _csv_logs(trainer)],
+            # By the first process, since where it fails, as on a full disk, no process may wait for it further on.
+            "metrics": ranks.by_first(lambda: [log.content() for log in _csv_logs(trainer)]),
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from run_content import content, differences
 
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
+from mipi_pl.loggers import ResumableCSVLogger
 
 RUN = [
     "experiment=matrix_game",
@@ -139,3 +140,27 @@ def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_
     assert results["frames"] >= 120
     assert len(results["resumed_at"]) == 1
     assert set(multiprocessing.active_children()) <= others
+
+
+def test_rows_of_updates_that_were_lost_before_the_first_that_counts_do_not_stay(tmp_path: Path) -> None:
+    first = ResumableCSVLogger(str(tmp_path))
+    nothing_yet = first.content()
+    first.log_metrics({"train/loss": 1.0}, step=50)
+    assert first.content()["text"]
+    resumed = ResumableCSVLogger(str(tmp_path))
+    resumed.restore(nothing_yet)
+    assert not (tmp_path / "metrics.csv").exists()
+    resumed.log_metrics({"collect/frames": 3.0}, step=50)
+    assert resumed.content()["text"].split() == ["collect/frames,step", "3.0,50"]
+
+
+def test_a_row_that_cannot_be_written_changes_no_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = ResumableCSVLogger(str(tmp_path))
+    log.log_metrics({"a": 1.0}, step=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(csv.DictWriter, "writerows", lambda *_: int("no row"))
+        log.experiment.log_metrics({"b": 2.0}, step=2)
+        with pytest.raises(ValueError, match="no row"):
+            log.experiment.save()
+    log.log_metrics({"b": 3.0}, step=3)
+    assert log.content()["text"].split() == ["a,b,step", "1.0,,1", ",2.0,2", ",3.0,3"]

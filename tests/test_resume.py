@@ -87,6 +87,19 @@ def test_value_based_learners_go_on_bit_for_bit(algorithm: str, tmp_path: Path) 
     assert differences(content(whole), content(broken)) == []
 
 
+def test_a_replay_in_memory_maps_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    def chosen(name: str) -> list[str]:
+        return [*MATRIX, "datamodule.storage=memmap", f"datamodule.storage_dir={tmp_path / name}"]
+
+    whole = start(tmp_path / "whole", *MATRIX)
+    Crash.at = [9, 20]
+    broken = start(tmp_path / "broken", *chosen("maps"))
+    assert not (broken / "results.json").exists()
+    go_on(broken)
+    assert differences(content(whole), content(broken)) == []
+    assert not any((tmp_path / "maps").iterdir())
+
+
 @pytest.mark.parametrize("overlap", ["false", "true"])
 def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(overlap: str, tmp_path: Path) -> None:
     options = [*BATTLE, SAMPLED, f"datamodule.overlap={overlap}"]

@@ -33,6 +33,13 @@ MISTAKES = [
     (["held_out.team_sizes=[6,6]"], "names a size twice"),
     (["held_out.team_sizes=6"], "held_out.team_sizes must be a list"),
     (["held_out.worlds={x: {y: 1}}"], "held_out.worlds has no such entry yet; to add one, write +held_out.worlds.NAME"),
+    (["+held_out.worlds.x=3"], "held_out.worlds.x must be a mapping of environment arguments"),
+    (["++held_out.worlds={7: {team_compositions: [BB]}}"], "each name must be a text, got 7: write it in quotes"),
+    (["+held_out.worlds.training.team_compositions=[BB]"], "held_out.worlds.training: there is an evaluation of this"),
+    (
+        ["held_out.team_sizes=[2]", "+held_out.worlds.2.team_compositions=[BB]"],
+        "held_out.worlds.2: there is an evaluation of this",
+    ),
     (["held_out.team_sizes=[6]"], "evaluation '6'"),
     (["held_out.episodes=0"], "held_out.episodes must be at least 1"),
     (["held_out.baselines=[random]"], "held_out.baselines: scripted policies do not exist in this world"),
@@ -47,6 +54,9 @@ MISTAKES = [
     (["picture._target_=mipi_pl.nothing.draw"], "picture._target_: cannot import"),
     (["+picture.bogus=1"], "unknown key picture.bogus"),
     (["trainer.devices=0"], "trainer:"),
+    (["+trainer.gradient_clip_val=1"], "gradients are clipped by algorithm.gradient_clip"),
+    (["+trainer.accumulate_grad_batches=2"], "larger batches are datamodule.batch_size"),
+    (["callbacks=[learning,evaluation,run]"], "MIPI has target networks and no callback refreshes them"),
     (["seed=1", "no-equal-sign"], "missing EQUAL"),
     (["-m", "seed=1,2", "algorithm.alpha=0.1,high"], "algorithm.alpha must be a number"),
 ]
@@ -102,6 +112,28 @@ def test_an_impossible_value_in_a_part_is_told(
 ) -> None:
     arguments = ["env=marines", "debug=tiny", f"output_dir={tmp_path / 'outputs'}", override]
     assert main(["train", *arguments]) == 2
+    told = capfd.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "datamodule", "message"),
+    [
+        (
+            "mappo",
+            "replay",
+            "MAPPO learns from rounds of the present policy (datamodule=on_policy), got ReplayDataModule",
+        ),
+        ("refil", "on_policy", "QLearning learns from a replay (datamodule=replay), got OnPolicyDataModule"),
+    ],
+)
+def test_an_algorithm_with_the_data_of_another_kind_is_refused(
+    algorithm: str, datamodule: str, message: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    chosen = [f"algorithm={algorithm}", f"datamodule={datamodule}", "trainer=default", "callbacks=default"]
+    assert main(["train", "env=marines", "total_frames=20", *chosen, f"output_dir={tmp_path / 'outputs'}"]) == 2
     told = capfd.readouterr().err
     assert message in told
     assert len(told.splitlines()) == 1

@@ -39,6 +39,8 @@ class EntityAlgorithm(LightningModule):
     agent: Agent
     optimizer_names: tuple[str, ...]
     """What each optimizer moves, for messages."""
+    on_policy = False
+    """Whether it learns from rounds of the present policy; else from a replay."""
     _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
@@ -60,6 +62,11 @@ class EntityAlgorithm(LightningModule):
         return Actor(self.agent, greedy, seed)
 
     # ------------------------------------------------------------------ target networks
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether somebody must call `update_targets`."""
+        return bool(self._targets)
 
     def with_target(self, network: Network) -> Network:
         """A frozen copy of `network` that `update_targets` refreshes."""

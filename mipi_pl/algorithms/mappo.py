@@ -87,6 +87,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
     """
 
     optimizer_names = ("policy", "critic", "marginal")
+    on_policy = True
     agent: EntityAgent
 
     def __init__(

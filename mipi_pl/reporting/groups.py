@@ -24,6 +24,7 @@ _OF_LEARNER = (
     "total_frames",
     "trainer.precision",
     "trainer.devices",
+    "trainer.num_nodes",
 )
 _NO_MATTER = ("make_env", "seed", "parallel", "storage", "storage_dir", "updates_per_epoch", "collector", "workers")
 _SHOWN = 3

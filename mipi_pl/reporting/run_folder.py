@@ -131,7 +131,7 @@ def read_run(folder: Path) -> Run:
         config,
         _whole(results.get("frames")) or max(reached),
         _whole(results.get("updates")) or 0,
-        float(seconds) if isinstance(seconds, (int, float)) else None,
+        _number(seconds),
         {key: provenance[key] for key in ("command", "commit", "versions", "machine") if key in provenance},
         tuple(sorted(curve, key=lambda point: point.frames)),
         bool(checkpoints),
@@ -233,6 +233,13 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _mapping(node: object) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, (int, float)) else None
+    except OverflowError:  # JSON knows no largest integer
+        return None
 
 
 def _whole(value: object) -> int | None:

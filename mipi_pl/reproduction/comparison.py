@@ -85,6 +85,7 @@ def raw_rows(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
 def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
     """For each task and column: how many pairs of methods stand as in the paper, the best, and whether all hold.
 
+    Pairs that the paper has level say nothing.
     That is ``open`` where what is there agrees with the paper, but methods are missing: a single one has no order.
     """
     rows = []
@@ -94,7 +95,7 @@ def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
             here = {method: ours[cell].mean for cell in cells if cell in ours for method in [cell[1]]}
             there = {cell[1]: plan.paper[cell][0] for cell in cells if cell in plan.paper and cell[1] in here}
             if there:
-                pairs = list(combinations(there, 2))
+                pairs = [(a, b) for a, b in combinations(there, 2) if there[a] != there[b]]
                 held = sum((here[a] > here[b]) == (there[a] > there[b]) and here[a] != here[b] for a, b in pairs)
                 best = (_best(here), _best(there))
                 expected = sum(cell in plan.paper for cell in cells)

@@ -100,11 +100,13 @@ def make_plan(
         methods: likewise.
 
     Raises:
-        UserError: for a scale, a task or a method that the plan does not have.
+        UserError: for a scale, a task or a method that the plan does not have, or a seed that is named twice.
     """
     found, size = _read(f"{target}.yaml"), _read("scales.yaml")[scale]
     if scale not in found["scales"]:
         raise UserError(f"{target} has no scale {scale}; there are: {', '.join(found['scales'])}")
+    if seeds and len(set(seeds)) != len(seeds):
+        raise UserError(f"--seeds names a seed twice: {' '.join(map(str, seeds))}")
     paper = _paper(found["paper"]) if found["paper"] else {}
     wanted = {(task, method) for task, method, _ in paper}
     jobs = []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,24 @@ def test_memory_mapped_and_ram_storage_give_equal_batches(tmp_path: Path) -> Non
         for other in batches[1:]:
             for key, value in batches[0].items(include_nested=True, leaves_only=True):
                 assert torch.equal(value, other[key]), key
-    assert any(tmp_path.iterdir())
+    (folder,) = tmp_path.iterdir()
+    assert any(folder.iterdir())
+    modules[1].teardown("fit")
+    assert not any(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_runs_that_share_a_folder_for_memory_maps_do_not_meet(tmp_path: Path) -> None:
+    chosen = {"storage": "memmap", "storage_dir": str(tmp_path / "new" / "folder")}
+    first, second = data(**chosen), data(**chosen, seed=1)
+    alone = data(seed=1)
+    for _ in range(3):
+        first.next_batch()
+        assert torch.equal(second.next_batch()["reward"], alone.next_batch()["reward"])
+    folder = tmp_path / "new" / "folder"
+    assert len(list(folder.iterdir())) == 2
+    del first
+    gc.collect()
+    assert len(list(folder.iterdir())) == 1, "also of a module that was never torn down"
 
 
 def test_seeds_make_collection_and_sampling_reproducible_and_different() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def test_what_is_missing_or_damaged_is_told(
     assert run.state == ("damaged" if name == "results.json" else "finished")
     assert [p for p in run.problems if p.startswith(problem or "?")] or (problem is None and not run.problems)
     assert problem is None or any(problem.split()[0] in line for line in runs_table([run], tmp_path).splitlines())
+
+
+def test_a_time_that_no_float_can_hold_is_no_time(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "seconds": 10**400}))
+    assert read_run(folder).seconds is None
 
 
 def test_a_win_rate_that_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -181,6 +181,13 @@ def test_cells_differences_and_order_are_those_of_a_calculation_by_hand(tmp_path
     assert order["MMM", "6"] == ["3 of 3", "Value", "Value", "yes"], "the paper's one cell in which Value is better"
 
 
+def test_the_papers_own_numbers_are_in_the_papers_order(tmp_path: Path) -> None:
+    for target in ("table1", "table2", "table3"):
+        plan = make_plan(target, "paper", tmp_path)
+        ours = {cell: comparison.Ours({0: value}, rate=True) for cell, (value, _) in plan.paper.items()}
+        assert {row[-1] for row in comparison.order_of(plan, ours)} == {"yes"}, "also where two of them are level"
+
+
 def test_a_table_with_gaps_says_so(tmp_path: Path) -> None:
     plan = make_plan("table1", "smoke", tmp_path)
     fill(plan, {"REFIL": 0.5, "MAPPO": 0.5})
@@ -253,6 +260,7 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
         (["ablations", "--scale", "paper"], "ablations has no scale paper; there are: smoke, cpu"),
         (["table1", "seed=3"], "seeds are chosen with --seeds"),
         (["table1", "--seeds", "a"], "must be a whole number"),
+        (["table1", "--seeds", "0", "1", "0"], "--seeds names a seed twice: 0 1 0"),
         ([], "required: TARGET"),
     ],
 )
