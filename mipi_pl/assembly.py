@@ -83,6 +83,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     Raises:
         UserError: if the file is missing, damaged, or not one of this program's.
     """
+    if (last := path / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(f"{path} is the folder of a run; name its checkpoint: {last}")
     if not path.is_file():
         raise UserError(
             f"no checkpoint at {path}; a run writes checkpoints/last.ckpt in its folder below outputs/; "

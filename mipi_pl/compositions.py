@@ -69,7 +69,8 @@ def teams_of(config: Config) -> Teams:
         try:
             other = world.environment(make_env, 1, config["held_out"]["seed"], env.entity_spec)
         except WorldError as error:
-            raise UserError(f"held_out: {error}") from error
+            sizes = "; held_out.team_sizes=[...] names the sizes that are evaluated, held_out.team_sizes=[] none"
+            raise UserError(f"held_out: {error}{sizes if set(world.changes) == {'team_sizes'} else ''}") from error
         held_out[world.name] = other.compositions
         shared = [c.label for c in other.compositions if c in set(env.compositions)]
         if shared and set(world.changes) <= set(env.team_arguments):

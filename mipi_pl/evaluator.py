@@ -162,8 +162,8 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
         check_node({"_target_": env["_target_"], "team_sizes": team_sizes}, "env")
         if not isinstance(team_sizes, list) or not team_sizes:
             raise UserError(f"env.team_sizes must be a list of at least one size, such as [6,7,8], got {team_sizes!r}")
-        held_out["team_sizes"], held_out["worlds"] = team_sizes, {}
-        worlds = worlds_of(team_sizes, {})[1:]
+        held_out["team_sizes"], held_out["worlds"] = team_sizes, wanted["held_out"]["worlds"] or {}
+        worlds = worlds_of(team_sizes, held_out["worlds"])[1:]
     check_evaluation(held_out, held_out["seed"])
     return Plan({str(k): v for k, v in env.items()}, held_out, worlds, wanted["output_dir"], wanted["threads"])
 
@@ -179,7 +179,7 @@ def _read_overrides(overrides: Sequence[str]) -> Config:
         key = override.key_or_group
         if override.is_delete() or override.is_sweep_override():
             raise UserError(f"give one value for each key, got {override.input_line}")
-        if OmegaConf.select(wanted, key, default=_ABSENT) is _ABSENT and not key.startswith("env."):
+        if OmegaConf.select(wanted, key, default=_ABSENT) is _ABSENT and not key.startswith(_OPEN):
             assert isinstance(known, dict)
             raise UserError(
                 unknown_key("", key, [*map(str, known), *(f"held_out.{name}" for name in known["held_out"])])
@@ -196,6 +196,8 @@ def _read_overrides(overrides: Sequence[str]) -> Config:
 
 
 _ABSENT = object()
+_OPEN = ("env.", "held_out.worlds.")
+"""What keys of any name may stand below; they are checked with what they are given to."""
 
 
 def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> None:

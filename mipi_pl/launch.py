@@ -41,9 +41,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         with hydra.initialize_config_module("configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
     except MissingConfigException as error:
-        options = ", ".join(error.options or ()) or "none"
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        raise UserError(f"there is no configs/{group}/{name}.yaml; {group} can be: {options}") from error
+        path, _, name = (error.missing_cfg_file or "").rpartition("/")
+        group = path.split("/")[0]
+        options = ", ".join([*(error.options or ()), *_inner_choices(group)]) or "none"
+        raise UserError(f"there is no configs/{path}/{name}.yaml; {group} can be: {options}") from error
     except ConfigCompositionException as error:
         if absent := re.match(r"Could not override '(?P<key>[^']+)'", str(error)):
             known = _known_keys(overrides)
@@ -100,6 +101,14 @@ def _known_keys(overrides: Sequence[str]) -> list[str]:
 
     walk(OmegaConf.to_container(config), "")
     return found
+
+
+def _inner_choices(group: str) -> list[str]:
+    """What can be chosen in the folders of a folder of configs/; a file that builds on no other is a part of others."""
+    top = files("configs").joinpath(group)
+    folders = [entry for entry in top.iterdir() if entry.is_dir()] if group and top.is_dir() else []
+    found = [(f"{folder.name}/{file.name}", file) for folder in folders for file in folder.iterdir() if file.is_file()]
+    return sorted(name.removesuffix(".yaml") for name, file in found if "\ndefaults:" in file.read_text("utf-8"))
 
 
 def hydra_groups() -> list[str]:

@@ -30,10 +30,17 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
         Interrupted: if training was stopped again.
     """
     folder = run.resolve()
+    if folder.is_file() and folder.parent.name == "checkpoints":
+        raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {run.parent.parent}")
     if not folder.is_dir():
         raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
     if (folder / record.RESULTS).exists():
-        raise UserError(f"{run} is finished: its results.json is written, there is nothing to resume")
+        raise UserError(
+            f"{run} is finished: its results.json is written, there is nothing to resume; to train longer, train anew "
+            "with a larger total_frames, which schedules depend on"
+        )
+    if not (folder / record.CONFIG).exists():
+        raise UserError(f"{run} is no run folder, it has no {record.CONFIG}; those below it: mipi runs {run}")
     newest = _newest(folder, say)
     content, config = read_checkpoint(newest)
     quieten()

@@ -7,6 +7,8 @@ and PyTorch's optimizers, so reading and playing it runs nothing else.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import as_file, files
@@ -16,7 +18,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
+from torch.optim import Optimizer
 
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.errors import UserError
 from mipi_pl.files import replacing
 
@@ -28,7 +33,13 @@ PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm
 
 _FOLDER = "shipped"
 _METADATA = "mipi"
-_KNOWN_CLASSES = ("mipi_pl.envs.", "mipi_pl.algorithms.", "models.", "torch.optim.")
+_KNOWN_CLASSES: dict[str, type] = {
+    "mipi_pl.envs": EntityEnv,
+    "mipi_pl.algorithms": nn.Module,
+    "models": nn.Module,
+    "torch.optim": Optimizer,
+}
+"""Packages, and what a class of theirs must derive from: modules hold names of others, ``torch.save`` among them."""
 
 
 def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -72,6 +83,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path} was not written by `mipi export`: it holds no record of a run")
     for target in _foreign(about):
         raise UserError(f"{path} names {target}, which is not of this program; it is not used")
+    config = about.get("config")
+    if isinstance(
+        config, dict
+    ):  # what `write` leaves out, such as a folder of modules, is not taken from others either
+        about["config"] = {key: value for key, value in config.items() if key in PLAYING}
     return state, about
 
 
@@ -101,7 +117,17 @@ def _foreign(node: Any) -> Iterator[str]:
     """What a config names that is not of this program, at any depth."""
     if isinstance(node, dict):
         target = node.get("_target_")
-        if target is not None and not str(target).startswith(_KNOWN_CLASSES):
+        if target is not None and not _is_known(str(target)):
             yield str(target)
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from _foreign(child)
+
+
+def _is_known(target: str) -> bool:
+    module, _, name = target.rpartition(".")
+    kinds = [kind for package, kind in _KNOWN_CLASSES.items() if f"{module}.".startswith(f"{package}.")]
+    try:
+        found = getattr(importlib.import_module(module), name, None) if kinds else None
+    except (ImportError, ValueError):
+        return False
+    return inspect.isclass(found) and issubclass(found, kinds[0])

@@ -15,7 +15,7 @@ PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks", "configs")
 # and no other room on its own floor. The longest prefix counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("mipi_pl.compiled", "mipi_pl.files", "mipi_pl.errors", "mipi_pl.threads", "mipi_pl.wandb_access"),
-    ("mipi_pl.own_folder", "mipi_pl.weights"),
+    ("mipi_pl.own_folder",),
     ("models", "mipi_pl.spec", "mipi_pl.checks", "configs"),
     ("mipi_pl.ranks",),
     ("mipi_pl.envs", "mipi_pl.losses", "mipi_pl.actor"),
@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "mipi_pl.baselines",
         "mipi_pl.checkpoints",
         "mipi_pl.loggers",
+        "mipi_pl.weights",
     ),
     ("datamodules", "callbacks", "mipi_pl.config", "mipi_pl.record"),
     ("mipi_pl.assembly", "mipi_pl.wandb_logger", "mipi_pl.dashboard", "mipi_pl.doctor", "mipi_pl.reporting"),

@@ -149,9 +149,10 @@ def test_eval_plays_other_team_sizes_of_a_battle(tmp_path: Path) -> None:
     run = (tmp_path / "latest").resolve()
     assert set(results(run)["scripted"]) == {"random", "attack_nearest", "focus_fire"}
     checkpoint = run / "checkpoints" / "last.ckpt"
-    assert main(["eval", str(checkpoint), "env.team_sizes=[2,6]", f"output_dir={tmp_path / 'eval'}"]) == 0
+    chosen = ["env.team_sizes=[2,6]", "held_out.worlds.even.enemy_delta=0", f"output_dir={tmp_path / 'eval'}"]
+    assert main(["eval", str(checkpoint), *chosen]) == 0
     (folder,) = (tmp_path / "eval").iterdir()
-    assert set(results(folder)["held_out"]) == {"2", "6"}
+    assert set(results(folder)["held_out"]) == {"2", "6", "even"}
     assert "training" not in results(folder)
     assert results(folder)["held_out"]["6"] == results(run)["held_out"]["6"], "a size is played as training played it"
 

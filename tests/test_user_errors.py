@@ -18,6 +18,8 @@ MISTAKES = [
     (["+algorithm.critic_optimizer.learning_rate=1"], "unknown key algorithm.critic_optimizer.learning_rate"),
     (["env=nothing"], "there is no configs/env/nothing.yaml"),
     (["experiment=nothing"], "experiment can be: "),
+    (["env=szz"], "starcraft2/csz, starcraft2/mmm, starcraft2/sz"),
+    (["env=starcraft2/sc"], "there is no configs/env/starcraft2/sc.yaml; env can be: csz, "),
     (["algorithm.alpha=high"], "algorithm.alpha must be a number"),
     (["algorithm.alpha=nan"], "algorithm.alpha is NaN"),
     (["env.payoffs.AB=[[1,nan],[0,0]]"], "env.payoffs.AB[0][1] is NaN"),
@@ -40,7 +42,7 @@ MISTAKES = [
         ["held_out.team_sizes=[2]", "+held_out.worlds.2.team_compositions=[BB]"],
         "held_out.worlds.2: there is an evaluation of this",
     ),
-    (["held_out.team_sizes=[6]"], "evaluation '6'"),
+    (["held_out.team_sizes=[6]"], "held_out.team_sizes=[] none"),
     (["held_out.episodes=0"], "held_out.episodes must be at least 1"),
     (["held_out.baselines=[random]"], "held_out.baselines: scripted policies do not exist in this world"),
     (["held_out.baselines=random"], "held_out.baselines must be a list, each entry a text or null"),
@@ -168,6 +170,14 @@ def test_a_missing_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert "no checkpoint at" in capfd.readouterr().err
 
 
+def test_a_run_folder_in_the_place_of_a_checkpoint_is_told(
+    finished_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("eval", "watch", "export"):
+        assert main([command, str(finished_run)]) == 2
+        assert f"name its checkpoint: {finished_run / 'checkpoints' / 'last.ckpt'}" in capfd.readouterr().err
+
+
 def test_a_damaged_checkpoint_is_told(finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     whole = (finished_run / "checkpoints" / "last.ckpt").read_bytes()
     for name, content in {
@@ -218,6 +228,9 @@ def test_weights_that_do_not_fit_are_told(
         ("seed=x", "seed must be an integer"),
         ("threads=0", "threads must be at least 1"),
         ("held_out.team_sizes=[3]", "evaluation '3'"),
+        ("held_out.worlds.BB.team_compositions=[CC]", "evaluation 'BB' (team_compositions=['CC'])"),
+        ("held_out.worlds.training.team_compositions=[BB]", "held_out.worlds.training: there is an evaluation"),
+        ("held_out.worlds.BB=3", "held_out.worlds.BB must be a mapping of environment arguments"),
     ],
 )
 def test_a_mistake_in_an_evaluation_is_told(

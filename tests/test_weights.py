@@ -80,6 +80,39 @@ def test_a_file_that_names_other_classes_is_neither_written_nor_used(
 
 
 @pytest.mark.parametrize(
+    "target",
+    [
+        "models.fused.torch.os.system",
+        "models.fused.torch.save",
+        "models.packing.torch.save",
+        "models.fused.torch",
+        "mipi_pl.envs.nothing.Env",
+        "mipi_pl.algorithms..mipi.MIPI",
+        "models",
+        "torch.optim.lr_scheduler.LambdaLR",
+        "modelsofmine.Agent",
+        3,
+        ["models.agent.EntityAgent"],
+    ],
+)
+def test_what_a_module_of_ours_imports_is_not_ours(target: object, exported: Path, tmp_path: Path) -> None:
+    state, about = weights.read(exported)
+    about["config"]["algorithm"]["marginal"] = {"_target_": target}
+    path = tmp_path / "gift.safetensors"
+    save_file(state, path, {"mipi": json.dumps(about)})
+    with pytest.raises(UserError, match="which is not of this program; it is not used"):
+        weights.read(path)
+
+
+def test_a_folder_of_modules_is_not_taken_from_a_file(exported: Path, tmp_path: Path) -> None:
+    state, about = weights.read(exported)
+    about["config"]["config_dir"] = str(tmp_path)
+    path = tmp_path / "gift.safetensors"
+    save_file(state, path, {"mipi": json.dumps(about)})
+    assert set(weights.read(path)[1]["config"]) == set(weights.PLAYING)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [(b"torn", "damaged or no safetensors file"), (None, "not written by `mipi export`: it holds no record")],
 )

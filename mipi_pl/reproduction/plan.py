@@ -125,9 +125,11 @@ def make_plan(
 
 def _chosen(target: str, kind: str, known: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
     """Those of the plan that are named, in its order."""
-    if unknown := set(names or ()) - set(known):
-        raise UserError(f"{target} has no {kind} {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    return {name: node for name, node in known.items() if names is None or name in names}
+    wanted = {name.casefold(): name for name in names or ()}
+    if unknown := set(wanted) - {name.casefold() for name in known}:
+        told = ", ".join(sorted(wanted[name] for name in unknown))
+        raise UserError(f"{target} has no {kind} {told}; there are: {', '.join(known)}")
+    return {name: node for name, node in known.items() if names is None or name.casefold() in wanted}
 
 
 def _folder_name(overrides: Sequence[str]) -> str:

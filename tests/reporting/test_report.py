@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from itertools import permutations
 from pathlib import Path
@@ -123,6 +124,17 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     ):
         assert sentence in text
     assert main(["report", str(tmp_path), "--output-dir", str(tmp_path / "out")]) == 0
+
+
+def test_a_copy_of_a_run_under_another_name_does_not_take_its_place(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs", "mipi", 0, time="2026-01-02_00-00-00")
+    make_run(tmp_path / "runs", "mipi", 0, time="2026-01-01_00-00-00")
+    shutil.copytree(run, tmp_path / "mixed" / "marines__mipi__9")
+    torn = make_run(tmp_path / "later", "mipi", 0, time="2026-01-03_00-00-00")
+    (torn / "evaluations.csv").unlink()
+    (world,) = worlds_of(find_runs([tmp_path]))
+    assert [run.folder for group in world.groups for run in group.runs] == [run]
+    assert len(world.duplicates) == 3
 
 
 def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Path) -> None:

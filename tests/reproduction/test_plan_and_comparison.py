@@ -282,6 +282,7 @@ def test_a_part_of_a_table_takes_the_runs_of_the_whole(tmp_path: Path) -> None:
     part = make_plan("table1", "cpu", tmp_path, [1], tasks=["SZ"], methods=["REFIL", "MIPI"])
     assert [(job.task, job.method, job.seed) for job in part.jobs] == [("SZ", "MIPI", 1), ("SZ", "REFIL", 1)]
     assert set(part.jobs) < set(whole.jobs)
+    assert part == make_plan("table1", "cpu", tmp_path, [1], tasks=["sz"], methods=["refil", "Mipi"])
 
 
 @pytest.mark.parametrize(
