@@ -3,9 +3,9 @@
     mipi train -m experiment=quickstart algorithm=mipi,refil seed=0,1 output_dir=outputs/curves
     python benchmarks/curves.py outputs/curves docs/algorithms.png benchmarks/results/algorithms.csv
 
-Reads finished run folders of one world; says which others it leaves out. Runs of one algorithm with other settings are
-algorithms of their own, as in `mipi report`, which has the intervals. Prints a Markdown table of means and standard
-deviations over the seeds, as the paper has them.
+Reads run folders of one world and refuses those of several; says which it leaves out. Runs of one algorithm with other
+settings are algorithms of their own, as in `mipi report`, which has the intervals. Prints a Markdown table of means and
+standard deviations over the seeds, as the paper has them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main() -> None:
         parser.error(f"expected finished runs of one world in {', '.join(map(str, chosen.folders))}, found: {names}")
     (world,) = worlds
     for run in world.duplicates:
-        print(f"left out: {run.folder} (of this seed there is a newer one)")
+        print(f"left out: {run.folder} (another run of this seed counts)")
     draw(world, chosen.picture)
     tabulate(world, chosen.table)
     print("\n".join(summary(world)))

@@ -147,7 +147,7 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     Raises:
         UserError: for a key that eval.yaml or the environment does not have, or a value that is impossible.
     """
-    wanted = _read_overrides(overrides)
+    wanted = _read_overrides(overrides, config["held_out"]["worlds"])
     held_out = {**config["held_out"], **{k: v for k, v in wanted["held_out"].items() if v is not None}}
     if wanted["seed"] is not None:
         held_out["seed"] = wanted["seed"]
@@ -168,15 +168,18 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     return Plan({str(k): v for k, v in env.items()}, held_out, worlds, wanted["output_dir"], wanted["threads"])
 
 
-def _read_overrides(overrides: Sequence[str]) -> Config:
+def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
     known = OmegaConf.to_container(OmegaConf.create(files("configs").joinpath("eval.yaml").read_text(encoding="utf-8")))
     wanted = OmegaConf.create(known)
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise UserError(f"cannot read the overrides: {error}") from error
+    instead = any(override.key_or_group == "env.team_sizes" for override in parsed)  # of the run's evaluations
     for override in parsed:
         key = override.key_or_group
+        if key.startswith("held_out.worlds.") and wanted.held_out.worlds is None:
+            wanted.held_out.worlds = {} if instead else worlds  # one is added to them, or changed among them
         if override.is_delete() or override.is_sweep_override():
             raise UserError(f"give one value for each key, got {override.input_line}")
         if OmegaConf.select(wanted, key, default=_ABSENT) is _ABSENT and not key.startswith(_OPEN):

@@ -53,7 +53,7 @@ class Parts:
 
 
 def assemble(config: Config, folder: Path) -> Parts:
-    """Build every part; nothing is written.
+    """Build every part; nothing is written but the replay, if it is in memory maps.
 
     Raises:
         UserError: if a part refuses its values, or does not go with another.
@@ -75,7 +75,8 @@ def assemble(config: Config, folder: Path) -> Parts:
 
 def _refuse_misfits(algorithm: Any, datamodule: Any, callbacks: list[Any]) -> None:
     """Parts that would train, and wrongly, without a word."""
-    if getattr(algorithm, "has_targets", False) and not any(hasattr(one, "refreshes_targets") for one in callbacks):
+    refreshed = any(getattr(callback, "refreshes_targets", False) for callback in callbacks)
+    if getattr(algorithm, "awaits_target_updates", False) and not refreshed:
         raise UserError(
             f"algorithm: {type(algorithm).__name__} has target networks and no callback refreshes them: choose "
             "callbacks=default, or targets among the callbacks; one of your own says `refreshes_targets = True`"
@@ -85,5 +86,5 @@ def _refuse_misfits(algorithm: Any, datamodule: Any, callbacks: list[Any]) -> No
         told = {True: "rounds of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
         raise UserError(
             f"datamodule: {type(algorithm).__name__} learns from {told[bool(wanted)]}, got "
-            f"{type(datamodule).__name__}: leave datamodule out, and the algorithm chooses its own"
+            f"{type(datamodule).__name__}: algorithms of this program choose theirs where datamodule is left out"
         )

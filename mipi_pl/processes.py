@@ -49,8 +49,8 @@ def connect(node: Config) -> None:
         raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
     if trainer.gradient_clip_val is not None or trainer.accumulate_grad_batches != 1:
         raise UserError(
-            "trainer.gradient_clip_val and trainer.accumulate_grad_batches are for modules with one optimizer; here "
-            "gradients are clipped by algorithm.gradient_clip, and larger batches are datamodule.batch_size"
+            "trainer.gradient_clip_val and trainer.accumulate_grad_batches are not for learners that make their own "
+            "optimizer steps: algorithm.gradient_clip clips gradients, and the datamodule says how large a batch is"
         )
     strategy, wanted = trainer.strategy, trainer.world_size
     by_script = strategy.launcher is None or isinstance(strategy.launcher, _SubprocessScriptLauncher)

@@ -31,7 +31,8 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     """
     folder = run.resolve()
     if folder.is_file() and folder.parent.name == "checkpoints":
-        raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {run.parent.parent}")
+        of_run = record.shown(folder.parent.parent)
+        raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {of_run}")
     if not folder.is_dir():
         raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
     if (folder / record.RESULTS).exists():
@@ -39,8 +40,6 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
             f"{run} is finished: its results.json is written, there is nothing to resume; to train longer, train anew "
             "with a larger total_frames, which schedules depend on"
         )
-    if not (folder / record.CONFIG).exists():
-        raise UserError(f"{run} is no run folder, it has no {record.CONFIG}; those below it: mipi runs {run}")
     newest = _newest(folder, say)
     content, config = read_checkpoint(newest)
     quieten()
@@ -65,6 +64,9 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path:
         checkpoint = CheckpointFolder(folder).newest_whole(say)
     except DamagedError as error:
         raise UserError(str(error)) from error
+    if checkpoint is None and not (folder / record.CONFIG).exists():
+        shown = record.shown(folder)
+        raise UserError(f"{shown} is no run folder, it has no {record.CONFIG}; those below it: mipi runs {shown}")
     if checkpoint is None:
         raise UserError(
             f"{record.shown(folder)} has no checkpoint yet: nothing can be resumed, start it anew with mipi train"

@@ -49,7 +49,6 @@ class RunState(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the record."""
-        evaluations = self._folder / record.EVALUATIONS
         checkpoint[RECORD] = {
             "config": self._config,
             **self.provenance,
@@ -59,9 +58,15 @@ class RunState(Callback):
             "seconds": self.seconds + time.monotonic() - self._start_s,
             "processes": ranks.size(),
             "random": ranks.join_states(random_states()),
-            "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
             # By the first process, since where it fails, as on a full disk, no process may wait for it further on.
-            "metrics": ranks.by_first(lambda: [log.content() for log in _csv_logs(trainer)]),
+            **ranks.by_first(lambda: self._logs(trainer)),
+        }
+
+    def _logs(self, trainer: Trainer) -> dict[str, Any]:
+        evaluations = self._folder / record.EVALUATIONS
+        return {
+            "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
+            "metrics": [log.content() for log in _csv_logs(trainer)],
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

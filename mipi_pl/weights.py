@@ -54,8 +54,7 @@ def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> No
         OSError: if it cannot be written.
         UserError: if the config names classes that are not of this program.
     """
-    config = {key: value for key, value in record["config"].items() if key in PLAYING}
-    config["run"] = {key: value for key, value in config["run"].items() if key != "folder"}
+    config = _playing(record["config"])
     for target in _foreign(config):
         raise UserError(
             f"the run has a class of your own, {target}, which no such file can carry: hand on the checkpoint"
@@ -83,12 +82,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path} was not written by `mipi export`: it holds no record of a run")
     for target in _foreign(about):
         raise UserError(f"{path} names {target}, which is not of this program; it is not used")
-    config = about.get("config")
-    if isinstance(
-        config, dict
-    ):  # what `write` leaves out, such as a folder of modules, is not taken from others either
-        about["config"] = {key: value for key, value in config.items() if key in PLAYING}
-    return state, about
+    # What `write` leaves out, such as a folder of modules, is not taken from others either.
+    return state, {**about, "config": _playing(about["config"])} if isinstance(about.get("config"), dict) else about
 
 
 def shipped() -> list[str]:
@@ -113,13 +108,21 @@ def is_shipped(path: Path) -> bool:
     return path.parent.name == _FOLDER and path.parent.parent == Path(__file__).resolve().parent
 
 
+def _playing(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in config.items() if key in PLAYING}
+    run = kept.get("run")
+    return {**kept, "run": {k: v for k, v in run.items() if k != "folder"}} if isinstance(run, dict) else kept
+
+
 def _foreign(node: Any) -> Iterator[str]:
-    """What a config names that is not of this program, at any depth."""
+    """What a config names that is not of this program, at any depth; interpolations too, which can name anything."""
     if isinstance(node, dict):
         target = node.get("_target_")
         if target is not None and not _is_known(str(target)):
             yield str(target)
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+    if isinstance(node, str) and "${" in node:
+        yield node
+    for child in (*node, *node.values()) if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from _foreign(child)
 
 

@@ -66,6 +66,10 @@ def test_what_diverges_in_one_process_ends_all_with_its_message(found: Found) ->
         assert one["wrong policy"] == "the policy diverged: its probabilities are not finite"
 
 
+def test_a_log_that_the_first_process_cannot_write_stops_the_checkpoint_in_all(found: Found) -> None:
+    assert [one["full disk"] for one in found] == ["disk full", "disk full"]
+
+
 def test_gradients_are_averaged_also_where_one_process_has_none(found: Found) -> None:
     for one in found:
         assert one["unused"] == [[1.5, 1.5], [0.5, 0.5], None]

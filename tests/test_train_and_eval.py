@@ -157,6 +157,19 @@ def test_eval_plays_other_team_sizes_of_a_battle(tmp_path: Path) -> None:
     assert results(folder)["held_out"]["6"] == results(run)["held_out"]["6"], "a size is played as training played it"
 
 
+def test_an_evaluation_is_added_to_those_of_the_run_or_changed_among_them(finished_run: Path, tmp_path: Path) -> None:
+    checkpoint = str(finished_run / "checkpoints" / "last.ckpt")
+    assert set(results(finished_run)["held_out"]) == {"BB"}
+    for name, chosen, expected in (
+        ("more", ["held_out.worlds.both.team_compositions=[AB,BB]"], {"BB", "both"}),
+        ("changed", ["held_out.worlds.BB.team_compositions=[AB,BB]"], {"BB"}),
+        ("instead", ["held_out.worlds={only: {team_compositions: [BB]}}"], {"only"}),
+    ):
+        assert main(["eval", checkpoint, *chosen, f"output_dir={tmp_path / name}"]) == 0
+        (folder,) = (tmp_path / name).iterdir()
+        assert set(results(folder)["held_out"]) == expected
+
+
 def test_where_nothing_is_won_the_return_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     small = ["debug=tiny", "env.episode_limit=40", "algorithm.agent.width=8", "algorithm.mixer.width=8"]
     arguments = ["experiment=resource_collection", *small, "held_out.team_sizes=[6]", f"output_dir={tmp_path}"]

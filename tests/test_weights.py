@@ -104,6 +104,29 @@ def test_what_a_module_of_ours_imports_is_not_ours(target: object, exported: Pat
         weights.read(path)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": "${oc.create:{_target_:builtins.print,_args_:[EXECUTED]}}"},
+        {"${oc.env:HOME}": 1},
+        {"betas": [0.9, {"x": "a ${oc.env:HOME}"}]},
+    ],
+)
+def test_an_interpolation_is_neither_written_nor_used(
+    wrong: dict[str, object], exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state, about = weights.read(exported)
+    about["config"]["algorithm"]["critic_optimizer"].update(wrong)
+    path = tmp_path / "gift.safetensors"
+    save_file(state, path, {"mipi": json.dumps(about)})
+    assert main(["eval", str(path)]) == 2
+    told = capfd.readouterr()
+    assert "which is not of this program; it is not used" in told.err
+    assert "EXECUTED" not in told.out
+    with pytest.raises(UserError):
+        weights.write(tmp_path / "bad.safetensors", state, about)
+
+
 def test_a_folder_of_modules_is_not_taken_from_a_file(exported: Path, tmp_path: Path) -> None:
     state, about = weights.read(exported)
     about["config"]["config_dir"] = str(tmp_path)

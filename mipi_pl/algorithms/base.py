@@ -39,8 +39,8 @@ class EntityAlgorithm(LightningModule):
     agent: Agent
     optimizer_names: tuple[str, ...]
     """What each optimizer moves, for messages."""
-    on_policy = False
-    """Whether it learns from rounds of the present policy; else from a replay."""
+    on_policy: bool | None = None
+    """True learns from rounds of the present policy alone, False from a replay, None from either."""
     _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
@@ -64,8 +64,8 @@ class EntityAlgorithm(LightningModule):
     # ------------------------------------------------------------------ target networks
 
     @property
-    def has_targets(self) -> bool:
-        """Whether somebody must call `update_targets`."""
+    def awaits_target_updates(self) -> bool:
+        """Whether a callback must call `update_targets`; an algorithm that does so itself says False."""
         return bool(self._targets)
 
     def with_target(self, network: Network) -> Network:

@@ -33,6 +33,7 @@ class JointValueAlgorithm(EntityAlgorithm):
         ValueError: for values out of range.
     """
 
+    on_policy = False
     agent: Agent
     mixer: Mixer
     target_agent: Agent

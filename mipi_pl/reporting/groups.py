@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +28,6 @@ _OF_LEARNER = (
 )
 _NO_MATTER = ("make_env", "seed", "parallel", "storage", "storage_dir", "updates_per_epoch", "collector", "workers")
 _SHOWN = 3
-_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class World:
         label: the environment, with the settings in which it differs from others of this name.
         groups: by label.
         evaluations: that all runs have played, the training teams first.
-        duplicates: finished runs of a seed of which there is a newer one.
+        duplicates: finished runs of a seed of which another one counts.
     """
 
     label: str
@@ -108,7 +106,7 @@ def _world(label: str, runs: list[Run]) -> World:
     groups, duplicates = [], []
     for name, members in _sorted(runs, lambda run: run.algorithm, _OF_LEARNER):
         newest: dict[int | None, Run] = {}
-        for run in sorted(members, key=_age):
+        for run in sorted(members, key=lambda run: run.precedence):
             if run.seed in newest:
                 duplicates.append(newest[run.seed])
             newest[run.seed] = run
@@ -116,11 +114,6 @@ def _world(label: str, runs: list[Run]) -> World:
     played = [run.policies["trained"] for group in groups for run in group.runs]
     common = [name for name in played[0] if all(name in other for other in played)]
     return World(label, tuple(groups), tuple(common), tuple(duplicates))
-
-
-def _age(run: Run) -> tuple[bool, bool, str]:
-    """What is whole counts before what is not, and a folder that is named by a time before a copy of another name."""
-    return not run.problems, bool(_TIME.match(run.folder.name)), run.folder.name
 
 
 def _sorted(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[str]) -> list[tuple[str, list[Run]]]:

@@ -55,7 +55,7 @@ def _of_world(world: World) -> list[str]:
     if any(commit.endswith("-dirty") for commit in commits):
         found.append("some commits had uncommitted changes (-dirty), which are not recorded")
     duplicates = (f"{run.folder.parent.name}/{run.folder.name}" for run in world.duplicates)
-    return [*found, *(f"{name}: left out, there is a newer run of this seed" for name in duplicates)]
+    return [*found, *(f"{name}: left out, another run of this seed counts" for name in duplicates)]
 
 
 def _of_run(run: Run) -> str:

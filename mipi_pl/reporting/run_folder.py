@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from mipi_pl.files import DamagedError
 from mipi_pl.record import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
 from mipi_pl.reporting.tallies import Played, Tally, read_policy, read_tally
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # `record.new_folder`
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both safe, the first quick
 
 STATES = ("running", "finished", "interrupted", "failed", "damaged")
@@ -74,6 +76,11 @@ class Run:
     def budget(self) -> int | None:
         """Frames that it was to train."""
         return _whole(self.config.get("total_frames"))
+
+    @property
+    def precedence(self) -> tuple[bool, bool, str]:
+        """The largest of one seed counts: what is whole, of that what is no copy under another name, and the newest."""
+        return not self.problems, bool(_TIME.fullmatch(self.folder.name)), self.folder.name
 
     @property
     def commit(self) -> str | None:

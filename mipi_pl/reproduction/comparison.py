@@ -85,8 +85,8 @@ def raw_rows(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
 def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
     """For each task and column: how many pairs of methods stand as in the paper, the best, and whether all hold.
 
-    Pairs that the paper has level say nothing.
     That is ``open`` where what is there agrees with the paper, but methods are missing: a single one has no order.
+    Pairs that the paper has level are left out.
     """
     rows = []
     for task in plan.tasks:

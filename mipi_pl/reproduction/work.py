@@ -40,7 +40,7 @@ def _outlook(job: Job, runs: list[Run], retry: bool) -> Outlook:
     runs.sort(key=lambda run: run.folder.name)
     for state, step in (("finished", "done"), ("running", "running")):
         if of_state := [run for run in runs if run.state == state]:
-            return Outlook(job, step, of_state[-1])
+            return Outlook(job, step, max(of_state, key=lambda run: run.precedence))
     newest = runs[-1] if runs else None
     if newest is None or newest.state == "damaged":
         return Outlook(job, "start", newest)

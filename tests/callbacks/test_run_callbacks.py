@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,6 +164,15 @@ def test_nothing_unfinished_is_left_beside_the_checkpoints(tmp_path: Path) -> No
     fit(tmp_path, Checkpointing(7), FrameBudget(21))
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"index.json", "last.ckpt", "update_000000002.ckpt", "update_000000003.ckpt"}
+
+
+def test_rows_that_wait_are_written_by_the_first_process_alone(tmp_path: Path) -> None:
+    for first in (False, True):
+        callback = evaluation(10)
+        callback.load_state_dict({**callback.state_dict(), "unwritten": [{"frames": 10}]})
+        trainer = SimpleNamespace(is_global_zero=first, default_root_dir=str(tmp_path), print=pytest.fail)
+        callback.on_train_end(trainer, LightningModule())  # type: ignore[arg-type]
+        assert (tmp_path / "evaluations.csv").exists() == first
 
 
 @pytest.mark.parametrize("keep", [1, 3])

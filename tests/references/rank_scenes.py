@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from mipi_pl.checks import DivergedError
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import evaluate, worlds_of
+from mipi_pl.loggers import ResumableCSVLogger
+from mipi_pl.run_state import RunState
 
 PARTS = (
     Sizes(lengths=(2, 1, 3), seed=1),
@@ -105,6 +108,19 @@ def by_first(rank: int) -> list[Any]:
     return [ranks.by_first(lambda: rank + 10), told(UserError, lambda: ranks.by_first(refuse))]
 
 
+def full_disk(rank: int, folder: Path) -> str:
+    """A log of the first process cannot be written while a checkpoint is made."""
+
+    class FullLog(ResumableCSVLogger):
+        def content(self) -> dict[str, Any]:
+            raise OSError("disk full")
+
+    data_ = SimpleNamespace(frames=1)
+    trainer = SimpleNamespace(datamodule=data_, loggers=[FullLog(str(folder))], is_global_zero=rank == 0)
+    state = RunState({}, folder)
+    return told(OSError, lambda: state.on_save_checkpoint(trainer, SimpleNamespace(updates=1), {}))  # type: ignore[arg-type]
+
+
 def main(folder: Path) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     torch.set_num_threads(1)
@@ -118,6 +134,7 @@ def main(folder: Path) -> None:
             "diverged": told(DivergedError, lambda: diverging(rank)),
             "wrong policy": told(DivergedError, lambda: wrong_policy(rank)),
             "unused": unused(rank),
+            "full disk": full_disk(rank, folder),
             "by first": by_first(rank),
             "anywhere": [ranks.anywhere(rank == 1), ranks.anywhere(False)],
         },

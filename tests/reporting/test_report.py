@@ -118,7 +118,7 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
         "marines: mipi has played 8, and not all others have: left out",
         "marines: runs of 2 commits: cccccccccc, dddddddddd-dirty",
         "uncommitted changes",
-        "marines__mipi__1/2026-01-01_00-00-00: left out, there is a newer run of this seed",
+        "marines__mipi__1/2026-01-01_00-00-00: left out, another run of this seed counts",
         "marines__value__0/2026-01-01_00-00-00: was interrupted and is left out",
         "marines__entropy__0/2026-01-01_00-00-00: is left out; results.json is damaged",
     ):
@@ -130,11 +130,15 @@ def test_a_copy_of_a_run_under_another_name_does_not_take_its_place(tmp_path: Pa
     run = make_run(tmp_path / "runs", "mipi", 0, time="2026-01-02_00-00-00")
     make_run(tmp_path / "runs", "mipi", 0, time="2026-01-01_00-00-00")
     shutil.copytree(run, tmp_path / "mixed" / "marines__mipi__9")
+    shutil.copytree(run, run.with_name(f"{run.name} (copy)"))
     torn = make_run(tmp_path / "later", "mipi", 0, time="2026-01-03_00-00-00")
     (torn / "evaluations.csv").unlink()
     (world,) = worlds_of(find_runs([tmp_path]))
     assert [run.folder for group in world.groups for run in group.runs] == [run]
-    assert len(world.duplicates) == 3
+    assert len(world.duplicates) == 4
+    newer = make_run(tmp_path / "runs", "mipi", 0, time="2026-01-02_00-00-00-2")
+    (world,) = worlds_of(find_runs([tmp_path]))
+    assert [run.folder for group in world.groups for run in group.runs] == [newer]
 
 
 def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Path) -> None:
