@@ -64,13 +64,11 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path:
         checkpoint = CheckpointFolder(folder).newest_whole(say)
     except DamagedError as error:
         raise UserError(str(error)) from error
-    if checkpoint is None and not (folder / record.CONFIG).exists():
-        shown = record.shown(folder)
-        raise UserError(f"{shown} is no run folder, it has no {record.CONFIG}; those below it: mipi runs {shown}")
     if checkpoint is None:
-        raise UserError(
-            f"{record.shown(folder)} has no checkpoint yet: nothing can be resumed, start it anew with mipi train"
-        )
+        shown = record.shown(folder)
+        if not (folder / record.CONFIG).exists():
+            raise UserError(f"{shown} is no run folder, it has no {record.CONFIG}; those below it: mipi runs {shown}")
+        raise UserError(f"{shown} has no checkpoint yet: nothing can be resumed, start it anew with mipi train")
     return checkpoint
 
 

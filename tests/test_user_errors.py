@@ -42,6 +42,7 @@ MISTAKES = [
         ["held_out.team_sizes=[2]", "+held_out.worlds.2.team_compositions=[BB]"],
         "held_out.worlds.2: there is an evaluation of this",
     ),
+    (["held_out.team_sizes=[6]"], "evaluation '6'"),
     (["held_out.team_sizes=[6]"], "held_out.team_sizes=[] none"),
     (["held_out.episodes=0"], "held_out.episodes must be at least 1"),
     (["held_out.baselines=[random]"], "held_out.baselines: scripted policies do not exist in this world"),
