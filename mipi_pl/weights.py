@@ -21,7 +21,6 @@ from safetensors.torch import save
 from torch import nn
 from torch.optim import Optimizer
 
-from mipi_pl.envs.base import EntityEnv
 from mipi_pl.errors import UserError
 from mipi_pl.files import replacing
 
@@ -33,13 +32,6 @@ PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm
 
 _FOLDER = "shipped"
 _METADATA = "mipi"
-_KNOWN_CLASSES: dict[str, type] = {
-    "mipi_pl.envs": EntityEnv,
-    "mipi_pl.algorithms": nn.Module,
-    "models": nn.Module,
-    "torch.optim": Optimizer,
-}
-"""Packages, and what a class of theirs must derive from: modules hold names of others, ``torch.save`` among them."""
 
 
 def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -127,8 +119,12 @@ def _foreign(node: Any) -> Iterator[str]:
 
 
 def _is_known(target: str) -> bool:
+    from mipi_pl.envs.base import EntityEnv  # as long as PyTorch itself, for which `mipi eval --help` need not wait
+
+    # Packages, and what a class of theirs must derive from: modules hold names of others, `torch.save` among them.
+    known = {"mipi_pl.envs": EntityEnv, "mipi_pl.algorithms": nn.Module, "models": nn.Module, "torch.optim": Optimizer}
     module, _, name = target.rpartition(".")
-    kinds = [kind for package, kind in _KNOWN_CLASSES.items() if f"{module}.".startswith(f"{package}.")]
+    kinds = [kind for package, kind in known.items() if f"{module}.".startswith(f"{package}.")]
     try:
         found = getattr(importlib.import_module(module), name, None) if kinds else None
     except (ImportError, ValueError):
