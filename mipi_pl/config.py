@@ -51,6 +51,29 @@ class HeldOut:
 
 
 @dataclass
+class Network:
+    """What the networks of all agents have in common; algorithms and environments refer to it.
+
+    Attributes:
+        width: embedding of entities and attention.
+        heads: attention heads.
+        hidden: recurrent state.
+        own_path: whether the recurrence takes a linear map of the agent's own entity beside the attention.
+        pair_units: units of the pair scores of target actions; 0 for none.
+        normalize: LayerNorm after attention and recurrence.
+        target_actions: of battles: ``slots`` or ``tags``.
+    """
+
+    width: int
+    heads: int
+    hidden: int
+    own_path: bool
+    pair_units: int
+    normalize: bool
+    target_actions: str
+
+
+@dataclass
 class Train:
     """The top level of train.yaml. Fields that are a `dict` hold nodes with a ``_target_``."""
 
@@ -62,6 +85,7 @@ class Train:
     fused: bool
     held_out: HeldOut
     run: dict[str, Any]
+    network: Network
     env: dict[str, Any]
     algorithm: dict[str, Any]
     datamodule: dict[str, Any]
@@ -94,6 +118,7 @@ def check_train(config: Config) -> None:
     _check_fields(config, Train, "")
     held_out = config["held_out"]
     _check_fields(held_out, HeldOut, "held_out.")
+    _check_fields(config["network"], Network, "network.")
     check_evaluation(held_out, config["seed"])
     _at_least(1, config["total_frames"], "total_frames")
     if config["threads"] is not None:

@@ -89,13 +89,28 @@ class Trunk(nn.Module):
         heads: attention heads.
         hidden: recurrent state.
         own_entity_only: each agent sees no entity but its own, whatever the views show.
+        own_path: add a linear map of the agent's own entity to its attention output. Without it, an agent's own features
+            reach its recurrent state only through the attention.
+        normalize: LayerNorm after the attention and after the recurrence.
     """
 
-    def __init__(self, n_inputs: int, width: int, heads: int, hidden: int, own_entity_only: bool = False) -> None:
+    def __init__(
+        self,
+        n_inputs: int,
+        width: int,
+        heads: int,
+        hidden: int,
+        own_entity_only: bool = False,
+        own_path: bool = False,
+        normalize: bool = False,
+    ) -> None:
         super().__init__()
         self.own_entity_only = own_entity_only
         self.attention = EntityAttention(n_inputs, width, heads)
+        self.own = nn.Linear(n_inputs, width, bias=False) if own_path else None
+        self.attention_norm = nn.LayerNorm(width) if normalize else nn.Identity()
         self.recurrence = Recurrence(width, hidden)
+        self.state_norm = nn.LayerNorm(hidden) if normalize else nn.Identity()
 
     def forward(
         self,
@@ -110,7 +125,12 @@ class Trunk(nn.Module):
         """
         views = self._shown(views)
         agents = steps.agents(views.shape[2])
-        features, last = self.recurrence(self.attention.of_agents(inputs, views, agents), agents, steps, state)
+        rows = self.attention.of_agents(inputs, views, agents)
+        if self.own is not None:
+            rows = rows + self.own(agents.pack(inputs[:, : views.shape[2]].unsqueeze(1)))
+        features, last = self.recurrence(self.attention_norm(rows), agents, steps, state)
+        with full_precision(features):
+            features = self.state_norm(features)
         return Perceived(agents.pad(features), inputs, views), last
 
     def attention_weights(
@@ -152,6 +172,9 @@ class UtilityAgent(Agent):
         hidden: recurrent state (64).
         own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
         targets: groups of entities that the last kinds of action aim at; see `models.targets`.
+        own_path: see `Trunk`.
+        normalize: see `Trunk`.
+        pair_units: units of the pair scores of target actions; 0 for none. See `models.targets.PairScores`.
 
     Examples:
         >>> import torch
@@ -171,13 +194,17 @@ class UtilityAgent(Agent):
         hidden: int = 64,
         own_entity_only: bool = False,
         targets: tuple[str, ...] = (),
+        own_path: bool = False,
+        normalize: bool = False,
+        pair_units: int = 0,
     ) -> None:
         super().__init__()
         self.kinds = ActionKinds(n_actions, targets)
         self.hidden = hidden
         n_inputs = n_features + n_actions
-        self.trunk = Trunk(n_inputs, width, heads, hidden, own_entity_only)
-        self._head = partial(ActionHead, hidden, n_actions, targets, None if own_entity_only else n_inputs, width)
+        self.trunk = Trunk(n_inputs, width, heads, hidden, own_entity_only, own_path, normalize)
+        seen_inputs = None if own_entity_only else n_inputs
+        self._head = partial(ActionHead, hidden, n_actions, targets, seen_inputs, width, pair_units)
         self.utilities = self._head()
 
 
@@ -192,6 +219,9 @@ class EntityAgent(UtilityAgent):
         hidden: recurrent state (64).
         own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
         targets: groups of entities that the last kinds of action aim at; see `models.targets`.
+        own_path: see `Trunk`.
+        normalize: see `Trunk`.
+        pair_units: units of the pair scores of target actions; 0 for none. See `models.targets.PairScores`.
 
     Examples:
         >>> import torch
@@ -211,6 +241,11 @@ class EntityAgent(UtilityAgent):
         hidden: int = 64,
         own_entity_only: bool = False,
         targets: tuple[str, ...] = (),
+        own_path: bool = False,
+        normalize: bool = False,
+        pair_units: int = 0,
     ) -> None:
-        super().__init__(n_features, n_actions, width, heads, hidden, own_entity_only, targets)
+        super().__init__(
+            n_features, n_actions, width, heads, hidden, own_entity_only, targets, own_path, normalize, pair_units
+        )
         self.policy_logits = self._head()

@@ -37,12 +37,17 @@ class CollaQTrunk(nn.Module):
         width: embedding of entities and attention.
         heads: attention heads.
         hidden: recurrent state of each.
+        own_path: of each; see `models.agent.Trunk`.
+        normalize: of each.
     """
 
-    def __init__(self, n_inputs: int, width: int, heads: int, hidden: int) -> None:
+    def __init__(
+        self, n_inputs: int, width: int, heads: int, hidden: int, own_path: bool = False, normalize: bool = False
+    ) -> None:
         super().__init__()
-        self.alone = Trunk(n_inputs, width, heads, hidden)
-        self.collab = Trunk(n_inputs, width, heads, hidden)
+        self.alone, self.collab = (
+            Trunk(n_inputs, width, heads, hidden, own_path=own_path, normalize=normalize) for _ in range(2)
+        )
 
     def forward(
         self,
@@ -106,6 +111,9 @@ class CollaQAgent(Agent):
         heads: attention heads.
         hidden: recurrent state, of each.
         targets: groups of entities that the last kinds of action aim at; see `models.targets`.
+        own_path: see `models.agent.Trunk`.
+        normalize: see `models.agent.Trunk`.
+        pair_units: units of the pair scores of target actions; 0 for none.
 
     Examples:
         >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
@@ -126,10 +134,13 @@ class CollaQAgent(Agent):
         heads: int = 4,
         hidden: int = 64,
         targets: tuple[str, ...] = (),
+        own_path: bool = False,
+        normalize: bool = False,
+        pair_units: int = 0,
     ) -> None:
         super().__init__()
         self.kinds = ActionKinds(n_actions, targets)
         self.hidden = 2 * hidden
         n_inputs = n_features + n_actions
-        self.trunk = CollaQTrunk(n_inputs, width, heads, hidden)
-        self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_actions, targets, n_inputs, width))
+        self.trunk = CollaQTrunk(n_inputs, width, heads, hidden, own_path, normalize)
+        self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_actions, targets, n_inputs, width, pair_units))

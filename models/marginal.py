@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from models.agent import Recurrence
 from models.packing import PackedSteps
+from models.precision import full_precision
 from models.targets import ActionHead, Perceived
 
 
@@ -24,6 +25,7 @@ class MarginalPolicy(nn.Module):
         hidden: recurrent state.
         targets: groups of entities that the last kinds of action aim at. It knows none of these entities, so it has one
             logit for all targets of a kind.
+        normalize: LayerNorm after the projection to values and after the recurrence, as in `models.agent.Trunk`.
 
     Examples:
         >>> import torch
@@ -33,29 +35,48 @@ class MarginalPolicy(nn.Module):
     """
 
     def __init__(
-        self, n_features: int, n_actions: int, width: int = 128, hidden: int = 64, targets: tuple[str, ...] = ()
+        self,
+        n_features: int,
+        n_actions: int,
+        width: int = 128,
+        hidden: int = 64,
+        targets: tuple[str, ...] = (),
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         self.embed = nn.Linear(n_features + n_actions, width)
         self.value = nn.Linear(width, width, bias=False)
         self.recurrence = Recurrence(width, hidden)
+        self.value_norm = nn.LayerNorm(width) if normalize else None
+        self.state_norm = nn.LayerNorm(hidden) if normalize else nn.Identity()
         self.logits = ActionHead(hidden, n_actions, targets)
 
     def forward(
-        self, own: Float[Tensor, "L A I"], steps: PackedSteps, n_entities: int | None = None
-    ) -> Float[Tensor, "L A U"]:
-        """Logits of every agent from its own entity and its own last action.
+        self,
+        own: Float[Tensor, "L A I"],
+        steps: PackedSteps,
+        n_entities: int | None = None,
+        state: Float[Tensor, "N A hidden"] | None = None,
+    ) -> tuple[Float[Tensor, "L A U"], Float[Tensor, "N A hidden"]]:
+        """Logits of every agent from its own entity and its own last action, and its recurrent state at the end.
 
         Args:
             own: the agents' entities.
             steps: where the rows stand.
             n_entities: E, what there is to aim at; None where there are only agents.
+            state: the recurrent states before the first rows; None for zeros.
         """
-        # Two linear maps in a row are one: the product of their matrices is far cheaper than both on every row.
         linear, agents = self.recurrence.linear, steps.agents(own.shape[1])
-        embedded = self.embed(agents.pack(own.unsqueeze(1))).relu_()
-        rows = nn.functional.linear(embedded, linear.weight @ self.value.weight, linear.bias)
-        features = agents.pad(self.recurrence.unroll(rows, agents, steps, None)[0])
+        rows = self.embed(agents.pack(own.unsqueeze(1))).relu_()
+        if self.value_norm is None:
+            # Two linear maps in a row are one: the product of their matrices is far cheaper than both on every row.
+            rows = nn.functional.linear(rows, linear.weight @ self.value.weight, linear.bias)
+        else:
+            rows = linear(self.value_norm(self.value(rows)))
+        before = None if state is None else state.unsqueeze(1)
+        features, last = self.recurrence.unroll(rows, agents, steps, before)
+        with full_precision(features):
+            features = self.state_norm(features)
         unseen = torch.zeros(*own.shape[:2], n_entities or own.shape[1], dtype=torch.bool, device=own.device)
-        logits: Tensor = self.logits(Perceived(features.squeeze(1), own, unseen))
-        return logits
+        logits: Tensor = self.logits(Perceived(agents.pad(features).squeeze(1), own, unseen))
+        return logits, last.squeeze(1)

@@ -97,10 +97,12 @@ class TargetScores(nn.Module):
         hidden: H, features of an agent.
         n_inputs: I.
         width: embedding of the entities.
+        pair_units: of the `PairScores` that are added; 0 for none.
     """
 
-    def __init__(self, hidden: int, n_inputs: int, width: int) -> None:
+    def __init__(self, hidden: int, n_inputs: int, width: int, pair_units: int = 0) -> None:
         super().__init__()
+        self.pairs = PairScores(hidden, n_inputs, pair_units) if pair_units else None
         self.embed = nn.Linear(n_inputs, width)
         self.key = nn.Linear(width, hidden, bias=False)
         self.query = nn.Linear(hidden, hidden)
@@ -112,7 +114,46 @@ class TargetScores(nn.Module):
         with full_precision(query):
             scores = torch.matmul(query.flatten(1, -2), key.transpose(1, 2))
         shown = seen.views[..., slots]
-        return torch.where(shown, scores.view(shown.shape), 0.0)
+        scores = scores.view(shown.shape)
+        if self.pairs is not None:
+            scores = scores + self.pairs(seen, slots)
+        return torch.where(shown, scores, 0.0)
+
+
+class PairScores(nn.Module):
+    """Additive attention between each agent and each target: <w(h_i), relu(E x_j + F x_i + b)> / sqrt(K).
+
+    A dot product of the agent's state and the target's embedding cannot express a distance; a layer over both can.
+    The agent's state chooses which of the K units count.
+
+    Args:
+        hidden: H, features of an agent.
+        n_inputs: I.
+        units: K.
+
+    Raises:
+        ValueError: if `units` is not positive.
+    """
+
+    def __init__(self, hidden: int, n_inputs: int, units: int) -> None:
+        super().__init__()
+        if units < 1:
+            raise ValueError(f"pair_units must be at least 1, or 0 for no pair scores, got {units}")
+        self.target = nn.Linear(n_inputs, units)
+        self.own = nn.Linear(n_inputs, units, bias=False)
+        self.weigh = OutputLinear(hidden, units)
+
+    def forward(self, seen: Perceived, slots: slice) -> Float[Tensor, "*X A targets"]:
+        """A score for every target, shown or not."""
+        n_agents = seen.views.shape[-2]
+        weights = self.weigh(seen.features)
+        weights = weights * weights.shape[-1] ** -0.5
+        target = output_linear(seen.entities[:, slots], self.target.weight, self.target.bias)
+        own = output_linear(seen.entities[:, :n_agents], self.own.weight)
+        with full_precision(weights):
+            pairs = (own.unsqueeze(2) + target.unsqueeze(1)).relu_()
+            scores = torch.einsum("lvak,latk->lvat", weights.flatten(1, -3) if weights.dim() > 3 else weights.unsqueeze(1), pairs)
+        return scores.view(*seen.views.shape[:-1], -1)
 
 
 class ActionHead(OutputLinear):  # so that the weights of a head without targets are those of a linear layer
@@ -127,6 +168,7 @@ class ActionHead(OutputLinear):  # so that the weights of a head without targets
         targets: groups of entities that the last kinds aim at; see `ActionKinds`.
         n_inputs: I; None for an agent that knows no entity but its own, to which all targets are alike.
         width: embedding of the entities.
+        pair_units: units of the pair scores; 0 for none.
 
     Example:
         >>> head = ActionHead(hidden=4, n_actions=7, targets=("others",), n_inputs=3, width=8)
@@ -142,10 +184,11 @@ class ActionHead(OutputLinear):  # so that the weights of a head without targets
         targets: Sequence[str] = (),
         n_inputs: int | None = None,
         width: int = 0,
+        pair_units: int = 0,
     ) -> None:
         super().__init__(hidden, n_actions)
         self.kinds = ActionKinds(n_actions, tuple(targets))
-        looks = [] if n_inputs is None else [TargetScores(hidden, n_inputs, width) for _ in targets]
+        looks = [] if n_inputs is None else [TargetScores(hidden, n_inputs, width, pair_units) for _ in targets]
         self.targets = nn.ModuleList(looks)
 
     def forward(self, seen: Perceived) -> Float[Tensor, "*X A U"]:  # type: ignore[override]

@@ -50,4 +50,5 @@ class InformationCost:
         """Log pi_i(u | s_i^+) [L, A, U]; None where nothing is paid for information."""
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
             return None
-        return info.log_policy(self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps, b.inputs.shape[1]), b.available)
+        logits, _ = self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps, b.inputs.shape[1])
+        return info.log_policy(logits, b.available)

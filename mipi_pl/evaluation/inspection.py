@@ -85,7 +85,7 @@ class InspectedPolicy:
                 n_agents, n_entities = seen.views.shape[1:]
                 whole = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
                 whole = whole.with_acting(keys.acting(seen.views))
-                logits = self.marginal(seen.entities[:, :n_agents], whole, n_entities)
+                logits, _ = self.marginal(seen.entities[:, :n_agents], whole, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))
                 log_pi = log_policy(agent.policy_logits(seen), available.to(logits.device))
                 insight["marginal"], insight["kl"] = log_marginal.exp(), expectation(log_pi, log_pi - log_marginal)
