@@ -50,5 +50,14 @@ class InformationCost:
         """Log pi_i(u | s_i^+) [L, A, U]; None where nothing is paid for information."""
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
             return None
-        logits, _ = self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps, b.inputs.shape[1])
-        return info.log_policy(logits, b.available)
+        return self._marginal_from(b, None)[0]
+
+    def _marginal_from(self, b: EpisodeBatch, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the marginal [L, A, U] and its recurrent states [N, A, H] after the last steps.
+
+        Args:
+            b: the batch.
+            state: [N, A, H] before the first steps; None for zeros.
+        """
+        logits, last = self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps, b.inputs.shape[1], state)
+        return info.log_policy(logits, b.available), last
