@@ -38,7 +38,7 @@ def test_features_of_every_episode_view_and_agent_equal_the_formulas(
         start += length
         for v in range(2):
             for i in range(agents):
-                expected = nets.trunk(parameters, list(inputs[rows]), i, views[rows, v, i].tolist(), heads=2)
+                expected, _ = nets.trunk(parameters, list(inputs[rows]), i, views[rows, v, i].tolist(), heads=2)
                 torch.testing.assert_close(found[rows, v, i], torch.stack(expected))
                 if length == max(lengths):
                     torch.testing.assert_close(last[n, v, i], expected[-1])
@@ -86,7 +86,7 @@ def test_the_marginal_policy_equals_the_formulas_and_sees_one_entity_only() -> N
     found, _ = net(own, steps)
     for rows in (slice(0, 3), slice(3, 4)):
         for i in range(2):
-            expected = nets.marginal_logits(dict(net.named_parameters()), list(own[rows, i]))
+            expected, _ = nets.marginal_logits(dict(net.named_parameters()), list(own[rows, i]))
             torch.testing.assert_close(found[rows, i], torch.stack(expected))
     changed = own.clone()
     changed[:, 1] += 1.0

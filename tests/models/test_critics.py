@@ -34,9 +34,9 @@ def case(entities: int, seed: int, hidden: int = 4) -> tuple[EntityCritic, torch
 def test_values_equal_the_formulas(entities: int, seed: int) -> None:
     critic, inputs, present = case(entities, seed)
     parameters = dict(critic.named_parameters())
-    for found, row, mask in zip(values(critic, inputs, present), inputs, present, strict=True):
-        expected = plain_ppo.critic_value(parameters, list(row), mask.tolist(), heads=2, divide_by=CAPACITY)
-        torch.testing.assert_close(found, expected)
+    rows, masks = [list(row) for row in inputs], present.tolist()
+    expected, _ = plain_ppo.critic_values(parameters, rows, masks, heads=2, divide_by=CAPACITY)
+    torch.testing.assert_close(values(critic, inputs, present), torch.stack(expected))
 
 
 def test_the_order_of_the_entities_does_not_matter() -> None:

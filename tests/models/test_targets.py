@@ -43,7 +43,7 @@ def test_scores_equal_the_formula(targets: tuple[str, ...]) -> None:
             for i in range(2):
                 views = seen.views[row, v, i].tolist()
                 state, entities = seen.features[row, v, i], list(seen.entities[row])
-                expected = nets.action_scores(parameters, state, entities, views, 2, targets)
+                expected = nets.action_scores(parameters, state, entities, views, 2, targets, i)
                 torch.testing.assert_close(found[row, v, i], expected)
     one_view = net(seen.view(1))
     torch.testing.assert_close(one_view, found[:, 1])
