@@ -114,6 +114,11 @@ def value_loss(
 
 
 def explained_variance(value: Float[Tensor, " P"], target: Float[Tensor, " P"]) -> Float[Tensor, ""]:
-    """1 - Var[target - value] / Var[target]: 1 for a perfect critic, 0 for a constant."""
-    spread = target.var(unbiased=False)
-    return 1.0 - (target - value).var(unbiased=False) / spread.clamp(min=1e-8)
+    """1 - Var[target - value] / Var[target], over all processes: 1 for a perfect critic, 0 for a constant."""
+    count = torch.tensor(len(target), device=target.device)
+
+    def variance(x: Tensor) -> Tensor:
+        mean = mean_everywhere(x.sum(), count)
+        return mean_everywhere((x - mean).square().sum(), count)
+
+    return 1.0 - variance(target - value) / variance(target).clamp(min=1e-8)
