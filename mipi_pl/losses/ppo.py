@@ -39,9 +39,11 @@ def advantages(
         gamma: discount.
         gae_lambda: 0 for one-step advantages, 1 for Monte Carlo returns.
     """
+    # TorchRL takes the product with a Python number in single precision.
+    discount = torch.tensor(gamma, dtype=value.dtype, device=value.device)
     last = torch.cat((played[1:], torch.zeros_like(played[:1]))) == 0
     found: tuple[Tensor, Tensor] = generalized_advantage_estimate(
-        gamma, gae_lambda, value, next_value, reward, done=last, terminated=goes_on == 0
+        discount, gae_lambda, value, next_value, reward, done=last, terminated=goes_on == 0
     )
     return found
 
