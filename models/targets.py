@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from models import fused_pairs
 from models.precision import OutputLinear, full_precision, output_linear
 
 
@@ -145,14 +146,19 @@ class PairScores(nn.Module):
         self.weigh = OutputLinear(hidden, units)
 
     def forward(self, seen: Perceived, slots: slice) -> Float[Tensor, "*X A targets"]:
-        """A score for every target, shown or not."""
-        steps, *views, n_agents = seen.views.shape[:-1]
-        weights = self.weigh(seen.features).reshape(steps, math.prod(views), n_agents, -1)
+        """A score for every target that a view shows; for others it means nothing."""
+        steps, *views, n_agents, n_entities = seen.views.shape
+        weights = self.weigh(seen.features)
+        weights = (weights * weights.shape[-1] ** -0.5).reshape(steps, math.prod(views), n_agents, -1)
         target = output_linear(seen.entities[:, slots], self.target.weight, self.target.bias)
         own = output_linear(seen.entities[:, :n_agents], self.own.weight)
-        with full_precision(weights):
-            pairs = (own.unsqueeze(2) + target.unsqueeze(1)).relu_()
-            scores = torch.einsum("lvak,latk->lvat", weights * weights.shape[-1] ** -0.5, pairs)
+        if fused_pairs.usable(weights, own, target):
+            shape = (steps, math.prod(views), n_agents, n_entities)
+            scores = fused_pairs.score(weights, own, target, seen.views.view(shape), slots.indices(n_entities)[0])
+        else:
+            with full_precision(weights):
+                pairs = (own.unsqueeze(2) + target.unsqueeze(1)).relu_()
+                scores = torch.einsum("lvak,latk->lvat", weights, pairs)
         return scores.view(*seen.views.shape[:-1], target.shape[1])
 
 

@@ -17,6 +17,7 @@ from models import fused
 from models.agent import Recurrence
 from models.attention import EntityAttention
 from models.packing import AgentRows, PackedSteps
+from models.targets import PairScores, Perceived
 
 Run = Callable[[], Tensor]
 
@@ -126,6 +127,28 @@ def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state:
     assert_equal_to_plain(net, run, (rows,) if state is None else (rows, state))
 
 
+@pytest.mark.parametrize(
+    ("steps", "views", "agents", "targets", "units"),
+    [(40, 3, 5, 27, 32), (1, 1, 1, 1, 16), (9, 2, 3, 0, 16), (30, 1, 4, 16, 32), (7, 2, 3, 5, 3)],
+)
+@pytest.mark.parametrize("of_agents", [False, True])
+def test_pair_scores(steps: int, views: int, agents: int, targets: int, units: int, of_agents: bool) -> None:
+    """Of others and of agents; with a row and a step that see nothing. Three units are no whole vector."""
+    torch.manual_seed(0)
+    net = PairScores(hidden=6, n_inputs=5, units=units)
+    features = torch.randn(steps, views, agents, 6, requires_grad=True)
+    entities = torch.randn(steps, agents + targets, 5, requires_grad=True)
+    seen = torch.rand(steps, views, agents, agents + targets) < 0.5
+    seen[0, :, 0] = False
+    seen[-1] = steps == 1
+    slots = slice(agents) if of_agents else slice(agents, None)
+
+    def run() -> Tensor:
+        return torch.where(seen[..., slots], net(Perceived(features, entities, seen), slots), 0.0)
+
+    assert_equal_to_plain(net, run, (features, entities))
+
+
 def test_extreme_values_saturate_as_in_pytorch() -> None:
     torch.manual_seed(0)
     net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
@@ -147,6 +170,9 @@ def test_what_is_not_finite_is_not_hidden(value: float) -> None:
         attend.key_value.weight.fill_(value)
     assert net(torch.zeros(1, 1, 4), steps.agents(1), steps, None)[0].isnan().any()
     assert attend(torch.ones(1, 2, 4), torch.ones(1, 1, 1, 2, dtype=torch.bool)).isnan().any()
+    features, entities = torch.zeros(1, 1, 1, 4), torch.full((1, 2, 4), value)
+    seen = Perceived(features, entities, torch.ones(1, 1, 1, 2, dtype=torch.bool))
+    assert not PairScores(hidden=4, n_inputs=4, units=16)(seen, slice(1, 2)).isfinite().any()
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
@@ -157,12 +183,14 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     net, attend = Recurrence(8, 16), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.of(torch.ones(6, 10, dtype=torch.bool))
     rows, inputs, seen = torch.randn(180, 1, 8), torch.randn(60, 5, 4), torch.rand(60, 1, 3, 5) < 0.7
+    pairs, features = PairScores(hidden=16, n_inputs=4, units=16), torch.randn(60, 1, 3, 16)
     agents = steps.agents(3)
     found = []
     for threads in (1, before):
         numba.set_num_threads(threads)
         made = results(net, lambda: net(rows.clone(), agents, steps, None)[0])
         made += results(attend, lambda: attend(inputs, seen))
+        made += results(pairs, lambda: pairs(Perceived(features, inputs, seen), slice(3, 5)))
         found.append(torch.cat([tensor.flatten() for tensor in made]))
     numba.set_num_threads(before)
     assert torch.equal(*found)
@@ -196,14 +224,17 @@ import hashlib, torch
 from models.agent import Recurrence
 from models.attention import EntityAttention
 from models.packing import PackedSteps
+from models.targets import PairScores, Perceived
 torch.manual_seed(0)
 net, attend = Recurrence(16, 13), EntityAttention(n_inputs=4, width=64, heads=4)
 steps, seen = PackedSteps.of(torch.ones(4, 5, dtype=torch.bool)), torch.rand(20, 2, 6, 11) < 0.7
 inputs = torch.randn(20, 11, 4)
 out = [net(torch.randn(60, 2, 16), steps.agents(3), steps, None)[0], attend(inputs, seen)]
 out.append(attend.summed(inputs, seen[:, 0], torch.eye(64)))
+pairs = PairScores(13, 4, 16)
+out.append(pairs(Perceived(torch.randn(20, 2, 6, 13), inputs, seen), slice(6, 11)))
 sum((x ** 2).sum() for x in out).backward()
-content = [*out, *(p.grad for p in (*net.parameters(), *attend.parameters()))]
+content = [*out, *(p.grad for p in (*net.parameters(), *attend.parameters(), *pairs.parameters()))]
 print(hashlib.sha256(b"".join(x.detach().numpy().tobytes() for x in content)).hexdigest())
 """
 

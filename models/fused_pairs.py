@@ -1,0 +1,50 @@
+"""Scores of pairs of agent and target as a differentiable function, for those pairs alone that a view shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from models import fused
+from models.fused import array_of
+from models.kernels import pairs
+from models.kernels.vector import LANES
+
+
+def usable(weights: Tensor, own: Tensor, target: Tensor) -> bool:
+    """Whether the kernels take these: see `models.fused.usable`; units come in whole vectors."""
+    return weights.shape[-1] % LANES == 0 and fused.usable(weights, own, target)
+
+
+def score(
+    weights: Float[Tensor, "L V A K"],
+    own: Float[Tensor, "L A K"],
+    target: Float[Tensor, "L T K"],
+    views: Bool[Tensor, "L V A E"],
+    first: int,
+) -> Float[Tensor, "L V A T"]:
+    """<weights, relu(own + target)> where a view shows the target, else 0; the targets are the entities from `first` on."""
+    found: Tensor = _Score.apply(weights.contiguous(), own.contiguous(), target.contiguous(), views, first)
+    return found
+
+
+class _Score(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, own: Tensor, target: Tensor, views: Tensor, first: int) -> Tensor:
+        views = views.contiguous()
+        scores = weights.new_empty(*weights.shape[:3], target.shape[1])
+        pairs.forward(*map(array_of, (weights, own, target, views)), first, array_of(scores))
+        ctx.save_for_backward(weights, own, target, views)
+        ctx.first = first
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        weights, own, target, views = ctx.saved_tensors
+        found = tuple(torch.empty_like(tensor) for tensor in (weights, own, target))
+        read = map(array_of, (weights, own, target, views))
+        pairs.backward(*read, ctx.first, array_of(gradients[0].contiguous()), *map(array_of, found))
+        return *found, None, None
