@@ -34,6 +34,7 @@ class OnPolicyDataModule(CollectionDataModule):
     """
 
     on_policy = True
+    _assembler: RolloutCutter
 
     def __init__(
         self,

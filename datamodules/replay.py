@@ -72,6 +72,7 @@ class ReplayDataModule(CollectionDataModule):
     """
 
     on_policy = False
+    _assembler: EpisodeAssembler
 
     def __init__(
         self,

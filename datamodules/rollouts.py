@@ -120,7 +120,8 @@ class RolloutCutter:
             laid_out[number, place] = now
             if key != keys.ACTION:
                 nested = key if isinstance(key, tuple) else (key,)
-                laid_out[after] = kept_slots(key, steps.get(("next", *nested))[last].unsqueeze(1), n_agents, filled)[:, 0]
+                shown_last = steps.get(("next", *nested))[last].unsqueeze(1)
+                laid_out[after] = kept_slots(key, shown_last, n_agents, filled).squeeze(1)
             fields[key] = laid_out
         for key in (keys.REWARD, keys.TERMINATED, keys.TRUNCATED):
             now = steps.get(("next", key)).squeeze(-1)

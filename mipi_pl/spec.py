@@ -46,7 +46,7 @@ VALID = "valid"
 ENVIRONMENT = "environment"
 """int64 [N] of a rollout: the environment that played the sequence."""
 FIRST_STEP = "first_step"
-"""int64 [N] of a rollout: the step of its episode with which the sequence begins; whole episodes go without this key."""
+"""int64 [N] of a rollout: the step of its episode with which the sequence begins; whole episodes have no such key."""
 PREVIOUS_ACTION = ("agents", "previous_action")
 """int64 [N, A] of a rollout: what the agents did before the first step of the sequence; U where there was nothing."""
 GROUPS = "imaginary_groups"

@@ -89,8 +89,8 @@ class Trunk(nn.Module):
         heads: attention heads.
         hidden: recurrent state.
         own_entity_only: each agent sees no entity but its own, whatever the views show.
-        own_path: add a linear map of the agent's own entity to its attention output. Without it, an agent's own features
-            reach its recurrent state only through the attention.
+        own_path: add a linear map of the agent's own entity to its attention output. Without it, an agent's own
+            features reach its recurrent state only through the attention.
         normalize: LayerNorm after the attention and after the recurrence.
     """
 

@@ -26,7 +26,7 @@ def score(
     views: Bool[Tensor, "L V A E"],
     first: int,
 ) -> Float[Tensor, "L V A T"]:
-    """<weights, relu(own + target)> where a view shows the target, else 0; the targets are the entities from `first` on."""
+    """<weights, relu(own + target)> where a view shows the target, else 0; targets are the entities from `first` on."""
     found: Tensor = _Score.apply(weights.contiguous(), own.contiguous(), target.contiguous(), views, first)
     return found
 

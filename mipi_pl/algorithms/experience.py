@@ -77,7 +77,9 @@ def advantages(
         gae_lambda: see `mipi_pl.losses.ppo.advantages`.
     """
     now, after = b.played, b.played + 1
-    by_step = (earned[now], value[now], value[after], (~b.ended[now]).to(value), torch.ones_like(value[now]))
-    by_time = ppo.advantages(*(b.by_time(x) for x in by_step), gamma, gae_lambda)
-    advantage, returns = (b.steps.pack(x) for x in by_time)
-    return advantage, returns
+    reward, of_now, of_next, goes_on, played = (
+        b.by_time(x)
+        for x in (earned[now], value[now], value[after], (~b.ended[now]).to(value), torch.ones_like(value[now]))
+    )
+    advantage, returns = ppo.advantages(reward, of_now, of_next, goes_on, played, gamma, gae_lambda)
+    return b.steps.pack(advantage), b.steps.pack(returns)

@@ -187,7 +187,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     @torch.no_grad()
     def _look_back(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:
-        """Probabilities and values before anything moves, returns of the augmented reward, and the states at the end."""
+        """Probabilities and values before anything moves, returns of the augmented reward, and states at the end."""
         log_pi, last_policy = self._log_policy(b, b.visible, states)
         value, last_critic = self._values(b, states)
         last = {"policy": last_policy} | ({} if last_critic is None else {"critic": last_critic})
@@ -238,14 +238,15 @@ class MAPPO(InformationCost, EntityAlgorithm):
     def _improve_critic(self, b: EpisodeBatch, seen: Experience, states: States) -> Metrics:
         """Regression to the normalised returns."""
         value, _ = self._values(b, states)
-        compared = (x[b.played] for x in (value, seen.value, self.return_scale.to_value(seen.returns)))
-        loss = ppo.value_loss(*compared, self.value_clip, self.huber_delta)
+        target = self.return_scale.to_value(seen.returns)
+        now, old, wanted = (x[b.played] for x in (value, seen.value, target))
+        loss = ppo.value_loss(now, old, wanted, self.value_clip, self.huber_delta)
         return {"loss/value": loss.detach(), "gradient_norm/critic": self.descend(CRITIC, loss)}
 
     # ------------------------------------------------------------------ networks on a batch
 
     def _log_policy(self, b: EpisodeBatch, view: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        """Log pi_i(u | s) [L, A, U] under a view [L, A, E], and the recurrent states [N, A, H] after the last decisions.
+        """Log pi_i(u | s) [L, A, U] under a view [L, A, E], and recurrent states [N, A, H] after the last decisions.
 
         Rows of agents that do not decide mean nothing.
         """

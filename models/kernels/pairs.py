@@ -117,9 +117,7 @@ def _make_backward(source: int) -> Callable[..., int]:
                         shown = views[step, v, a, first + seen[c]]
                         given[v, c] = gradient[step, v, a, seen[c]] if shown else ZERO
                 at, line = (step * n_views * n_agents + a) * units, n_agents * units
-                multiply(
-                    (of_weights, at, line), (given, 0, n_targets, 1), (pairs, 0, units), (n_views, count, units)
-                )
+                multiply((of_weights, at, line), (given, 0, n_targets, 1), (pairs, 0, units), (n_views, count, units))
                 multiply((back, 0, units), (given, 0, 1, n_targets), (weights, at, line), (count, n_views, units))
                 for c in range(count):
                     _pair_backward(pairs[c], back[c], of_own[step, a], of_target[step, seen[c]])

@@ -220,9 +220,7 @@ PAYOFFS = {"AB": [[1.0, 2.0], [0.0, 0.0]], "BA": [[1.0, 0.0], [2.0, 0.0]]}
 )
 def test_the_best_joint_action_of_each_composition_is_found(seed: int, options: dict[str, Any]) -> None:
     seed_everything(seed, verbose=False)
-    data = OnPolicyDataModule(
-        partial(MatrixGame, PAYOFFS, ["AB", "BA"]), num_envs=64, seed=seed, rollout_steps=1
-    )
+    data = OnPolicyDataModule(partial(MatrixGame, PAYOFFS, ["AB", "BA"]), num_envs=64, seed=seed, rollout_steps=1)
     algorithm = small_mappo(
         data.env.entity_spec,
         width=32,

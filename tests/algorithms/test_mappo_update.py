@@ -126,6 +126,4 @@ def test_update_equals_the_plain_one_on_rollouts_that_cut_episodes(
 
 
 def test_update_equals_the_plain_one_with_own_path_pair_scores_and_layer_norm() -> None:
-    assert_same_update(
-        AIMING, networks={"network": ENTITY}, epochs=1, regularizer="mutual_information", alpha=0.3
-    )
+    assert_same_update(AIMING, networks={"network": ENTITY}, epochs=1, regularizer="mutual_information", alpha=0.3)

@@ -39,7 +39,8 @@ def assert_cuts_change_nothing(s: Sizes, steps: int, **networks: Any) -> None:
     algorithm = small_mappo(s.spec, **PAID, **networks).double()
     whole = random_batch(s)
     b, expected, _ = found_by(algorithm, whole, {})
-    row_of = {(n, t): row for row, (n, t) in enumerate(zip(b.steps.episode.tolist(), b.steps.step.tolist(), strict=True))}
+    places = zip(b.steps.episode.tolist(), b.steps.step.tolist(), strict=True)
+    row_of = {place: row for row, place in enumerate(places)}
     memory = RolloutMemory(s.spec.n_agents)
     for batch in rollouts_of(whole, steps, 2 + max(s.lengths) // steps):
         part, found, last = found_by(algorithm, batch, memory.before(batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def test_every_step_is_in_one_batch_once_and_as_it_was_played(lengths: list[list
             for key in (*OBSERVED, keys.ACTION):
                 assert torch.equal(sequence[key][:length], played[key]), key
             for key in OBSERVED:
-                assert torch.equal(sequence[key][length], played[-1]["next", *nested(key)]), key
+                assert torch.equal(sequence[key][length], played[-1][("next", *nested(key))]), key
             for key in (keys.REWARD, keys.TERMINATED, keys.TRUNCATED):
                 assert torch.equal(sequence[key][:length], played["next", key].squeeze(-1)), key
             assert not sequence[keys.VALID][length:].any()
@@ -101,7 +102,7 @@ def test_the_steps_of_an_episode_are_counted_on_and_the_action_before_a_cut_is_k
 def test_the_observation_after_a_cut_is_the_first_of_the_next_rollout() -> None:
     batches, _, _ = play(4, rollout_steps=4)
     cuts = 0
-    for one, two in zip(batches, batches[1:], strict=False):
+    for one, two in pairwise(batches):
         for b in range(3):
             last, first = one[one[keys.ENVIRONMENT] == b][-1], two[two[keys.ENVIRONMENT] == b][0]
             if int(first[keys.FIRST_STEP]) == 0:

@@ -15,7 +15,6 @@ from models.collaq import CollaQAgent
 from models.marginal import MarginalPolicy
 from models.packing import PackedSteps
 
-
 ENTITY = {"own_path": True, "normalize": True, "pair_units": 3}
 BOTH = ("others", "agents")
 
