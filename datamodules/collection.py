@@ -132,7 +132,8 @@ class CollectionDataModule(LightningDataModule):
         """Take note of the outcome (see `datamodules.episodes.summarize`) of episodes that this process uses."""
         self._own_episodes += len(finished)
         self.cut_short += int(finished["cut_short"].sum())
-        self._finished.append(finished)
+        if len(finished):
+            self._finished.append(finished)
 
     def agree(self, of_processes: list[int]) -> None:
         """Count the episodes of all processes, from the own count of each."""

@@ -47,6 +47,9 @@ class RolloutCutter:
             A batch [N] of sequences of up to S steps and the observation after the last, cut to the entity slots that
             are filled, with the keys of `mipi_pl.spec`; and for each ended episode ``return_``, ``length``, ``won``,
             ``composition`` and ``cut_short``.
+
+        Raises:
+            ValueError: if an episode is longer than the world said it can be.
         """
         done = steps.get(("next", keys.DONE)).squeeze(-1)
         begins = torch.nn.functional.pad(done[:, :-1], (1, 0))
@@ -64,13 +67,15 @@ class RolloutCutter:
         reward = steps.get(("next", keys.REWARD)).squeeze(-1)
         earned = torch.zeros(len(length)).index_add_(0, number.flatten(), reward.flatten())
         earned = earned + torch.where(carried, self._return[environment], 0.0)
-        ended = done[environment, end]
+        ended, so_far = done[environment, end], first_step + length
+        if int(so_far.max()) > self.spec.max_steps:
+            raise ValueError(f"an episode is longer than max_steps={self.spec.max_steps}; mend the environment's spec")
 
         batch = self._sequences(steps, number, place, (environment, end), length)
         batch.set(keys.ENVIRONMENT, environment).set(keys.FIRST_STEP, first_step)
         batch.set(keys.PREVIOUS_ACTION, earlier[:, : batch.get(keys.ACTION).shape[2]])
         over = (environment[ended], end[ended])
-        truncated, played = steps.get(("next", keys.TRUNCATED))[over].squeeze(-1), (first_step + length)[ended]
+        truncated, played = steps.get(("next", keys.TRUNCATED))[over].squeeze(-1), so_far[ended]
         finished = TensorDict(
             {
                 "return_": earned[ended],
@@ -81,7 +86,7 @@ class RolloutCutter:
             },
             batch_size=[len(played)],
         )
-        self._go_on(environment, ended, first_step + length, earned, steps.get(keys.ACTION)[:, -1])
+        self._go_on(environment, ended, so_far, earned, steps.get(keys.ACTION)[:, -1])
         return batch, finished
 
     def _go_on(self, environment: Tensor, ended: Tensor, length: Tensor, earned: Tensor, action: Tensor) -> None:

@@ -61,9 +61,9 @@ class EntityCritic(nn.Module):
         inputs: Float[Tensor, "L E I"],
         present: Bool[Tensor, "L E"],
         steps: PackedSteps,
-        state: Float[Tensor, "N 1 hidden"] | None = None,
-    ) -> tuple[Float[Tensor, " L"], Float[Tensor, "N 1 hidden"] | None]:
-        """Values of L states, each from all its entities with their last actions, and the recurrent state at the end.
+        state: Float[Tensor, "N hidden"] | None = None,
+    ) -> tuple[Float[Tensor, " L"], Float[Tensor, "L hidden"] | None]:
+        """Values of L states, each from all its entities with their last actions, and the recurrent state after each.
 
         Args:
             inputs: features and last actions.
@@ -78,6 +78,6 @@ class EntityCritic(nn.Module):
             return self.value(self.team(pooled).relu()).squeeze(1), None
         # The team is one agent that always acts.
         whole = AgentRows.of(torch.ones(len(inputs), 1, dtype=torch.bool, device=inputs.device))
-        before = None if state is None else state.unsqueeze(1)
-        states, last = self.team(pooled.unsqueeze(1), whole, steps, before)
-        return self.value(states.squeeze(1)).squeeze(1), last.squeeze(1)
+        before = None if state is None else state.unflatten(0, (-1, 1, 1))
+        states = self.team(pooled.unsqueeze(1), whole, steps, before)[0].squeeze(1)
+        return self.value(states).squeeze(1), states

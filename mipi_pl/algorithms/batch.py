@@ -107,6 +107,14 @@ class EpisodeBatch:
             steps=steps.with_acting(acting),
         )
 
+    @property
+    def decisions(self) -> PackedSteps:
+        """The steps with the agents that decide in them: none in the last observation.
+
+        That one is the first of the next rollout. So recurrent states end where those of the next rollout begin.
+        """
+        return self.steps.with_acting(self.deciding)
+
     def select(self, sequences: Int64[Tensor, " M"]) -> tuple[EpisodeBatch, Int64[Tensor, " L2"]]:
         """Some of the sequences, and which rows of this batch they are: a minibatch without reading the batch anew."""
         steps, rows = self.steps.select(sequences)

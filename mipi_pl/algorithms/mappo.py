@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchrl.modules import PopArtValueNorm
 
 from mipi_pl import ranks
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.experience import Experience, ReturnScale, advantages
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.memory import RolloutMemory, States
 from mipi_pl.checks import require
@@ -30,27 +29,6 @@ POLICY, CRITIC, MARGINAL = range(3)
 
 _MEMORY = "rollout_memory"
 """Key of a checkpoint."""
-
-
-@dataclass
-class Experience:
-    """What was true when the L steps of a rollout were played; numbers of steps that were not played mean nothing.
-
-    Attributes:
-        log_prob: [L, A] of the actions taken.
-        value: [L] as the critic gave it, normalised.
-        advantage: [L] normalised over all decisions.
-        returns: [L] in units of return.
-    """
-
-    log_prob: Tensor
-    value: Tensor
-    advantage: Tensor
-    returns: Tensor
-
-    def rows(self, rows: Tensor) -> Experience:
-        """Some of the steps."""
-        return Experience(**{name: x[rows] for name, x in vars(self).items()})
 
 
 class MAPPO(InformationCost, EntityAlgorithm):
@@ -142,7 +120,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         self.agent.utilities.requires_grad_(False)
         self.critic = critic(**sizes, n_entities=spec.n_entities)
         self._memory = RolloutMemory(spec.n_agents)
-        self.value_norm = None if value_decay is None else PopArtValueNorm(shape=1, beta=value_decay)
+        self.return_scale = ReturnScale(value_decay)
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
             if marginal is None or marginal_optimizer is None:
                 raise ValueError(
@@ -215,16 +193,16 @@ class MAPPO(InformationCost, EntityAlgorithm):
         last = {"policy": last_policy} | ({} if last_critic is None else {"critic": last_critic})
         log_marginal = None
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
-            log_marginal, last["marginal"] = self._marginal_from(b, states.get("marginal"))
+            log_marginal, last["marginal"] = self._marginal_from(b, b.decisions, states.get("marginal"))
         cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
         paid = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)
-        advantage, returns = self._advantages(b, b.reward - paid, self._in_units_of_return(value))
-        explained = ppo.explained_variance(self._in_units_of_return(value)[b.played], returns[b.played])
-        self._update_value_norm(returns[b.played])
+        worth = self.return_scale.to_return(value)
+        advantage, returns = advantages(b, b.reward - paid, worth, self.gamma, self.gae_lambda)
+        self.return_scale.update(returns[b.played])
         normal, spread = ppo.normalized(advantage, b.deciding)
         metrics = {
-            "value/mean": self._in_units_of_return(value)[b.played].mean(),
-            "value/explained_variance": explained,
+            "value/mean": worth[b.played].mean(),
+            "value/explained_variance": ppo.explained_variance(worth[b.played], returns[b.played]),
             "advantage/deviation": spread,
             "policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding),
         }
@@ -235,19 +213,11 @@ class MAPPO(InformationCost, EntityAlgorithm):
             metrics["policy/kl_to_marginal"] = info.masked_mean(ratio, b.deciding)
         return Experience(info.of_action(log_pi, b.action), value, normal, returns), metrics, last
 
-    def _advantages(self, b: EpisodeBatch, earned: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """GAE and returns [L], zeros where nothing was played; a sequence that was cut goes on with the value there."""
-        now, after = b.played, b.played + 1
-        by_step = (earned[now], value[now], value[after], (~b.ended[now]).to(value), torch.ones_like(value[now]))
-        by_time = ppo.advantages(*(b.by_time(x) for x in by_step), self.gamma, self.gae_lambda)
-        advantage, returns = (b.steps.pack(x) for x in by_time)
-        return advantage, returns
-
     def _learn_marginal(self, b: EpisodeBatch, epoch: int, states: States) -> Metrics:
         """Equation (17) towards the policy in the imaginary teams of this epoch."""
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION or epoch >= self.marginal_epochs:
             return {}
-        log_marginal, _ = self._marginal_from(b, states.get("marginal"))
+        log_marginal, _ = self._marginal_from(b, b.decisions, states.get("marginal"))
         with torch.no_grad():
             team = b.within(b.visible, epoch) if self._averages_imaginary_teams else b.visible
             log_team, _ = self._log_policy(b, team, states)
@@ -268,37 +238,29 @@ class MAPPO(InformationCost, EntityAlgorithm):
     def _improve_critic(self, b: EpisodeBatch, seen: Experience, states: States) -> Metrics:
         """Regression to the normalised returns."""
         value, _ = self._values(b, states)
-        target = seen.returns if self.value_norm is None else self.value_norm.normalize(seen.returns.unsqueeze(-1))
-        compared = (x.view(-1)[b.played] for x in (value, seen.value, target))
+        compared = (x[b.played] for x in (value, seen.value, self.return_scale.to_value(seen.returns)))
         loss = ppo.value_loss(*compared, self.value_clip, self.huber_delta)
         return {"loss/value": loss.detach(), "gradient_norm/critic": self.descend(CRITIC, loss)}
 
     # ------------------------------------------------------------------ networks on a batch
 
     def _log_policy(self, b: EpisodeBatch, view: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        """Log pi_i(u | s) [L, A, U] under a view [L, A, E], and the recurrent states [N, A, H] after the last steps."""
+        """Log pi_i(u | s) [L, A, U] under a view [L, A, E], and the recurrent states [N, A, H] after the last decisions.
+
+        Rows of agents that do not decide mean nothing.
+        """
         began = states["policy"].unsqueeze(1) if "policy" in states else None
-        seen, last = self.agent.trunk(b.inputs, view.unsqueeze(1), b.steps, began)
+        seen, last = self.agent.trunk(b.inputs, view.unsqueeze(1), b.decisions, began)
         return info.log_policy(self.agent.policy_logits(seen.view(0)), b.available), last.squeeze(1)
 
     def _values(self, b: EpisodeBatch, states: States) -> tuple[Tensor, Tensor | None]:
-        """Of all observed steps [L], as the critic gives them, and its recurrent states if it has some."""
-        began = states["critic"][:, :1] if "critic" in states else None
-        value, last = self.critic(b.inputs, b.present.any(dim=1), b.steps, began)
-        return value, last
+        """Of all observed steps [L], as the critic gives them, and its recurrent states [N, 1, H] if it has some.
 
-    def _in_units_of_return(self, value: Tensor) -> Tensor:
-        return value if self.value_norm is None else self.value_norm.denormalize(value.unsqueeze(-1)).squeeze(-1)
-
-    def _update_value_norm(self, returns: Tensor) -> None:
-        """Take the returns of all processes into the statistics that values are normalised with."""
-        if self.value_norm is None:
-            return
-        count = torch.tensor(len(returns), device=returns.device)
-        mean = ranks.mean_everywhere(returns.sum(), count)
-        deviation = ranks.mean_everywhere((returns - mean).square().sum(), count).sqrt()
-        # Two numbers with the mean and the deviation of all: the statistics know nothing else of them.
-        self.value_norm.update(torch.stack((mean + deviation, mean - deviation)).unsqueeze(-1))
+        Those are the ones after the last played step: the next rollout begins with the observation that follows.
+        """
+        began = states["critic"][:, 0] if "critic" in states else None
+        value, after = self.critic(b.inputs, b.present.any(dim=1), b.steps, began)
+        return value, None if after is None else after[b.steps.starts[1:] - 2].unsqueeze(1)
 
 
 def _means(steps: Sequence[Metrics]) -> Metrics:

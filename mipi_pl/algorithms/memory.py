@@ -39,9 +39,10 @@ class RolloutMemory:
         if first_step is None:
             return {}
         environment, n_agents = batch.get(keys.ENVIRONMENT), batch.get(keys.ACTION).shape[2]
-        goes_on = (first_step > 0).view(-1, 1, 1)
+        begins = (first_step == 0).view(-1, 1, 1)
         return {
-            name: states[environment, :n_agents].masked_fill(~goes_on, 0.0) for name, states in self.states.items()
+            name: states.to(environment.device)[environment, :n_agents].masked_fill(begins, 0.0)
+            for name, states in self.states.items()
         }
 
     def keep(self, batch: TensorDictBase, last: States) -> None:
