@@ -1,27 +1,35 @@
-"""What all datamodules share: a TorchRL collector driven by the algorithm's policy, whole episodes, counts, state."""
+"""What all datamodules share: a TorchRL collector driven by the algorithm's policy, counts, state."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
 
 from datamodules.collectors import CollectorKind, check_workers, make_source
-from datamodules.episodes import EpisodeAssembler, summarize
 from datamodules.sources import StepSource
 from mipi_pl import ranks
-from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.checks import choose, require
 from mipi_pl.envs.base import EntityEnv
 
 
+class Assembler(Protocol):
+    """Makes of a collector's steps what batches are made of, and keeps what is not complete."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is not complete, as plain tensors."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+
+
 class CollectionDataModule(LightningDataModule):
-    """Collects whole episodes with the current policy; what becomes of them is the subclass's business.
+    """Collects steps with the current policy; what becomes of them is the subclass's business.
 
     Args:
         make_env: factory of the training environments; takes num_envs and seed.
@@ -76,13 +84,13 @@ class CollectionDataModule(LightningDataModule):
         self._own_episodes = self._fewest_episodes = 0  # of this process, and of the one that has fewest
         self.at_rest: Callable[[], None] = _nothing
         self._finished: list[TensorDictBase] = []
-        self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
+        self._assembler: Assembler  # of the subclass
         self._source: StepSource | None = None
         self._actor: Actor | None = None
 
     @abstractmethod
     def next_batch(self) -> TensorDictBase:
-        """Collect as long as it takes, then a batch [N] of whole episodes, trimmed."""
+        """Collect as long as it takes, then a batch [N] of sequences, trimmed."""
 
     # ------------------------------------------------------------------ collection
 
@@ -120,13 +128,12 @@ class CollectionDataModule(LightningDataModule):
             raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
         return self._source
 
-    def count(self, episodes: TensorDictBase) -> None:
-        """Take note of episodes that this process uses."""
-        self._own_episodes += len(episodes)
-        summary = summarize(episodes)
-        truncated = episodes.get(keys.TRUNCATED).any(dim=1)
-        self.cut_short += int(self.env.entity_spec.cut_short(truncated, summary["length"]).sum())
-        self._finished.append(summary)
+    def count(self, finished: TensorDictBase) -> None:
+        """Take note of the outcome (see `datamodules.episodes.summarize`) of episodes that this process uses."""
+        self._own_episodes += len(finished)
+        self.cut_short += int(finished["cut_short"].sum())
+        if len(finished):
+            self._finished.append(finished)
 
     def agree(self, of_processes: list[int]) -> None:
         """Count the episodes of all processes, from the own count of each."""
@@ -193,8 +200,7 @@ class CollectionDataModule(LightningDataModule):
         source = self.source
         if self.exact_resume:
             source.load_state_dict(state)
-            if "assembler" in state:
-                self._assembler.load_state_dict(state["assembler"])
+            self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
         self.frames, self._own_episodes, self.batches = state["frames"], state["episodes"], state["batches"]
         self.cut_short = state.get("cut_short", 0)  # younger than the first checkpoints

@@ -66,11 +66,6 @@ class EpisodeAssembler:
         self._open = TensorDict(state["open"], batch_size=self._open.batch_size)
         self._length = state["length"].clone()
 
-    def drop(self) -> None:
-        """Forget the episodes that are not over."""
-        self._open.zero_()
-        self._length.zero_()
-
     def add(self, steps: TensorDictBase) -> TensorDict | None:
         """Take a collector's batch [B, T']; return the episodes that ended in it, or None.
 
@@ -157,26 +152,13 @@ def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> Tenso
     """`trim` of some of the episodes."""
     valid = episodes.get(keys.VALID)[rows]
     steps = int(valid.sum(dim=1).max()) + 1
-    present = episodes.get(keys.PRESENT)[:, :steps][rows]
-    filled = present.flatten(0, 1).any(dim=0)
-    agents, others = (int(part.nonzero().max()) + 1 if part.any() else 0 for part in filled.tensor_split([n_agents]))
-    agents = max(agents, 1)
-
-    def slots(x: Tensor, dim: int) -> Tensor:
-        if agents == n_agents and others == x.shape[dim] - n_agents:
-            return x
-        return torch.cat((x.narrow(dim, 0, agents), x.narrow(dim, n_agents, others)), dim=dim)
-
-    cut = {key: episodes.get(key)[:, :steps] for key in (*_OBSERVED, keys.ACTION, *_PER_STEP)}
-    for key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION):
-        cut[key] = cut[key][:, :, :agents]
-    cut = {key: tensor[rows] for key, tensor in cut.items() if key != keys.PRESENT}
+    filled = filled_slots(episodes.get(keys.PRESENT)[:, :steps][rows].flatten(0, 1), n_agents)
     return TensorDict(
         {
-            **cut,
-            keys.ENTITIES: slots(cut[keys.ENTITIES], 2),
-            keys.PRESENT: slots(present, 2),
-            keys.VISIBLE: slots(cut[keys.VISIBLE], 3),
+            **{
+                key: kept_slots(key, _kept_agents(key, episodes.get(key)[:, :steps], filled)[rows], n_agents, filled)
+                for key in (*_OBSERVED, keys.ACTION, *_PER_STEP)
+            },
             keys.VALID: valid[:, :steps],
             keys.WON: episodes.get(keys.WON)[rows],
             keys.COMPOSITION: episodes.get(keys.COMPOSITION)[rows],
@@ -185,14 +167,48 @@ def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> Tenso
     )
 
 
-def summarize(episodes: TensorDictBase) -> TensorDict:
-    """Outcome of whole episodes: ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``."""
+def filled_slots(present: Tensor, n_agents: int) -> tuple[int, int]:
+    """How many of the agents' slots, and of the others', it takes to hold all that are present: at least one agent's.
+
+    Args:
+        present: bool [*X, E].
+        n_agents: A.
+    """
+    filled = present.flatten(0, -2).any(dim=0)
+    agents, others = (int(part.nonzero().max()) + 1 if part.any() else 0 for part in filled.tensor_split([n_agents]))
+    return max(agents, 1), others
+
+
+def kept_slots(key: Any, values: Tensor, n_agents: int, filled: tuple[int, int]) -> Tensor:
+    """Values [N, T, ...] under a key of `mipi_pl.spec`, cut to the slots that are filled.
+
+    Agents and other entities are cut apart, so that the agents stay the first ones.
+    """
+    agents, others = filled
+    values = _kept_agents(key, values, filled)
+    dim = {keys.ENTITIES: 2, keys.PRESENT: 2, keys.VISIBLE: 3}.get(key)
+    if dim is None or values.shape[dim] == agents + others:
+        return values
+    return torch.cat((values.narrow(dim, 0, agents), values.narrow(dim, n_agents, others)), dim=dim)
+
+
+def _kept_agents(key: Any, values: Tensor, filled: tuple[int, int]) -> Tensor:
+    return values[:, :, : filled[0]] if key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION) else values
+
+
+def summarize(episodes: TensorDictBase, spec: EntitySpec) -> TensorDict:
+    """Outcome of whole episodes [N].
+
+    ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``, and ``cut_short``: ended by a fault.
+    """
+    length = episodes.get(keys.VALID).sum(dim=1)
     return TensorDict(
         {
             "return_": episodes.get(keys.REWARD).sum(dim=1),
-            "length": episodes.get(keys.VALID).sum(dim=1),
+            "length": length,
             "won": episodes.get(keys.WON).clone(),
             "composition": episodes.get(keys.COMPOSITION).clone(),
+            "cut_short": spec.cut_short(episodes.get(keys.TRUNCATED).any(dim=1), length),
         },
         batch_size=episodes.batch_size,
     )

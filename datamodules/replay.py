@@ -16,7 +16,7 @@ from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayB
 
 from datamodules.background import Background
 from datamodules.collection import CollectionDataModule
-from datamodules.episodes import sample_trimmed
+from datamodules.episodes import EpisodeAssembler, sample_trimmed, summarize
 from datamodules.journal import EpisodeJournal
 from datamodules.sources import StepSource
 from mipi_pl import ranks
@@ -109,6 +109,7 @@ class ReplayDataModule(CollectionDataModule):
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
         if overlap and ranks.size() > 1:
             raise ValueError("datamodule.overlap is for a single process; several (trainer.devices) collect in step")
+        self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._background: Background[Played] | None = Background() if overlap else None
         self.batch_size = batch_size
         self.updates_per_episode = updates_per_episode
@@ -190,7 +191,7 @@ class ReplayDataModule(CollectionDataModule):
             for frames, episodes in play():
                 self.frames += frames * ranks.size()
                 if episodes is not None:
-                    self.count(episodes)
+                    self.count(summarize(episodes, self.env.entity_spec))
                     self._buffer.extend(episodes)
             return self._own_episodes
 

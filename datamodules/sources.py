@@ -40,14 +40,6 @@ class StepSource:
     def refresh(self) -> None:
         """Act with the learner's present parameters from now on; never called while `next` runs."""
 
-    def restart(self) -> None:
-        """Begin a new episode in every environment.
-
-        Raises:
-            NotImplementedError: where the environments live in other processes.
-        """
-        raise NotImplementedError
-
     def state_dict(self) -> dict[str, Any]:
         """What the next steps depend on, as plain tensors, as far as it is known here."""
         return {}
@@ -103,10 +95,6 @@ class InlineSource(StepSource):
         self._actor.epsilon = epsilon
         return next(self._stream)
 
-    def restart(self) -> None:
-        """See `StepSource`."""
-        self._collector.reset()
-
     def close(self) -> None:
         """Let the environments end what they started."""
         self._env.close(raise_if_closed=False)
@@ -123,6 +111,5 @@ class InlineSource(StepSource):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `StepSource`."""
         self._env.set_extra_state(state["environment"])
-        if "observation" in state:
-            self._collector._carrier.update(state["observation"])
+        self._collector._carrier.update(state["observation"])
         self._actor.remember(state["actor"])

@@ -59,6 +59,21 @@ def joint_mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def mean_everywhere(total: Tensor, count: Tensor) -> Tensor:
+    """The mean over the elements of all processes, the same number in each; without gradient.
+
+    Args:
+        total: sum over this process's elements.
+        count: their number.
+    """
+    share = joint_mean(total, count)
+    if size() > 1:
+        dist.all_reduce(share)
+        share = share / size()
+    return share
+
+
+@torch.no_grad()
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the processes, in one message; one that no process has stays None."""
     if size() == 1:

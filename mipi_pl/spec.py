@@ -43,6 +43,12 @@ WON = "won"
 """bool [B, 1]: the episode ended in success with this step."""
 VALID = "valid"
 """bool [N, T+1] of a training batch: the step was played (the last observation of an episode was not)."""
+ENVIRONMENT = "environment"
+"""int64 [N] of a rollout: the environment that played the sequence."""
+FIRST_STEP = "first_step"
+"""int64 [N] of a rollout: the step of its episode with which the sequence begins; whole episodes go without this key."""
+PREVIOUS_ACTION = ("agents", "previous_action")
+"""int64 [N, A] of a rollout: what the agents did before the first step of the sequence; U where there was nothing."""
 GROUPS = "imaginary_groups"
 """bool [N, K, E] of a training batch: group A of each of K imaginary partitions."""
 

@@ -126,6 +126,21 @@ class PackedSteps:
         episode, step = mask.nonzero(as_tuple=True)
         return cls(episode, step, starts_of(mask.sum(dim=1)), *mask.shape)
 
+    def select(self, episodes: Int64[Tensor, " M"]) -> tuple[PackedSteps, Int64[Tensor, " L2"]]:
+        """Some of the episodes, in this order, and the rows of their steps.
+
+        Examples:
+            >>> steps, rows = PackedSteps.of(torch.tensor([[True, True], [True, False]])).select(torch.tensor([1]))
+            >>> rows.tolist(), steps.starts.tolist()
+            ([2], [0, 1])
+        """
+        first, counts = self.starts[episodes], (self.starts[1:] - self.starts[:-1])[episodes]
+        starts = starts_of(counts)
+        episode = torch.arange(len(episodes), device=counts.device).repeat_interleave(counts)
+        rows = torch.arange(len(episode), device=counts.device) + (first - starts[:-1])[episode]
+        acting = None if self.acting is None else self.acting[rows]
+        return PackedSteps(episode, self.step[rows], starts, len(episodes), self.length, acting), rows
+
     def with_acting(self, acting: Bool[Tensor, "L A"]) -> PackedSteps:
         """The same steps, in which these agents act.
 

@@ -6,6 +6,7 @@ depends on how many slots there are, so the same weights act in a world of any c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,15 +146,14 @@ class PairScores(nn.Module):
 
     def forward(self, seen: Perceived, slots: slice) -> Float[Tensor, "*X A targets"]:
         """A score for every target, shown or not."""
-        n_agents = seen.views.shape[-2]
-        weights = self.weigh(seen.features)
-        weights = weights * weights.shape[-1] ** -0.5
+        steps, *views, n_agents = seen.views.shape[:-1]
+        weights = self.weigh(seen.features).reshape(steps, math.prod(views), n_agents, -1)
         target = output_linear(seen.entities[:, slots], self.target.weight, self.target.bias)
         own = output_linear(seen.entities[:, :n_agents], self.own.weight)
         with full_precision(weights):
             pairs = (own.unsqueeze(2) + target.unsqueeze(1)).relu_()
-            scores = torch.einsum("lvak,latk->lvat", weights.flatten(1, -3) if weights.dim() > 3 else weights.unsqueeze(1), pairs)
-        return scores.view(*seen.views.shape[:-1], -1)
+            scores = torch.einsum("lvak,latk->lvat", weights * weights.shape[-1] ** -0.5, pairs)
+        return scores.view(*seen.views.shape[:-1], target.shape[1])
 
 
 class ActionHead(OutputLinear):  # so that the weights of a head without targets are those of a linear layer

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -27,9 +27,10 @@ def observed_steps(valid: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
 
 @dataclass
 class EpisodeBatch:
-    """The L observed steps of N whole episodes, one after the other: no padding but inside the recurrence.
+    """The L observed steps of N sequences, one after the other without padding.
 
-    An episode of n played steps has n + 1 observations, so the step after a played one is always the next row.
+    A sequence is a whole episode, or the part of one that falls into a rollout. One of n played steps has n + 1
+    observations, so the step after a played one is always the next row.
 
     Attributes:
         inputs: [L, E, I] features and last actions.
@@ -61,7 +62,7 @@ class EpisodeBatch:
 
     @classmethod
     def of(cls, batch: TensorDictBase, spec: EntitySpec, truncation_is_terminal: bool) -> EpisodeBatch:
-        """Read a batch of `datamodules.replay`.
+        """Read a batch of `datamodules.replay` or `datamodules.on_policy`.
 
         Actions that aim at slots which were cut off the batch are cut off as well. An episode that a fault cut short
         goes on in value, whatever counts of the time limit: the battle was not over.
@@ -81,8 +82,10 @@ class EpisodeBatch:
         ended = batch.get(keys.TERMINATED)[rows]
         if truncation_is_terminal:
             truncated = batch.get(keys.TRUNCATED)[rows]
-            ended = ended | truncated & ~spec.cut_short(truncated, steps.step + 1)
-        before = torch.cat((torch.full_like(action[:, :1], n_actions), action[:, :-1]), dim=1)
+            first = batch.get(keys.FIRST_STEP, torch.zeros(len(batch), dtype=torch.int64, device=action.device))
+            ended = ended | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)
+        earlier = batch.get(keys.PREVIOUS_ACTION, torch.full_like(action[:, 0], n_actions))
+        before = torch.cat((earlier.unsqueeze(1), action[:, :-1]), dim=1)
         kinds, sizes = ActionKinds(spec.n_kinds, spec.targets), (spec.n_agents, spec.n_entities)
         kept = kinds.kept(sizes, (n_agents, visible.shape[2])).to(action.device)
         kind = kinds.of_actions(*sizes).to(action.device)[before[rows]]
@@ -103,6 +106,26 @@ class EpisodeBatch:
             groups=present.new_zeros(len(present), 0, present.shape[-1]) if groups is None else groups[steps.episode],
             steps=steps.with_acting(acting),
         )
+
+    @property
+    def decisions(self) -> PackedSteps:
+        """The steps with the agents that decide in them: none in the last observation.
+
+        That one is the first of the next rollout. So recurrent states end where those of the next rollout begin.
+        """
+        return self.steps.with_acting(self.deciding)
+
+    def select(self, sequences: Int64[Tensor, " M"]) -> tuple[EpisodeBatch, Int64[Tensor, " L2"]]:
+        """Some of the sequences, and which rows of this batch they are: a minibatch without reading the batch anew."""
+        steps, rows = self.steps.select(sequences)
+        last = steps.starts[1:] - 1
+        played = torch.ones(len(rows), dtype=torch.bool, device=rows.device).index_fill(0, last, False)
+        by_row = {
+            field.name: getattr(self, field.name)[rows]
+            for field in fields(self)
+            if field.name not in ("played", "steps")
+        }
+        return EpisodeBatch(**by_row, played=played.nonzero().squeeze(-1), steps=steps), rows
 
     def within(self, mask: Bool[Tensor, "L A E"], k: int) -> Bool[Tensor, "L A E"]:
         """`mask` restricted to the agent's own group of partition `k`."""

@@ -10,6 +10,7 @@ from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.checks import choose
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Regularizer
+from models.packing import PackedSteps
 
 
 class ImaginedTeams(str, Enum):
@@ -50,5 +51,15 @@ class InformationCost:
         """Log pi_i(u | s_i^+) [L, A, U]; None where nothing is paid for information."""
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
             return None
-        logits, _ = self.marginal(b.inputs[:, : b.acting.shape[1]], b.steps, b.inputs.shape[1])
-        return info.log_policy(logits, b.available)
+        return self._marginal_from(b, b.steps, None)[0]
+
+    def _marginal_from(self, b: EpisodeBatch, steps: PackedSteps, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the marginal [L, A, U] and its recurrent states [N, A, H] after the last steps.
+
+        Args:
+            b: the batch.
+            steps: its steps with the agents that are asked.
+            state: [N, A, H] before the first steps; None for zeros.
+        """
+        logits, last = self.marginal(b.inputs[:, : b.acting.shape[1]], steps, b.inputs.shape[1], state)
+        return info.log_policy(logits, b.available), last

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchrl.modules import PopArtValueNorm
 
 from mipi_pl import ranks
+from mipi_pl import spec as keys
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.experience import Experience, ReturnScale, advantages
 from mipi_pl.algorithms.informed import InformationCost
+from mipi_pl.algorithms.memory import RolloutMemory, States
 from mipi_pl.checks import require
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
@@ -25,35 +27,12 @@ from models.agent import EntityAgent
 POLICY, CRITIC, MARGINAL = range(3)
 """Indices of the optimizers."""
 
-
-@dataclass
-class Experience:
-    """What was true when the episodes were played, of their P played steps.
-
-    Attributes:
-        log_prob: [P, A] of the actions taken.
-        value: [P] as the critic gave it, normalised.
-        advantage: [P] normalised over all episodes.
-        returns: [P] in units of return.
-    """
-
-    log_prob: Tensor
-    value: Tensor
-    advantage: Tensor
-    returns: Tensor
-
-    def padded(self, b: EpisodeBatch) -> Experience:
-        """The same laid out by time and episode, [S, N, ...]."""
-        return Experience(**{name: b.by_time(x) for name, x in vars(self).items()})
-
-    def of(self, part: EpisodeBatch, episodes: Tensor) -> Experience:
-        """From what `padded` gave, the played steps of `episodes`, which are those of `part`."""
-        at = (part.steps.step[part.played], episodes[part.steps.episode[part.played]])
-        return Experience(**{name: x[at] for name, x in vars(self).items()})
+_MEMORY = "rollout_memory"
+"""Key of a checkpoint."""
 
 
 class MAPPO(InformationCost, EntityAlgorithm):
-    """Clipped policy optimization on whole episodes of the present policy, with a centralised critic of the team.
+    """Clipped policy optimization on rollouts of the present policy, with a centralised critic of the team.
 
     With ``regularizer=mutual_information`` the reward is augmented by -alpha sum_i log pi_i(u_i|s)/pi_i(u_i|s_i+), and
     the marginal policy is learned by (17) on imaginary teams, as in MIPI.
@@ -72,8 +51,9 @@ class MAPPO(InformationCost, EntityAlgorithm):
         gamma: discount per step.
         gae_lambda: of the advantages.
         clip: how far the ratio of probabilities may move from 1.
-        epochs: passes over the episodes of a batch.
-        minibatches: parts of whole episodes that an epoch is divided into; at most one for each episode.
+        epochs: passes over a rollout.
+        minibatches: parts that an epoch is divided into, of whole sequences; at most one for each environment.
+        marginal_epochs: the first epochs, in which the marginal policy learns; None for all.
         entropy_bonus: weight of the policy's entropy in its loss.
         value_clip: as `clip`, for the critic's normalised values; null for none.
         huber_delta: error, in normalised values, beyond which the critic's loss is linear; null for none.
@@ -82,8 +62,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         gradient_clip: largest gradient norm of one optimizer step.
 
     Raises:
-        ValueError: for values out of range, mutual information without a marginal, or several processes: advantages
-            and returns are normalised over the episodes of one.
+        ValueError: for values out of range, or mutual information without a marginal.
     """
 
     optimizer_names = ("policy", "critic", "marginal")
@@ -105,8 +84,9 @@ class MAPPO(InformationCost, EntityAlgorithm):
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
         clip: float = 0.2,
-        epochs: int = 5,
-        minibatches: int = 1,
+        epochs: int = 4,
+        minibatches: int = 4,
+        marginal_epochs: int | None = None,
         entropy_bonus: float = 0.01,
         value_clip: float | None = 0.2,
         huber_delta: float | None = 10.0,
@@ -115,8 +95,6 @@ class MAPPO(InformationCost, EntityAlgorithm):
         gradient_clip: float = 10.0,
     ) -> None:
         super().__init__(spec, gradient_clip)
-        if ranks.size() > 1:
-            raise ValueError("MAPPO and MIPI-PPO learn in a single process, got trainer.devices > 1: set it to 1")
         for name, value in {"alpha": alpha, "entropy_bonus": entropy_bonus}.items():
             require(f"algorithm.{name}", value, 0)
         for name, value in {"gamma": gamma, "gae_lambda": gae_lambda}.items():
@@ -132,6 +110,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
         self.alpha, self.gamma, self.gae_lambda = alpha, gamma, gae_lambda
         self.clip, self.value_clip, self.huber_delta = clip, value_clip, huber_delta
         self.epochs, self.minibatches, self.entropy_bonus = epochs, minibatches, entropy_bonus
+        self.marginal_epochs = epochs if marginal_epochs is None else marginal_epochs
+        require("algorithm.marginal_epochs", self.marginal_epochs, 1, epochs)
         self.truncation_is_terminal = truncation_is_terminal
         self._optimizer_factories = [policy_optimizer, critic_optimizer]
 
@@ -139,7 +119,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
         self.agent = agent(**sizes, targets=spec.targets)
         self.agent.utilities.requires_grad_(False)
         self.critic = critic(**sizes, n_entities=spec.n_entities)
-        self.value_norm = None if value_decay is None else PopArtValueNorm(shape=1, beta=value_decay)
+        self._memory = RolloutMemory(spec.n_agents)
+        self.return_scale = ReturnScale(value_decay)
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
             if marginal is None or marginal_optimizer is None:
                 raise ValueError(
@@ -158,97 +139,131 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     @property
     def partitions_per_batch(self) -> int:
-        """Imaginary partitions that one batch needs: a fresh one for each epoch."""
-        return self.epochs if self._averages_imaginary_teams else 0
+        """Imaginary partitions that one batch needs: a fresh one for each epoch in which the marginal learns."""
+        return self.marginal_epochs if self._averages_imaginary_teams else 0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the recurrent states of all processes."""
+        checkpoint[_MEMORY] = ranks.join_states(self._memory.states)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from them."""
+        self._memory.states = ranks.own_state(checkpoint[_MEMORY])
 
     # ------------------------------------------------------------------ the learning step
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """K epochs on the episodes that the present policy has just played."""
+        """K epochs on the rollout that the present policy has just played."""
         b = EpisodeBatch.of(batch, self.spec, self.truncation_is_terminal)
-        experience, metrics = self._look_back(b)
-        experience = experience.padded(b)
+        states = self._memory.before(batch)
+        experience, metrics, last = self._look_back(b, states)
         steps: list[Metrics] = []
         for epoch in range(self.epochs):
-            for episodes in torch.randperm(len(batch)).tensor_split(min(self.minibatches, len(batch))):
-                chosen = episodes.to(b.reward.device)
-                part = EpisodeBatch.of(batch[chosen], self.spec, self.truncation_is_terminal)
-                seen = experience.of(part, chosen)
-                found = self._learn_marginal(part, epoch)
-                found |= self._improve_policy(part, seen)
-                found |= self._improve_critic(part, seen)
+            for sequences in self._minibatches(batch):
+                part, rows = b.select(sequences)
+                began = {name: state[sequences] for name, state in states.items()}
+                seen = experience.rows(rows)
+                found = self._learn_marginal(part, epoch, began)
+                found |= self._improve_policy(part, seen, began)
+                found |= self._improve_critic(part, seen, began)
                 steps.append(found)
-        self.report(metrics | {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]})
+        self._memory.keep(batch, last)
+        self.report(metrics | _means(steps))
+
+    def _minibatches(self, batch: TensorDictBase) -> Sequence[Tensor]:
+        """Sequences [N'] of each minibatch of an epoch.
+
+        Raises:
+            ValueError: if there are fewer sequences than minibatches.
+        """
+        count = len(batch)
+        if count < self.minibatches:
+            raise ValueError(
+                f"algorithm.minibatches ({self.minibatches}) must be at most the number of sequences in a rollout, "
+                f"which is at least datamodule.num_envs; got a rollout of {count}"
+            )
+        order = torch.randperm(count).to(batch.get(keys.REWARD).device)
+        return order.tensor_split(self.minibatches)
 
     @torch.no_grad()
-    def _look_back(self, b: EpisodeBatch) -> tuple[Experience, Metrics]:
-        """Probabilities and values before anything moves; advantages and returns of the augmented reward."""
-        log_pi = self._log_policy(b, b.visible)
-        log_marginal = self._log_marginal(b)
+    def _look_back(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:
+        """Probabilities and values before anything moves, returns of the augmented reward, and the states at the end."""
+        log_pi, last_policy = self._log_policy(b, b.visible, states)
+        value, last_critic = self._values(b, states)
+        last = {"policy": last_policy} | ({} if last_critic is None else {"critic": last_critic})
+        log_marginal = None
+        if self.regularizer is Regularizer.MUTUAL_INFORMATION:
+            log_marginal, last["marginal"] = self._marginal_from(b, b.decisions, states.get("marginal"))
         cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
-        paid = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)[b.played]
-        given = self._values(b)
-        value = self._in_units_of_return(given)
-        now, after = b.played, b.played + 1
-        goes_on = (~b.ended[now]).to(value)
-        by_step = (b.reward[now] - paid, value[now], value[after], goes_on, torch.ones_like(paid))
-        earned, of_now, of_next, goes_on, played = (b.by_time(x) for x in by_step)
-        by_time = ppo.advantages(earned, of_now, of_next, goes_on, played, self.gamma, self.gae_lambda)
-        advantage, returns = (b.steps.pack(x)[now] for x in by_time)
-        if self.value_norm is not None:
-            self.value_norm.update(returns.unsqueeze(-1))
-        normal, spread = ppo.normalized(advantage, b.deciding[now])
+        paid = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)
+        worth = self.return_scale.to_return(value)
+        advantage, returns = advantages(b, b.reward - paid, worth, self.gamma, self.gae_lambda)
+        self.return_scale.update(returns[b.played])
+        normal, spread = ppo.normalized(advantage, b.deciding)
         metrics = {
-            "value/mean": value[now].mean(),
-            "value/explained_variance": ppo.explained_variance(value[now], returns),
+            "value/mean": worth[b.played].mean(),
+            "value/explained_variance": ppo.explained_variance(worth[b.played], returns[b.played]),
             "advantage/deviation": spread,
             "policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding),
         }
         if self.regularizer is not Regularizer.NONE:
-            metrics["cost"] = paid.mean()
+            metrics["cost"] = paid[b.played].mean()
         if log_marginal is not None:
             ratio = info.expectation(log_pi, log_pi - log_marginal)
             metrics["policy/kl_to_marginal"] = info.masked_mean(ratio, b.deciding)
-        return Experience(info.of_action(log_pi, b.action)[now], given[now], normal, returns), metrics
+        return Experience(info.of_action(log_pi, b.action), value, normal, returns), metrics, last
 
-    def _learn_marginal(self, b: EpisodeBatch, epoch: int) -> Metrics:
+    def _learn_marginal(self, b: EpisodeBatch, epoch: int, states: States) -> Metrics:
         """Equation (17) towards the policy in the imaginary teams of this epoch."""
-        log_marginal = self._log_marginal(b)
-        if log_marginal is None:
+        if self.regularizer is not Regularizer.MUTUAL_INFORMATION or epoch >= self.marginal_epochs:
             return {}
+        log_marginal, _ = self._marginal_from(b, b.decisions, states.get("marginal"))
         with torch.no_grad():
-            log_team = self._log_policy(b, b.within(b.visible, epoch) if self._averages_imaginary_teams else b.visible)
+            team = b.within(b.visible, epoch) if self._averages_imaginary_teams else b.visible
+            log_team, _ = self._log_policy(b, team, states)
         loss = info.marginal_loss(log_marginal, log_team, b.deciding)
         return {"loss/marginal": loss.detach(), "gradient_norm/marginal": self.descend(MARGINAL, loss)}
 
-    def _improve_policy(self, b: EpisodeBatch, seen: Experience) -> Metrics:
+    def _improve_policy(self, b: EpisodeBatch, seen: Experience, states: States) -> Metrics:
         """Clipped surrogate and entropy bonus over the agents that decided."""
-        log_pi, deciding = self._log_policy(b, b.visible)[b.played], b.deciding[b.played]
-        log_prob = info.of_action(log_pi, b.action[b.played])
-        loss = ppo.surrogate_loss(log_prob, seen.log_prob, seen.advantage, deciding, self.clip)
-        kl, clipped = ppo.divergence(log_prob.detach(), seen.log_prob, deciding, self.clip)
+        log_pi, _ = self._log_policy(b, b.visible, states)
+        log_prob = info.of_action(log_pi, b.action)
+        loss = ppo.surrogate_loss(log_prob, seen.log_prob, seen.advantage, b.deciding, self.clip)
+        kl, clipped = ppo.divergence(log_prob.detach(), seen.log_prob, b.deciding, self.clip)
         metrics = {"loss/policy": loss.detach(), "policy/kl_to_old": kl, "policy/clipped": clipped}
-        loss = loss - self.entropy_bonus * info.masked_mean(info.entropy(log_pi), deciding)
+        if self.entropy_bonus > 0.0:
+            loss = loss - self.entropy_bonus * info.masked_mean(info.entropy(log_pi), b.deciding)
         return metrics | {"gradient_norm/policy": self.descend(POLICY, loss)}
 
-    def _improve_critic(self, b: EpisodeBatch, seen: Experience) -> Metrics:
+    def _improve_critic(self, b: EpisodeBatch, seen: Experience, states: States) -> Metrics:
         """Regression to the normalised returns."""
-        target = seen.returns
-        if self.value_norm is not None:
-            target = self.value_norm.normalize(target.unsqueeze(-1)).squeeze(-1)
-        loss = ppo.value_loss(self._values(b)[b.played], seen.value, target, self.value_clip, self.huber_delta)
+        value, _ = self._values(b, states)
+        compared = (x[b.played] for x in (value, seen.value, self.return_scale.to_value(seen.returns)))
+        loss = ppo.value_loss(*compared, self.value_clip, self.huber_delta)
         return {"loss/value": loss.detach(), "gradient_norm/critic": self.descend(CRITIC, loss)}
 
     # ------------------------------------------------------------------ networks on a batch
 
-    def _log_policy(self, b: EpisodeBatch, view: Tensor) -> Tensor:
-        seen = self.agent.trunk(b.inputs, view.unsqueeze(1), b.steps)[0].view(0)
-        return info.log_policy(self.agent.policy_logits(seen), b.available)
+    def _log_policy(self, b: EpisodeBatch, view: Tensor, states: States) -> tuple[Tensor, Tensor]:
+        """Log pi_i(u | s) [L, A, U] under a view [L, A, E], and the recurrent states [N, A, H] after the last decisions.
 
-    def _values(self, b: EpisodeBatch) -> Tensor:
-        """Of all observed steps [L], as the critic gives them."""
-        values: Tensor = self.critic(b.inputs, b.present.any(dim=1))
-        return values
+        Rows of agents that do not decide mean nothing.
+        """
+        began = states["policy"].unsqueeze(1) if "policy" in states else None
+        seen, last = self.agent.trunk(b.inputs, view.unsqueeze(1), b.decisions, began)
+        return info.log_policy(self.agent.policy_logits(seen.view(0)), b.available), last.squeeze(1)
 
-    def _in_units_of_return(self, value: Tensor) -> Tensor:
-        return value if self.value_norm is None else self.value_norm.denormalize(value.unsqueeze(-1)).squeeze(-1)
+    def _values(self, b: EpisodeBatch, states: States) -> tuple[Tensor, Tensor | None]:
+        """Of all observed steps [L], as the critic gives them, and its recurrent states [N, 1, H] if it has some.
+
+        Those are the ones after the last played step: the next rollout begins with the observation that follows.
+        """
+        began = states["critic"][:, 0] if "critic" in states else None
+        value, after = self.critic(b.inputs, b.present.any(dim=1), b.steps, began)
+        return value, None if after is None else after[b.steps.starts[1:] - 2].unsqueeze(1)
+
+
+def _means(steps: Sequence[Metrics]) -> Metrics:
+    """The mean of every metric over the steps that have it."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 from mipi_pl.losses.information import masked_mean
+from mipi_pl.ranks import joint_mean, mean_everywhere
 
 _EPSILON = 1e-5
 """Added to the standard deviation of advantages, as MAPPO's authors do."""
@@ -50,12 +51,14 @@ def normalized(
 ) -> tuple[Float[Tensor, " P"], Float[Tensor, ""]]:
     """Advantages of mean 0 and deviation 1 over all decisions (a step counts once for each agent that takes one).
 
+    Of several processes, over the decisions of all.
+
     Returns:
         The advantages and their deviation before.
     """
-    everyone = advantage.unsqueeze(-1).expand(deciding.shape)
-    mean = masked_mean(everyone, deciding)
-    deviation = masked_mean((everyone - mean).square(), deciding).sqrt()
+    times, count = deciding.sum(dim=-1), deciding.sum()
+    mean = mean_everywhere((times * advantage).sum(), count)
+    deviation = mean_everywhere((times * (advantage - mean).square()).sum(), count).sqrt()
     return (advantage - mean) / (deviation + _EPSILON), deviation
 
 
@@ -107,7 +110,7 @@ def value_loss(
     found = loss_of(value)
     if clip is not None:
         found = torch.maximum(found, loss_of(old_value + (value - old_value).clamp(-clip, clip)))
-    return found.sum() / max(len(found), 1)
+    return joint_mean(found.sum(), torch.tensor(len(found), device=found.device))
 
 
 def explained_variance(value: Float[Tensor, " P"], target: Float[Tensor, " P"]) -> Float[Tensor, ""]:

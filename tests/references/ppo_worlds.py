@@ -40,6 +40,7 @@ def small_mappo(
         **{
             "marginal": partial(MarginalPolicy, width=width, hidden=hidden),
             "epochs": 2,
+            "minibatches": 1,
             "value_decay": 0.9,
             **options,
         },

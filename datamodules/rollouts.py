@@ -1,0 +1,129 @@
+"""From a rollout of B environments to the sequences that it is made of: an episode's part that lies within it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from datamodules.episodes import filled_slots, kept_slots
+from mipi_pl import spec as keys
+from mipi_pl.spec import EntitySpec
+
+_OBSERVED = (keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK)
+
+
+class RolloutCutter:
+    """Cuts rollouts at the ends of episodes and remembers of each environment what its open episode has come to.
+
+    Args:
+        num_envs: B.
+        spec: sizes of the world.
+    """
+
+    def __init__(self, num_envs: int, spec: EntitySpec) -> None:
+        self.spec = spec
+        self._length = torch.zeros(num_envs, dtype=torch.int64)
+        self._return = torch.zeros(num_envs)
+        self._action = torch.full((num_envs, spec.n_agents), spec.n_actions)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Length, return and last action of the open episodes."""
+        return {"length": self._length, "return": self._return, "action": self._action}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._length, self._return, self._action = state["length"], state["return"], state["action"]
+
+    def cut(self, steps: TensorDictBase) -> tuple[TensorDict, TensorDict]:
+        """Sequences, by environment and time, and the episodes that ended.
+
+        Args:
+            steps: [B, T] of a collector; the first ones go on where the last call's ended.
+
+        Returns:
+            A batch [N] of sequences of up to S steps and the observation after the last, cut to the entity slots that
+            are filled, with the keys of `mipi_pl.spec`; and for each ended episode ``return_``, ``length``, ``won``,
+            ``composition`` and ``cut_short``.
+
+        Raises:
+            ValueError: if an episode is longer than the world said it can be.
+        """
+        done = steps.get(("next", keys.DONE)).squeeze(-1)
+        begins = torch.nn.functional.pad(done[:, :-1], (1, 0))
+        begins[:, 0] = True
+        number = begins.flatten().cumsum(0).view(begins.shape) - 1
+        time = torch.arange(done.shape[1])
+        place = time - torch.where(begins, time, 0).cummax(dim=1).values
+        environment, start = begins.nonzero(as_tuple=True)
+        length = torch.bincount(number.flatten())
+        end = start + length - 1
+
+        carried = start == 0
+        first_step = torch.where(carried, self._length[environment], 0)
+        earlier = self._action[environment].masked_fill(~carried.unsqueeze(1), self.spec.n_actions)
+        reward = steps.get(("next", keys.REWARD)).squeeze(-1)
+        earned = torch.zeros(len(length)).index_add_(0, number.flatten(), reward.flatten())
+        earned = earned + torch.where(carried, self._return[environment], 0.0)
+        ended, so_far = done[environment, end], first_step + length
+        if int(so_far.max()) > self.spec.max_steps:
+            raise ValueError(f"an episode is longer than max_steps={self.spec.max_steps}; mend the environment's spec")
+
+        batch = self._sequences(steps, number, place, (environment, end), length)
+        batch.set(keys.ENVIRONMENT, environment).set(keys.FIRST_STEP, first_step)
+        batch.set(keys.PREVIOUS_ACTION, earlier[:, : batch.get(keys.ACTION).shape[2]])
+        over = (environment[ended], end[ended])
+        truncated, played = steps.get(("next", keys.TRUNCATED))[over].squeeze(-1), so_far[ended]
+        finished = TensorDict(
+            {
+                "return_": earned[ended],
+                "length": played,
+                "won": steps.get(("next", keys.WON))[over].squeeze(-1),
+                "composition": steps.get(keys.COMPOSITION)[over].squeeze(-1),
+                "cut_short": self.spec.cut_short(truncated, played),
+            },
+            batch_size=[len(played)],
+        )
+        self._go_on(environment, ended, so_far, earned, steps.get(keys.ACTION)[:, -1])
+        return batch, finished
+
+    def _go_on(self, environment: Tensor, ended: Tensor, length: Tensor, earned: Tensor, action: Tensor) -> None:
+        """Remember the episodes that are open after the last step, from the last sequence of each environment."""
+        last = torch.nn.functional.pad(environment[1:] != environment[:-1], (0, 1), value=True)
+        over = ended[last]
+        self._length = torch.where(over, 0, length[last])
+        self._return = torch.where(over, 0.0, earned[last])
+        self._action = action.masked_fill(over.unsqueeze(1), self.spec.n_actions)
+
+    def _sequences(
+        self, steps: TensorDictBase, number: Tensor, place: Tensor, last: tuple[Tensor, Tensor], length: Tensor
+    ) -> TensorDict:
+        """The steps laid out by sequence, [N, S+1, ...].
+
+        Args:
+            steps: [B, T].
+            number: [B, T] of the sequence that each step belongs to.
+            place: [B, T] of each step in its sequence.
+            last: environment and time of each sequence's last step.
+            length: [N] steps of each sequence.
+        """
+        n_agents = self.spec.n_agents
+        filled = filled_slots(steps.get(keys.PRESENT).flatten(0, 1), n_agents)
+        shape = (len(length), int(length.max()) + 1)
+        after = (torch.arange(len(length)), length)
+        fields: dict[Any, Tensor] = {}
+        for key in (*_OBSERVED, keys.ACTION):
+            now = kept_slots(key, steps.get(key), n_agents, filled)
+            laid_out = now.new_zeros(*shape, *now.shape[2:])
+            laid_out[number, place] = now
+            if key != keys.ACTION:
+                nested = key if isinstance(key, tuple) else (key,)
+                laid_out[after] = kept_slots(key, steps.get(("next", *nested))[last].unsqueeze(1), n_agents, filled)[:, 0]
+            fields[key] = laid_out
+        for key in (keys.REWARD, keys.TERMINATED, keys.TRUNCATED):
+            now = steps.get(("next", key)).squeeze(-1)
+            fields[key] = now.new_zeros(shape).index_put((number, place), now)
+        fields[keys.VALID] = torch.arange(shape[1]) < length.unsqueeze(1)
+        return TensorDict(fields, batch_size=shape[:1])
