@@ -161,8 +161,8 @@ def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[
 def test_an_evaluation_in_a_world_that_the_policy_does_not_fit_is_refused(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    more = "+held_out.worlds.big.capacity=12"
-    assert main(["train", "env=marines", "debug=tiny", more, f"output_dir={tmp_path / 'outputs'}"]) == 2
+    more = ["env.target_actions=tags", "+held_out.worlds.big.capacity=12"]
+    assert main(["train", "env=marines", "debug=tiny", *more, f"output_dir={tmp_path / 'outputs'}"]) == 2
     told = capfd.readouterr().err
     assert "evaluation 'big' (capacity=12): the policy was trained with n_features=29 and" in told
     assert len(told.splitlines()) == 1
