@@ -113,9 +113,7 @@ def test_no_file_of_settings_says_nothing(file: str) -> None:
         "task": [*by_kind, f"env={'/'.join(inner[1:])}"],
     }[layer]
     words = [f"{group}={settings}", *chosen]
-    assert changed(composed(*words), composed(*words, f"~{group}/{layer}")), (
-        f"{words} do not take it, or it says nothing"
-    )
+    assert changed(composed(*words), composed(*words, f"~{group}/{layer}")), "nobody takes it, or it says nothing"
 
 
 def test_no_settings_are_the_defaults() -> None:
