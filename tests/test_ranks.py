@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
-from rank_scenes import NOBODY, OPTIONS, PARTS, batches_of, learn, results
+from rank_scenes import NOBODY, ON_POLICY, OPTIONS, PARTS, batches_of, learn, learn_on_policy, results, rollouts
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "tests" / "references"
@@ -47,6 +47,32 @@ def assert_equal_updates(found: Found, one: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_update_is_that_of_the_joined_batch(name: str, found: Found) -> None:
     assert_equal_updates([one["learned"][name] for one in found], learn(OPTIONS[name], batches_of(*PARTS)))
+
+
+@pytest.mark.parametrize("name", ON_POLICY)
+def test_the_update_on_rollouts_is_that_of_the_joined_rollout(name: str, found: Found) -> None:
+    """Advantages, statistics of returns and losses are over all processes."""
+    one = learn_on_policy(ON_POLICY[name], rollouts(*PARTS))
+    assert_equal_updates([each["on-policy"][name] for each in found], one)
+
+
+def test_a_rollout_without_decisions_teaches_the_critic_alone(found: Found) -> None:
+    one = learn_on_policy({}, rollouts(PARTS[0], NOBODY))
+    assert_equal_updates([each["rollout without decisions"] for each in found], one)
+
+
+def test_two_processes_go_on_with_rollouts_bit_for_bit(found: Found) -> None:
+    for each in found:
+        whole, resumed = (each["on-policy, resumed"][name] for name in ("whole", "resumed"))
+        assert whole["counts"] == resumed["counts"]
+        assert torch.equal(whole["observed"], resumed["observed"])
+        assert all(torch.equal(value, resumed["networks"][name]) for name, value in whole["networks"].items())
+    first, second = (each["on-policy, resumed"]["whole"] for each in found)
+    assert first["counts"][:3] == second["counts"][:3]
+    assert first["counts"][1] == first["counts"][3] + second["counts"][3]
+    trained = [name for name in first["networks"] if name.startswith(("agent.", "critic.", "marginal."))]
+    assert all(torch.equal(first["networks"][name], second["networks"][name]) for name in trained)
+    assert first["observed"].shape != second["observed"].shape or not torch.equal(first["observed"], second["observed"])
 
 
 def test_a_process_in_which_nobody_acts_has_no_part_in_the_policy(found: Found) -> None:

@@ -193,13 +193,13 @@ class MAPPO(InformationCost, EntityAlgorithm):
         self.return_scale.update(returns[b.played])
         normal, spread = ppo.normalized(advantage, b.deciding)
         metrics = {
-            "value/mean": worth[b.played].mean(),
+            "value/mean": b.mean_of_played(worth),
             "value/explained_variance": ppo.explained_variance(worth[b.played], returns[b.played]),
             "advantage/deviation": spread,
             "policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding),
         }
         if self.regularizer is not Regularizer.NONE:
-            metrics["cost"] = paid[b.played].mean()
+            metrics["cost"] = b.mean_of_played(paid)
         if log_marginal is not None:
             ratio = info.expectation(log_pi, log_pi - log_marginal)
             metrics["policy/kl_to_marginal"] = info.masked_mean(ratio, b.deciding)

@@ -39,9 +39,11 @@ def advantages(
         gamma: discount.
         gae_lambda: 0 for one-step advantages, 1 for Monte Carlo returns.
     """
+    # TorchRL takes the product with a Python number in single precision.
+    discount = torch.tensor(gamma, dtype=value.dtype, device=value.device)
     last = torch.cat((played[1:], torch.zeros_like(played[:1]))) == 0
     found: tuple[Tensor, Tensor] = generalized_advantage_estimate(
-        gamma, gae_lambda, value, next_value, reward, done=last, terminated=goes_on == 0
+        discount, gae_lambda, value, next_value, reward, done=last, terminated=goes_on == 0
     )
     return found
 
@@ -114,6 +116,11 @@ def value_loss(
 
 
 def explained_variance(value: Float[Tensor, " P"], target: Float[Tensor, " P"]) -> Float[Tensor, ""]:
-    """1 - Var[target - value] / Var[target]: 1 for a perfect critic, 0 for a constant."""
-    spread = target.var(unbiased=False)
-    return 1.0 - (target - value).var(unbiased=False) / spread.clamp(min=1e-8)
+    """1 - Var[target - value] / Var[target], over all processes: 1 for a perfect critic, 0 for a constant."""
+    count = torch.tensor(len(target), device=target.device)
+
+    def variance(x: Tensor) -> Tensor:
+        mean = mean_everywhere(x.sum(), count)
+        return mean_everywhere((x - mean).square().sum(), count)
+
+    return 1.0 - variance(target - value) / variance(target).clamp(min=1e-8)

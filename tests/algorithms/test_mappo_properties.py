@@ -137,11 +137,17 @@ def test_the_price_of_information_is_paid_out_of_the_reward() -> None:
     assert len({float(row["loss/value"]) for row in logged}) == 3
 
 
+def test_more_minibatches_than_sequences_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"algorithm.minibatches \(4\) must be at most .* got a rollout of 3"):
+        learn(random_batch(Sizes()), Sizes().spec, minibatches=4)
+
+
 def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
     with pytest.raises(ValueError, match="add the ImaginaryPartition callback"):
         learn(random_batch(Sizes(), partitions=1), Sizes().spec, **BOTH[1])
     assert small_mappo(Sizes().spec).partitions_per_batch == 0
     assert small_mappo(Sizes().spec, **BOTH[1], epochs=3).partitions_per_batch == 3
+    assert small_mappo(Sizes().spec, **BOTH[1], epochs=3, marginal_epochs=1).partitions_per_batch == 1
     assert small_mappo(Sizes().spec, **BOTH[1], marginal_teams="actual").partitions_per_batch == 0
 
 
@@ -153,6 +159,8 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
         ({"huber_delta": 0.0}, "algorithm.huber_delta must be above 0"),
         ({"epochs": 0}, "algorithm.epochs must be at least 1"),
         ({"minibatches": 0}, "algorithm.minibatches must be at least 1"),
+        ({"marginal_epochs": 0}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
+        ({"marginal_epochs": 3}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
         ({"gae_lambda": 1.5}, "algorithm.gae_lambda must be at least 0 and at most 1"),
         ({"value_decay": 1.0}, "algorithm.value_decay must be at least 0"),
         ({"entropy_bonus": -0.1}, "algorithm.entropy_bonus must be at least 0"),
@@ -194,12 +202,12 @@ def fit(algorithm: MAPPO, data: OnPolicyDataModule, updates: int, *callbacks: Ca
         ).fit(algorithm, datamodule=data)
 
 
-def test_a_global_step_is_a_round_however_many_optimizer_steps_it_takes() -> None:
-    data = OnPolicyDataModule(partial(ScriptWorld, [[3, 1], [2], [6]]), num_envs=3, episodes_per_env=2)
+def test_a_global_step_is_a_rollout_however_many_optimizer_steps_it_takes() -> None:
+    data = OnPolicyDataModule(partial(ScriptWorld, [[3, 1], [2], [6]]), num_envs=3, rollout_steps=4)
     algorithm = small_mappo(data.env.entity_spec, epochs=3, minibatches=2, **BOTH[1])
     witness = Witness()
     fit(algorithm, data, 4, witness)
-    assert witness.steps == [(k, k, 6) for k in range(1, 5)]
+    assert witness.steps == [(1, 1, 5), (2, 2, 6), (3, 3, 5), (4, 4, 5)]
     assert data.batches == 4
 
 
@@ -213,7 +221,7 @@ PAYOFFS = {"AB": [[1.0, 2.0], [0.0, 0.0]], "BA": [[1.0, 0.0], [2.0, 0.0]]}
 def test_the_best_joint_action_of_each_composition_is_found(seed: int, options: dict[str, Any]) -> None:
     seed_everything(seed, verbose=False)
     data = OnPolicyDataModule(
-        partial(MatrixGame, PAYOFFS, ["AB", "BA"]), num_envs=64, episodes_per_env=1, seed=seed, steps_per_collection=1
+        partial(MatrixGame, PAYOFFS, ["AB", "BA"]), num_envs=64, seed=seed, rollout_steps=1
     )
     algorithm = small_mappo(
         data.env.entity_spec,

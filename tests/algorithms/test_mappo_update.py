@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from plain_ppo import PlainMAPPO, PPOSettings
-from ppo_worlds import LEARNED, small_mappo
+from ppo_worlds import ENTITY, LEARNED, rollouts_of, small_mappo
 from worlds import AIMING, ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
 
 from mipi_pl.algorithms.mappo import MAPPO
@@ -20,16 +20,25 @@ LEARNING_RATE = 0.1
 def parts_of(algorithm: MAPPO, episodes: int, seed: int) -> list[list[list[int]]]:
     """The minibatches of each epoch, as drawn with this seed."""
     torch.manual_seed(seed)
-    count = min(algorithm.minibatches, episodes)
-    return [[part.tolist() for part in torch.randperm(episodes).tensor_split(count)] for _ in range(algorithm.epochs)]
+    drawn = (torch.randperm(episodes).tensor_split(algorithm.minibatches) for _ in range(algorithm.epochs))
+    return [[part.tolist() for part in parts] for parts in drawn]
 
 
-def assert_same_update(s: Sizes, updates: int = 1, clip_norm: float = 10.0, **options: Any) -> None:
+def assert_same_update(
+    s: Sizes,
+    updates: int = 1,
+    clip_norm: float = 10.0,
+    rollout: int | None = None,
+    networks: dict[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """Against the plain update, on whole episodes or on rollouts of this many steps."""
     algorithm = small_mappo(
         s.spec,
         optimizer=partial(torch.optim.SGD, lr=LEARNING_RATE),
         seed=s.seed,
         gradient_clip=clip_norm,
+        **(networks or {}),
         **options,
     ).double()
     plain = PlainMAPPO(
@@ -44,8 +53,9 @@ def assert_same_update(s: Sizes, updates: int = 1, clip_norm: float = 10.0, **op
             **options,
         ),
     )
-    for update in range(updates):
-        batch = random_batch(s, partitions=max(1, algorithm.partitions_per_batch))
+    whole = random_batch(s, partitions=max(1, algorithm.partitions_per_batch))
+    batches = [whole] * updates if rollout is None else rollouts_of(whole, rollout, updates)
+    for update, batch in enumerate(batches):
         parts = parts_of(algorithm, len(batch), update)
         torch.manual_seed(update)
         (logged,) = drive(algorithm, [batch.clone()])
@@ -71,7 +81,6 @@ def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
     [
         {"updates": 3, "epochs": 1},
         {"minibatches": 2, "epochs": 3},
-        {"minibatches": 50},
         {"regularizer": "entropy", "alpha": 0.4},
         {"regularizer": "mutual_information", "marginal_teams": "actual", "alpha": 0.4},
         {"truncation_is_terminal": False, "gamma": 0.8, "gae_lambda": 0.5},
@@ -90,3 +99,33 @@ def test_update_equals_the_plain_one_with_every_option(options: dict[str, Any]) 
 
 def test_update_equals_the_plain_one_where_actions_aim_at_entities() -> None:
     assert_same_update(AIMING, regularizer="mutual_information", alpha=0.3)
+
+
+LONG = Sizes(lengths=(7, 4), lifetimes=((9, 9, 3), (9, 5, 9)), absent=((), (4,)), truncated=(True, True), seed=3)
+"""The first is truncated at the time limit of 7, the second before it, by a fault."""
+
+
+@pytest.mark.parametrize(
+    ("networks", "options"),
+    [
+        ({}, {"minibatches": 2, "epochs": 2}),
+        ({"recurrent": True}, {"regularizer": "mutual_information", "alpha": 0.3, "minibatches": 2, "epochs": 1}),
+        (
+            {"recurrent": True, "network": ENTITY},
+            {"regularizer": "mutual_information", "alpha": 0.3, "epochs": 2, "marginal_epochs": 1},
+        ),
+        ({}, {"regularizer": "entropy", "alpha": 0.3, "epochs": 1, "truncation_is_terminal": False}),
+    ],
+    ids=["minibatches", "recurrent critic", "marginal epochs", "truncation"],
+)
+def test_update_equals_the_plain_one_on_rollouts_that_cut_episodes(
+    networks: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Three rollouts of three steps: states of older parameters, actions before a cut, and ends within a sequence."""
+    assert_same_update(LONG, updates=3, rollout=3, networks=networks, **options)
+
+
+def test_update_equals_the_plain_one_with_own_path_pair_scores_and_layer_norm() -> None:
+    assert_same_update(
+        AIMING, networks={"network": ENTITY}, epochs=1, regularizer="mutual_information", alpha=0.3
+    )

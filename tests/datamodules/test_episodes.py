@@ -105,7 +105,7 @@ def test_summaries_hold_return_length_outcome_and_composition() -> None:
     env, steps = played()
     episodes = EpisodeAssembler(3, env.entity_spec).add(steps)
     assert episodes is not None
-    found = summarize(episodes)
+    found = summarize(episodes, env.entity_spec)
     for k, episode in enumerate(episodes):
         b, number = episode["entities"][0, 0, :2].int().tolist()
         length = LENGTHS[b][number % len(LENGTHS[b])]
@@ -115,3 +115,5 @@ def test_summaries_hold_return_length_outcome_and_composition() -> None:
         assert found["return_"][k] == pytest.approx(scripted + float(actions), rel=1e-5)
         assert found["won"][k] == (number % 2 == 1)
         assert found["composition"][k] == number % 2
+        # Even episodes are truncated, and the time limit is six steps.
+        assert found["cut_short"][k] == (number % 2 == 0 and length < 6)

@@ -30,6 +30,7 @@ def stream(episodes: list[tuple[int, bool]], seed: int) -> dict[str, Tensor]:
 @given(EPISODES, st.sampled_from([0.0, 0.3, 0.95, 1.0]), st.sampled_from([0.0, 0.5, 0.99, 1.0]), st.integers(0, 99))
 @example([(1, True)], 0.95, 0.99, 0)
 @example([(1, False), (5, False)], 0.95, 0.99, 0)
+@example([(1, True), (2, True)], 0.95, 0.5, 84)
 def test_advantages_are_the_discounted_errors_of_each_episode(
     episodes: list[tuple[int, bool]], gae_lambda: float, gamma: float, seed: int
 ) -> None:

@@ -34,9 +34,9 @@ def case(entities: int, seed: int, hidden: int = 4) -> tuple[EntityCritic, torch
 def test_values_equal_the_formulas(entities: int, seed: int) -> None:
     critic, inputs, present = case(entities, seed)
     parameters = dict(critic.named_parameters())
-    for found, row, mask in zip(values(critic, inputs, present), inputs, present, strict=True):
-        expected = plain_ppo.critic_value(parameters, list(row), mask.tolist(), heads=2, divide_by=CAPACITY)
-        torch.testing.assert_close(found, expected)
+    rows, masks = [list(row) for row in inputs], present.tolist()
+    expected, _ = plain_ppo.critic_values(parameters, rows, masks, heads=2, divide_by=CAPACITY)
+    torch.testing.assert_close(values(critic, inputs, present), torch.stack(expected))
 
 
 def test_the_order_of_the_entities_does_not_matter() -> None:
@@ -81,6 +81,29 @@ def test_the_kernels_give_the_values_and_gradients_of_plain_pytorch() -> None:
             fused.enable(True)
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("with_state", [False, True])
+def test_a_recurrent_critic_is_a_loop_over_the_steps_of_each_sequence(with_state: bool) -> None:
+    torch.manual_seed(0)
+    sizes = {"n_features": 2, "n_actions": 3, "n_entities": CAPACITY, "width": 8, "heads": 2, "hidden": 4}
+    critic = EntityCritic(**sizes, recurrent=True).double()
+    steps = PackedSteps.of(torch.arange(4) < torch.tensor([[3], [1], [4]]))
+    inputs, present = torch.randn(8, 5, 5, dtype=torch.float64), torch.rand(8, 5) < 0.7
+    state = torch.randn(3, 4, dtype=torch.float64) if with_state else None
+    value, states = critic(inputs, present, steps, state)
+    parameters = dict(critic.named_parameters())
+    for n, (first, end) in enumerate(zip(steps.starts.tolist(), steps.starts.tolist()[1:], strict=False)):
+        rows, masks = [list(row) for row in inputs[first:end]], present[first:end].tolist()
+        before = None if state is None else state[n]
+        expected, after = plain_ppo.critic_values(parameters, rows, masks, 2, CAPACITY, before)
+        torch.testing.assert_close(value[first:end], torch.stack(expected))
+        torch.testing.assert_close(states[first:end], torch.stack(after))
+
+
+def test_a_critic_without_recurrence_has_no_states() -> None:
+    critic, inputs, present = case(5, 0)
+    assert critic(inputs, present, PackedSteps.of(torch.ones(1, 3, dtype=torch.bool)))[1] is None
 
 
 @pytest.mark.parametrize(

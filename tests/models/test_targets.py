@@ -13,7 +13,7 @@ from mipi_pl.spec import EntitySpec
 from models.agent import EntityAgent
 from models.collaq import CollaQAgent
 from models.marginal import MarginalPolicy
-from models.targets import ActionHead, ActionKinds, Perceived
+from models.targets import ActionHead, ActionKinds, PairScores, Perceived
 
 BOTH = ("others", "agents")
 KINDS = 5  # three fixed actions, attack, heal
@@ -29,28 +29,35 @@ def perceived(agents: int = 2, others: int = 3, steps: int = 4, seed: int = 0) -
     )
 
 
-def head(targets: tuple[str, ...] = BOTH) -> ActionHead:
+def head(pair_units: int, targets: tuple[str, ...] = BOTH) -> ActionHead:
     torch.manual_seed(0)
-    return ActionHead(hidden=6, n_actions=KINDS, targets=targets, n_inputs=7, width=8).double()
+    sizes = {"hidden": 6, "n_actions": KINDS, "n_inputs": 7, "width": 8}
+    return ActionHead(targets=targets, pair_units=pair_units, **sizes).double()
+
+
+@pytest.fixture(params=[0, 3], ids=["no pair scores", "pair scores"])
+def units(request: pytest.FixtureRequest) -> int:
+    found: int = request.param
+    return found
 
 
 @pytest.mark.parametrize("targets", [(), ("others",), ("agents",), BOTH])
-def test_scores_equal_the_formula(targets: tuple[str, ...]) -> None:
-    seen, net = perceived(), head(targets)
+def test_scores_equal_the_formula(targets: tuple[str, ...], units: int) -> None:
+    seen, net = perceived(), head(units, targets)
     found, parameters = net(seen), dict(net.named_parameters())
     for row in range(4):
         for v in range(2):
             for i in range(2):
                 views = seen.views[row, v, i].tolist()
                 state, entities = seen.features[row, v, i], list(seen.entities[row])
-                expected = nets.action_scores(parameters, state, entities, views, 2, targets)
+                expected = nets.action_scores(parameters, state, entities, views, 2, targets, i)
                 torch.testing.assert_close(found[row, v, i], expected)
     one_view = net(seen.view(1))
     torch.testing.assert_close(one_view, found[:, 1])
 
 
-def test_enemies_in_another_order_have_their_scores_in_that_order() -> None:
-    seen, net, order = perceived(), head(), torch.tensor([2, 0, 1])
+def test_enemies_in_another_order_have_their_scores_in_that_order(units: int) -> None:
+    seen, net, order = perceived(), head(units), torch.tensor([2, 0, 1])
     slots = torch.cat((torch.arange(2), 2 + order))
     found = net(Perceived(seen.features, seen.entities[:, slots], seen.views[..., slots]))
     actions = torch.cat((torch.arange(3), 3 + order, torch.tensor([6, 7])))
@@ -58,8 +65,8 @@ def test_enemies_in_another_order_have_their_scores_in_that_order() -> None:
     assert not torch.allclose(found, net(seen))
 
 
-def test_an_entity_that_is_not_shown_changes_nothing_and_has_the_score_of_its_kind() -> None:
-    seen, net = perceived(), head()
+def test_an_entity_that_is_not_shown_changes_nothing_and_has_the_score_of_its_kind(units: int) -> None:
+    seen, net = perceived(), head(units)
     seen.views[..., 3] = False
     moved = Perceived(seen.features, seen.entities.clone(), seen.views)
     moved.entities[:, 3] += 100.0
@@ -68,8 +75,8 @@ def test_an_entity_that_is_not_shown_changes_nothing_and_has_the_score_of_its_ki
     torch.testing.assert_close(net(seen)[..., 4], kinds[..., 3])
 
 
-def test_more_empty_slots_change_no_score_and_targets_that_cannot_be_had_have_probability_0() -> None:
-    seen, net = perceived(), head()
+def test_more_empty_slots_change_no_score_and_targets_that_cannot_be_had_have_probability_0(units: int) -> None:
+    seen, net = perceived(), head(units)
     empty = torch.zeros(4, 2, 7, dtype=torch.float64)
     entities = torch.cat((seen.entities, empty), dim=1)
     views = torch.nn.functional.pad(seen.views, (0, 2))
@@ -86,6 +93,25 @@ def test_more_empty_slots_change_no_score_and_targets_that_cannot_be_had_have_pr
 def spec(capacity: int) -> EntitySpec:
     actions = 3 + 2 * capacity
     return EntitySpec(capacity, 2 * capacity, n_features=4, n_actions=actions, max_steps=5, targets=BOTH)
+
+
+def test_pair_scores_tell_the_near_from_the_far_which_a_dot_product_cannot() -> None:
+    """Two units, relu(x_j - x_i) and relu(x_i - x_j), each weighed with -1: minus the distance."""
+    scores = PairScores(hidden=1, n_inputs=1, units=2).double()
+    for layer, weight in ((scores.target, [1.0, -1.0]), (scores.own, [-1.0, 1.0]), (scores.weigh, [0.0, 0.0])):
+        layer.weight.data = torch.tensor(weight, dtype=torch.float64).unsqueeze(1)
+    scores.target.bias.data.zero_()
+    scores.weigh.bias.data.fill_(-(2.0**0.5))
+    entities = torch.tensor([[[1.0], [6.0], [4.0], [0.0]]], dtype=torch.float64)
+    seen = Perceived(torch.zeros(1, 2, 1, dtype=torch.float64), entities, torch.ones(1, 2, 4, dtype=torch.bool))
+    assert scores(seen, slice(2, 4)).tolist() == [[pytest.approx([-3.0, -1.0]), pytest.approx([-2.0, -6.0])]]
+
+
+def test_pair_scores_of_no_target_are_none() -> None:
+    seen = Perceived(torch.zeros(3, 2, 4), torch.zeros(3, 2, 7), torch.ones(3, 2, 2, dtype=torch.bool))
+    assert PairScores(hidden=4, n_inputs=7, units=3)(seen, slice(2, 2)).shape == (3, 2, 0)
+    with pytest.raises(ValueError, match="pair_units must be at least 1"):
+        PairScores(hidden=4, n_inputs=7, units=0)
 
 
 @pytest.mark.parametrize("network", [EntityAgent, CollaQAgent, MarginalPolicy])

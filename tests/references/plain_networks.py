@@ -35,6 +35,15 @@ def softmax(x: Tensor) -> Tensor:
     return powers / powers.sum()
 
 
+def layer_norm(parameters: Parameters, name: str, x: Tensor) -> Tensor:
+    """(x - mean) / sqrt(variance + 1e-5) * gain + bias (Ba et al. 2016); x itself where there is no such layer."""
+    if f"{name}.weight" not in parameters:
+        return x
+    away = x - x.sum() / len(x)
+    normal = away / ((away * away).sum() / len(x) + 1e-5) ** 0.5
+    return normal * parameters[f"{name}.weight"] + parameters[f"{name}.bias"]
+
+
 def attend(p: Parameters, entities: Sequence[Tensor], agent: int, seen: Sequence[bool], heads: int) -> Tensor:
     """What `agent` gathers from the entities it has `seen`: [width], zeros if it has seen nothing."""
     width = len(p["query.weight"])
@@ -64,20 +73,28 @@ def gru_cell(p: Parameters, x: Tensor, h: Tensor) -> Tensor:
     return (1 - update) * candidate + update * h
 
 
-def recur(p: Parameters, rows: Sequence[Tensor], acts: Sequence[bool] | None = None) -> list[Tensor]:
-    """Linear, ReLU and GRU over the steps of one agent, from a state of zeros.
+def recur(
+    p: Parameters, rows: Sequence[Tensor], acts: Sequence[bool] | None = None, state: Tensor | None = None
+) -> tuple[list[Tensor | None], Tensor]:
+    """Linear, ReLU and GRU over the steps of one agent, from `state` (None: zeros) on, and the state at the end.
 
-    Where it does not act (by default it always does) there are zeros instead of its state, which waits.
+    Where it does not act (by default it always does) there is none instead of its state, which waits.
     """
-    states = []
-    state = torch.zeros(len(p["linear.bias"]), dtype=p["linear.bias"].dtype)
+    states: list[Tensor | None] = []
+    if state is None:
+        state = torch.zeros(len(p["linear.bias"]), dtype=p["linear.bias"].dtype)
     for t, row in enumerate(rows):
         if acts is None or acts[t]:
             state = gru_cell(part(p, "gru"), relu(linear(p, "linear", row)), state)
             states.append(state)
         else:
-            states.append(torch.zeros_like(state))
-    return states
+            states.append(None)
+    return states, state
+
+
+def features_of(p: Parameters, states: Sequence[Tensor | None], like: Tensor) -> list[Tensor]:
+    """Normalised states, if there is a layer for it; zeros where the agent did not act."""
+    return [torch.zeros_like(like) if state is None else layer_norm(p, "state_norm", state) for state in states]
 
 
 def trunk(
@@ -87,10 +104,17 @@ def trunk(
     seen: Sequence[Sequence[bool]],
     heads: int,
     acts: Sequence[bool] | None = None,
-) -> list[Tensor]:
-    """Features of one agent at every step of one episode."""
-    rows = [attend(part(p, "attention"), entities[t], agent, seen[t], heads) for t in range(len(entities))]
-    return recur(part(p, "recurrence"), rows, acts)
+    state: Tensor | None = None,
+) -> tuple[list[Tensor], Tensor]:
+    """Features of one agent at every step of one episode, and its recurrent state at the end."""
+    rows = []
+    for t, step in enumerate(entities):
+        row = attend(part(p, "attention"), step, agent, seen[t], heads)
+        if "own.weight" in p:
+            row = row + linear(p, "own", step[agent])
+        rows.append(layer_norm(p, "attention_norm", row))
+    states, last = recur(part(p, "recurrence"), rows, acts, state)
+    return features_of(p, states, last), last
 
 
 def action_scores(
@@ -100,10 +124,12 @@ def action_scores(
     seen: Sequence[bool],
     n_agents: int,
     targets: Sequence[str],
+    agent: int = 0,
 ) -> Tensor:
     """Utilities or logits of one agent: one per fixed action, then one per entity of each group of targets.
 
-    What speaks for an entity is added to the score of its kind of action where the agent sees the entity.
+    What speaks for an entity is added to the score of its kind of action where the agent sees the entity: the dot
+    product of a query and a key, and the score of the pair that `agent` and the entity are.
     """
     kinds = p["weight"] @ state + p["bias"]
     n_fixed = len(kinds) - len(targets)
@@ -115,8 +141,16 @@ def action_scores(
                 query = linear(p, f"targets.{g}.query", state)
                 key = linear(p, f"targets.{g}.key", relu(linear(p, f"targets.{g}.embed", entities[j])))
                 score = score + torch.dot(query, key) / len(state) ** 0.5
+            if seen[j] and f"targets.{g}.pairs.own.weight" in p:
+                score = score + pair_score(part(p, f"targets.{g}.pairs"), state, entities[agent], entities[j])
             scores.append(score)
     return torch.stack(scores)
+
+
+def pair_score(p: Parameters, state: Tensor, own: Tensor, target: Tensor) -> Tensor:
+    """<w(h_i), relu(E x_j + F x_i + b)> / sqrt(K)."""
+    both = relu(linear(p, "target", target) + linear(p, "own", own))
+    return torch.dot(linear(p, "weigh", state), both) / len(both) ** 0.5
 
 
 def marginal_logits(
@@ -126,14 +160,14 @@ def marginal_logits(
     n_entities: int = 1,
     targets: Sequence[str] = (),
     acts: Sequence[bool] | None = None,
-) -> list[Tensor]:
-    """Logits of one agent at every step from its own entity: attention over one entity is its value."""
-    rows = [linear(p, "value", relu(linear(p, "embed", entity))) for entity in own]
-    states = recur(part(p, "recurrence"), rows, acts)
-    nobody = [False] * n_entities
-    return [
-        action_scores(part(p, "logits"), state, own[:1] * n_entities, nobody, n_agents, targets) for state in states
-    ]
+    state: Tensor | None = None,
+) -> tuple[list[Tensor], Tensor]:
+    """Logits of one agent at every step from its own entity: attention over one entity is its value. And its state."""
+    rows = [layer_norm(p, "value_norm", linear(p, "value", relu(linear(p, "embed", entity)))) for entity in own]
+    states, last = recur(part(p, "recurrence"), rows, acts, state)
+    head, everyone, nobody = part(p, "logits"), own[:1] * n_entities, [False] * n_entities
+    found = [action_scores(head, row, everyone, nobody, n_agents, targets) for row in features_of(p, states, last)]
+    return found, last
 
 
 def mix(

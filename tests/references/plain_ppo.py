@@ -85,16 +85,33 @@ class ReturnStatistics:
         return mean, math.sqrt(max(square - mean * mean, 1e-5))
 
 
-def critic_value(
+def critic_values(
+    p: nets.Parameters,
+    entities: Sequence[Sequence[Tensor]],
+    present: Sequence[Sequence[bool]],
+    heads: int,
+    divide_by: int,
+    state: Tensor | None = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Values of the steps of a sequence, and of a recurrent critic the states after each, from `state` on."""
+    rows = [pooled(p, *step, heads, divide_by) for step in zip(entities, present, strict=True)]
+    if "team.weight" in p:
+        return [nets.linear(p, "value", nets.relu(nets.linear(p, "team", row)))[0] for row in rows], []
+    found, _ = nets.recur(nets.part(p, "team"), rows, None, state)
+    states = [after for after in found if after is not None]
+    return [nets.linear(p, "value", after)[0] for after in states], states
+
+
+def pooled(
     p: nets.Parameters, entities: Sequence[Tensor], present: Sequence[bool], heads: int, divide_by: int
 ) -> Tensor:
-    """Each present entity attends to all present ones; a layer; their sum; two layers."""
-    pooled = torch.zeros(len(p["entity.bias"]), dtype=p["entity.bias"].dtype)
+    """Each present entity attends to all present ones; a layer; their sum."""
+    total = torch.zeros(len(p["entity.bias"]), dtype=p["entity.bias"].dtype)
     for j in range(len(entities)):
         if present[j]:
             gathered = nets.attend(nets.part(p, "attention"), entities, j, present, heads)
-            pooled = pooled + nets.relu(nets.linear(p, "entity", gathered)) / divide_by
-    return nets.linear(p, "value", nets.relu(nets.linear(p, "team", pooled)))[0]
+            total = total + nets.relu(nets.linear(p, "entity", gathered)) / divide_by
+    return total
 
 
 @dataclass
@@ -113,6 +130,7 @@ class PPOSettings:
     gae_lambda: float = 0.95
     clip: float = 0.2
     epochs: int = 2
+    marginal_epochs: int | None = None
     minibatches: int = 1
     entropy_bonus: float = 0.01
     value_clip: float | None = 0.2
@@ -128,25 +146,44 @@ class PlainMAPPO(PlainMIPI):
 
     def __init__(self, parameters: nets.Parameters, settings: PPOSettings) -> None:
         super().__init__(parameters, {}, settings)  # type: ignore[arg-type]
+        self.memory: dict[tuple[str, int, int], Tensor] = {}
         self.returns_seen = ReturnStatistics(settings.value_decay or 0.0)
 
     def update(self, batch: TensorDictBase, parts: Sequence[Sequence[Sequence[int]]] = ()) -> None:
         """Look back once, then learn from each part of each epoch."""
         self._read(batch)
+        played_by = batch["environment"].tolist() if "environment" in batch else []
+        self.began = {
+            (name, n, i): state
+            for n, b in enumerate(played_by)
+            for (name, of, i), state in self.memory.items()
+            if of == b and self.first[n]
+        }
         with torch.no_grad():
             self._look_back()
+        # The last sequence of each environment is the one that the next rollout goes on with.
+        self.memory = {(name, played_by[n], i): state for (name, n, i), state in self.ended.items() if played_by}
+        learning = self.settings.marginal_epochs or self.settings.epochs
         for epoch, minibatches in enumerate(parts):
             for chosen in minibatches:
                 self.chosen = set(chosen)
-                if self.settings.regularizer == "mutual_information":
+                if self.settings.regularizer == "mutual_information" and epoch < learning:
                     self._descend(self._marginal_loss_of(epoch), ("marginal",))
                 self._descend(self._actor_loss(), ("agent.trunk", "agent.policy_logits"))
                 self._descend(self._value_loss(), ("critic",))
 
-    def _value(self, n: int, t: int) -> Tensor:
-        s = self.settings
-        critic = nets.part(self.parameters, "critic")
-        return critic_value(critic, self.entities[n][t], self.present[n, t].tolist(), s.heads, s.capacity)
+    def _all_acts(self, n: int, i: int) -> list[bool]:
+        """Nobody in the last observation: it is the first one of the next rollout."""
+        return [*super()._all_acts(n, i)[:-1], False]
+
+    def _values(self, n: int) -> list[Tensor]:
+        s, length = self.settings, self.lengths[n]
+        critic, present = nets.part(self.parameters, "critic"), self.present[n, : length + 1].tolist()
+        state = self.began.get(("critic", n, 0))
+        values, states = critic_values(critic, self.entities[n], present, s.heads, s.capacity, state)
+        if states and length:
+            self.ended["critic", n, 0] = states[length - 1]
+        return values
 
     def _look_back(self) -> None:
         s = self.settings
@@ -166,7 +203,7 @@ class PlainMAPPO(PlainMIPI):
                         paid += float(losses.penalty(s.regularizer, log_pi[key], other)[int(self.action[key])])
                 rewards.append(float(self.batch["reward"][n, t]) - s.alpha * paid)
                 goes_on.append(not self._ends(n, t))
-            given = [float(self._value(n, t)) for t in range(length + 1)]
+            given = [float(value) for value in self._values(n)]
             values = [mean + deviation * v for v in given]
             found = advantages(rewards, values[:-1], values[1:], goes_on, s.gamma, s.gae_lambda)
             for t in range(length):
@@ -203,8 +240,8 @@ class PlainMAPPO(PlainMIPI):
         s = self.settings
         mean, deviation = self.returns_seen.mean_and_deviation() if s.value_decay else (0.0, 1.0)
         terms = []
-        for (n, t), target in self.returns.items():
-            if n in self.chosen:
-                normal = (target - mean) / deviation
-                terms.append(value_error(self._value(n, t), self.given[n, t], normal, s.value_clip, s.huber_delta))
+        for n in sorted(self.chosen):
+            for t, value in enumerate(self._values(n)[:-1]):
+                normal = (self.returns[n, t] - mean) / deviation
+                terms.append(value_error(value, self.given[n, t], normal, s.value_clip, s.huber_delta))
         return self._mean(terms)

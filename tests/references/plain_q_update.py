@@ -67,7 +67,7 @@ class PlainCollaQ(PlainQLearning):
                     ]
                     for t in range(length + 1)
                 ]
-                rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads, self._all_acts(n, i))
+                rows, _ = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads, self._all_acts(n, i))
                 found |= {(n, t, i): (row, seen[t]) for t, row in enumerate(rows)}
         return self._scores(parameters, f"agent.utilities.{name}", found)
 

@@ -53,6 +53,10 @@ class PlainMIPI:
     targets: nets.Parameters
     settings: Settings
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    began: dict[tuple[str, int, int], Tensor] = field(default_factory=dict)
+    """Recurrent states before the first steps, by network, episode and agent; zeros where there are none."""
+    ended: dict[tuple[str, int, int], Tensor] = field(default_factory=dict)
+    """The same after the last steps, when the networks last went through the batch."""
 
     def update(self, batch: TensorDictBase) -> None:
         """(16), then alternately (17) and (18)."""
@@ -75,15 +79,21 @@ class PlainMIPI:
         self.visible, self.available = batch["agents", "visible"], batch["agents", "action_mask"]
         self.action, self.present, self.groups = batch["agents", "action"], batch["present"], batch["imaginary_groups"]
         self.lengths = [int(row.sum()) for row in batch["valid"]]
+        self.first = batch["first_step"].tolist() if "first_step" in batch else [0] * len(self.lengths)
         self.n_agents = self.action.shape[-1]
         sizes = (self.n_agents, self.available.shape[-1], self.settings.targets)
         self.entities = [
             [
-                nets.with_last_action(batch["entities"][n, t], self.action[n, t - 1].tolist() if t else None, *sizes)
+                nets.with_last_action(batch["entities"][n, t], self._action_before(n, t), *sizes)
                 for t in range(length + 1)
             ]
             for n, length in enumerate(self.lengths)
         ]
+
+    def _action_before(self, n: int, t: int) -> list[int] | None:
+        if t:
+            return self.action[n, t - 1].tolist()
+        return self.batch["agents", "previous_action"][n].tolist() if self.first[n] else None
 
     def _acts(self, n: int, t: int, i: int) -> bool:
         return bool(self.visible[n, t, i, i])
@@ -109,14 +119,19 @@ class PlainMIPI:
         for n, length in enumerate(self.lengths):
             for i in range(self.n_agents):
                 seen = [self._restricted(self._seen(n, t, i), n, i, partition) for t in range(length + 1)]
-                rows = nets.trunk(trunk, self.entities[n], i, seen, self.settings.heads, self._all_acts(n, i))
+                began = self.began.get(("policy", n, i))
+                rows, last = nets.trunk(
+                    trunk, self.entities[n], i, seen, self.settings.heads, self._all_acts(n, i), began
+                )
+                if partition is None:
+                    self.ended["policy", n, i] = last
                 found |= {(n, t, i): (row, seen[t]) for t, row in enumerate(rows)}
         return found
 
     def _scores(self, parameters: nets.Parameters, head: str, features: Rows) -> Rows:
         p, sizes = nets.part(parameters, head), (self.n_agents, self.settings.targets)
         return {
-            (n, t, i): nets.action_scores(p, row, self.entities[n][t], seen, *sizes)
+            (n, t, i): nets.action_scores(p, row, self.entities[n][t], seen, *sizes, i)
             for (n, t, i), (row, seen) in features.items()
         }
 
@@ -145,7 +160,9 @@ class PlainMIPI:
             for i in range(self.n_agents):
                 own = [self.entities[n][t][i] for t in range(length + 1)]
                 sizes = (self.n_agents, len(self.entities[n][0]), self.settings.targets)
-                logits = nets.marginal_logits(parameters, own, *sizes, self._all_acts(n, i))
+                began = self.began.get(("marginal", n, i))
+                logits, last = nets.marginal_logits(parameters, own, *sizes, self._all_acts(n, i), began)
+                self.ended["marginal", n, i] = last
                 found |= {
                     (n, t, i): losses.log_probabilities(row, self.available[n, t, i].tolist())
                     for t, row in enumerate(logits)
@@ -222,7 +239,7 @@ class PlainMIPI:
     def _ends(self, n: int, t: int) -> bool:
         """Whether step t has no value after it; an episode that is truncated before the time limit has."""
         s = self.settings
-        limit = bool(self.batch["truncated"][n, t]) and t + 1 == s.max_steps
+        limit = bool(self.batch["truncated"][n, t]) and self.first[n] + t + 1 == s.max_steps
         return bool(self.batch["terminated"][n, t]) or (limit and s.truncation_is_terminal)
 
     def _marginal_loss(self, m: int) -> Tensor:

@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from ppo_worlds import LEARNED, rollouts_of, small_mappo
 from script_data import data
+from script_world import RaggedWorld
 from worlds import Sizes, drive, parameters_of, random_batch, small_mipi
 
+from datamodules.on_policy import OnPolicyDataModule
 from mipi_pl import ranks
+from mipi_pl import spec as keys
 from mipi_pl.checks import DivergedError
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.errors import UserError
@@ -35,6 +39,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "entropy": {"regularizer": "entropy", "alpha": 0.4},
     "clipped": {"gradient_clip": 0.01},
 }
+ON_POLICY: dict[str, dict[str, Any]] = {
+    "mappo": {"recurrent": True},
+    "mipi_ppo": {"regularizer": "mutual_information", "alpha": 0.3, "marginal_epochs": 1},
+    "as they are": {"value_decay": None, "gradient_clip": 0.01, "truncation_is_terminal": False},
+}
 PAYOFFS = {"AB": [[1.0, 0.0], [0.0, 0.5]], "BB": [[0.0, 0.0], [0.0, 1.0]]}
 
 
@@ -48,6 +57,50 @@ def learn(options: dict[str, Any], batches: list[Any]) -> dict[str, Any]:
 def batches_of(*sizes: Sizes) -> list[Any]:
     """Two batches of these episodes."""
     return [torch.cat([random_batch(s, partitions=3) for s in part]) for part in (sizes, sizes[::-1])]
+
+
+def learn_on_policy(options: dict[str, Any], batches: list[Any]) -> dict[str, Any]:
+    """As `learn`, of MAPPO and MIPI-PPO."""
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    algorithm = small_mappo(PARTS[0].spec, optimizer=optimizer, **options).double()
+    return {"metrics": drive(algorithm, batches), "parameters": parameters_of(algorithm, *LEARNED)}
+
+
+def rollouts(*sizes: Sizes) -> list[Any]:
+    """Two rollouts of two steps, in which these episodes are played by an environment each."""
+    of_parts = [rollouts_of(random_batch(s), steps=2, count=2) for s in sizes]
+    for number, part in enumerate(of_parts):
+        for batch in part:
+            batch[keys.ENVIRONMENT] += sum(len(s.lengths) for s in sizes[:number])
+    return [torch.cat(parts) for parts in zip(*of_parts, strict=True)]
+
+
+def resumed(rank: int) -> dict[str, Any]:
+    """What two more rollouts change and count, and the same after they were played anew from a checkpoint."""
+    found = []
+    checkpoint: dict[str, Any] = {}
+    for number in range(2):
+        module = OnPolicyDataModule(RaggedWorld, num_envs=3, seed=rank, rollout_steps=4)
+        options = {"regularizer": "mutual_information", "marginal_teams": "actual", "minibatches": 2}
+        algorithm = small_mappo(module.env.entity_spec, recurrent=True, **options)
+        module.connect(algorithm.actor(greedy=False, seed=rank))
+        if number == 0:
+            for _ in range(3):
+                drive(algorithm, [module.next_batch()])
+            checkpoint = {"weights": {k: v.clone() for k, v in algorithm.state_dict().items()}}
+            checkpoint["data"] = module.state_dict()
+            algorithm.on_save_checkpoint(checkpoint)
+        else:
+            algorithm.load_state_dict(checkpoint["weights"])
+            algorithm.on_load_checkpoint(checkpoint)
+            module.load_state_dict(checkpoint["data"])
+        torch.manual_seed(rank)  # the trainer's checkpoint has these draws
+        for _ in range(2):
+            batch = module.next_batch()
+            drive(algorithm, [batch])
+        counts = [module.frames, module.episodes, module.batches, module._own_episodes]
+        found.append({"networks": algorithm.state_dict(), "counts": counts, "observed": batch[keys.ENTITIES].clone()})
+    return {"whole": found[0], "resumed": found[1]}
 
 
 def results(made: list[str]) -> list[dict[str, Any]]:
@@ -128,6 +181,9 @@ def main(folder: Path) -> None:
     torch.save(
         {
             "learned": {name: learn(options, batches_of(PARTS[rank])) for name, options in OPTIONS.items()},
+            "on-policy": {name: learn_on_policy(o, rollouts(PARTS[rank])) for name, o in ON_POLICY.items()},
+            "rollout without decisions": learn_on_policy({}, rollouts((PARTS[0], NOBODY)[rank])),
+            "on-policy, resumed": resumed(rank),
             "one has nothing": learn({}, batches_of((PARTS[0], NOBODY)[rank])),
             "results": results(made),
             "made": made,
