@@ -32,6 +32,7 @@ DECLARED = {  # what an algorithm changes of another
         "algorithm.regularizer",
         "algorithm.entropy_bonus",
         "algorithm.marginal",
+        "algorithm.marginal_epochs",
         "algorithm.marginal_optimizer",
     },
 }
