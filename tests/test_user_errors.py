@@ -135,7 +135,7 @@ def test_an_impossible_value_in_a_part_is_told(
         (
             "mappo",
             "replay",
-            "MAPPO learns from rounds of the present policy (datamodule=on_policy), got ReplayDataModule",
+            "MAPPO learns from rollouts of the present policy (datamodule=on_policy), got ReplayDataModule",
         ),
         ("refil", "on_policy", "QLearning learns from a replay (datamodule=replay), got OnPolicyDataModule"),
     ],
