@@ -30,6 +30,8 @@ from mipi_pl.config import resolve
 from mipi_pl.launch import compose
 from mipi_pl.threads import set_threads
 
+QUICKSTART = ["experiment=quickstart", "algorithm=mipi"]
+
 
 def learning(overrides: list[str], overlap: bool, updates: int) -> Callable[[], float]:
     """A window: seconds of some updates with what is collected for them."""
@@ -104,9 +106,9 @@ def main() -> None:
     tiny = ["debug=tiny"] if options.quick else []
     ratios: dict[str, float] = {}
     for title, overrides, updates in (
-        ("quickstart", ["experiment=quickstart", *tiny], 8),
+        ("quickstart", [*QUICKSTART, *tiny], 8),
         ("paper's sizes, sz", ["env=sz", *tiny], 1),
-        ("many battles per update", ["experiment=quickstart", "datamodule.updates_per_episode=0.1", *tiny], 2),
+        ("many battles per update", [*QUICKSTART, "datamodule.updates_per_episode=0.1", *tiny], 2),
     ):
         ways = {name: learning(overrides, name == "overlap", updates) for name in ("in turns", "overlap")}
         ratios |= report(title, in_turns(ways, windows))

@@ -36,7 +36,7 @@ def planned(seeds: list[int]) -> list[tuple[str, int]]:
 
 def run_one(algorithm: str, seed: int, outputs: Path, more: list[str]) -> None:
     """Train, unless it has been done."""
-    if list(outputs.glob(f"marines__{algorithm}__{seed}/*/results.json")):
+    if list(outputs.glob(f"sz__{algorithm}__{seed}/*/results.json")):
         return
     program = str(Path(sys.executable).parent / "mipi")
     chosen = [f"algorithm={algorithm}", f"seed={seed}", f"output_dir={outputs}", "threads=1", *more]

@@ -57,7 +57,8 @@ def measure(processes: int, updates: int, overrides: list[str]) -> dict[str, flo
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "speeds.json"
         command = [
-            *(sys.executable, "-m", "mipi_pl.cli", "train", "experiment=quickstart", f"output_dir={folder}/outputs"),
+            *(sys.executable, "-m", "mipi_pl.cli", "train", "experiment=quickstart", "algorithm=mipi"),
+            f"output_dir={folder}/outputs",
             *(f"trainer.devices={processes}", "trainer.accelerator=cpu", "threads=1", f"total_frames={NEVER}"),
             *("held_out.episodes=1", "held_out.team_sizes=[]", "held_out.baselines=[]"),
             *(f"callbacks.{name}.every_frames={NEVER}" for name in ("generalization", "checkpointing")),

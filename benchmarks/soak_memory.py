@@ -25,6 +25,7 @@ import matplotlib.pyplot as plt
 
 ENDLESS = [
     "experiment=quickstart",
+    "algorithm=mipi",
     "total_frames=100_000_000",
     "datamodule.capacity=300",
     "datamodule.epsilon_frames=100_000",

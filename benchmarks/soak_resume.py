@@ -26,6 +26,7 @@ from run_content import content, differences
 
 SHORT = [
     "experiment=quickstart",
+    "algorithm=mipi",
     "datamodule.capacity=150",
     "callbacks.checkpointing.every_frames=400",
     "callbacks.generalization.every_frames=1500",

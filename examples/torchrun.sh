@@ -1,6 +1,6 @@
 #!/bin/bash
 # Two processes on this machine, started by torchrun; arguments go to `mipi train`:
-#   examples/torchrun.sh experiment=quickstart debug=tiny
+#   examples/torchrun.sh experiment=quickstart algorithm=mipi debug=tiny
 # On several machines, run it on each with NODES, NODE (0, 1, ..) and HEAD (the address of the first) set.
 set -euo pipefail
 PROCESSES=${PROCESSES:-2}

@@ -51,8 +51,25 @@ class HeldOut:
 
 
 @dataclass
+class MixerNetwork:
+    """What mixers with attention have in common.
+
+    Attributes:
+        width: embedding of entities and attention.
+        heads: attention heads.
+        mixing: mixing units.
+        pool: entities that weights are pooled over: ``slots`` or ``present``.
+    """
+
+    width: int
+    heads: int
+    mixing: int
+    pool: str
+
+
+@dataclass
 class Network:
-    """What the networks of all agents have in common; algorithms and environments refer to it.
+    """What the networks of all agents have in common; algorithms, mixers and environments refer to it.
 
     Attributes:
         width: embedding of entities and attention.
@@ -62,6 +79,7 @@ class Network:
         pair_units: units of the pair scores of target actions; 0 for none.
         normalize: LayerNorm after attention and recurrence.
         target_actions: of battles: ``slots`` or ``tags``.
+        mixer: of the mixer, where there is one.
     """
 
     width: int
@@ -71,6 +89,7 @@ class Network:
     pair_units: int
     normalize: bool
     target_actions: str
+    mixer: MixerNetwork
 
 
 @dataclass
@@ -119,6 +138,7 @@ def check_train(config: Config) -> None:
     held_out = config["held_out"]
     _check_fields(held_out, HeldOut, "held_out.")
     _check_fields(config["network"], Network, "network.")
+    _check_fields(config["network"]["mixer"], MixerNetwork, "network.mixer.")
     check_evaluation(held_out, config["seed"])
     _at_least(1, config["total_frames"], "total_frames")
     if config["threads"] is not None:

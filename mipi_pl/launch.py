@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -25,6 +26,8 @@ _SEVERAL = {"callbacks", "logger"}
 """Groups of which several choices can be taken together."""
 _NOTHING = {"experiment=null", "debug=null", "~experiment", "~debug"}
 """Overrides that ask for what train.yaml has anyway; Hydra takes no null for a choice."""
+_UNTUNED = {"~tuned", "tuned=null"}
+"""Other words for ``tuned=none``; Hydra cannot remove a choice that others refer to."""
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -34,7 +37,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         UserError: for a choice or a key that does not exist, or an override that cannot be read.
     """
     GlobalHydra.instance().clear()
-    overrides = as_override([override for override in overrides if override not in _NOTHING])
+    overrides = as_override(_as_hydra_has_it(overrides))
     _check_tuned(overrides)
     _check_choices(overrides)
     try:
@@ -65,13 +68,28 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     return composed
 
 
+def _as_hydra_has_it(arguments: Sequence[str]) -> list[str]:
+    return ["tuned=none" if word in _UNTUNED else word for word in arguments if word not in _NOTHING]
+
+
 def _check_tuned(overrides: Sequence[str]) -> None:
     """What is optional for Hydra is not if the user asks for it by name."""
-    folder = files("configs").joinpath("tuned")
-    for name in (override.removeprefix("tuned=") for override in overrides if override.startswith("tuned=")):
+    for override in overrides:
+        group, equals, name = override.partition("=")
+        if not (group.startswith(("tuned/", "experiment/")) and equals):
+            continue
+        folder = files("configs").joinpath(*group.split("/"))
         if not folder.joinpath(f"{name}.yaml").is_file():
-            known = sorted(f"{e.name}/{f.name[:-5]}" for e in folder.iterdir() if e.is_dir() for f in e.iterdir())
-            raise UserError(f"there is no configs/tuned/{name}.yaml; tuned can be: {', '.join(known)}")
+            known = ", ".join(sorted(_files_below(folder))) or "none"
+            raise UserError(f"there is no configs/{group}/{name}.yaml; {group} can be: {known}")
+
+
+def _files_below(folder: Traversable, path: str = "") -> list[str]:
+    """Configs in a folder and in the folders in it."""
+    if not folder.is_dir():
+        return [path.removesuffix(".yaml")] if path.endswith(".yaml") else []
+    below = (_files_below(entry, f"{path}/{entry.name}" if path else entry.name) for entry in folder.iterdir())
+    return [name for names in below for name in names]
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
@@ -122,7 +140,7 @@ def launch(arguments: Sequence[str]) -> None:
     Raises:
         UserError: for a mistake in any of them.
     """
-    arguments = as_override([argument for argument in arguments if argument not in _NOTHING])
+    arguments = as_override(_as_hydra_has_it(arguments))
     flags = [argument for argument in arguments if argument.startswith("-")]
     if not flags:
         train(compose(arguments))

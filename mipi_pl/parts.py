@@ -83,7 +83,7 @@ def _refuse_misfits(algorithm: Any, datamodule: Any, callbacks: list[Any]) -> No
         )
     wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
     if None not in (wanted, given) and wanted != given:
-        told = {True: "rounds of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
+        told = {True: "rollouts of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
         raise UserError(
             f"datamodule: {type(algorithm).__name__} learns from {told[bool(wanted)]}, got "
             f"{type(datamodule).__name__}: algorithms of this program choose theirs where datamodule is left out"

@@ -113,6 +113,7 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
             "cut_short": cut_short,
             "seconds": earlier_s + time.monotonic() - start_s,
             "seconds_training": earlier_s + fit_s,
+            "processor_seconds": parts.state.processor_seconds + time.process_time(),
         }
         try:
             _note(folder, parts.frames, parts.updates, after)
@@ -230,9 +231,9 @@ def _report(
     say(f"greedy policy of the last update; other columns: {measure}s of other policies in the same worlds")
     for note in fault_notes(policies):
         say(note)
-    minutes, cut_short = counted["seconds"] / 60, counted["cut_short"]
-    say(f"{parts.frames:,} frames, {parts.updates:,} updates, {minutes:.1f} minutes")
-    if cut_short:
+    minutes, busy = (counted[key] / 60 for key in ("seconds", "processor_seconds"))
+    say(f"{parts.frames:,} frames, {parts.updates:,} updates, {minutes:.1f} minutes, {busy:.1f} processor minutes")
+    if cut_short := counted["cut_short"]:
         say(f"episodes cut short by faults of the world: {cut_short:,}")
     for label, name in (
         ("picture", "results.png"),

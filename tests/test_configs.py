@@ -96,19 +96,27 @@ def test_every_algorithm_is_valid_without_an_experiment(algorithm: str) -> None:
     check_train(resolve(compose([f"algorithm={algorithm}"])))
 
 
-def test_a_tuned_file_is_taken_only_with_its_experiment_and_its_algorithm() -> None:
+def test_settings_are_those_of_the_experiment_unless_others_are_chosen() -> None:
     def lr(*overrides: str) -> float:
-        return float(compose(list(overrides)).algorithm.critic_optimizer.lr)
+        return float(compose(["algorithm=mipi", *overrides]).algorithm.critic_optimizer.lr)
 
     plain = lr()
-    assert lr("experiment=quickstart") == 7e-4 != plain
+    assert lr("experiment=quickstart") == 1e-3 != plain
     assert lr("experiment=matrix_game") == 3e-4
-    assert lr("experiment=quickstart", "~tuned") == plain
-    assert lr("experiment=quickstart", "tuned=matrix_game/mipi") == 3e-4
-    for same in ("experiment=null", "~experiment"):
+    assert lr("experiment=quickstart", "tuned=matrix_game") == 3e-4
+    for none in ("~tuned", "tuned=null", "tuned=none"):
+        assert lr("experiment=quickstart", none) == plain
+    for same in ("experiment=null", "~experiment", "~tuned"):
         assert compose([same]) == compose([])
-    with pytest.raises(UserError, match=r"no configs/tuned/quickstart/other.yaml; tuned can be: .*quickstart/mipi"):
-        compose(["experiment=quickstart", "tuned=quickstart/other"])
+
+
+def test_settings_that_do_not_exist_are_refused_with_those_that_do() -> None:
+    with pytest.raises(UserError, match=r"no configs/tuned/other.yaml; tuned can be: battles, .*none"):
+        compose(["experiment=quickstart", "tuned=other"])
+    with pytest.raises(UserError, match=r"no configs/tuned/learner/battles/other.yaml; .*: battles/on_policy, "):
+        compose(["experiment=quickstart", "tuned/learner=battles/other"])
+    with pytest.raises(UserError, match=r"experiment can be: cpu, full, matrix_game, paper, quickstart, resource_coll"):
+        compose(["experiment=resource_collection_cpu"])
 
 
 def test_the_command_line_wins_over_tuned_files() -> None:
@@ -119,14 +127,6 @@ def test_the_command_line_wins_over_tuned_files() -> None:
     assert changed.critic_optimizer._target_ == "torch.optim.Adam"
     other = compose([*quickstart, "optimizers=rmsprop"]).algorithm
     assert {part._target_ for name, part in other.items() if name.endswith("optimizer")} == {"torch.optim.RMSprop"}
-
-
-def test_every_tuned_file_belongs_to_an_algorithm_or_is_included_by_one_that_does() -> None:
-    for path in sorted((CONFIGS / "tuned").rglob("*.yaml")):
-        experiment, name = path.parent.name, path.stem
-        assert experiment in names("experiment")
-        others = [other.read_text(encoding="utf-8") for other in path.parent.glob("*.yaml") if other != path]
-        assert name in names("algorithm") or any(f"/tuned/{experiment}/{name}\n" in text for text in others)
 
 
 @pytest.mark.parametrize("name", names("logger"))

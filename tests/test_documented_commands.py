@@ -43,17 +43,20 @@ SHORTENED: dict[str, Callable[[list[str]], list[str]]] = {
 }
 ELSEWHERE = {
     # line of the documents -> the file in which it is run or checked instead, and why not here
-    "OMP_NUM_THREADS=1 mipi train experiment=quickstart trainer.accelerator=cpu trainer.devices=2": (
+    "OMP_NUM_THREADS=1 mipi train experiment=quickstart algorithm=mipi trainer.accelerator=cpu trainer.devices=2": (
         "tests/test_two_processes.py",
         "starts a second process with the command line of this one, which is pytest's",
     ),
     "OMP_NUM_THREADS=1 mipi resume outputs/latest": ("tests/test_two_processes.py", "as the line above it"),
-    "examples/torchrun.sh experiment=quickstart debug=tiny": ("tests/test_two_processes.py", "two processes"),
-    "PROCESSES=4 NODES=2 NODE=0 HEAD=10.0.0.1 examples/torchrun.sh experiment=quickstart": (
+    "examples/torchrun.sh experiment=quickstart algorithm=mipi debug=tiny": (
+        "tests/test_two_processes.py",
+        "two processes",
+    ),
+    "PROCESSES=4 NODES=2 NODE=0 HEAD=10.0.0.1 examples/torchrun.sh experiment=quickstart algorithm=mipi": (
         "examples/torchrun.sh",
         "needs two machines",
     ),
-    "sbatch examples/slurm/train.sbatch experiment=quickstart seed=1": (
+    "sbatch examples/slurm/train.sbatch experiment=quickstart algorithm=mipi seed=1": (
         "examples/slurm/train.sbatch",
         "needs Slurm",
     ),

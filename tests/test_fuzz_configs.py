@@ -13,7 +13,7 @@ from mipi_pl.errors import UserError
 from mipi_pl.launch import compose
 from mipi_pl.parts import assemble
 
-TINY = ["experiment=quickstart", "debug=tiny", "datamodule.num_envs=1", "datamodule.capacity=4"]
+TINY = ["experiment=quickstart", "algorithm=mipi", "debug=tiny", "datamodule.num_envs=1", "datamodule.capacity=4"]
 VALUES = ["-1", "0", "1.5", "nan", "inf", "-inf", "1e400", "null", "[]", "[[]]", "{}", "''", "abc", "true", "[-3,abc]"]
 CASES = 60
 

@@ -24,7 +24,10 @@ from mipi_pl.files import sha256_of
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
 RATIO = "datamodule.updates_per_episode=0.25"
 GAME = ["experiment=matrix_game", "debug=tiny", "total_frames=200", "datamodule.capacity=40", RATIO]
-BATTLE = ["experiment=quickstart", "debug=tiny", "total_frames=700", "env.episode_limit=12", "datamodule.capacity=24"]
+BATTLE = [
+    *("experiment=quickstart", "algorithm=mipi", "debug=tiny", "total_frames=700", "env.episode_limit=12"),
+    *("datamodule.capacity=24", "datamodule.updates_per_episode=1.0"),
+]
 FAST = [
     "callbacks.checkpointing.every_frames=16",
     "callbacks.generalization.every_frames=60",

@@ -172,7 +172,8 @@ def test_an_evaluation_is_added_to_those_of_the_run_or_changed_among_them(finish
 
 def test_where_nothing_is_won_the_return_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     small = ["debug=tiny", "env.episode_limit=40", "algorithm.agent.width=8", "algorithm.mixer.width=8"]
-    arguments = ["experiment=resource_collection", *small, "held_out.team_sizes=[6]", f"output_dir={tmp_path}"]
+    small += ["held_out.team_sizes=[6]", f"output_dir={tmp_path}"]
+    arguments = ["experiment=paper", "env=resource_collection", *small]
     assert main(["train", *arguments, "held_out.baselines=[focus_fire]"]) == 2
     assert "held_out.baselines: scripted policies of this world are random, expert" in capfd.readouterr().err
     assert main(["train", *arguments]) == 0

@@ -48,7 +48,15 @@ MISTAKES = [
     (["held_out.baselines=[random]"], "held_out.baselines: scripted policies do not exist in this world"),
     (["held_out.baselines=random"], "held_out.baselines must be a list, each entry a text or null"),
     (["env.team_compositions=[]"], "at least one composition"),
-    (["experiment=resource_collection", "held_out.team_sizes=[9]"], "got 9 with capacity 8; raise capacity"),
+    (["experiment=paper", "env=resource_collection", "held_out.team_sizes=[9]"], "got 9 with capacity 8; raise"),
+    (["experiment=resource_collection", "held_out.team_sizes=[11]"], "got 11 with capacity 10; raise capacity"),
+    (["experiment=resource_collection_cpu"], "experiment can be: cpu, "),
+    (["tuned=quickstart/mipi"], "tuned can be: battles, "),
+    (["tuned/algorithm=battles/nothing"], "tuned/algorithm can be: battles/mappo, "),
+    (["learner=nothing"], "learner can be: on_policy, policy_iteration, q_learning"),
+    (["network.mixer=3"], "network.mixer"),
+    (["+network.mixer.widths=3"], "unknown key network.mixer.widths; did you mean network.mixer.width?"),
+    (["network.mixer.width=wide"], "network.mixer.width must be an integer, got 'wide'"),
     (["datamodule.num_envs=0"], "num_envs must be at least 1"),
     (["callbacks.generalization.every_frames=0"], "every_frames must be at least 1"),
     (["callbacks.checkpointing=3"], "callbacks.checkpointing must be a node with a _target_"),
@@ -127,7 +135,7 @@ def test_an_impossible_value_in_a_part_is_told(
         (
             "mappo",
             "replay",
-            "MAPPO learns from rounds of the present policy (datamodule=on_policy), got ReplayDataModule",
+            "MAPPO learns from rollouts of the present policy (datamodule=on_policy), got ReplayDataModule",
         ),
         ("refil", "on_policy", "QLearning learns from a replay (datamodule=replay), got OnPolicyDataModule"),
     ],
@@ -153,8 +161,8 @@ def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[
 def test_an_evaluation_in_a_world_that_the_policy_does_not_fit_is_refused(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    more = "+held_out.worlds.big.capacity=12"
-    assert main(["train", "env=marines", "debug=tiny", more, f"output_dir={tmp_path / 'outputs'}"]) == 2
+    more = ["env.target_actions=tags", "+held_out.worlds.big.capacity=12"]
+    assert main(["train", "env=marines", "debug=tiny", *more, f"output_dir={tmp_path / 'outputs'}"]) == 2
     told = capfd.readouterr().err
     assert "evaluation 'big' (capacity=12): the policy was trained with n_features=29 and" in told
     assert len(told.splitlines()) == 1

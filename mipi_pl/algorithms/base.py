@@ -40,7 +40,7 @@ class EntityAlgorithm(LightningModule):
     optimizer_names: tuple[str, ...]
     """What each optimizer moves, for messages."""
     on_policy: bool | None = None
-    """True learns from rounds of the present policy alone, False from a replay, None from either."""
+    """True learns from rollouts of the present policy alone, False from a replay, None from either."""
     _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:

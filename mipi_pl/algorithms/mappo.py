@@ -171,19 +171,11 @@ class MAPPO(InformationCost, EntityAlgorithm):
         self.report(metrics | _means(steps))
 
     def _minibatches(self, batch: TensorDictBase) -> Sequence[Tensor]:
-        """Sequences [N'] of each minibatch of an epoch.
-
-        Raises:
-            ValueError: if there are fewer sequences than minibatches.
-        """
-        count = len(batch)
-        if count < self.minibatches:
-            raise ValueError(
-                f"algorithm.minibatches ({self.minibatches}) must be at most the number of sequences in a rollout, "
-                f"which is at least datamodule.num_envs; got a rollout of {count}"
-            )
-        order = torch.randperm(count).to(batch.get(keys.REWARD).device)
-        return order.tensor_split(self.minibatches)
+        """Sequences [N'] of each minibatch of an epoch: as many minibatches in every process."""
+        order = torch.randperm(len(batch)).to(batch.get(keys.REWARD).device)
+        environment = batch.get(keys.ENVIRONMENT, None)
+        most = len(batch) if environment is None else int(environment[-1]) + 1  # each has at least one sequence
+        return order.tensor_split(min(self.minibatches, most))
 
     @torch.no_grad()
     def _look_back(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:

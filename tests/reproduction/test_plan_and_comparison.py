@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import html
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ def test_every_kind_of_run_of_every_plan_is_a_valid_training(tmp_path: Path) -> 
     # Every method in one task of each plan, and every task with one method; what plans share is composed once.
     seen = set()
     for target in TARGETS:
-        for scale in ("cpu",) if target == "ablations" else ("cpu", "paper"):
+        for scale in ("cpu",) if target.startswith("ablations") else ("cpu", "paper"):
             for job in make_plan(target, scale, tmp_path).jobs:
                 wanted = job.method == "MIPI" or (scale == "cpu" and job.task not in ("CSZ", "MMM"))
                 if wanted and job.overrides not in seen:
@@ -114,9 +116,22 @@ def test_paper_scale_has_the_papers_temperatures_and_budgets(tmp_path: Path) -> 
 
 
 def test_scale_cpu_has_the_protocols_own_temperature_in_every_task(tmp_path: Path) -> None:
-    for scale, own in (("cpu", ("algorithm=mipi",)), ("paper", ("algorithm=mipi", "algorithm.alpha=0.1"))):
-        (job,) = make_plan("table1", scale, tmp_path, [0], tasks=["MMM"], methods=["MIPI"]).jobs
-        assert tuple(word for word in job.overrides if word.startswith("algorithm")) == own
+    own = float(compose(["experiment=cpu"]).algorithm.alpha)
+    papers = {"SZ": 0.03, "CSZ": 0.03, "MMM": 0.1}
+    for scale, alphas in (("cpu", dict.fromkeys(papers, own)), ("paper", papers)):
+        for task, alpha in alphas.items():
+            for name, method in (("table1", "MIPI"), ("table2", "Entropy")):
+                (job,) = make_plan(name, scale, tmp_path, [0], tasks=[task], methods=[method]).jobs
+                assert [word for word in job.overrides if word.startswith("algorithm.")] == []
+                assert resolve(compose(job.overrides))["algorithm"]["alpha"] == alpha
+
+
+def test_table_3_says_what_mipi_has_in_the_paper_where_it_shares_its_runs(tmp_path: Path) -> None:
+    for method, tasks in (("0.03 (MIPI)", ["SZ", "CSZ"]), ("0.1 (MIPI)", ["MMM"])):
+        jobs = make_plan("table3", "paper", tmp_path, [0], methods=[method]).jobs
+        assert [job.task for job in jobs] == tasks
+        for job in jobs:
+            assert resolve(compose(job.overrides))["algorithm"]["alpha"] == float(method.split()[0])
 
 
 @pytest.mark.parametrize("task", ["SZ", "CSZ", "MMM"])
@@ -246,7 +261,7 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
     assert {row["seed_0"] for row in rows} == {"0.5000", "0.6000", "0.1000"}
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "fewer than 3" in page
-    assert "algorithm.alpha=0.1" in page
+    assert {word for job in plan.jobs for word in job.overrides if html.escape(shlex.quote(word)) not in page} == set()
 
 
 @pytest.mark.parametrize(
