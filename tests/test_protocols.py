@@ -73,7 +73,7 @@ def test_an_ablation_differs_in_its_declared_keys_alone(whole: str, part: str, p
     differences = changed(*(composed(*protocol, f"algorithm={name}") for name in (whole, part)))
     # A network or an optimizer that one of them lacks counts as one.
     differences = {next((key for key in declared if f"{leaf}.".startswith(f"{key}.")), leaf) for leaf in differences}
-    # Settings may make a declared key alike in both, as the entropy bonus in Resource Collection; never the regulariser.
+    # Settings may make a declared key alike in both, as the entropy bonus in Resource Collection; not the regulariser
     assert differences <= declared
     assert ("algorithm.regularizer" in differences) == ("algorithm.regularizer" in declared)
     assert whole != "mipi" or differences == declared
