@@ -1,4 +1,4 @@
-"""A run on rounds of episodes that is killed and resumed ends as the run that was not, bit for bit."""
+"""A run on rollouts that is killed and resumed ends as the run that was not, bit for bit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from run_content import content, differences
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
 
-MATRIX = ["env=matrix_game", "held_out.team_sizes=[]", "+held_out.worlds.BB.team_compositions=[BB]"]
-BATTLE = ["env=marines", "env.enemy_delta=-1", "env.episode_limit=12"]
+MATRIX = ["env=matrix_game", "datamodule.rollout_steps=1", "held_out.team_sizes=[]", "+held_out.worlds.BB.team_compositions=[BB]"]
+BATTLE = ["env=marines", "env.enemy_delta=-1", "env.episode_limit=12", "datamodule.rollout_steps=5"]
+"""Episodes are cut: they are longer than a rollout."""
 SMALL = [
     "debug=tiny",
     "algorithm.agent={width: 8, heads: 2, hidden: 8}",
@@ -24,7 +25,6 @@ SMALL = [
     "callbacks.checkpointing.every_frames=16",
     "callbacks.generalization.every_frames=60",
     "+callbacks.crash._target_=crash.Crash",
-    "datamodule.steps_per_collection=1",
     "datamodule.updates_per_epoch=8",
     "held_out.baselines=[]",
 ]
@@ -48,16 +48,16 @@ def train(root: Path, *overrides: str) -> Path:
     return folder
 
 
-# Epochs have 8 rounds: at the end of the second, right after it, and in its middle.
+# Epochs have 8 rollouts: at the end of the second, right after it, and in its middle.
 @pytest.mark.parametrize(
     ("chosen", "crashes"),
     [
         (["algorithm=mappo", *MATRIX, "total_frames=60"], [16, 25]),
-        (["algorithm=mipi_ppo", *BATTLE, "total_frames=400"], [12]),
+        (["algorithm=mipi_ppo", *BATTLE, "algorithm.critic.recurrent=true", "total_frames=140"], [11]),
     ],
     ids=["matrix_game", "battle"],
 )
-def test_rounds_go_on_bit_for_bit(chosen: list[str], crashes: list[int], tmp_path: Path) -> None:
+def test_rollouts_go_on_bit_for_bit(chosen: list[str], crashes: list[int], tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", *chosen)
     Crash.at = crashes
     broken = train(tmp_path / "broken", *chosen)
@@ -66,9 +66,10 @@ def test_rounds_go_on_bit_for_bit(chosen: list[str], crashes: list[int], tmp_pat
     assert len(json.loads((broken / "results.json").read_text())["resumed_at"]) == len(crashes)
 
 
-def test_a_checkpoint_holds_no_episodes(tmp_path: Path) -> None:
-    folder = train(tmp_path, "algorithm=mappo", *MATRIX)
+def test_a_checkpoint_holds_what_is_under_way_and_needs_no_other_file(tmp_path: Path) -> None:
+    folder = train(tmp_path, "algorithm=mappo", *MATRIX, "total_frames=20")
     (entry, *_) = CheckpointFolder(folder).entries()
     assert entry.needs == {}
     saved = torch.load(folder / "checkpoints" / entry.file, weights_only=True)
-    assert not {"observation", "assembler", "journal"} & saved["OnPolicyDataModule"].keys()
+    assert {"observation", "assembler", "environment", "actor"} <= saved["OnPolicyDataModule"].keys()
+    assert saved["rollout_memory"].keys() == {"policy"}

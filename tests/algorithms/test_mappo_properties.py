@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from lightning import Callback, Trainer, seed_everything
-from ppo_worlds import LEARNED, small_mappo
+from ppo_worlds import LEARNED, rollouts_of, small_mappo
 from script_world import ScriptWorld
 from tensordict import TensorDict
 from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
@@ -137,9 +137,14 @@ def test_the_price_of_information_is_paid_out_of_the_reward() -> None:
     assert len({float(row["loss/value"]) for row in logged}) == 3
 
 
-def test_more_minibatches_than_sequences_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"algorithm.minibatches \(4\) must be at most .* got a rollout of 3"):
-        learn(random_batch(Sizes()), Sizes().spec, minibatches=4)
+def test_there_are_as_many_minibatches_as_environments_at_most() -> None:
+    """However many sequences a rollout has: every process must make the same number of steps."""
+    (batch,) = rollouts_of(random_batch(Sizes()), steps=3, count=1)
+    assert len(batch) == 6
+    for minibatches, sizes_ in ((1, [6]), (2, [3, 3]), (50, [2, 2, 2])):
+        parts = small_mappo(Sizes().spec, minibatches=minibatches)._minibatches(batch)
+        assert [len(part) for part in parts] == sizes_
+        assert torch.cat(list(parts)).sort().values.tolist() == list(range(6))
 
 
 def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:

@@ -17,10 +17,11 @@ from mipi_pl.algorithms.mappo import MAPPO
 LEARNING_RATE = 0.1
 
 
-def parts_of(algorithm: MAPPO, episodes: int, seed: int) -> list[list[list[int]]]:
+def parts_of(algorithm: MAPPO, sequences: int, environments: int, seed: int) -> list[list[list[int]]]:
     """The minibatches of each epoch, as drawn with this seed."""
     torch.manual_seed(seed)
-    drawn = (torch.randperm(episodes).tensor_split(algorithm.minibatches) for _ in range(algorithm.epochs))
+    count = min(algorithm.minibatches, environments)
+    drawn = (torch.randperm(sequences).tensor_split(count) for _ in range(algorithm.epochs))
     return [[part.tolist() for part in parts] for parts in drawn]
 
 
@@ -56,7 +57,7 @@ def assert_same_update(
     whole = random_batch(s, partitions=max(1, algorithm.partitions_per_batch))
     batches = [whole] * updates if rollout is None else rollouts_of(whole, rollout, updates)
     for update, batch in enumerate(batches):
-        parts = parts_of(algorithm, len(batch), update)
+        parts = parts_of(algorithm, len(batch), len(whole), update)
         torch.manual_seed(update)
         (logged,) = drive(algorithm, [batch.clone()])
         plain.update(batch, parts)
@@ -81,6 +82,7 @@ def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
     [
         {"updates": 3, "epochs": 1},
         {"minibatches": 2, "epochs": 3},
+        {"minibatches": 50},
         {"regularizer": "entropy", "alpha": 0.4},
         {"regularizer": "mutual_information", "marginal_teams": "actual", "alpha": 0.4},
         {"truncation_is_terminal": False, "gamma": 0.8, "gae_lambda": 0.5},
