@@ -66,19 +66,20 @@ def test_every_experiment_is_among_the_protocols() -> None:
     assert named == {path.stem for path in (CONFIGS / "experiment").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids="-".join)
-@pytest.mark.parametrize(("whole", "part"), DECLARED, ids="-".join)
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=" ".join)
+@pytest.mark.parametrize(("whole", "part"), DECLARED)
 def test_an_ablation_differs_in_its_declared_keys_alone(whole: str, part: str, protocol: list[str]) -> None:
     declared = DECLARED[whole, part]
     differences = changed(*(composed(*protocol, f"algorithm={name}") for name in (whole, part)))
     # A network or an optimizer that one of them lacks counts as one.
     differences = {next((key for key in declared if f"{leaf}.".startswith(f"{key}.")), leaf) for leaf in differences}
-    # In the matrix game REFIL has no imaginary objective itself.
-    same = (part, protocol) == ("aqmix", ["experiment=matrix_game"])
-    assert differences == (set() if same else declared)
+    # Settings may make a declared key alike in both, as the entropy bonus in Resource Collection; not the regulariser
+    assert differences <= declared
+    assert ("algorithm.regularizer" in differences) == ("algorithm.regularizer" in declared)
+    assert whole != "mipi" or differences == declared
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids="-".join)
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=" ".join)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_is_valid_in_every_protocol(algorithm: str, protocol: list[str]) -> None:
     config = composed(*protocol, f"algorithm={algorithm}")

@@ -193,6 +193,7 @@ def test_where_nothing_is_won_the_return_is_reported(tmp_path: Path, capfd: pyte
 def test_eval_refuses_team_sizes_above_the_capacity(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "env=marines",
+        "env.target_actions=tags",
         "debug=tiny",
         "held_out.team_sizes=[]",
         "held_out.baselines=[]",
