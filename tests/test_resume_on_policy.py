@@ -15,7 +15,12 @@ from run_content import content, differences
 from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
 
-MATRIX = ["env=matrix_game", "datamodule.rollout_steps=1", "held_out.team_sizes=[]", "+held_out.worlds.BB.team_compositions=[BB]"]
+MATRIX = [
+    "env=matrix_game",
+    "datamodule.rollout_steps=1",
+    "held_out.team_sizes=[]",
+    "+held_out.worlds.BB.team_compositions=[BB]",
+]
 BATTLE = ["env=marines", "env.enemy_delta=-1", "env.episode_limit=12", "datamodule.rollout_steps=5"]
 """Episodes are cut: they are longer than a rollout."""
 SMALL = [

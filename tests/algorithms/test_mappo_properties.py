@@ -228,16 +228,16 @@ def test_the_best_joint_action_of_each_composition_is_found(seed: int, options: 
     data = OnPolicyDataModule(partial(MatrixGame, PAYOFFS, ["AB", "BA"]), num_envs=64, seed=seed, rollout_steps=1)
     algorithm = small_mappo(
         data.env.entity_spec,
-        width=32,
-        heads=4,
-        hidden=32,
-        optimizer=partial(torch.optim.Adam, lr=5e-3),
+        width=16,
+        heads=1,
+        hidden=16,
+        optimizer=partial(torch.optim.Adam, lr=1e-2),
         seed=seed,
         entropy_bonus=0.2,
         epochs=4,
         **options,
     )
-    fit(algorithm, data, 80)
+    fit(algorithm, data, 35)
     for name in PAYOFFS:
         env = MatrixGame(PAYOFFS, [name], num_envs=1)
         td = algorithm.actor(greedy=True)(env.reset())

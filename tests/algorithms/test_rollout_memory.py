@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,15 +10,18 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ppo_worlds import ENTITY, rollouts_of, small_mappo
+from script_world import ScriptWorld
 from tensordict import TensorDictBase
 from torch import Tensor
 from worlds import PAUSES, Sizes, drive, random_batch, sizes
 
+from datamodules.on_policy import OnPolicyDataModule
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.experience import advantages
 from mipi_pl.algorithms.mappo import MAPPO
 from mipi_pl.algorithms.memory import RolloutMemory, States
+from mipi_pl.losses.information import log_policy
 
 PAID: dict[str, Any] = {"regularizer": "mutual_information", "alpha": 0.3}
 LONG = Sizes(lengths=(7, 4), lifetimes=((9, 9, 3), (9, 5, 9)), absent=((), (4,)), truncated=(True, True), seed=3)
@@ -98,6 +102,24 @@ def test_states_are_those_of_the_parameters_that_played_the_rollout_and_carry_no
         kept = states[:, : expected[name].shape[1]]
         torch.testing.assert_close(kept, expected[name], msg=name)  # each environment has one sequence here
     drive(algorithm, [second])
+
+
+def test_the_learner_finds_the_probabilities_that_the_actions_were_drawn_with() -> None:
+    """Also in the later parts of an episode, after the networks have learned from the earlier ones."""
+    module = OnPolicyDataModule(partial(ScriptWorld, [[3, 1, 4], [2, 5], [6]]), num_envs=3, rollout_steps=4)
+    algorithm = small_mappo(module.env.entity_spec, network=ENTITY, marginal_teams="actual", **PAID)
+    module.connect(algorithm.actor(greedy=False, seed=0))
+    acted: list[Tensor] = []
+    algorithm.agent.policy_logits.register_forward_hook(lambda _, __, logits: acted.append(logits.detach().clone()))
+    for _ in range(4):
+        acted.clear()
+        batch = module.next_batch()
+        logits = torch.stack(acted, dim=1).view(12, 2, 3)  # by environment and time, as the sequences stand
+        b, (log_pi, _, _), _ = found_by(algorithm, batch, algorithm._memory.before(batch))
+        expected = log_policy(logits, b.available[b.played])
+        chosen = b.deciding[b.played]
+        torch.testing.assert_close(log_pi[b.played][chosen], expected[chosen])
+        drive(algorithm, [batch])
 
 
 def test_the_time_limit_is_counted_from_the_beginning_of_the_episode() -> None:
