@@ -82,6 +82,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
     """
 
     agent: EntityAgent
+    fits_policy_to_utilities = True
     optimizer_names = ("critic", "marginal", "policy")
 
     def __init__(
