@@ -76,6 +76,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         policy_moves_trunk: whether the policy loss also moves the trunk that it shares with the critic.
         truncation_is_terminal: no value after the time limit (REFIL's default).
         gradient_clip: largest gradient norm of one optimizer step.
+        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
 
     Raises:
         ValueError: for values out of range, or ``expected`` targets with a mixer that is not linear.
@@ -110,8 +111,11 @@ class MIPI(InformationCost, JointValueAlgorithm):
         policy_moves_trunk: bool = False,
         truncation_is_terminal: bool = True,
         gradient_clip: float = 10.0,
+        target_networks: bool = True,
     ) -> None:
-        super().__init__(spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip)
+        super().__init__(
+            spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
+        )
         for name, value in {"alpha": alpha, "alpha_i": 0.0 if alpha_i is None else alpha_i}.items():
             require(f"algorithm.{name}", value, 0)
         require("algorithm.uniform_share", uniform_share, 0, 1)
@@ -169,7 +173,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def _td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
         """Right-hand side of (16) for the played steps [P]: u' from the current policy, values from the targets."""
         log_pi = self._log_policy(b, seen)
-        utilities = self._target_utilities(b)
+        utilities = self._target_utilities(b, self.agent.utilities(seen))
         cost = self.alpha * self._penalty(b, log_pi, log_marginal)
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)

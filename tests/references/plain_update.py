@@ -43,6 +43,7 @@ class Settings:
     policy_divergence: str = "reverse"
     policy_moves_trunk: bool = False
     truncation_is_terminal: bool = True
+    target_networks: bool = True
     own_entity_only: bool = False
     targets: tuple[str, ...] = ()
 
@@ -75,6 +76,8 @@ class PlainMIPI:
 
     def _read(self, batch: TensorDictBase) -> None:
         self.batch = batch
+        if not self.settings.target_networks:
+            self.targets = self.parameters
         self.visible, self.available = batch["agents", "visible"], batch["agents", "action_mask"]
         self.action, self.present, self.groups = batch["agents", "action"], batch["present"], batch["imaginary_groups"]
         self.lengths = [int(row.sum()) for row in batch["valid"]]
