@@ -82,10 +82,8 @@ class JointValueAlgorithm(EntityAlgorithm):
         metrics["mixer/weight"] = info.masked_mean(weights.of_agents().detach(), b.acting[b.played])
         return loss, metrics
 
-    def _target_utilities(self, b: EpisodeBatch, own: Tensor) -> Tensor:
-        """Utilities [L, A, U] of the target network, or the network's `own` where there is none."""
-        if not self.target_networks:
-            return own
+    def _target_utilities(self, b: EpisodeBatch) -> Tensor:
+        """Utilities [L, A, U] of the target network."""
         seen = self._perceive(b, b.visible.unsqueeze(1), self.target_agent).view(0)
         utilities: Tensor = self.target_agent.utilities(seen)
         return utilities

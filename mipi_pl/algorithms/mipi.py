@@ -173,7 +173,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def _td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
         """Right-hand side of (16) for the played steps [P]: u' from the current policy, values from the targets."""
         log_pi = self._log_policy(b, seen)
-        utilities = self._target_utilities(b, self.agent.utilities(seen))
+        utilities = self._target_utilities(b) if self.target_networks else self.agent.utilities(seen)
         cost = self.alpha * self._penalty(b, log_pi, log_marginal)
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)

@@ -93,5 +93,5 @@ class QLearning(JointValueAlgorithm):
         Without target networks the value is the network's own: Q-learning.
         """
         own = self.agent.utilities(seen)
-        best = greedy_actions(own, b.available)
-        return self._bootstrapped(b, info.of_action(self._target_utilities(b, own), best))
+        value = self._target_utilities(b) if self.target_networks else own
+        return self._bootstrapped(b, info.of_action(value, greedy_actions(own, b.available)))
