@@ -46,8 +46,8 @@ class Mutation:
 MUTATIONS = [
     Mutation(
         "information is paid, not charged",
-        "cost = self.alpha * info.penalty(",
-        "cost = -self.alpha * info.penalty(",
+        "cost = self.alpha * self._penalty(",
+        "cost = -self.alpha * self._penalty(",
         exact=True,
     ),
     Mutation(
@@ -55,7 +55,7 @@ MUTATIONS = [
     ),
     Mutation("a value follows the end", "gamma * goes_on * next_value", "gamma * next_value", exact=True),
     Mutation("the target's value is that of the same step", "after = b.played + 1", "after = b.played"),
-    Mutation("no alpha in the target", "cost = self.alpha * info.penalty(", "cost = info.penalty("),
+    Mutation("no alpha in the target", "cost = self.alpha * self._penalty(", "cost = self._penalty("),
     Mutation("the penalty upside down", "return log_pi - log_marginal", "return log_marginal - log_pi", exact=True),
     Mutation(
         "unavailable actions have a share", "logits.masked_fill(~available, _UNAVAILABLE)", "logits.clone()", exact=True
@@ -89,8 +89,8 @@ MUTATIONS = [
     Mutation("the mean adds up what is masked", "torch.where(mask, values, 0.0).sum()", "values.sum()"),
     Mutation(
         "the policy learns where nothing was played",
-        "info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.deciding)",
-        "info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.acting)",
+        "info.policy_loss(log_pi, cost, utilities, temperature, b.deciding)",
+        "info.policy_loss(log_pi, cost, utilities, temperature, b.acting)",
     ),
     Mutation(
         "the marginal learns where nothing was played",
@@ -99,8 +99,8 @@ MUTATIONS = [
     ),
     Mutation(
         "alpha instead of alpha_i",
-        "policy_loss(log_pi, cost, utilities, self.alpha_i",
-        "policy_loss(log_pi, cost, utilities, self.alpha",
+        "            return self.alpha_i",
+        "            return self.alpha",
     ),
     Mutation(
         "TD(lambda) forgets the information",

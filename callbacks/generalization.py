@@ -9,7 +9,9 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl.checks import require
-from mipi_pl.evaluation.generalization import TRAINING, MakeEnv, Result, evaluate, worlds_of
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.evaluation.generalization import TRAINING, MakeEnv, Result, World, evaluate, worlds_of
+from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
 from mipi_pl.loggers import tell
 
@@ -31,9 +33,13 @@ class GeneralizationEvaluation(Callback):
         team_sizes: held-out team sizes, one evaluation each.
         worlds: further evaluations: a name to the environment arguments that differ from training.
         seed: of the evaluation environments.
+        by_utilities: play the training teams once more with the argmax of the utilities instead of the policy's, where
+            an algorithm has both, and log ``eval/win_rate_training_by_utilities`` and so on: where it wins more often,
+            the policy lags behind its critic.
 
     Attributes:
         latest: the last results.
+        latest_by_utilities: the last results of the utilities, if they were asked for.
 
     Raises:
         ValueError: for a count that is not positive.
@@ -47,6 +53,7 @@ class GeneralizationEvaluation(Callback):
         team_sizes: Sequence[int] = (),
         worlds: Mapping[str, Mapping[str, Any]] | None = None,
         seed: int = 0,
+        by_utilities: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("every_frames", every_frames), ("episodes", episodes)):
@@ -54,7 +61,9 @@ class GeneralizationEvaluation(Callback):
         self.make_env = make_env
         self.every_frames, self.episodes, self.seed = every_frames, episodes, seed
         self.worlds = worlds_of(team_sizes, worlds or {})
+        self.by_utilities = by_utilities
         self.latest: list[Result] = []
+        self.latest_by_utilities: list[Result] = []
         self._next = every_frames
         self._unwritten: list[Row] = []
 
@@ -69,13 +78,9 @@ class GeneralizationEvaluation(Callback):
         """Play, keep, log."""
         was_training = algorithm.training
         algorithm.eval()
-        self.latest = evaluate(
-            self.make_env,
-            lambda _, seed: algorithm.actor(greedy=True, seed=seed),
-            self.worlds,
-            self.episodes,
-            self.seed,
-        )
+        self.latest = self._play(algorithm, self.worlds)
+        if self.by_utilities and algorithm.fits_policy_to_utilities:
+            self.latest_by_utilities = self._play(algorithm, self.worlds[:1], by_utilities=True)
         algorithm.train(was_training)
         metrics = self.metrics()
         # Lightning's own logging would drop this row unless it falls on a multiple of log_every_n_steps; the callbacks'
@@ -89,6 +94,13 @@ class GeneralizationEvaluation(Callback):
             head = {"frames": frames, "updates": algorithm.updates}
             self._unwritten += [{**head, **row} for row in rows]
             self._write(trainer)
+
+    def _play(self, algorithm: Any, worlds: Sequence[World], **how: bool) -> list[Result]:
+        def policy(_: EntityEnv, seed: int) -> Policy:
+            actor: Policy = algorithm.actor(greedy=True, seed=seed, **how)
+            return actor
+
+        return evaluate(self.make_env, policy, worlds, self.episodes, self.seed)
 
     def _write(self, trainer: Trainer) -> None:
         try:
@@ -106,12 +118,14 @@ class GeneralizationEvaluation(Callback):
     def metrics(self) -> dict[str, float]:
         """The latest results under the names that are logged."""
         found: dict[str, float] = {}
-        for result in self.latest:
-            found[f"eval/score_{result.name}"] = result.total.headline.value
+        named = [(result.name, result) for result in self.latest]
+        named += [(f"{result.name}_by_utilities", result) for result in self.latest_by_utilities]
+        for name, result in named:
+            found[f"eval/score_{name}"] = result.total.headline.value
             for key, value in result.total.as_dict().items():
                 quantity, _, end = key.rpartition("_") if key.endswith(("_low", "_high")) else (key, "", "")
                 if key != "episodes":
-                    found[f"eval/{quantity}_{result.name}" + (f"_{end}" if end else "")] = float(value)
+                    found[f"eval/{quantity}_{name}" + (f"_{end}" if end else "")] = float(value)
         held_out = [result.total.headline.value for result in self.latest if result.name != TRAINING]
         return found | ({"held_out/score": sum(held_out) / len(held_out)} if held_out else {})
 

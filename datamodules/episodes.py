@@ -142,9 +142,17 @@ def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
     return trimmed_rows(batch, torch.arange(len(batch)), n_agents)
 
 
-def sample_trimmed(buffer: TensorDictReplayBuffer, n_agents: int) -> TensorDict:
-    """`trim` of ``buffer.sample()``, without copying what is cut off."""
-    rows, _ = buffer.sampler.sample(buffer.storage, buffer.batch_size)
+def sample_trimmed(buffer: TensorDictReplayBuffer, count: int, n_agents: int, generator: torch.Generator) -> TensorDict:
+    """`trim` of `count` episodes of the buffer, all different, each choice equally likely and independent of the last.
+
+    TorchRL's samplers draw with replacement, or go through the whole buffer before an episode can come again.
+
+    Raises:
+        ValueError: if the buffer has fewer episodes.
+    """
+    if count > len(buffer):
+        raise ValueError(f"a batch of {count} different episodes needs as many in the replay, which has {len(buffer)}")
+    rows = torch.randperm(len(buffer), generator=generator)[:count]
     return trimmed_rows(buffer.storage[:], rows, n_agents)
 
 

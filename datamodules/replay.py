@@ -123,7 +123,6 @@ class ReplayDataModule(CollectionDataModule):
         self._buffer = TensorDictReplayBuffer(
             storage=self._make_storage(storage, capacity, storage_dir),
             batch_size=batch_size,
-            generator=self._draws,
         )
         self._capacity = capacity
         self._journal: EpisodeJournal | None = None
@@ -203,8 +202,8 @@ class ReplayDataModule(CollectionDataModule):
         return {"epsilon": self.epsilon}
 
     def sample(self) -> TensorDictBase:
-        """A batch of `batch_size` episodes, trimmed."""
-        return sample_trimmed(self._buffer, self.env.entity_spec.n_agents)
+        """A batch of `batch_size` different episodes, trimmed."""
+        return sample_trimmed(self._buffer, self.batch_size, self.env.entity_spec.n_agents, self._draws)
 
     def next_batch(self) -> TensorDictBase:
         """Collect until an update is owed, then sample."""

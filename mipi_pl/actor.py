@@ -45,6 +45,7 @@ class Actor(nn.Module):
         agent: trunk and heads.
         greedy: the most probable action instead of a draw.
         seed: of the draws.
+        by_utilities: take the best utility even where there is a policy.
 
     Attributes:
         epsilon: share of uniform exploration mixed into the policy's probabilities.
@@ -54,8 +55,9 @@ class Actor(nn.Module):
 
     thought: Thought | None = None
 
-    def __init__(self, agent: Agent, greedy: bool, seed: int = 0) -> None:
+    def __init__(self, agent: Agent, greedy: bool, seed: int = 0, by_utilities: bool = False) -> None:
         super().__init__()
+        self.by_utilities = by_utilities
         self.agent = agent
         self.greedy = greedy
         self.epsilon = 0.0
@@ -110,7 +112,7 @@ class Actor(nn.Module):
 
     def _probabilities(self, seen: Perceived, available: Tensor) -> Tensor:
         """Of the actions [B, A, U], before exploration."""
-        if isinstance(self.agent, EntityAgent):
+        if isinstance(self.agent, EntityAgent) and not self.by_utilities:
             logits = self.agent.policy_logits(seen).to(available.device)
             return log_policy(logits, available).exp()
         utilities = self.agent.utilities(seen).to(available.device)

@@ -41,6 +41,8 @@ class EntityAlgorithm(LightningModule):
     """What each optimizer moves, for messages."""
     on_policy: bool | None = None
     """True learns from rollouts of the present policy alone, False from a replay, None from either."""
+    fits_policy_to_utilities = False
+    """Whether there are a policy and the utilities that it follows, so that either can be acted by."""
     _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
@@ -57,9 +59,15 @@ class EntityAlgorithm(LightningModule):
         """Training steps done since the first."""
         return int(self._updates)
 
-    def actor(self, greedy: bool, seed: int = 0) -> Actor:
-        """A policy for a batch of environments; it shares the parameters of this module."""
-        return Actor(self.agent, greedy, seed)
+    def actor(self, greedy: bool, seed: int = 0, by_utilities: bool = False) -> Actor:
+        """A policy for a batch of environments; it shares the parameters of this module.
+
+        Args:
+            greedy: the most probable action instead of a draw.
+            seed: of the draws.
+            by_utilities: the action of the best utility, of an algorithm with `fits_policy_to_utilities`.
+        """
+        return Actor(self.agent, greedy, seed, by_utilities)
 
     # ------------------------------------------------------------------ target networks
 

@@ -30,6 +30,7 @@ class CollaQ(QLearning):
         mara_weight: of the MARA loss, which presses Q_collab(o_i^alone) to 0.
         truncation_is_terminal: no value after the time limit.
         gradient_clip: largest gradient norm of one optimizer step.
+        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
 
     Raises:
         ValueError: for values out of range.
@@ -48,10 +49,20 @@ class CollaQ(QLearning):
         mara_weight: float = 1.0,
         truncation_is_terminal: bool = True,
         gradient_clip: float = 10.0,
+        target_networks: bool = True,
     ) -> None:
         require("algorithm.mara_weight", mara_weight, 0)
         super().__init__(
-            spec, agent, mixer, critic_optimizer, gamma, td_lambda, 0.0, truncation_is_terminal, gradient_clip
+            spec,
+            agent,
+            mixer,
+            critic_optimizer,
+            gamma,
+            td_lambda,
+            0.0,
+            truncation_is_terminal,
+            gradient_clip,
+            target_networks,
         )
         self.mara_weight = mara_weight
 

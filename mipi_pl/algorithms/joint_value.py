@@ -28,6 +28,7 @@ class JointValueAlgorithm(EntityAlgorithm):
         imaginary_weight: lambda, weight of the imaginary objective.
         truncation_is_terminal: no value after the time limit (REFIL's default).
         gradient_clip: largest gradient norm of one optimizer step.
+        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
 
     Raises:
         ValueError: for values out of range.
@@ -47,6 +48,7 @@ class JointValueAlgorithm(EntityAlgorithm):
         imaginary_weight: float,
         truncation_is_terminal: bool,
         gradient_clip: float,
+        target_networks: bool = True,
     ) -> None:
         super().__init__(spec, gradient_clip)
         shares = {"gamma": gamma, "td_lambda": td_lambda, "imaginary_weight": imaginary_weight}
@@ -54,9 +56,12 @@ class JointValueAlgorithm(EntityAlgorithm):
             require(f"algorithm.{name}", value, 0, 1)
         self.gamma, self.td_lambda, self.imaginary_weight = gamma, td_lambda, imaginary_weight
         self.truncation_is_terminal = truncation_is_terminal
+        self.target_networks = target_networks
 
     def make_targets(self) -> None:
-        """Frozen copies of agent and mixer, for `update_targets` to refresh."""
+        """Frozen copies of agent and mixer, for `update_targets` to refresh; none if there are to be none."""
+        if not self.target_networks:
+            return
         self.target_agent = self.with_target(self.agent)
         self.target_mixer = self.with_target(self.mixer)
 
@@ -92,8 +97,9 @@ class JointValueAlgorithm(EntityAlgorithm):
             cost: [L, A] to be paid with it, per agent; None for none.
         """
         after = b.played + 1
-        weights = self._weights(self.target_mixer, b, b.present.unsqueeze(1), after)
-        value = self.target_mixer.mix(utility[after].unsqueeze(1), weights, [0])
+        mixer = self.target_mixer if self.target_networks else self.mixer
+        weights = self._weights(mixer, b, b.present.unsqueeze(1), after)
+        value = mixer.mix(utility[after].unsqueeze(1), weights, [0])
         paid = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
         value = value - paid
         now, ended = b.reward[b.played], b.ended[b.played]

@@ -34,6 +34,17 @@ class TargetKind(str, Enum):
     EXPECTED = "expected"
 
 
+class Temperature(str, Enum):
+    """Temperature of the policy loss (18)."""
+
+    CONSTANT = "constant"
+    BY_WEIGHT = "by_weight"
+
+
+_SMALLEST_WEIGHT = 1e-3
+"""Of an agent in the mixer, as a divisor of its temperature."""
+
+
 class MIPI(InformationCost, JointValueAlgorithm):
     """Joint policy evaluation (16), then M Blahut-Arimoto alternations of marginal (17) and policy (18) per batch.
 
@@ -48,6 +59,10 @@ class MIPI(InformationCost, JointValueAlgorithm):
         regularizer: ``mutual_information``, ``entropy`` or ``none`` (the ablations Entropy and Value).
         alpha: temperature in the TD target (16), in units of return.
         alpha_i: temperature in the policy loss (18); None takes `alpha`.
+        temperature: ``constant`` has `alpha_i` for every agent, as the paper prints (18); ``by_weight`` has `alpha_i`
+            divided by the agent's weight in the mixer, held fixed, for which Lemma 2 holds (docs/theory.md).
+        uniform_share: of the uniform distribution over available actions, mixed into the probabilities of policy and
+            marginal where these are charged for; above 0 the cost of an action is bounded.
         gamma: discount per step.
         td_lambda: 0 for the one-step target of the paper.
         target: ``sampled`` draws u' from the policy as in the paper; ``expected`` takes the exact expectation, which
@@ -61,12 +76,14 @@ class MIPI(InformationCost, JointValueAlgorithm):
         policy_moves_trunk: whether the policy loss also moves the trunk that it shares with the critic.
         truncation_is_terminal: no value after the time limit (REFIL's default).
         gradient_clip: largest gradient norm of one optimizer step.
+        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
 
     Raises:
         ValueError: for values out of range, or ``expected`` targets with a mixer that is not linear.
     """
 
     agent: EntityAgent
+    fits_policy_to_utilities = True
     optimizer_names = ("critic", "marginal", "policy")
 
     def __init__(
@@ -81,6 +98,8 @@ class MIPI(InformationCost, JointValueAlgorithm):
         regularizer: str = "mutual_information",
         alpha: float = 0.03,
         alpha_i: float | None = None,
+        temperature: str = "constant",
+        uniform_share: float = 0.0,
         gamma: float = 0.99,
         td_lambda: float = 0.0,
         target: str = "expected",
@@ -92,14 +111,20 @@ class MIPI(InformationCost, JointValueAlgorithm):
         policy_moves_trunk: bool = False,
         truncation_is_terminal: bool = True,
         gradient_clip: float = 10.0,
+        target_networks: bool = True,
     ) -> None:
-        super().__init__(spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip)
+        super().__init__(
+            spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
+        )
         for name, value in {"alpha": alpha, "alpha_i": 0.0 if alpha_i is None else alpha_i}.items():
             require(f"algorithm.{name}", value, 0)
+        require("algorithm.uniform_share", uniform_share, 0, 1)
         for name, value in {"iterations": iterations, "policy_steps": policy_steps}.items():
             require(f"algorithm.{name}", value, 1)
         self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
+        self.temperature = choose("algorithm.temperature", temperature, Temperature)
+        self.uniform_share = uniform_share
         self.target = choose("algorithm.target", target, TargetKind)
         self.iterations, self.policy_steps = iterations, policy_steps
         self.policy_divergence = choose("algorithm.policy_divergence", policy_divergence, Divergence)
@@ -148,8 +173,8 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def _td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
         """Right-hand side of (16) for the played steps [P]: u' from the current policy, values from the targets."""
         log_pi = self._log_policy(b, seen)
-        utilities = self._target_utilities(b)
-        cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
+        utilities = self._target_utilities(b) if self.target_networks else self.agent.utilities(seen)
+        cost = self.alpha * self._penalty(b, log_pi, log_marginal)
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)
         else:
@@ -162,6 +187,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         with torch.no_grad():
             seen = self._perceive(b, self._improvement_views(b, range(self.iterations)))
             utilities = self.agent.utilities(seen.view(0))
+            temperature = self._temperature(b)
         metrics: Metrics = {}
         for m, step in product(range(self.iterations), range(self.policy_steps)):
             if self.policy_moves_trunk:  # and so the features of this and of the imaginary team
@@ -173,7 +199,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
                 metrics["gradient_norm/marginal"] = self.descend(MARGINAL, loss)
                 log_marginal = self._log_marginal(b)
             log_pi = self._log_policy(b, seen.view(0))
-            metrics["loss/policy"] = loss = self._policy_loss(b, log_pi, log_marginal, utilities)
+            metrics["loss/policy"] = loss = self._policy_loss(b, log_pi, log_marginal, utilities, temperature)
             metrics["gradient_norm/policy"] = self.descend(POLICY, loss)
         metrics["policy/entropy"] = info.masked_mean(info.entropy(log_pi.detach()), b.deciding)
         if log_marginal is not None:
@@ -181,15 +207,36 @@ class MIPI(InformationCost, JointValueAlgorithm):
             metrics["policy/kl_to_marginal"] = info.masked_mean(info.expectation(log_pi.detach(), ratio), b.deciding)
         return metrics
 
-    def _policy_loss(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None, utilities: Tensor) -> Tensor:
+    def _policy_loss(
+        self,
+        b: EpisodeBatch,
+        log_pi: Tensor,
+        log_marginal: Tensor | None,
+        utilities: Tensor,
+        temperature: float | Tensor,
+    ) -> Tensor:
         """Equation (18), or the projection of its exact optimum (13)."""
         log_marginal = None if log_marginal is None else log_marginal.detach()
         if self.policy_divergence is Divergence.FORWARD:
-            temperature = 0.0 if self.regularizer is Regularizer.NONE else self.alpha_i
-            improved = info.improved_log_policy(log_marginal, utilities, temperature, b.available)
+            prior = None if log_marginal is None else info.softened(log_marginal, b.available, self.uniform_share)
+            improved = info.improved_log_policy(prior, utilities, temperature, b.available)
             return info.projection_loss(log_pi, improved, b.deciding)
-        cost = info.penalty(self.regularizer, log_pi, log_marginal)
-        return info.policy_loss(log_pi, cost, utilities, self.alpha_i, b.deciding)
+        cost = self._penalty(b, log_pi, log_marginal)
+        return info.policy_loss(log_pi, cost, utilities, temperature, b.deciding)
+
+    def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
+        """What alpha multiplies [L, A, U], of probabilities with the uniform share."""
+        marginal = None if log_marginal is None else info.softened(log_marginal, b.available, self.uniform_share)
+        return info.penalty(self.regularizer, info.softened(log_pi, b.available, self.uniform_share), marginal)
+
+    def _temperature(self, b: EpisodeBatch) -> float | Tensor:
+        """Of (18), in units of the agents' own utilities: one for all, or [L, A, 1]."""
+        if self.regularizer is Regularizer.NONE:
+            return 0.0
+        if self.temperature is Temperature.CONSTANT:
+            return self.alpha_i
+        weights = self.mixer.weights(b.inputs, b.present.unsqueeze(1), b.acting).of_agents()
+        return (self.alpha_i / weights.clamp(min=_SMALLEST_WEIGHT)).unsqueeze(-1)
 
     # ------------------------------------------------------------------ networks on a batch
 

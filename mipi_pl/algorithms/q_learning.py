@@ -35,6 +35,7 @@ class QLearning(JointValueAlgorithm):
         imaginary_weight: lambda, weight of the imaginary objective in the loss.
         truncation_is_terminal: no value after the time limit (REFIL's default).
         gradient_clip: largest gradient norm of one optimizer step.
+        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
 
     Raises:
         ValueError: for values out of range.
@@ -53,8 +54,11 @@ class QLearning(JointValueAlgorithm):
         imaginary_weight: float = 0.5,
         truncation_is_terminal: bool = True,
         gradient_clip: float = 10.0,
+        target_networks: bool = True,
     ) -> None:
-        super().__init__(spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip)
+        super().__init__(
+            spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
+        )
         self._optimizer_factory = critic_optimizer
         sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
         self.agent = agent(**sizes, targets=spec.targets)
@@ -84,6 +88,10 @@ class QLearning(JointValueAlgorithm):
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
-        """Double Q-learning, for the played steps [P]: u' is best for the network itself, its value the targets'."""
-        best = greedy_actions(self.agent.utilities(seen), b.available)
-        return self._bootstrapped(b, info.of_action(self._target_utilities(b), best))
+        """Double Q-learning, for the played steps [P]: u' is best for the network itself, its value the targets'.
+
+        Without target networks the value is the network's own: Q-learning.
+        """
+        own = self.agent.utilities(seen)
+        value = self._target_utilities(b) if self.target_networks else own
+        return self._bootstrapped(b, info.of_action(value, greedy_actions(own, b.available)))

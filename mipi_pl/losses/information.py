@@ -45,6 +45,25 @@ def log_policy(logits: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -
     return masked.log_softmax(dim=0).movedim(0, -1)
 
 
+def softened(
+    log_p: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"], uniform_share: float
+) -> Float[Tensor, "*X U"]:
+    """Log-probabilities of (1 - share) p + share * uniform over the available actions; about -1e9 for the others.
+
+    The epsilon-soft policies of the paper's second footnote, whose ratios are bounded.
+
+    Examples:
+        >>> available = torch.tensor([True, True, False])
+        >>> softened(torch.tensor([0.0, -1e9, -1e9]), available, 0.2).exp()
+        tensor([0.9000, 0.1000, 0.0000])
+    """
+    if uniform_share == 0.0:
+        return log_p
+    uniform = available / available.sum(dim=-1, keepdim=True).clamp(min=1)
+    mixed = torch.lerp(log_p.clamp(min=_NEGLIGIBLE).exp(), uniform.to(log_p.dtype), uniform_share)
+    return torch.where(available, mixed, 1.0).log().masked_fill(~available, _UNAVAILABLE)
+
+
 def penalty(
     regularizer: Regularizer, log_pi: Float[Tensor, "*X U"], log_marginal: Float[Tensor, "*X U"] | None
 ) -> Float[Tensor, "*X U"]:
@@ -101,7 +120,7 @@ def marginal_loss(
 def improved_log_policy(
     log_marginal: Float[Tensor, "*X U"] | None,
     utilities: Float[Tensor, "*X U"],
-    alpha: float,
+    alpha: float | Float[Tensor, "*X 1"],
     available: Bool[Tensor, "*X U"],
 ) -> Float[Tensor, "*X U"]:
     """The exact optimum of the improvement step: pi ~ marginal * exp(Q_i / alpha) over the available actions (eq. 13).
@@ -109,14 +128,15 @@ def improved_log_policy(
     Without a marginal it is the Boltzmann policy of the entropy regulariser; as alpha falls to 0, the greedy policy.
     """
     prior = 0.0 if log_marginal is None else log_marginal
-    return log_policy(prior + utilities / max(alpha, _COLDEST), available)
+    temperature = torch.as_tensor(alpha, dtype=utilities.dtype, device=utilities.device).clamp(min=_COLDEST)
+    return log_policy(prior + utilities / temperature, available)
 
 
 def policy_loss(
     log_pi: Float[Tensor, "*X U"],
     cost: Float[Tensor, "*X U"],
     utilities: Float[Tensor, "*X U"],
-    alpha: float,
+    alpha: float | Float[Tensor, "*X 1"],
     acting: Bool[Tensor, "*X"],
 ) -> Float[Tensor, ""]:
     """KL form of the improvement step: E_pi[alpha_i * penalty - Q_i], utilities and marginal held fixed (eq. 18)."""

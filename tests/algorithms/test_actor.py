@@ -147,6 +147,20 @@ def test_greedy_takes_the_most_probable_available_action_whatever_epsilon() -> N
     assert torch.equal(actor(td)[keys.ACTION][1], policy_of(actor, td).argmax(dim=-1))
 
 
+def test_by_utilities_it_takes_the_best_available_one_whatever_the_policy() -> None:
+    algorithm, td = small_mipi(Sizes().spec), observation(AVAILABLE, envs=2)
+    actor, by_policy = algorithm.actor(greedy=True, by_utilities=True), algorithm.actor(greedy=True)
+    utilities = actor.agent.utilities(actor._perceive(td))[0].tolist()
+    best = [max((u for u in range(4) if row[u]), key=utilities[i].__getitem__) for i, row in enumerate(AVAILABLE)]
+    with torch.no_grad():  # a policy that prefers the worst
+        for one, other in zip(
+            algorithm.agent.policy_logits.parameters(), algorithm.agent.utilities.parameters(), strict=True
+        ):
+            one.copy_(-other)
+    assert actor(td)[keys.ACTION][1].tolist() == best
+    assert by_policy(td)[keys.ACTION][1].tolist() != best
+
+
 @pytest.mark.parametrize("kind", ["refil", "collaq"])
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
 def test_without_a_policy_head_it_is_epsilon_greedy_in_the_utilities(kind: str, epsilon: float) -> None:

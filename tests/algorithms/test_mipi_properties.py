@@ -170,7 +170,54 @@ def test_an_expected_target_needs_a_linear_mixer() -> None:
     small_mipi(Sizes().spec, linear=False, target="sampled")
 
 
-@pytest.mark.parametrize("option", ["regularizer", "target", "marginal_teams"])
+@pytest.mark.parametrize("divergence", ["reverse", "forward"])
+def test_a_temperature_by_weight_is_the_constant_one_where_all_weights_are_one(divergence: str) -> None:
+    s = Sizes()
+    batch = random_batch(s)
+    options = {"alpha": 0.3, "policy_divergence": divergence}
+    for mixing, same in ((1, True), (3, False)):
+        constant, by_weight = (
+            learn(batch, s.spec, mixing=mixing, temperature=kind, **options) for kind in ("constant", "by_weight")
+        )
+        assert torch.allclose(constant[0]["loss/policy"], by_weight[0]["loss/policy"]) is same
+        if same:
+            for found, expected in zip(by_weight, constant, strict=True):
+                assert_close(found, expected)
+
+
+def test_the_temperature_moves_no_mixer() -> None:
+    s = Sizes()
+    batch = random_batch(s)
+    mixers = [
+        {
+            name: value
+            for name, value in learn(batch, s.spec, temperature=kind, alpha_i=0.3)[1].items()
+            if "mixer" in name
+        }
+        for kind in ("constant", "by_weight")
+    ]
+    assert_close(*mixers)
+
+
+def test_a_uniform_share_of_zero_changes_nothing_and_of_one_makes_all_actions_free() -> None:
+    s = Sizes()
+    batch = random_batch(s)
+    plain, none, all_uniform, value = (
+        learn(batch, s.spec, **options)[0]
+        for options in (
+            {"alpha": 0.4},
+            {"alpha": 0.4, "uniform_share": 1e-13},
+            {"alpha": 0.4, "uniform_share": 1.0},
+            {"regularizer": "none"},
+        )
+    )
+    for name in ("loss/td", "loss/policy"):
+        torch.testing.assert_close(plain[name], none[name])
+        torch.testing.assert_close(all_uniform[name], value[name])
+        assert not torch.allclose(plain[name], value[name])
+
+
+@pytest.mark.parametrize("option", ["regularizer", "target", "marginal_teams", "temperature"])
 def test_unknown_kinds_are_refused(option: str) -> None:
     with pytest.raises(ValueError, match="'other'"):
         small_mipi(Sizes().spec, **{option: "other"})

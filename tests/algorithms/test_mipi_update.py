@@ -26,7 +26,7 @@ def assert_same_update(s: Sizes, clip: float = 10.0, **options: Any) -> None:
         {name: value.requires_grad_() for name, value in parameters_of(algorithm).items()},
         {
             f"{kind}.{name}": value.detach().clone()
-            for kind in ("agent", "mixer")
+            for kind in (("agent", "mixer") if algorithm.target_networks else ())
             for name, value in getattr(algorithm, f"target_{kind}").named_parameters()
         },
         Settings(
@@ -79,6 +79,13 @@ def test_update_equals_the_plain_one_on_any_batch(s: Sizes) -> None:
         {"policy_divergence": "forward", "alpha": 0.4, "policy_steps": 2},
         {"policy_divergence": "forward", "regularizer": "entropy", "alpha_i": 0.3},
         {"policy_divergence": "forward", "regularizer": "none", "iterations": 1},
+        {"temperature": "by_weight", "alpha": 0.2, "alpha_i": 0.05, "policy_steps": 2},
+        {"temperature": "by_weight", "policy_divergence": "forward", "alpha_i": 0.1},
+        {"temperature": "by_weight", "policy_divergence": "forward", "regularizer": "entropy", "alpha_i": 0.1},
+        {"uniform_share": 0.2, "alpha": 0.4},
+        {"uniform_share": 0.2, "alpha": 0.4, "regularizer": "entropy", "td_lambda": 0.5},
+        {"uniform_share": 0.2, "alpha": 0.4, "policy_divergence": "forward"},
+        {"target_networks": False, "td_lambda": 0.7, "alpha": 0.4},
         {"own_entity_only": True, "regularizer": "none"},
         {"clip": 0.05, "iterations": 1},
     ],

@@ -121,3 +121,23 @@ def test_targets_become_the_networks() -> None:
             assert torch.equal(one, other)
     assert not any(p.requires_grad for p in algorithm.target_agent.parameters())
     assert parameters_of(algorithm)
+
+
+def test_without_target_networks_there_are_no_copies_and_nothing_to_refresh() -> None:
+    algorithm = small_q(Sizes().spec, target_networks=False)
+    assert not algorithm.awaits_target_updates
+    assert not [name for name in algorithm.state_dict() if name.startswith("target")]
+    before = {name: value.clone() for name, value in algorithm.state_dict().items()}
+    algorithm.update_targets()
+    assert all(torch.equal(value, before[name]) for name, value in algorithm.state_dict().items())
+
+
+def test_target_networks_that_have_just_been_copied_give_the_update_without_them() -> None:
+    batch = random_batch(Sizes(), partitions=1)
+    found = []
+    for target_networks in (True, False):
+        algorithm = small_q(Sizes().spec, target_networks=target_networks).double()
+        algorithm.update_targets()
+        found += drive(algorithm, [batch.clone()])
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, msg=name)

@@ -24,12 +24,16 @@ def assert_same_update(s: Sizes, kind: str, *, dtype: torch.dtype = torch.float6
     optimizer = partial(torch.optim.SGD, lr=LEARNING_RATE)
     algorithm = small_q(s.spec, kind, optimizer=optimizer, seed=s.seed, gradient_clip=clip, **options).to(dtype)
     weight = {"refil": options.get("imaginary_weight", 0.5)}.get(kind, 0.0)
-    known = {key: value for key, value in options.items() if key in ("linear", "pool", "gamma", "td_lambda")}
+    known = {
+        key: value
+        for key, value in options.items()
+        if key in ("linear", "pool", "gamma", "td_lambda", "target_networks")
+    }
     plain = (PlainCollaQ if kind == "collaq" else PlainQLearning)(
         {name: value.double().requires_grad_() for name, value in parameters_of(algorithm).items()},
         {
             f"{part}.{name}": value.detach().clone().double()
-            for part in ("agent", "mixer")
+            for part in (("agent", "mixer") if algorithm.target_networks else ())
             for name, value in getattr(algorithm, f"target_{part}").named_parameters()
         },
         Settings(
@@ -83,6 +87,10 @@ def test_update_equals_the_plain_one_on_any_batch(kind: str, s: Sizes) -> None:
         ("refil", {"td_lambda": 0.7, "gamma": 0.8}),
         ("refil", {"truncation_is_terminal": False, "clip": 0.05}),
         ("vdn", {"truncation_is_terminal": False, "td_lambda": 1.0}),
+        ("aqmix", {"target_networks": False, "td_lambda": 0.7}),
+        ("refil", {"target_networks": False}),
+        ("vdn", {"target_networks": False}),
+        ("collaq", {"target_networks": False}),
         ("collaq", {"mara_weight": 0.0}),
         ("collaq", {"mara_weight": 3.0, "truncation_is_terminal": False}),
     ],

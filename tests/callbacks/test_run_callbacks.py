@@ -69,7 +69,9 @@ class Data(LightningDataModule):
 
 
 class Learner(LightningModule):
-    """Plays action 0, or 1 once it has made four updates."""
+    """Plays action 0, or 1 once it has made four updates; by its utilities, the other way round."""
+
+    fits_policy_to_utilities = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,11 +88,11 @@ class Learner(LightningModule):
         optimizer.step()  # type: ignore[union-attr]
         self.updates += 1
 
-    def actor(self, greedy: bool, seed: int) -> Any:
+    def actor(self, greedy: bool, seed: int, by_utilities: bool = False) -> Any:
         assert greedy
 
         def act(td: TensorDict) -> TensorDict:
-            return td.set(keys.ACTION, torch.full((*td.batch_size, 2), int(self.updates >= 4)))
+            return td.set(keys.ACTION, torch.full((*td.batch_size, 2), int((self.updates >= 4) != by_utilities)))
 
         return act
 
@@ -147,6 +149,24 @@ def test_evaluation_metrics_reach_the_logger_at_any_step(tmp_path: Path) -> None
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["eval/win_rate_BB"]]
     assert [(float(row["frames"]), int(row["step"])) for row in rows] == [(14, 2), (28, 4), (42, 6)]
+
+
+@pytest.mark.parametrize("has_both", [True, False])
+def test_the_utilities_are_played_by_on_the_training_teams_where_there_is_a_policy_too(
+    has_both: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "fits_policy_to_utilities", has_both)
+    callback = evaluation()
+    callback.by_utilities = True
+    trainer, _, _ = fit(tmp_path, callback, FrameBudget(42))
+    named = [key for key in trainer.callback_metrics if "by_utilities" in key]
+    assert ("eval/win_rate_training_by_utilities" in named) is has_both
+    assert not any("BB" in key for key in named)
+    assert float(trainer.callback_metrics["eval/win_rate_training"]) == 0.0
+    if has_both:
+        assert float(trainer.callback_metrics["eval/win_rate_training_by_utilities"]) == 1.0
+    with (tmp_path / "evaluations.csv").open(newline="") as file:
+        assert {row["policy"] for row in csv.DictReader(file)} == {"greedy"}
 
 
 def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> None:

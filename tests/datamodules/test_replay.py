@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,38 @@ def test_seeds_make_collection_and_sampling_reproducible_and_different() -> None
     batches = [[module.next_batch()["reward"] for _ in range(8)] for module in (same, again, other)]
     assert all(torch.equal(a, b) for a, b in zip(batches[0], batches[1], strict=True))
     assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(batches[0], batches[2], strict=True))
+
+
+def drawn(module: ReplayDataModule) -> list[tuple[int, int]]:
+    """Environment and number of each episode of a fresh batch."""
+    return [(b, number) for b, number in module.sample()["entities"][:, 0, 0, :2].int().tolist()]
+
+
+def test_the_episodes_of_a_batch_are_different_and_batches_are_independent() -> None:
+    module = data(capacity=6, batch_size=4)
+    while module.episodes < 12:
+        module.collect()
+    batches = [drawn(module) for _ in range(600)]
+    assert all(len(set(batch)) == 4 for batch in batches)
+    counts = {episode: sum(episode in batch for batch in batches) for batch in batches for episode in batch}
+    assert len(counts) == 6
+    expected, deviation = 600 * 4 / 6, (600 * 4 / 6 * 2 / 6) ** 0.5
+    assert all(abs(count - expected) < 4.5 * deviation for count in counts.values())
+    pairs = list(itertools.pairwise(batches))
+    again = sum(len({*a} & {*b}) for a, b in pairs) / len(pairs)
+    assert again == pytest.approx(4 * 4 / 6, abs=0.15), "an epoch without replacement would repeat two, not 2.67"
+
+
+def test_a_batch_of_the_whole_replay_has_every_episode_once() -> None:
+    module = data(capacity=6, batch_size=6)
+    while module.episodes < 12:
+        module.collect()
+    assert len(set(drawn(module))) == 6
+
+
+def test_more_different_episodes_than_there_are_cannot_be_drawn() -> None:
+    with pytest.raises(ValueError, match="a batch of 4 different episodes needs as many in the replay, which has 0"):
+        data().sample()
 
 
 def test_a_full_buffer_forgets_the_oldest() -> None:

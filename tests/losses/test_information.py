@@ -53,6 +53,21 @@ def test_policies_penalties_and_losses_equal_plain_loops(
     assert float(found) == pytest.approx(sum(improvements) / count)
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99), st.floats(0.0, 1.0))
+def test_softened_probabilities_equal_plain_loops_and_sum_to_one(
+    rows: int, actions: int, seed: int, share: float
+) -> None:
+    policy, _, _, available, _ = draw(rows, actions, seed)
+    found = info.softened(info.log_policy(policy, available), available, share)
+    for k in range(rows):
+        plain = plain_losses.softened(plain_losses.log_probabilities(policy[k], available[k].tolist()), share)
+        for u in range(actions):
+            assert math.exp(found[k, u]) == pytest.approx(math.exp(plain[u]) if u in plain else 0.0)
+            assert u not in plain or math.exp(found[k, u]) >= share / len(plain) * (1 - 1e-12)
+    torch.testing.assert_close(found.exp().sum(dim=-1), torch.ones(rows, dtype=torch.float64))
+
+
 def test_the_best_policy_is_the_marginal_tilted_by_the_utilities() -> None:
     _, marginal, utilities, _, _ = draw(1, 4, 0)
     everything, acting = torch.ones(1, 4, dtype=torch.bool), torch.ones(1, dtype=torch.bool)

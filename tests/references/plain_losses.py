@@ -17,6 +17,13 @@ def log_probabilities(logits: Tensor, available: Sequence[bool]) -> dict[int, Te
     return {u: logits[u] - top - torch.log(total) for u in allowed}
 
 
+def softened(log_p: dict[int, Tensor] | None, share: float) -> dict[int, Tensor] | None:
+    """Log of (1 - share) p + share / number of available actions."""
+    if log_p is None:
+        return None
+    return {u: torch.log((1 - share) * torch.exp(value) + share / len(log_p)) for u, value in log_p.items()}
+
+
 def penalty(regularizer: str, log_pi: dict[int, Tensor], log_marginal: dict[int, Tensor] | None) -> dict[int, Tensor]:
     """What alpha multiplies, per action."""
     if regularizer == "mutual_information":

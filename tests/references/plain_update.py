@@ -32,6 +32,8 @@ class Settings:
     regularizer: str = "mutual_information"
     alpha: float = 0.03
     alpha_i: float = 0.03
+    temperature: str = "constant"
+    uniform_share: float = 0.0
     gamma: float = 0.99
     td_lambda: float = 0.0
     imaginary_weight: float = 0.5
@@ -41,6 +43,7 @@ class Settings:
     policy_divergence: str = "reverse"
     policy_moves_trunk: bool = False
     truncation_is_terminal: bool = True
+    target_networks: bool = True
     own_entity_only: bool = False
     targets: tuple[str, ...] = ()
 
@@ -65,17 +68,20 @@ class PlainMIPI:
         self._descend(self._critic_loss(), ("agent.trunk", "agent.utilities", "mixer"))
         # Utilities are held fixed while the policy improves.
         utilities = {key: row.detach() for key, row in self._utilities(self.parameters, None).items()}
+        temperatures = self._temperatures()
         for m in range(s.iterations):
             if s.regularizer == "mutual_information":
                 self._descend(self._marginal_loss(m), ("marginal",), "marginal")
             moved = ("agent.policy_logits", *(["agent.trunk"] if s.policy_moves_trunk else []))
             for _ in range(s.policy_steps):
-                self._descend(self._policy_loss(utilities), moved, "policy")
+                self._descend(self._policy_loss(utilities, temperatures), moved, "policy")
 
     # ------------------------------------------------------------------ the batch
 
     def _read(self, batch: TensorDictBase) -> None:
         self.batch = batch
+        if not self.settings.target_networks:
+            self.targets = self.parameters
         self.visible, self.available = batch["agents", "visible"], batch["agents", "action_mask"]
         self.action, self.present, self.groups = batch["agents", "action"], batch["present"], batch["imaginary_groups"]
         self.lengths = [int(row.sum()) for row in batch["valid"]]
@@ -221,7 +227,7 @@ class PlainMIPI:
         for key, row in self._utilities(self.targets, None).items():
             expected[key] = losses.expectation(log_pi[key], row)
             other = None if log_marginal is None else log_marginal[key]
-            costs[key] = losses.expectation(log_pi[key], losses.penalty(s.regularizer, log_pi[key], other))
+            costs[key] = losses.expectation(log_pi[key], self._penalty(log_pi[key], other))
         found = []
         for n, length in enumerate(self.lengths):
             rewards, values, paid, goes_on = [], [], [], []
@@ -250,7 +256,23 @@ class PlainMIPI:
         terms = [-losses.expectation(log_team[key], log_marginal[key]) for key in self._keys()]
         return self._mean(terms)
 
-    def _policy_loss(self, utilities: Rows) -> Tensor:
+    def _penalty(self, log_pi: dict[int, Tensor], log_marginal: dict[int, Tensor] | None) -> dict[int, Tensor]:
+        share = self.settings.uniform_share
+        softened = losses.softened(log_pi, share), losses.softened(log_marginal, share)
+        return losses.penalty(self.settings.regularizer, *softened)
+
+    def _temperatures(self) -> Rows:
+        """alpha_i, or divided by the slope of the joint value in the agent's utility."""
+        s, found = self.settings, {}
+        for n, t, i in self._keys():
+            found[n, t, i] = s.alpha_i
+            if s.temperature == "by_weight":
+                ones = {(n, t, j): torch.ones((), dtype=torch.float64).requires_grad_() for j in range(self.n_agents)}
+                joint = self._joint(self.parameters, n, t, [(ones, None)])
+                found[n, t, i] /= float(torch.autograd.grad(joint, ones[n, t, i])[0])
+        return found
+
+    def _policy_loss(self, utilities: Rows, temperatures: Rows) -> Tensor:
         s = self.settings
         log_pi = self._log_policy(self._all_features(self.parameters, None))
         with torch.no_grad():
@@ -259,11 +281,17 @@ class PlainMIPI:
         for key in self._keys():
             prior = None if log_marginal is None else log_marginal[key]
             if s.policy_divergence == "forward":
-                improved = losses.exact_optimum(s.regularizer, prior, utilities[key], s.alpha_i, self.available[key])
+                improved = losses.exact_optimum(
+                    s.regularizer,
+                    losses.softened(prior, s.uniform_share),
+                    utilities[key],
+                    temperatures[key],
+                    self.available[key],
+                )
                 terms.append(-sum(share * log_pi[key][u] for u, share in improved.items()))
                 continue
-            cost = losses.penalty(s.regularizer, log_pi[key], prior)
-            values = {u: s.alpha_i * cost[u] - utilities[key][u] for u in cost}
+            cost = self._penalty(log_pi[key], prior)
+            values = {u: temperatures[key] * cost[u] - utilities[key][u] for u in cost}
             terms.append(losses.expectation(log_pi[key], values))
         return self._mean(terms)
 

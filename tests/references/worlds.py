@@ -203,6 +203,8 @@ Learner = TypeVar("Learner", bound=JointValueAlgorithm)
 
 
 def _with_other_targets(algorithm: Learner) -> Learner:
+    if not algorithm.target_networks:
+        return algorithm
     with torch.no_grad():
         for parameter in (*algorithm.target_agent.parameters(), *algorithm.target_mixer.parameters()):
             parameter.add_(0.3 * torch.randn_like(parameter))
