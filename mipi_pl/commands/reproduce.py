@@ -14,7 +14,8 @@ Runs what a table or figure of the paper takes (tasks x algorithms x seeds) and 
 cell by cell, with the difference, and whether the order of the algorithms holds. Runs that are done are not repeated,
 runs that were cut go on, and tables share runs; so the same command may be given again at any time. --dry-run shows
 what would be done. Words like key=value change all runs, as in mipi train. The targets `ablations` and
-`ablations_ppo` are not of the paper: they change one thing at a time in the protocol of scale cpu, for MIPI and MIPI-PPO."""
+`ablations_ppo` are not of the paper: they change one thing at a time in the protocol of scale cpu, in MIPI and in
+MIPI-PPO."""
 
 
 def run(arguments: list[str]) -> None:
