@@ -55,7 +55,7 @@ def test_each_ablation_changes_one_thing_of_the_protocol(tmp_path: Path) -> None
     for job, keys in zip(jobs[1:], differences, strict=True):
         # `run` and `logger` have the algorithm in names of folders; `make_env` is `env` again.
         things = {key for key in keys if not key.startswith(("run.", "logger.")) and ".make_env." not in key}
-        assert len(things) == 1 or (job.method, things) == ("exploration ends early and lower", epsilon), things
+        assert len(things) == 1 or (job.method, things) == ("exploration lasts longer and ends higher", epsilon), things
     assert len({frozenset(keys) for keys in differences}) == len(changed) - 1, "alpha alone is tried twice"
 
 
