@@ -124,7 +124,9 @@ class Actor(nn.Module):
     def memory(self) -> dict[str, Tensor | None]:
         """What it remembers of its environments, and the state of its draws; the networks are saved elsewhere."""
         copies = {"state": self._state, "last_action": self._last_action, "exploring": self._exploring}
-        return {"draws": self.generator.get_state(), **{k: v if v is None else v.clone() for k, v in copies.items()}}
+        # On the processor: in a checkpoint of several processes each has a device of its own.
+        on_cpu = {name: tensor if tensor is None else tensor.cpu().clone() for name, tensor in copies.items()}
+        return {"draws": self.generator.get_state(), **on_cpu}
 
     def remember(self, memory: dict[str, Tensor | None]) -> None:
         """Go on from what `memory` gave."""

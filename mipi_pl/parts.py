@@ -81,6 +81,12 @@ def _refuse_misfits(algorithm: Any, datamodule: Any, callbacks: list[Any]) -> No
             f"algorithm: {type(algorithm).__name__} has target networks and no callback refreshes them: choose "
             "callbacks=default, or targets among the callbacks; one of your own says `refreshes_targets = True`"
         )
+    by_utilities = any(getattr(callback, "by_utilities", False) for callback in callbacks)
+    if by_utilities and not getattr(algorithm, "fits_policy_to_utilities", False):
+        raise UserError(
+            f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy beside its utilities to be "
+            "compared with them: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
+        )
     wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
     if None not in (wanted, given) and wanted != given:
         told = {True: "rollouts of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}

@@ -30,17 +30,20 @@ class RunState(Callback):
         resumed_at: number of updates at which it was resumed, each time.
         started: whether training has begun, and all that was saved is restored.
         seconds: that earlier processes of this run trained.
-        processor_seconds: that the processors worked in it, for the first of several processes.
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.provenance = record.provenance()
         self.resumed_at: list[int] = []
         self._config, self._folder = config, folder
-        self._start_s = time.monotonic()
+        self._start_s, self._start_processor_s = time.monotonic(), time.process_time()
         self._resumed: dict[str, Any] | None = None
-        self.seconds = self.processor_seconds = 0.0
+        self.seconds = self._earlier_processor_s = 0.0
         self.started = False
+
+    def processor_seconds(self) -> float:
+        """That the processors have worked for this run so far, in the first of several processes."""
+        return self._earlier_processor_s + time.process_time() - self._start_processor_s
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the loggers what runs; beside metrics.csv there is config.yaml."""
@@ -57,7 +60,7 @@ class RunState(Callback):
             "frames": int(trainer.datamodule.frames),  # type: ignore[attr-defined]
             "updates": int(pl_module.updates),  # type: ignore[arg-type]
             "seconds": self.seconds + time.monotonic() - self._start_s,
-            "processor_seconds": self.processor_seconds + time.process_time(),
+            "processor_seconds": self.processor_seconds(),
             "processes": ranks.size(),
             "random": ranks.join_states(random_states()),
             # By the first process, since where it fails, as on a full disk, no process may wait for it further on.
@@ -75,7 +78,7 @@ class RunState(Callback):
         """Put the log files back to where they were; rows that were written later belong to updates that were lost."""
         self._resumed = found = checkpoint[RECORD]
         self.seconds = found["seconds"]
-        self.processor_seconds = found.get("processor_seconds", 0.0)  # older checkpoints have none
+        self._earlier_processor_s = found.get("processor_seconds", 0.0)  # older checkpoints have none
         self.provenance = {key: found[key] for key in self.provenance}
         self.resumed_at = [*found["resumed_at"], found["updates"]]
         if not trainer.is_global_zero:

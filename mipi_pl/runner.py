@@ -113,7 +113,7 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
             "cut_short": cut_short,
             "seconds": earlier_s + time.monotonic() - start_s,
             "seconds_training": earlier_s + fit_s,
-            "processor_seconds": parts.state.processor_seconds + time.process_time(),
+            "processor_seconds": parts.state.processor_seconds(),
         }
         try:
             _note(folder, parts.frames, parts.updates, after)

@@ -66,24 +66,6 @@ ELSEWHERE = {
         "tests/test_dashboard.py",
         "nine runs: all are composed and checked there, and another multirun is run here",
     ),
-    "mipi train -m experiment=quickstart algorithm=mipi,value,entropy,alpha_infinity,refil,aqmix,vdn,collaq seed=0,1 "
-    "env.enemy_delta=-2 total_frames=20_000 callbacks.generalization.every_frames=4000 "
-    "callbacks.generalization.episodes=32 held_out.episodes=96 threads=1": (
-        "tests/test_configs.py",
-        "sixteen runs; every algorithm is trained in every experiment there",
-    ),
-    "mipi train -m experiment=quickstart algorithm=mappo,mipi_ppo seed=0,1 env.enemy_delta=-2 total_frames=80_000 "
-    "callbacks.generalization.every_frames=16_000 callbacks.generalization.episodes=32 held_out.episodes=96 "
-    "threads=1": ("tests/test_configs.py", "four runs, as the line above it"),
-    "mipi train -m experiment=quickstart env.target_actions=tags,slots seed=0,1 env.enemy_delta=-2 "
-    "total_frames=20_000 callbacks.generalization.every_frames=4000 callbacks.generalization.episodes=32 threads=1": (
-        "tests/test_train_and_eval.py",
-        "four runs; both kinds of target actions are trained there",
-    ),
-    "mipi eval outputs/latest/checkpoints/last.ckpt env.capacity=27 env.team_sizes=[12,16,27] env.episode_limit=100": (
-        "tests/test_train_and_eval.py",
-        "needs a policy that was trained with env.target_actions=slots",
-    ),
     "wandb sweep examples/sweep.yaml": ("tests/test_dashboard.py", "needs a key of W&B"),
     "PYTHONPATH=. mipi train experiment=quickstart algorithm=aqmix algorithm._target_=plain_q.PlainQLearning": (
         "tests/test_documentation.py",

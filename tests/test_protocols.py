@@ -133,12 +133,11 @@ def test_the_quickstart_trains_mipi_ppo_unless_another_algorithm_is_asked_for() 
 
 
 def test_the_full_protocol_is_the_small_one_with_another_budget() -> None:
-    for kind, frames in (("policy_iteration", 1_000_000), ("q_learning", 1_000_000), ("on_policy", 2_000_000)):
-        for algorithm in KINDS[kind]:
-            cpu, full = (composed(f"experiment={name}", f"algorithm={algorithm}") for name in ("cpu", "full"))
-            assert (cpu["total_frames"], full["total_frames"]) == (frames, 10_000_000)
-            frame_counts = {key for key in changed(cpu, full) if key.endswith(("total_frames", ".every_frames"))}
-            assert frame_counts == changed(cpu, full)
+    for algorithm in (one for kind in KINDS.values() for one in kind):
+        cpu, full = (composed(f"experiment={name}", f"algorithm={algorithm}") for name in ("cpu", "full"))
+        assert (cpu["total_frames"], full["total_frames"]) == (1_000_000, 10_000_000)
+        frame_counts = {key for key in changed(cpu, full) if key.endswith(("total_frames", ".every_frames"))}
+        assert frame_counts == changed(cpu, full)
 
 
 # Section 5 and appendix B of the paper, written out, so that no default can change them.

@@ -151,6 +151,16 @@ def test_an_algorithm_with_the_data_of_another_kind_is_refused(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_utilities_are_not_compared_with_a_policy_that_is_not_there(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    chosen = ["env=marines", "algorithm=refil", "callbacks.generalization.by_utilities=true"]
+    assert main(["train", *chosen, f"output_dir={tmp_path / 'outputs'}"]) == 2
+    told = capfd.readouterr().err
+    assert "callbacks.generalization.by_utilities: QLearning has no policy beside its utilities" in told
+    assert len(told.splitlines()) == 1
+
+
 def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ["env=marines", "debug=tiny", "held_out.team_sizes=[6,99]", f"output_dir={tmp_path / 'outputs'}"]
     assert main(["train", *arguments]) == 2

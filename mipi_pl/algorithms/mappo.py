@@ -144,7 +144,9 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the recurrent states of all processes."""
-        checkpoint[_MEMORY] = ranks.join_states(self._memory.states)
+        # On the processor: other processes have other devices.
+        states = {name: state.cpu() for name, state in self._memory.states.items()}
+        checkpoint[_MEMORY] = ranks.join_states(states)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from them."""

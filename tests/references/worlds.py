@@ -151,16 +151,19 @@ def small_mipi(
     linear: bool = True,
     pool: str = "slots",
     own_entity_only: bool = False,
+    network: dict[str, Any] | None = None,
     optimizer: Any = SGD,
     seed: int = 0,
     **options: Any,
 ) -> MIPI:
-    """MIPI with tiny networks; its targets differ from its networks."""
+    """MIPI with tiny networks; its targets differ from its networks. `network` are options of the agent."""
+    network = network or {}
     torch.manual_seed(seed)
+    sizes = {"width": width, "hidden": hidden}
     algorithm = MIPI(
         spec,
-        agent=partial(EntityAgent, width=width, heads=heads, hidden=hidden, own_entity_only=own_entity_only),
-        marginal=partial(MarginalPolicy, width=width, hidden=hidden),
+        agent=partial(EntityAgent, heads=heads, own_entity_only=own_entity_only, **sizes, **network),
+        marginal=partial(MarginalPolicy, normalize=network.get("normalize", False), **sizes),
         mixer=partial(AttentionMixer, width=width, heads=heads, mixing=mixing, linear=linear, pool=pool),
         critic_optimizer=optimizer,
         marginal_optimizer=optimizer,

@@ -59,6 +59,14 @@ def test_each_ablation_changes_one_thing_of_the_protocol(tmp_path: Path) -> None
     assert len({frozenset(keys) for keys in differences}) == len(changed) - 1, "alpha alone is tried twice"
 
 
+def test_each_change_to_mipi_ppo_changes_something_of_its_own(tmp_path: Path) -> None:
+    configs = [leaves(resolve(compose(job.overrides))) for job in make_plan("ablations_ppo", "cpu", tmp_path, [0]).jobs]
+    for config in configs:
+        for key in [key for key in config if key.startswith(("run.", "logger."))]:  # they have names of folders
+            del config[key]
+    assert len({tuple(sorted(map(repr, config.items()))) for config in configs}) == len(configs) == 18
+
+
 def leaves(node: object, path: str = "") -> dict[str, object]:
     """Dotted keys to values."""
     if not isinstance(node, dict):
