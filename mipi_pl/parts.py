@@ -84,8 +84,8 @@ def _refuse_misfits(algorithm: Any, datamodule: Any, callbacks: list[Any]) -> No
     by_utilities = any(getattr(callback, "by_utilities", False) for callback in callbacks)
     if by_utilities and not getattr(algorithm, "fits_policy_to_utilities", False):
         raise UserError(
-            f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy beside its utilities to be "
-            "compared with them: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
+            f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy beside its utilities to "
+            "be compared with them: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
         )
     wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
     if None not in (wanted, given) and wanted != given:
