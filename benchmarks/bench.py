@@ -4,7 +4,7 @@
 
 The comparisons with peers need their checkouts (`peer_refil.py`, `peer_loop.py`) and are left out otherwise; that of
 the learners is on full synthetic episodes and on real battles (`battles` in the name of a figure). Left out always:
-what measures no speed (fairness, learning, curves, the matrix game, soaks, mutations, StarCraft II parity), and
+what measures no speed (fairness, learning, the matrix game, soaks, mutations, StarCraft II parity), and
 `peer_battle.py`, which needs installations of the peers. Each script ends with one line of JSON, which is what the
 table is made of. If one fails, the table says so and has the others' figures; the exit code is then 1.
 """
@@ -31,7 +31,6 @@ RESULTS = FOLDER / "results.md"
 LEFT_OUT = {
     "battle_fairness.py",
     "bench.py",
-    "curves.py",
     "learning.py",
     "matrix_game.py",
     "mutations.py",

@@ -107,7 +107,7 @@ def main() -> None:
     ratios: dict[str, float] = {}
     for title, overrides, updates in (
         ("quickstart", [*QUICKSTART, *tiny], 8),
-        ("paper's sizes, sz", ["env=sz", *tiny], 1),
+        ("paper's sizes, sz", ["env=sz", "network=refil", *tiny], 1),
         ("many battles per update", [*QUICKSTART, "datamodule.updates_per_episode=0.1", *tiny], 2),
     ):
         ways = {name: learning(overrides, name == "overlap", updates) for name in ("in turns", "overlap")}

@@ -37,6 +37,8 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 """Seconds of the clock, or of the processors that this process had: the latter where the machine is busy."""
 WINDOW = 10
 """Steps of all environments in a measured window."""
+NETWORKS = "network=refil"
+"""The paper's, and its target actions: one for each tag."""
 PLAYERS = {"resource_collection": "expert"}
 """Scripted policies of worlds that are no battles."""
 
@@ -52,7 +54,7 @@ def rate(play_window: Callable[[], float], frames: int, seconds: float) -> float
 
 def make(family: str, **arguments: Any) -> EntityEnv:
     """A world as it is configured, but for these arguments."""
-    node = resolve(compose([f"env={family}"]))["env"]
+    node = resolve(compose([f"env={family}", NETWORKS]))["env"]
     env: EntityEnv = environment_factory(node)(**arguments)
     return env
 
@@ -97,7 +99,7 @@ def through_torchrl(env: EntityEnv, player: Policy, seconds: float, clock: Clock
 
 def policy_network(family: str, env: EntityEnv, seconds: float, clock: Clock) -> float:
     """The paper's actor alone, on the observations of one moment."""
-    algorithm = build("algorithm", resolve(compose([f"env={family}"]))["algorithm"], spec=env.entity_spec)
+    algorithm = build("algorithm", resolve(compose([f"env={family}", NETWORKS]))["algorithm"], spec=env.entity_spec)
     actor = algorithm.actor(greedy=False, seed=0)
     carrier = actor(env.reset())  # from here on with a recurrent state
 
@@ -136,8 +138,8 @@ def scaling(family: str, seconds: float, clock: Clock) -> dict[str, float]:
 
 def collection(family: str, size: int, envs: int, seconds: float, clock: Clock) -> float:
     """What the datamodule collects with the networks of the paper: collector, actor, whole episodes, replay buffer."""
-    chosen = [f"env={family}", f"env.team_sizes=[{size}]", f"datamodule.num_envs={envs}", "datamodule.capacity=1024"]
-    config = resolve(compose(chosen))
+    chosen = [f"env={family}", NETWORKS, f"env.team_sizes=[{size}]"]
+    config = resolve(compose([*chosen, f"datamodule.num_envs={envs}", "datamodule.capacity=1024"]))
     data = build("datamodule", config["datamodule"])
     algorithm = build("algorithm", config["algorithm"], spec=data.env.entity_spec)
     data.connect(algorithm.actor(greedy=False, seed=0))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -18,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.config import check_train, resolve, unknown_key
 from mipi_pl.errors import FailedError, UserError, one_message
-from mipi_pl.own_folder import as_override, search_path, use_modules
+from mipi_pl.own_folder import as_override, named_folder, search_path, use_modules
 from mipi_pl.runner import train
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -38,7 +39,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     """
     GlobalHydra.instance().clear()
     overrides = as_override(_as_hydra_has_it(overrides))
-    _check_tuned(overrides)
+    _check_optional(overrides)
     _check_choices(overrides)
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
@@ -72,15 +73,20 @@ def _as_hydra_has_it(arguments: Sequence[str]) -> list[str]:
     return ["tuned=none" if word in _UNTUNED else word for word in arguments if word not in _NOTHING]
 
 
-def _check_tuned(overrides: Sequence[str]) -> None:
-    """What is optional for Hydra is not if the user asks for it by name."""
+def _check_optional(overrides: Sequence[str]) -> None:
+    """Files below tuned/ and experiment/ are optional for Hydra; one that the user asks for by name must be there.
+
+    It may lie in the program's configs or in the user's own folder.
+    """
+    own = named_folder(overrides)
+    roots: list[Traversable] = [files("configs"), *([] if own is None else [Path(own)])]
     for override in overrides:
         group, equals, name = override.partition("=")
         if not (group.startswith(("tuned/", "experiment/")) and equals):
             continue
-        folder = files("configs").joinpath(*group.split("/"))
-        if not folder.joinpath(f"{name}.yaml").is_file():
-            known = ", ".join(sorted(_files_below(folder))) or "none"
+        folders = [root.joinpath(*group.split("/")) for root in roots]
+        if not any(folder.joinpath(f"{name}.yaml").is_file() for folder in folders):
+            known = ", ".join(sorted({file for folder in folders for file in _files_below(folder)})) or "none"
             raise UserError(f"there is no configs/{group}/{name}.yaml; {group} can be: {known}")
 
 

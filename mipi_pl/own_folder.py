@@ -36,10 +36,16 @@ def as_override(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def named_folder(overrides: Sequence[str]) -> str | None:
+    """The folder that is named among the overrides; the last one counts."""
+    folders = [_unquoted(override.removeprefix(_KEY)) for override in overrides if override.startswith(_KEY)]
+    return folders[-1] if folders and folders[-1] != "null" else None
+
+
 def search_path(overrides: Sequence[str]) -> list[str]:
     """The override that makes Hydra look into the folder that is named among the overrides; none if none is."""
-    folders = [_unquoted(override.removeprefix(_KEY)) for override in overrides if override.startswith(_KEY)]
-    return [f"hydra.searchpath=[{_quoted(f'file://{folders[-1]}')}]"] if folders and folders[-1] != "null" else []
+    folder = named_folder(overrides)
+    return [] if folder is None else [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
 
 
 def _quoted(path: str) -> str:

@@ -62,7 +62,7 @@ ELSEWHERE = {
     ),
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
     "pip install 'mipi-pl[dashboard]'": ("tests/test_packaging.py", "the tests install nothing"),
-    "mipi train -m experiment=quickstart logger=wandb algorithm.alpha=0.0025,0.005,0.01 seed=0,1,2": (
+    "mipi train -m experiment=quickstart logger=wandb algorithm.alpha=0.01,0.02,0.04 seed=0,1,2": (
         "tests/test_dashboard.py",
         "nine runs: all are composed and checked there, and another multirun is run here",
     ),

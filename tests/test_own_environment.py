@@ -15,6 +15,7 @@ from torchrl.envs.utils import check_env_specs
 from mipi_pl import spec as keys
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.errors import UserError
 from mipi_pl.launch import compose
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "own_environment"
@@ -114,3 +115,17 @@ def test_the_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.Monkey
         config = compose([*way, "env=mine"])
         assert (config.run.environment, config.config_dir) == ("mine", str(folder))
         assert main(["train", *way, "env=mine", "--cfg", "job"]) == 0
+
+
+def test_settings_of_the_folder_can_be_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for group, alpha in (("tuned/algorithm", 0.25), ("experiment/learner", 0.75)):
+        file = tmp_path / group / "own" / "mine.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"# @package _global_\nalgorithm: {{alpha: {alpha}}}\n", encoding="utf-8")
+        config = compose([f"config_dir={tmp_path}", f"{group}=own/mine"])
+        assert config.algorithm.alpha == alpha
+    with pytest.raises(UserError, match=r"no configs/tuned/algorithm/own/my\.yaml; .* can be: .*own/mine"):
+        compose([f"config_dir={tmp_path}", "tuned/algorithm=own/my"])
+    with pytest.raises(UserError, match=r"no configs/tuned/algorithm/own/mine\.yaml"):
+        compose(["tuned/algorithm=own/mine"])

@@ -40,7 +40,7 @@ def battles(steps: int, policy: str, episodes: int = EPISODES) -> TensorDict:
         policy: who plays, one of `POLICIES`.
         episodes: N.
     """
-    config = resolve(compose(["env=sz", "env.team_sizes=[8]", f"env.episode_limit={steps}"]))
+    config = resolve(compose(["env=sz", "network=refil", "env.team_sizes=[8]", f"env.episode_limit={steps}"]))
     env = build("env", config["env"])(num_envs=episodes, seed=0)
     played = env.rollout(steps, env.scripted_policy(policy), break_when_any_done=False)
     done = played.get(("next", keys.DONE)).squeeze(-1)

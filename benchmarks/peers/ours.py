@@ -3,7 +3,7 @@
     python benchmarks/peers/ours.py update --algorithm mipi --precision 32-true --batch FILE
     python benchmarks/peers/ours.py loop --algorithm mipi --precision bf16-mixed
 
-Networks and settings are the defaults of `configs/`, which are the paper's. FILE is one of `batches.py`.
+Networks are `network=refil`, settings the defaults of `configs/`: both are the paper's. FILE is one of `batches.py`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from mipi_pl.parts import assemble  # noqa: E402
 from mipi_pl.runner import quieten  # noqa: E402
 from mipi_pl.threads import set_threads  # noqa: E402
 
+NETWORKS = "network=refil"
 ENVIRONMENTS = 8
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -49,7 +50,7 @@ def updates(algorithm: str, precision: str, path: Path) -> Callable[[], Report]:
     seed_everything(0, verbose=False)
     episodes = load(path)
     spec = spec_of(episodes)
-    learner = build("algorithm", resolve(compose([f"algorithm={algorithm}"]))["algorithm"], spec=spec)
+    learner = build("algorithm", resolve(compose([f"algorithm={algorithm}", NETWORKS]))["algorithm"], spec=spec)
     batch = trim(episodes, spec.n_agents)
     ImaginaryPartition().on_train_batch_start(None, learner, batch, 0)
 
@@ -120,7 +121,7 @@ class Turns(Callback):
 def train(algorithm: str, precision: str, threads: int, output: TextIO) -> None:
     """`mipi train` without its evaluations: Stalkers and Zealots, 8 against 8, until there are no more turns."""
     with tempfile.TemporaryDirectory() as folder:
-        chosen = [f"algorithm={algorithm}", "env=sz", "env.team_sizes=[8]", "datamodule.capacity=256"]
+        chosen = [f"algorithm={algorithm}", NETWORKS, "env=sz", "env.team_sizes=[8]", "datamodule.capacity=256"]
         config = resolve(compose([*chosen, f"++trainer.precision={precision}", f"output_dir={folder}"]))
         del config["callbacks"]["generalization"], config["callbacks"]["checkpointing"]
         seed_everything(config["seed"], verbose=False)
