@@ -110,13 +110,17 @@ MUTATIONS = [
     Mutation("TD(lambda) runs past the last step", "surplus = played[t + 1] * (", "surplus = ("),
     Mutation(
         "only the time limit ends an episode",
-        "ended = ended | truncated & ~spec.cut_short(truncated, steps.step + 1)",
-        "ended = truncated & ~spec.cut_short(truncated, steps.step + 1)",
+        "ended = ended | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)",
+        "ended = truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)",
     ),
-    Mutation("a fault ends an episode as the time limit does", " & ~spec.cut_short(truncated, steps.step + 1)", ""),
+    Mutation(
+        "a fault ends an episode as the time limit does",
+        " & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)",
+        "",
+    ),
     Mutation(
         "the last action is this one",
-        "before = torch.cat((torch.full_like(action[:, :1], n_actions), action[:, :-1]), dim=1)",
+        "before = torch.cat((earlier.unsqueeze(1), action[:, :-1]), dim=1)",
         "before = action",
     ),
     Mutation(

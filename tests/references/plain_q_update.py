@@ -22,6 +22,7 @@ class PlainQLearning(PlainMIPI):
 
     def update(self, batch: TensorDictBase) -> None:
         self._read(batch)
+        self._choose_targets()
         self._descend(self._critic_loss(), ("agent", "mixer"))
 
     def _joint(self, parameters: nets.Parameters, n: int, t: int, utilities: list[Any]) -> Tensor:
@@ -54,6 +55,7 @@ class PlainCollaQ(PlainQLearning):
 
     def update(self, batch: TensorDictBase) -> None:
         self._read(batch)
+        self._choose_targets()
         self._descend(self._critic_loss() + self.mara_weight * self._mara(), ("agent", "mixer"))
 
     def _of(self, parameters: nets.Parameters, name: str, *, sees_agents: bool) -> Rows:

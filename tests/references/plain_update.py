@@ -65,6 +65,7 @@ class PlainMIPI:
         """(16), then alternately (17) and (18)."""
         self._read(batch)
         s = self.settings
+        self._choose_targets()
         self._descend(self._critic_loss(), ("agent.trunk", "agent.utilities", "mixer"))
         # Utilities are held fixed while the policy improves.
         utilities = {key: row.detach() for key, row in self._utilities(self.parameters, None).items()}
@@ -76,12 +77,14 @@ class PlainMIPI:
             for _ in range(s.policy_steps):
                 self._descend(self._policy_loss(utilities, temperatures), moved, "policy")
 
+    def _choose_targets(self) -> None:
+        if not self.settings.target_networks:
+            self.targets = self.parameters
+
     # ------------------------------------------------------------------ the batch
 
     def _read(self, batch: TensorDictBase) -> None:
         self.batch = batch
-        if not self.settings.target_networks:
-            self.targets = self.parameters
         self.visible, self.available = batch["agents", "visible"], batch["agents", "action_mask"]
         self.action, self.present, self.groups = batch["agents", "action"], batch["present"], batch["imaginary_groups"]
         self.lengths = [int(row.sum()) for row in batch["valid"]]
