@@ -60,6 +60,10 @@ ELSEWHERE = {
         "examples/slurm/train.sbatch",
         "needs Slurm",
     ),
+    "python benchmarks/learning.py outputs --minutes 1 3 5 10 15": (
+        "tests/reporting/test_learning_table.py",
+        "needs runs that have taken minutes",
+    ),
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
     "pip install 'mipi-pl[dashboard]'": ("tests/test_packaging.py", "the tests install nothing"),
     "mipi train -m experiment=quickstart logger=wandb algorithm.alpha=0.01,0.02,0.04 seed=0,1,2": (
