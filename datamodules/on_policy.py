@@ -1,4 +1,4 @@
-"""The on-policy datamodule: rollouts of the present policy, each learned from once and thrown away."""
+"""The on-policy datamodule: rollouts of the present policy, each thrown away after it was learned from."""
 
 from __future__ import annotations
 
