@@ -12,8 +12,10 @@ from torchrl.data import TensorDictReplayBuffer
 from mipi_pl import spec as keys
 from mipi_pl.spec import EntitySpec
 
-_OBSERVED = (keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK)
-_PER_STEP = (keys.REWARD, keys.TERMINATED, keys.TRUNCATED)
+OBSERVED = (keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK)
+"""What an observation consists of."""
+PER_STEP = (keys.REWARD, keys.TERMINATED, keys.TRUNCATED)
+"""What a step brings."""
 
 
 def empty_episodes(count: int, spec: EntitySpec) -> TensorDict:
@@ -112,7 +114,7 @@ class EpisodeAssembler:
         if again.any():
             ended[again] = fresh[begun_by[row, piece[row, time]][again]]
         at = (torch.arange(len(row)), place[row, time] + 1)
-        for key in _OBSERVED:
+        for key in OBSERVED:
             nested = key if isinstance(key, tuple) else (key,)
             ended.get(key)[at] = steps.get(("next", *nested))[row, time]
         ended.set(keys.WON, steps.get(("next", keys.WON))[row, time].squeeze(-1))
@@ -123,9 +125,9 @@ class EpisodeAssembler:
 
     @staticmethod
     def _write(into: TensorDict, at: tuple[Tensor, Tensor], steps: TensorDictBase, which: Any) -> None:
-        for key in (*_OBSERVED, keys.ACTION):
+        for key in (*OBSERVED, keys.ACTION):
             into.get(key)[at] = steps.get(key)[which]
-        for key in _PER_STEP:
+        for key in PER_STEP:
             into.get(key)[at] = steps.get(("next", key)).squeeze(-1)[which]
         into.get(keys.VALID)[at] = True
 
@@ -164,8 +166,8 @@ def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> Tenso
     return TensorDict(
         {
             **{
-                key: kept_slots(key, _kept_agents(key, episodes.get(key)[:, :steps], filled)[rows], n_agents, filled)
-                for key in (*_OBSERVED, keys.ACTION, *_PER_STEP)
+                key: kept_slots(key, episodes.get(key)[:, :steps], n_agents, filled, rows)
+                for key in (*OBSERVED, keys.ACTION, *PER_STEP)
             },
             keys.VALID: valid[:, :steps],
             keys.WON: episodes.get(keys.WON)[rows],
@@ -187,21 +189,20 @@ def filled_slots(present: Tensor, n_agents: int) -> tuple[int, int]:
     return max(agents, 1), others
 
 
-def kept_slots(key: Any, values: Tensor, n_agents: int, filled: tuple[int, int]) -> Tensor:
-    """Values [N, T, ...] under a key of `mipi_pl.spec`, cut to the slots that are filled.
+def kept_slots(key: Any, values: Tensor, n_agents: int, filled: tuple[int, int], rows: Tensor | None = None) -> Tensor:
+    """Values [N, T, ...] under a key of `mipi_pl.spec`, cut to the slots that are filled, of all N or of some rows.
 
     Agents and other entities are cut apart, so that the agents stay the first ones.
     """
     agents, others = filled
-    values = _kept_agents(key, values, filled)
+    if key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION):
+        values = values[:, :, :agents]
+    if rows is not None:  # a copy, and so behind what only looks at a part
+        values = values[rows]
     dim = {keys.ENTITIES: 2, keys.PRESENT: 2, keys.VISIBLE: 3}.get(key)
     if dim is None or values.shape[dim] == agents + others:
         return values
     return torch.cat((values.narrow(dim, 0, agents), values.narrow(dim, n_agents, others)), dim=dim)
-
-
-def _kept_agents(key: Any, values: Tensor, filled: tuple[int, int]) -> Tensor:
-    return values[:, :, : filled[0]] if key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION) else values
 
 
 def summarize(episodes: TensorDictBase, spec: EntitySpec) -> TensorDict:

@@ -120,10 +120,7 @@ class ReplayDataModule(CollectionDataModule):
         self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
         self._draws = torch.Generator().manual_seed(seed)
         self._remove_storage: weakref.finalize[[str], ReplayDataModule] | None = None
-        self._buffer = TensorDictReplayBuffer(
-            storage=self._make_storage(storage, capacity, storage_dir),
-            batch_size=batch_size,
-        )
+        self._buffer = TensorDictReplayBuffer(storage=self._make_storage(storage, capacity, storage_dir))
         self._capacity = capacity
         self._journal: EpisodeJournal | None = None
 

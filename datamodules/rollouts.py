@@ -8,11 +8,9 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from datamodules.episodes import filled_slots, kept_slots
+from datamodules.episodes import OBSERVED, PER_STEP, filled_slots, kept_slots
 from mipi_pl import spec as keys
 from mipi_pl.spec import EntitySpec
-
-_OBSERVED = (keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK)
 
 
 class RolloutCutter:
@@ -91,7 +89,7 @@ class RolloutCutter:
 
     def _go_on(self, environment: Tensor, ended: Tensor, length: Tensor, earned: Tensor, action: Tensor) -> None:
         """Remember the episodes that are open after the last step, from the last sequence of each environment."""
-        last = torch.nn.functional.pad(environment[1:] != environment[:-1], (0, 1), value=True)
+        last = keys.last_sequences(environment)
         over = ended[last]
         self._length = torch.where(over, 0, length[last])
         self._return = torch.where(over, 0.0, earned[last])
@@ -114,7 +112,7 @@ class RolloutCutter:
         shape = (len(length), int(length.max()) + 1)
         after = (torch.arange(len(length)), length)
         fields: dict[Any, Tensor] = {}
-        for key in (*_OBSERVED, keys.ACTION):
+        for key in (*OBSERVED, keys.ACTION):
             now = kept_slots(key, steps.get(key), n_agents, filled)
             laid_out = now.new_zeros(*shape, *now.shape[2:])
             laid_out[number, place] = now
@@ -123,7 +121,7 @@ class RolloutCutter:
                 shown_last = steps.get(("next", *nested))[last].unsqueeze(1)
                 laid_out[after] = kept_slots(key, shown_last, n_agents, filled).squeeze(1)
             fields[key] = laid_out
-        for key in (keys.REWARD, keys.TERMINATED, keys.TRUNCATED):
+        for key in PER_STEP:
             now = steps.get(("next", key)).squeeze(-1)
             fields[key] = now.new_zeros(shape).index_put((number, place), now)
         fields[keys.VALID] = torch.arange(shape[1]) < length.unsqueeze(1)

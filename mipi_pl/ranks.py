@@ -58,6 +58,11 @@ def joint_mean(total: Tensor, count: Tensor) -> Tensor:
     return total * size() / everywhere.clamp(min=1)
 
 
+def joint_mean_of(values: Tensor) -> Tensor:
+    """`joint_mean` of all numbers of a vector."""
+    return joint_mean(values.sum(), torch.tensor(len(values), device=values.device))
+
+
 @torch.no_grad()
 def mean_everywhere(total: Tensor, count: Tensor) -> Tensor:
     """The mean over the elements of all processes, the same number in each; without gradient.
@@ -71,6 +76,20 @@ def mean_everywhere(total: Tensor, count: Tensor) -> Tensor:
         dist.all_reduce(share)
         share = share / size()
     return share
+
+
+def moments_everywhere(values: Tensor, times: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the elements of all processes, the same numbers in each; without gradient.
+
+    Args:
+        values: [P] of this process.
+        times: int64 [P], how often each of them counts; None for once.
+    """
+    if times is None:
+        times = torch.ones(len(values), dtype=torch.int64, device=values.device)
+    count = times.sum()
+    mean = mean_everywhere((times * values).sum(), count)
+    return mean, mean_everywhere((times * (values - mean).square()).sum(), count)
 
 
 @torch.no_grad()

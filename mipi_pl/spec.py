@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 ENTITIES = "entities"
 """float32 [B, E, F]; zeros where the slot is empty."""
@@ -56,6 +57,11 @@ GROUPS = "imaginary_groups"
 def acting(visible: Tensor) -> Tensor:
     """Bool [..., A]: the agents that act, from what they see [..., A, E]: those that see themselves."""
     return visible[..., : visible.shape[-2]].diagonal(dim1=-2, dim2=-1)
+
+
+def last_sequences(environment: Tensor) -> Tensor:
+    """Bool [N]: the last sequence of each environment in a rollout, whose sequences stand by environment and time."""
+    return pad(environment[1:] != environment[:-1], (0, 1), value=True)
 
 
 @dataclass(frozen=True)

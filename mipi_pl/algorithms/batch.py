@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mipi_pl import spec as keys
 from mipi_pl.losses.partition import same_group
-from mipi_pl.ranks import joint_mean
+from mipi_pl.ranks import joint_mean_of
 from mipi_pl.spec import EntitySpec
 from models.attention import with_last_action
 from models.packing import PackedSteps
@@ -147,7 +147,7 @@ class EpisodeBatch:
 
     def mean_of_played(self, values: Float[Tensor, " L"]) -> Float[Tensor, ""]:
         """Mean over the steps that were played; of several processes: see `ranks.joint_mean`."""
-        return joint_mean(values[self.played].sum(), torch.tensor(len(self.played), device=values.device))
+        return joint_mean_of(values[self.played])
 
     def by_time(self, values: Float[Tensor, "P ..."]) -> Float[Tensor, "S N ..."]:
         """Values of the played steps laid out by time and episode, zeros elsewhere."""

@@ -57,9 +57,8 @@ class ReturnScale(nn.Module):
         """Take the returns [P] of a rollout, of all processes, into mean and deviation."""
         if self.norm is None:
             return
-        count = torch.tensor(len(returns), device=returns.device)
-        mean = ranks.mean_everywhere(returns.sum(), count)
-        deviation = ranks.mean_everywhere((returns - mean).square().sum(), count).sqrt()
+        mean, variance = ranks.moments_everywhere(returns)
+        deviation = variance.sqrt()
         # Two numbers with the mean and the deviation of all: the statistics know nothing else of them.
         self.norm.update(torch.stack((mean + deviation, mean - deviation)).unsqueeze(-1))
 

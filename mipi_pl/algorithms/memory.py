@@ -54,8 +54,7 @@ class RolloutMemory:
         """
         if batch.get(keys.FIRST_STEP, None) is None:
             return
-        environment = batch.get(keys.ENVIRONMENT)
-        final = pad(environment[1:] != environment[:-1], (0, 1), value=True)
+        final = keys.last_sequences(batch.get(keys.ENVIRONMENT))
         self.states = {
             name: pad(states[final].detach(), (0, 0, 0, self.n_agents - states.shape[1]))
             for name, states in last.items()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mipi_pl.ranks import joint_mean
+from mipi_pl.ranks import joint_mean, joint_mean_of
 
 _UNAVAILABLE = -1e9
 """Log-probability that stands for log 0: finite, so that 0 * log 0 is 0."""
@@ -104,7 +104,7 @@ def masked_mean(values: Float[Tensor, "*X"], mask: Bool[Tensor, "*X"]) -> Float[
 
 def mean_square(error: Float[Tensor, " L"]) -> Float[Tensor, ""]:
     """Mean squared TD error over the played steps (eq. 16; the paper's formula lost its square); as `masked_mean`."""
-    return joint_mean(error.square().sum(), torch.tensor(len(error), device=error.device))
+    return joint_mean_of(error.square())
 
 
 def marginal_loss(

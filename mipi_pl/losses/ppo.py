@@ -11,7 +11,7 @@ from torch import Tensor
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 from mipi_pl.losses.information import masked_mean
-from mipi_pl.ranks import joint_mean, mean_everywhere
+from mipi_pl.ranks import joint_mean_of, moments_everywhere
 
 _EPSILON = 1e-5
 """Added to the standard deviation of advantages, as MAPPO's authors do."""
@@ -58,9 +58,8 @@ def normalized(
     Returns:
         The advantages and their deviation before.
     """
-    times, count = deciding.sum(dim=-1), deciding.sum()
-    mean = mean_everywhere((times * advantage).sum(), count)
-    deviation = mean_everywhere((times * (advantage - mean).square()).sum(), count).sqrt()
+    mean, variance = moments_everywhere(advantage, times=deciding.sum(dim=-1))
+    deviation = variance.sqrt()
     return (advantage - mean) / (deviation + _EPSILON), deviation
 
 
@@ -112,15 +111,11 @@ def value_loss(
     found = loss_of(value)
     if clip is not None:
         found = torch.maximum(found, loss_of(old_value + (value - old_value).clamp(-clip, clip)))
-    return joint_mean(found.sum(), torch.tensor(len(found), device=found.device))
+    return joint_mean_of(found)
 
 
 def explained_variance(value: Float[Tensor, " P"], target: Float[Tensor, " P"]) -> Float[Tensor, ""]:
     """1 - Var[target - value] / Var[target], over all processes: 1 for a perfect critic, 0 for a constant."""
-    count = torch.tensor(len(target), device=target.device)
-
-    def variance(x: Tensor) -> Tensor:
-        mean = mean_everywhere(x.sum(), count)
-        return mean_everywhere((x - mean).square().sum(), count)
-
-    return 1.0 - variance(target - value) / variance(target).clamp(min=1e-8)
+    _, unexplained = moments_everywhere(target - value)
+    _, spread = moments_everywhere(target)
+    return 1.0 - unexplained / spread.clamp(min=1e-8)
