@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
-from mipi_pl.assembly import environment_factory
-from mipi_pl.config import resolve
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_state import DRAWN, LOST, TIME_UP, WON
 from mipi_pl.envs.battle.scripted import POLICIES, make_scripted
 from mipi_pl.evaluation.rollout import play
-from mipi_pl.launch import compose
+from mipi_pl.run.build import environment_factory
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
 
 FAMILIES = ("marines", "sz", "csz", "mmm")
 SIZES = (3, 4, 5, 6, 7, 8)

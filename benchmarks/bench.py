@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from mipi_pl import record
+from mipi_pl.storage import provenance, run_folder
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.md"
@@ -95,9 +95,9 @@ def processor() -> str:
 
 def heading(options: argparse.Namespace) -> str:
     """When, which code, which machine, which command; where a checkout lies is nobody's business."""
-    commit = (record.commit() or "an installed package")[:10]
+    commit = (provenance.commit() or "an installed package")[:10]
     machine = f"{os.cpu_count()} cores ({processor()}), {options.threads} threads"
-    command = record.command()
+    command = provenance.command()
     for place in {str(path) for path in (options.refil, options.smaclite) if path}:
         command = command.replace(place, "PATH")
     return f"## {date.today()}, commit {commit}\n\n{machine}, PyTorch {torch.__version__}, `{command}`."
@@ -124,7 +124,7 @@ def main() -> None:
     table = "\n".join([heading(options), "", "| script | figure | value |", "|---|---|---:|", *rows])
     with RESULTS.open("a", encoding="utf-8") as results:
         results.write(f"\n{table}\n")
-    print(f"\n{table}\n\nappended to {record.shown(RESULTS)}")
+    print(f"\n{table}\n\nappended to {run_folder.shown(RESULTS)}")
     sys.exit(failed)
 
 

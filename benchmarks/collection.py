@@ -25,10 +25,10 @@ from worlds import drive, small_mipi
 
 from callbacks.imaginary_partition import ImaginaryPartition
 from datamodules.replay import ReplayDataModule
-from mipi_pl.assembly import build
-from mipi_pl.config import resolve
-from mipi_pl.launch import compose
-from mipi_pl.threads import set_threads
+from mipi_pl.run.build import build
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
+from mipi_pl.utils.threads import set_threads
 
 QUICKSTART = ["experiment=quickstart", "algorithm=mipi"]
 

@@ -24,13 +24,13 @@ import numba
 import torch
 from tensordict import TensorDict
 
-from mipi_pl.assembly import build, environment_factory
-from mipi_pl.config import resolve
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_state import make_pairs
 from mipi_pl.evaluation.rollout import Policy
-from mipi_pl.launch import compose
+from mipi_pl.run.build import build, environment_factory
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from mipi_pl.evaluation.generalization import TRAINING
-from mipi_pl.reporting.run_folder import Run, find_runs
+from mipi_pl.reporting.runs import Run, find_runs
 
 Scores = tuple[float, float]
 """Of a policy: win rate (or return) on the training teams, and its mean over the held-out teams."""

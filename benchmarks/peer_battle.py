@@ -26,7 +26,7 @@ from typing import Any
 from peers.battle_questions import KINDS, MAPS
 from peers.turns import Side, take_turns
 
-from mipi_pl import record
+from mipi_pl.storage import provenance
 
 RESULT = Path(__file__).parent / "results" / "peer_battle.json"
 SIDES = {"ours": "ours", "smaclite": "SMAClite", "smax": "SMAX"}
@@ -54,7 +54,7 @@ def sides(options: argparse.Namespace) -> list[Side]:
 def rules(options: argparse.Namespace) -> dict[str, Any]:
     """All answers, by side, one side after the other."""
     found: dict[str, Any] = {
-        "commit": record.commit(),
+        "commit": provenance.commit(),
         "battles_on_each_map": dict.fromkeys(SIDES, options.episodes) | {"smaclite": options.smaclite_episodes},
     }
     for side in sides(options):

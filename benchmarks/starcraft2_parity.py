@@ -18,11 +18,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "references")]
 
 import stand_in_game  # noqa: E402
 
-from mipi_pl.config import resolve  # noqa: E402
 from mipi_pl.envs.battle.env import BattleEnv  # noqa: E402
 from mipi_pl.envs.starcraft2 import pool  # noqa: E402
 from mipi_pl.envs.starcraft2.env import StarCraft2Env  # noqa: E402
-from mipi_pl.launch import compose  # noqa: E402
+from mipi_pl.run.compose import compose  # noqa: E402
+from mipi_pl.run.config import resolve  # noqa: E402
 
 FAMILIES = ("sz", "csz", "mmm")
 

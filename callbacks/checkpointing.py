@@ -10,10 +10,10 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from mipi_pl import ranks
-from mipi_pl.checkpoints import CheckpointFolder
-from mipi_pl.checks import DivergedError, require
-from mipi_pl.files import replacing
+from mipi_pl import distributed
+from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.storage.files import replacing
+from mipi_pl.utils.checks import DivergedError, require
 
 
 class Checkpointing(Callback):
@@ -59,7 +59,7 @@ class Checkpointing(Callback):
         trainer.datamodule.at_rest = lambda: self._at_rest(trainer)  # type: ignore[attr-defined]
 
     def _at_rest(self, trainer: Trainer) -> None:
-        if ranks.anywhere(self.stop_requested):
+        if distributed.anywhere(self.stop_requested):
             self.stop_requested = True
             raise KeyboardInterrupt
         frames = _frames(trainer)
@@ -99,9 +99,9 @@ class Checkpointing(Callback):
         Raises:
             DivergedError: if a parameter is not finite, instead of putting that in the place of what was good.
         """
-        ranks.together(lambda: _count_finite(trainer.lightning_module))
+        distributed.together(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
-        if name == self._written or ranks.by_first(lambda: _folder(trainer).relink(name)):
+        if name == self._written or distributed.by_first(lambda: _folder(trainer).relink(name)):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         # The files of episodes are there before the checkpoint that names them.
@@ -110,7 +110,7 @@ class Checkpointing(Callback):
             self._written = name if written else self._written
 
     def _write_newest(self, trainer: Trainer, name: str) -> None:
-        of_ranks = ranks.gather(trainer.datamodule.journal_files())  # type: ignore[attr-defined]
+        of_ranks = distributed.gather(trainer.datamodule.journal_files())  # type: ignore[attr-defined]
         folder = _folder(trainer)
         if not trainer.is_global_zero:
             _dump(trainer, folder.path / name)
@@ -128,7 +128,7 @@ class Checkpointing(Callback):
             if not isinstance(error, OSError) and "PytorchStreamWriter" not in str(error):
                 raise
             failure = str(error)
-        failures = [one for one in ranks.gather(failure) if one is not None]
+        failures = [one for one in distributed.gather(failure) if one is not None]
         if failures:
             trainer.print(f"checkpoint {name} not written ({failures[0]}); those before it stay")
         return not failures

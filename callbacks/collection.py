@@ -10,8 +10,8 @@ from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
 from callbacks.progress import Throughput
-from mipi_pl import ranks
-from mipi_pl.checks import require
+from mipi_pl import distributed
+from mipi_pl.utils.checks import require
 
 
 class CollectionMetrics(Callback):
@@ -46,7 +46,7 @@ class CollectionMetrics(Callback):
         self._throughput.update(time.monotonic(), data.frames, trainer.global_step)
         metrics |= dict(zip(("speed/frames_per_s", "speed/updates_per_s"), self._throughput.speeds(), strict=True))
         metrics |= {f"collect/{name}": float(value) for name, value in data.collection_metrics().items()}
-        of_all = ranks.gather((data.finished(), data.cut_short))
+        of_all = distributed.gather((data.finished(), data.cut_short))
         metrics["collect/cut_short"] = float(sum(cut_short for _, cut_short in of_all))
         finished = [summary for summaries, _ in of_all for summary in summaries]
         if finished:

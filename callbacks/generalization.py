@@ -8,12 +8,12 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.generalization import TRAINING, MakeEnv, Result, World, evaluate, worlds_of
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
-from mipi_pl.loggers import tell
+from mipi_pl.logging.hooks import tell
+from mipi_pl.utils.checks import require
 
 
 class GeneralizationEvaluation(Callback):

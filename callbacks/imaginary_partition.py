@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl import spec as keys
 from mipi_pl.losses.partition import draw_groups
 
@@ -26,7 +26,7 @@ class ImaginaryPartition(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Now it is known which process this is."""
-        self.generator.manual_seed(ranks.rank_seed(self.seed))
+        self.generator.manual_seed(distributed.rank_seed(self.seed))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: TensorDictBase, batch_idx: int
@@ -39,8 +39,8 @@ class ImaginaryPartition(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """State of the generator, in each process."""
-        return ranks.join_states({"generator": self.generator.get_state()})
+        return distributed.join_states({"generator": self.generator.get_state()})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on drawing from there."""
-        self.generator.set_state(ranks.own_state(state_dict)["generator"])
+        self.generator.set_state(distributed.own_state(state_dict)["generator"])

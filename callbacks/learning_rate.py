@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from mipi_pl.checks import require
+from mipi_pl.utils.checks import require
 
 
 class AnnealLearningRate(Callback):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
-from mipi_pl.checks import require
+from mipi_pl.utils.checks import require
 
 _WINDOW_S = 30.0
 _WIDTH = 80

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from mipi_pl.checks import require
 from mipi_pl.evaluation.generalization import MakeEnv, World, seed_of, worlds_of
 from mipi_pl.evaluation.recording import record
 from mipi_pl.evaluation.video import write_gif
-from mipi_pl.files import unused
+from mipi_pl.storage.files import unused
+from mipi_pl.utils.checks import require
 
 
 class EpisodeVideo(Callback):

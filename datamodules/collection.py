@@ -11,11 +11,11 @@ from tensordict import TensorDict, TensorDictBase
 
 from datamodules.collectors import CollectorKind, check_workers, make_source
 from datamodules.sources import StepSource
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.checks import choose, require
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.utils.checks import choose, require
 
 
 class Assembler(Protocol):
@@ -98,7 +98,7 @@ class CollectionDataModule(LightningDataModule):
         """Connect the collector to the algorithm that is trained."""
         if self._source is None and self.trainer is not None:
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
-            seed = ranks.rank_seed(self.seed)
+            seed = distributed.rank_seed(self.seed)
             if seed != self.seed:
                 self.reseed(seed)
             self.connect(algorithm.actor(greedy=False, seed=seed), seed)
@@ -167,7 +167,7 @@ class CollectionDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batches of all processes depend on, besides the files of `write_journal`."""
-        return {} if self._source is None else ranks.join_states(self.own_state())
+        return {} if self._source is None else distributed.join_states(self.own_state())
 
     def own_state(self) -> dict[str, Any]:
         """What those of this process depend on, as plain tensors."""
@@ -191,8 +191,8 @@ class CollectionDataModule(LightningDataModule):
             ValueError: if it belongs to other environments or another number of processes, or a file of the journal
                 is missing or damaged.
         """
-        of_all = ranks.split_states(state)
-        self.load_own_state(of_all[ranks.rank()])
+        of_all = distributed.split_states(state)
+        self.load_own_state(of_all[distributed.rank()])
         self.agree([one["episodes"] for one in of_all])
 
     def load_own_state(self, state: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from datamodules.sources import InlineSource, MakeEnv, StepSource
 from datamodules.workers import ProcessSource, RaySource
 from mipi_pl.actor import Actor
-from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.utils.checks import require
 
 
 class CollectorKind(str, Enum):

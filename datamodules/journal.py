@@ -12,8 +12,8 @@ from torch import Tensor
 from datamodules.episodes import empty_episodes
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import observed_steps
-from mipi_pl.files import DamagedError, save_whole, sha256_of, verify
 from mipi_pl.spec import EntitySpec
+from mipi_pl.storage.files import DamagedError, save_whole, sha256_of, verify
 
 Segment = dict[str, Any]
 """Plain, for the checkpoint: ``file``, ``sha256`` and the numbers ``first`` and ``end`` of its episodes."""

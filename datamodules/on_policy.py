@@ -8,9 +8,9 @@ from tensordict import TensorDictBase
 
 from datamodules.collection import CollectionDataModule
 from datamodules.rollouts import RolloutCutter
-from mipi_pl import ranks
-from mipi_pl.checks import require
+from mipi_pl import distributed
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.utils.checks import require
 
 
 class OnPolicyDataModule(CollectionDataModule):
@@ -59,12 +59,12 @@ class OnPolicyDataModule(CollectionDataModule):
 
         def play() -> int:
             steps = self.source.next(epsilon=0.0)
-            self.frames += steps.numel() * ranks.size()
+            self.frames += steps.numel() * distributed.size()
             batch, finished = self._assembler.cut(steps)
             self.count(finished)
             batches.append(batch)
             return self._own_episodes
 
-        self.agree(ranks.together(play))
+        self.agree(distributed.together(play))
         self.batches += 1
         return batches[0]

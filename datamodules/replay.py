@@ -19,10 +19,10 @@ from datamodules.collection import CollectionDataModule
 from datamodules.episodes import EpisodeAssembler, sample_trimmed, summarize
 from datamodules.journal import EpisodeJournal
 from datamodules.sources import StepSource
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl.actor import Actor
-from mipi_pl.checks import require
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.utils.checks import require
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Where the episodes are, below the run folder."""
@@ -108,7 +108,7 @@ class ReplayDataModule(CollectionDataModule):
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
-        if overlap and ranks.size() > 1:
+        if overlap and distributed.size() > 1:
             raise ValueError("datamodule.overlap is for a single process; several (trainer.devices) collect in step")
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._background: Background[Played] | None = Background() if overlap else None
@@ -186,13 +186,13 @@ class ReplayDataModule(CollectionDataModule):
 
         def work() -> int:
             for frames, episodes in play():
-                self.frames += frames * ranks.size()
+                self.frames += frames * distributed.size()
                 if episodes is not None:
                     self.count(summarize(episodes, self.env.entity_spec))
                     self._buffer.extend(episodes)
             return self._own_episodes
 
-        self.agree(ranks.together(work))
+        self.agree(distributed.together(work))
 
     def collection_metrics(self) -> dict[str, float]:
         """Exploration."""
@@ -294,4 +294,4 @@ class ReplayDataModule(CollectionDataModule):
 
 def _of_rank(folder: Path) -> Path:
     """A process's own, so that none meets the files of another; the first keeps the folder."""
-    return folder / f"rank_{ranks.rank()}" if ranks.rank() else folder
+    return folder / f"rank_{distributed.rank()}" if distributed.rank() else folder

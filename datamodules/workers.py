@@ -19,8 +19,8 @@ from torchrl.collectors import MultiSyncCollector
 
 from datamodules.sources import MakeEnv, StepSource
 from mipi_pl.actor import Actor
-from mipi_pl.checks import WorkerError
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.utils.checks import WorkerError
 from models import fused
 
 

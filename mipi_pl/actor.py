@@ -9,9 +9,9 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from mipi_pl import spec as keys
-from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import log_policy
 from mipi_pl.losses.td import greedy_actions
+from mipi_pl.utils.checks import DivergedError
 from models.agent import Agent, EntityAgent
 from models.attention import with_last_action
 from models.packing import PackedSteps

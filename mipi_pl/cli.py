@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl.utils.errors import FailedError, UserError
 
 COMMANDS = (
     "train",
@@ -97,7 +97,7 @@ def _complain(message: str | Exception, code: int = USAGE) -> int:
 
 def _process() -> int:
     # Where no processes were connected, PyTorch may not even have been imported.
-    return sys.modules["mipi_pl.ranks"].rank() if "mipi_pl.ranks" in sys.modules else 0
+    return sys.modules["mipi_pl.distributed"].rank() if "mipi_pl.distributed" in sys.modules else 0
 
 
 if __name__ == "__main__":

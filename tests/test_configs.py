@@ -8,11 +8,11 @@ from typing import Any
 import hydra.utils
 import pytest
 
-from mipi_pl.assembly import build
 from mipi_pl.cli import main
-from mipi_pl.config import check_node, check_train, resolve
-from mipi_pl.errors import UserError
-from mipi_pl.launch import compose
+from mipi_pl.run.build import build
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import check_node, check_train, resolve
+from mipi_pl.utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if folder.is_dir() and not folder.name.startswith("_"))

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from mipi_pl.cli import main
-from mipi_pl.config import check_train, resolve
-from mipi_pl.launch import _combinations, compose
+from mipi_pl.run.compose import _combinations, compose
+from mipi_pl.run.config import check_train, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +46,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
-    monkeypatch.delitem(sys.modules, "mipi_pl.dashboard", raising=False)
+    monkeypatch.delitem(sys.modules, "mipi_pl.logging.dashboard", raising=False)
     assert main(["dashboard"]) == 2
     assert "pip install 'mipi-pl[dashboard]'" in capsys.readouterr().err
 

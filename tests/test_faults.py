@@ -14,9 +14,9 @@ import pytest
 from crash import Event, LostLogger, WorkerKiller
 from run_content import content, differences
 
-from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
-from mipi_pl.loggers import ResumableCSVLogger
+from mipi_pl.logging.csv import ResumableCSVLogger
+from mipi_pl.storage.checkpoints import CheckpointFolder
 
 RUN = [
     "experiment=matrix_game",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mipi_pl.config import check_train, resolve
-from mipi_pl.errors import UserError
-from mipi_pl.launch import compose
-from mipi_pl.parts import assemble
+from mipi_pl.run.build import assemble
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import check_train, resolve
+from mipi_pl.utils.errors import UserError
 
 TINY = ["experiment=quickstart", "algorithm=mipi", "debug=tiny", "datamodule.num_envs=1", "datamodule.capacity=4"]
 VALUES = ["-1", "0", "1.5", "nan", "inf", "-inf", "1e400", "null", "[]", "[[]]", "{}", "''", "abc", "true", "[-3,abc]"]

@@ -15,8 +15,8 @@ from torchrl.envs.utils import check_env_specs
 from mipi_pl import spec as keys
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.errors import UserError
-from mipi_pl.launch import compose
+from mipi_pl.run.compose import compose
+from mipi_pl.utils.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "own_environment"
 WORLDS = [("spread", "Spread", "mpe2"), ("dispersion", "Dispersion", "vmas")]

@@ -10,7 +10,8 @@ import pytest
 import tomllib
 from setuptools import find_packages
 
-from mipi_pl import record
+from mipi_pl.storage import run_folder
+from mipi_pl.storage.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -39,7 +40,7 @@ def test_the_wheel_holds_the_five_packages_and_no_tests() -> None:
 
 
 def test_new_folders_never_collide(tmp_path: Path) -> None:
-    folders = {record.new_folder(tmp_path) for _ in range(20)}
+    folders = {run_folder.new_folder(tmp_path) for _ in range(20)}
     assert len(folders) == 20
 
 
@@ -49,7 +50,7 @@ def test_only_empty_folders_are_discarded(tmp_path: Path) -> None:
     (kept / "file").touch()
     empty = tmp_path / "outputs" / "run" / "time"
     empty.mkdir(parents=True)
-    record.discard_if_empty(empty, tmp_path / "outputs")
+    run_folder.discard_if_empty(empty, tmp_path / "outputs")
     assert kept.exists()
     assert not empty.parent.exists()
 
@@ -59,15 +60,15 @@ def test_latest_moves_to_the_newest_and_spares_a_folder_of_that_name(
 ) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        record.link_latest(tmp_path, tmp_path / name)
+        run_folder.link_latest(tmp_path, tmp_path / name)
         assert (tmp_path / "latest").resolve() == tmp_path / name
     assert not os.path.isabs(os.readlink(tmp_path / "latest")), "the folder can be moved"
     other = tmp_path / "other"
     (other / "latest").mkdir(parents=True)
-    record.link_latest(other, tmp_path / "a")
+    run_folder.link_latest(other, tmp_path / "a")
     assert "was not updated" in capsys.readouterr().out
 
 
 def test_numbers_that_json_does_not_know_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        record.write_json(tmp_path / "results.json", {"win_rate": float("nan")})
+        write_json(tmp_path / "results.json", {"win_rate": float("nan")})

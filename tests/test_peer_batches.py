@@ -13,11 +13,11 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from mipi_pl.assembly import build
-from mipi_pl.config import resolve
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import play
-from mipi_pl.launch import compose
+from mipi_pl.run.build import build
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
 
 PEERS = Path(__file__).resolve().parents[1] / "benchmarks" / "peers"
 EPISODES, LIMIT = 6, 55

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mipi_pl.config import check_train, resolve
-from mipi_pl.launch import compose
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import check_train, resolve
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 KINDS = {

@@ -17,9 +17,10 @@ import torch
 from crash import Crash, KilledError
 from run_content import content, differences
 
-from mipi_pl.checkpoints import CheckpointFolder, lock
 from mipi_pl.cli import main
-from mipi_pl.files import sha256_of
+from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.storage.files import sha256_of
+from mipi_pl.storage.lock import lock
 
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
 RATIO = "datamodule.updates_per_episode=0.25"

@@ -12,8 +12,8 @@ import torch
 from crash import Crash, KilledError
 from run_content import content, differences
 
-from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
+from mipi_pl.storage.checkpoints import CheckpointFolder
 
 MATRIX = [
     "env=matrix_game",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mipi_pl.run_state import RunState
+from mipi_pl.run.state import RunState
 
 
 def test_processor_time_is_that_of_the_run_and_not_of_its_process(tmp_path: Path) -> None:

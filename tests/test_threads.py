@@ -11,7 +11,7 @@ import pytest
 # In a process of its own: numba starts its threads once.
 COUNT = """
 import numba, torch
-from mipi_pl.threads import set_threads
+from mipi_pl.utils.threads import set_threads
 from models.agent import Recurrence
 from models.packing import PackedSteps
 set_threads({threads})

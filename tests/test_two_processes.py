@@ -16,9 +16,9 @@ import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from run_content import content, differences
 
-from mipi_pl.checkpoints import CheckpointFolder
 from mipi_pl.cli import main
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.utils.errors import FailedError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "tests" / "references"
@@ -180,7 +180,7 @@ def test_the_untrained_policy_is_judged_as_by_one_process(whole: Run, tmp_path: 
 def test_as_many_processes_are_needed_to_go_on(
     broken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from mipi_pl import resume
+    from mipi_pl.run import resume
 
     monkeypatch.setattr(resume, "connect", lambda _: None)
     (broken.folder / "results.json").rename(tmp_path / "results.json")
@@ -251,7 +251,7 @@ def test_what_ends_all_processes_is_told_once(
     def fail(_: list[str]) -> None:
         raise error
 
-    monkeypatch.setattr("mipi_pl.launch.launch", fail)
-    monkeypatch.setattr("mipi_pl.ranks.rank", lambda: 1)
+    monkeypatch.setattr("mipi_pl.run.compose.launch", fail)
+    monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
     assert main(["train"]) in (1, 2)
     assert capfd.readouterr().err == told

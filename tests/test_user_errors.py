@@ -269,7 +269,7 @@ def test_a_disk_that_is_full_when_eval_writes_is_told(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mipi_pl.evaluator.write_csv", full)
+    monkeypatch.setattr("mipi_pl.run.evaluate.write_csv", full)
     checkpoint = str(finished_run / "checkpoints" / "last.ckpt")
     assert main(["eval", checkpoint, "held_out.episodes=2", f"output_dir={tmp_path}"]) == 2
     captured = capsys.readouterr()

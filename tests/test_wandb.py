@@ -17,8 +17,8 @@ from crash import Crash, KilledError
 from PIL import Image
 
 from mipi_pl.cli import main
-from mipi_pl.record import commit
-from mipi_pl.wandb_logger import RUN_ID, ResumableWandbLogger
+from mipi_pl.logging.wandb import RUN_ID, ResumableWandbLogger
+from mipi_pl.storage.provenance import commit
 
 TRAIN = [
     "experiment=matrix_game",
@@ -180,8 +180,8 @@ def test_a_run_that_cannot_begin_online_is_logged_offline(
             raise error
         return begin(*arguments, mode=mode, **options)
 
-    monkeypatch.setattr("mipi_pl.wandb_logger.why_offline", lambda: None)
-    monkeypatch.setattr("mipi_pl.wandb_logger.wandb.init", refuse)
+    monkeypatch.setattr("mipi_pl.logging.wandb.why_offline", lambda: None)
+    monkeypatch.setattr("mipi_pl.logging.wandb.wandb.init", refuse)
     logger = ResumableWandbLogger(str(tmp_path), project="mipi", name="run")
     logger.log_metrics({"frames": 70.0}, step=3)
     logger.close(True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mipi_pl.wandb_access import has_key, why_offline
+from mipi_pl.logging.wandb_access import has_key, why_offline
 
 
 @pytest.fixture(autouse=True)

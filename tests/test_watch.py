@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from chromium import Chromium, find_chromium
 
-from mipi_pl import watcher
 from mipi_pl.cli import main
 from mipi_pl.evaluation.video import can_write_mp4
+from mipi_pl.run import watch
 
 
 def data_of(page: Path) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_a_checkpoint_of_another_world_is_refused(
 def test_mp4_needs_its_package(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(watcher, "can_write_mp4", lambda: False)
+    monkeypatch.setattr(watch, "can_write_mp4", lambda: False)
     assert main(["watch", str(finished_run / "checkpoints" / "last.ckpt"), "--format", "mp4"]) == 2
     assert "needs the package imageio-ffmpeg: pip install 'mipi-pl[video]'" in capfd.readouterr().err
 

@@ -9,10 +9,11 @@ import pytest
 from safetensors.torch import save_file
 from torch import zeros
 
-from mipi_pl import weights
-from mipi_pl.assembly import build, environment_factory, one_environment, read_checkpoint, restore
 from mipi_pl.cli import main
-from mipi_pl.errors import UserError
+from mipi_pl.run.build import build, environment_factory, one_environment
+from mipi_pl.storage import weights
+from mipi_pl.storage.checkpoint_file import read_checkpoint, restore
+from mipi_pl.utils.errors import UserError
 
 MOST_BYTES = 1_000_000
 

@@ -15,10 +15,10 @@ from worlds import random_batch
 
 from datamodules.episodes import EpisodeAssembler, trim
 from mipi_pl import spec as keys
-from mipi_pl.assembly import build
-from mipi_pl.config import resolve
 from mipi_pl.envs.battle.env import BattleEnv
-from mipi_pl.launch import compose
+from mipi_pl.run.build import build
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
 from mipi_pl.spec import EntitySpec
 
 EPISODES = 32

@@ -33,12 +33,11 @@ from worlds import drive  # noqa: E402
 from callbacks.imaginary_partition import ImaginaryPartition  # noqa: E402
 from datamodules.episodes import trim  # noqa: E402
 from mipi_pl import spec as keys  # noqa: E402
-from mipi_pl.assembly import build  # noqa: E402
-from mipi_pl.config import resolve  # noqa: E402
-from mipi_pl.launch import compose  # noqa: E402
-from mipi_pl.parts import assemble  # noqa: E402
-from mipi_pl.runner import quieten  # noqa: E402
-from mipi_pl.threads import set_threads  # noqa: E402
+from mipi_pl.run.build import assemble, build  # noqa: E402
+from mipi_pl.run.compose import compose  # noqa: E402
+from mipi_pl.run.config import resolve  # noqa: E402
+from mipi_pl.run.train import quieten  # noqa: E402
+from mipi_pl.utils.threads import set_threads  # noqa: E402
 
 NETWORKS = "network=refil"
 ENVIRONMENTS = 8

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl.actor import Actor
-from mipi_pl.checks import DivergedError, require
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import DivergedError, require
+from mipi_pl.utils.compat import without_step_counting
 from models.agent import Agent
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -95,7 +96,7 @@ class EntityAlgorithm(LightningModule):
         self._updates += 1
         trainer = self._trainer  # None where the step is run without one, as benchmarks do
         if trainer is None or self.updates % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log_dict({f"train/{name}": value for name, value in ranks.average(metrics).items()})
+            self.log_dict({f"train/{name}": value for name, value in distributed.average(metrics).items()})
 
     def _optimizers(self) -> list[LightningOptimizer]:
         found = self.optimizers()
@@ -114,7 +115,7 @@ class EntityAlgorithm(LightningModule):
         with self._own_gradients():
             self.manual_backward(loss)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        ranks.average_gradients(parameters)
+        distributed.average_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         if not norm.isfinite():
             raise DivergedError(
@@ -122,10 +123,7 @@ class EntityAlgorithm(LightningModule):
                 f"{float(loss.detach()):.4g}, the norm of its gradient {float(norm):.4g}"
             )
         optimizer.step()
-        for other in self._optimizers():
-            # Lightning counts every optimizer step as a global step; here a global step is an update, so only the first
-            # step of an update may count. Lightning counts anew with the next batch.
-            other._on_before_step = other._on_after_step = lambda: None
+        without_step_counting(self._optimizers())  # a global step is an update: only the first of its steps counts
         return norm
 
     def _own_gradients(self) -> AbstractContextManager[None]:

@@ -10,8 +10,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl import spec as keys
+from mipi_pl.distributed import joint_mean_of
 from mipi_pl.losses.partition import same_group
-from mipi_pl.ranks import joint_mean_of
 from mipi_pl.spec import EntitySpec
 from models.attention import with_last_action
 from models.packing import PackedSteps

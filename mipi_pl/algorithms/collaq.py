@@ -9,9 +9,9 @@ from torch import Tensor
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.q_learning import QLearning
-from mipi_pl.checks import require
 from mipi_pl.losses import information as info
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import require
 from models.collaq import CollaQAgent
 from models.mixers import Mixer
 from models.targets import Perceived

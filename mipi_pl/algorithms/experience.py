@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchrl.modules import PopArtValueNorm
 
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.losses import ppo
 
@@ -57,7 +57,7 @@ class ReturnScale(nn.Module):
         """Take the returns [P] of a rollout, of all processes, into mean and deviation."""
         if self.norm is None:
             return
-        mean, variance = ranks.moments_everywhere(returns)
+        mean, variance = distributed.moments_everywhere(returns)
         deviation = variance.sqrt()
         # Two numbers with the mean and the deviation of all: the statistics know nothing else of them.
         self.norm.update(torch.stack((mean + deviation, mean - deviation)).unsqueeze(-1))

@@ -7,9 +7,9 @@ from enum import Enum
 from torch import Tensor, nn
 
 from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.checks import choose
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Regularizer
+from mipi_pl.utils.checks import choose
 from models.packing import PackedSteps
 
 

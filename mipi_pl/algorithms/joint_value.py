@@ -7,10 +7,10 @@ from torch import Tensor
 
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics
 from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.checks import require
 from mipi_pl.losses import information as info
 from mipi_pl.losses.td import lambda_targets
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import require
 from models.agent import Agent
 from models.mixers import Mixer, MixerWeights
 from models.targets import Perceived

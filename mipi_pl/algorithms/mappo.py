@@ -10,18 +10,18 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.experience import Experience, ReturnScale, advantages
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.memory import RolloutMemory, States
-from mipi_pl.checks import require
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import require
 from models.agent import EntityAgent
 
 POLICY, CRITIC, MARGINAL = range(3)
@@ -146,11 +146,11 @@ class MAPPO(InformationCost, EntityAlgorithm):
         """Keep the recurrent states of all processes."""
         # On the processor: other processes have other devices.
         states = {name: state.cpu() for name, state in self._memory.states.items()}
-        checkpoint[_MEMORY] = ranks.join_states(states)
+        checkpoint[_MEMORY] = distributed.join_states(states)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from them."""
-        self._memory.states = ranks.own_state(checkpoint[_MEMORY])
+        self._memory.states = distributed.own_state(checkpoint[_MEMORY])
 
     # ------------------------------------------------------------------ the learning step
 

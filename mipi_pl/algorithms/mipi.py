@@ -15,10 +15,10 @@ from mipi_pl.algorithms.base import Metrics, OptimizerFactory
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
-from mipi_pl.checks import choose, require
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Divergence, Regularizer
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import choose, require
 from models.agent import EntityAgent
 from models.mixers import Mixer
 from models.targets import Perceived

@@ -18,9 +18,9 @@ def run(arguments: list[str]) -> None:
         print(_HELP)
         return
 
-    from mipi_pl.compositions import teams_of
-    from mipi_pl.config import check_train, resolve
-    from mipi_pl.launch import compose
+    from mipi_pl.run.compose import compose
+    from mipi_pl.run.config import check_train, resolve
+    from mipi_pl.run.teams import teams_of
 
     config = resolve(compose(arguments))
     check_train(config)

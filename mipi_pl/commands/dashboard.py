@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mipi_pl.commands.options import Parser
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl.utils.errors import FailedError, UserError
 
 USAGE = "mipi dashboard                         make the W&B workspace of the project"
 
@@ -34,12 +34,13 @@ def run(arguments: list[str]) -> None:
     folder, entity = chosen.pop("output_dir"), chosen.pop("entity")
 
     try:
-        from mipi_pl.dashboard import Dashboard
+        from mipi_pl.logging.dashboard import Dashboard
     except ImportError as error:
         raise UserError(f"mipi dashboard needs wandb-workspaces ({error}): pip install 'mipi-pl[dashboard]'") from error
-    from mipi_pl.record import shown, write_json
-    from mipi_pl.wandb_access import has_key
-    from mipi_pl.wandb_logger import default_entity
+    from mipi_pl.logging.wandb import default_entity
+    from mipi_pl.logging.wandb_access import has_key
+    from mipi_pl.storage.files import write_json
+    from mipi_pl.storage.run_folder import shown
 
     known = has_key()
     dashboard = Dashboard(entity or (default_entity() if known else "ENTITY"), **chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mipi_pl.commands.options import Parser
-from mipi_pl.errors import FailedError
+from mipi_pl.utils.errors import FailedError
 
 USAGE = "mipi doctor [--start-game]             what is installed, what is missing, and what to do"
 
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
     )
     chosen = parser.parse_args(arguments)
 
-    from mipi_pl.doctor import State, examine, table
+    from mipi_pl.commands.diagnosis import State, examine, table
 
     findings = examine(chosen.start_game)
     print(table(findings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mipi_pl.errors import UserError
+from mipi_pl.utils.errors import UserError
 
 USAGE = """\
 mipi eval CHECKPOINT [key=value ...]   evaluate; other teams: env.team_sizes=[6,7,8,9,10]
@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> None:
     if arguments[0] in ("--help", "-h"):
         from importlib.resources import files
 
-        from mipi_pl.weights import shipped
+        from mipi_pl.storage.weights import shipped
 
         help_text = _HELP.format(shipped=", ".join(shipped()))
         print(help_text + files("configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
@@ -36,6 +36,6 @@ def run(arguments: list[str]) -> None:
     if "=" in path and not Path(path).exists():
         raise UserError(f"the first argument must be a checkpoint file, got {path!r}; see mipi eval --help")
 
-    from mipi_pl.evaluator import evaluate_checkpoint
+    from mipi_pl.run.evaluate import evaluate_checkpoint
 
     evaluate_checkpoint(Path(path), overrides)

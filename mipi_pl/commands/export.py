@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mipi_pl.commands.options import Parser
-from mipi_pl.errors import UserError
+from mipi_pl.utils.errors import UserError
 
 USAGE = "mipi export CHECKPOINT                 its policy as one small safetensors file, to hand on"
 
@@ -24,13 +24,13 @@ def run(arguments: list[str]) -> None:
     )
     chosen = parser.parse_args(arguments)
 
-    from mipi_pl import record, weights
-    from mipi_pl.assembly import RECORD, read_checkpoint
-    from mipi_pl.evaluator import run_folder
+    from mipi_pl.run.evaluate import output_parent
+    from mipi_pl.storage import run_folder, weights
+    from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
 
     path = weights.located(chosen.checkpoint)
     content, _ = read_checkpoint(path)
-    target: Path = chosen.output or run_folder(path) / f"policy{weights.SUFFIX}"
+    target: Path = chosen.output or output_parent(path) / f"policy{weights.SUFFIX}"
     if target.suffix != weights.SUFFIX:
         raise UserError(f"the name of the file must end in {weights.SUFFIX}, got {target}")
     if target.exists():
@@ -39,4 +39,4 @@ def run(arguments: list[str]) -> None:
         weights.write(target, content["state_dict"], content[RECORD])
     except OSError as error:
         raise UserError(f"cannot write {target} ({error.strerror}); name another file: --output FILE") from error
-    print(f"policy     {record.shown(target)} ({target.stat().st_size / 1000:,.0f} kB)")
+    print(f"policy     {run_folder.shown(target)} ({target.stat().st_size / 1000:,.0f} kB)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from mipi_pl.errors import UserError
+from mipi_pl.utils.errors import UserError
 
 
 class _Paragraphs(argparse.HelpFormatter):

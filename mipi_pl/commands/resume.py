@@ -19,6 +19,6 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("folder", metavar="RUN_FOLDER", type=Path, help="such as outputs/latest")
     folder = parser.parse_args(arguments).folder
 
-    from mipi_pl.resume import resume
+    from mipi_pl.run.resume import resume
 
     resume(folder)

@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> None:
     folder = parser.parse_args(arguments).folder
 
     from mipi_pl.reporting.listing import runs_table
-    from mipi_pl.reporting.run_folder import find_runs
+    from mipi_pl.reporting.runs import find_runs
 
     runs = find_runs([folder])
     print(runs_table(runs, folder) if runs else f"no runs in {folder}")

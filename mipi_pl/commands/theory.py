@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mipi_pl.commands.options import Parser, whole_number
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl.utils.errors import FailedError, UserError
 
 USAGE = "mipi theory                            check the paper's statements on random processes"
 

@@ -11,6 +11,6 @@ mipi train --help                      choices and keys"""
 
 def run(arguments: list[str]) -> None:
     """Train; everything behind the command is Hydra's."""
-    from mipi_pl.launch import launch
+    from mipi_pl.run.compose import launch
 
     launch(arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mipi_pl.commands.options import Parser, whole_number
-from mipi_pl.errors import UserError
+from mipi_pl.utils.errors import UserError
 
 USAGE = """\
 mipi watch CHECKPOINT [key=value ...]  see it play: a page for the browser, and videos"""
@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> None:
     if "=" in str(wanted.checkpoint) and not wanted.checkpoint.exists():
         raise UserError(f"the first argument must be a checkpoint file, got {wanted.checkpoint}; see mipi watch --help")
 
-    from mipi_pl.watcher import watch_checkpoint
+    from mipi_pl.run.watch import watch_checkpoint
 
     watch_checkpoint(
         wanted.checkpoint, wanted.overrides, wanted.episodes, wanted.against, tuple(wanted.format or ("html", "gif"))

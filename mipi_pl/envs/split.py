@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mipi_pl.checks import choose, require
 from mipi_pl.envs.composition import Composition, TypeGroup, enumerate_compositions
+from mipi_pl.utils.checks import choose, require
 
 Mix = Mapping[str, int]
 """A composition as it stands in a config: type name to number, such as ``{stalker: 2, zealot: 1}``."""

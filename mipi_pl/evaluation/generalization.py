@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.rollout import Episodes, Policy, play
@@ -212,7 +212,7 @@ def evaluate(
             env.close()
         return Result.of(world.name, env.compositions, played, env.winnable)
 
-    return ranks.divided(zip(worlds, limits, strict=True), result)
+    return distributed.divided(zip(worlds, limits, strict=True), result)
 
 
 def seed_of(name: str, seed: int) -> int:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor, Thought
-from mipi_pl.checks import DivergedError
 from mipi_pl.losses.information import expectation, log_policy
+from mipi_pl.utils.checks import DivergedError
 from models.agent import EntityAgent
 from models.packing import PackedSteps
 from models.targets import Perceived

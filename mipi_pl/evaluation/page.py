@@ -14,7 +14,7 @@ from torch import Tensor
 from mipi_pl.envs.picture import CORNERS, SIDE_COLOURS
 from mipi_pl.envs.scene import AGENTS, Body
 from mipi_pl.evaluation.recording import Recording, common_view
-from mipi_pl.files import replacing
+from mipi_pl.storage.files import replacing
 
 
 def write_page(path: Path, title: str, note: str, episodes: Mapping[str, Sequence[Recording]]) -> None:

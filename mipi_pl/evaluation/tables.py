@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.evaluation.generalization import TRAINING, Result, Score, size_range
-from mipi_pl.files import appending
+from mipi_pl.storage.files import appending
 
 Row = dict[str, Any]
 WIDTH = 80

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mipi_pl.evaluation.recording import Recording, common_view
-from mipi_pl.files import replacing
+from mipi_pl.storage.files import replacing
 
 PICTURES_PER_S = 5
 """Speed of the videos; a step of a battle is 0.36 s of the game."""

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mipi_pl.ranks import joint_mean, joint_mean_of
+from mipi_pl.distributed import joint_mean, joint_mean_of
 
 _UNAVAILABLE = -1e9
 """Log-probability that stands for log 0: finite, so that 0 * log 0 is 0."""

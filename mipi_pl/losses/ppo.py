@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
+from mipi_pl.distributed import joint_mean_of, moments_everywhere
 from mipi_pl.losses.information import masked_mean
-from mipi_pl.ranks import joint_mean_of, moments_everywhere
 
 _EPSILON = 1e-5
 """Added to the standard deviation of advantages, as MAPPO's authors do."""

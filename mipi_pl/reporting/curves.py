@@ -9,7 +9,7 @@ import numpy as np
 
 from mipi_pl.evaluation.bootstrap import Array, Scores
 from mipi_pl.reporting.groups import Group
-from mipi_pl.reporting.run_folder import Run
+from mipi_pl.reporting.runs import Run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mipi_pl.files import replacing
+from mipi_pl.storage.files import replacing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mipi_pl.evaluation.bootstrap import Scores
 from mipi_pl.evaluation.generalization import TRAINING
-from mipi_pl.reporting.run_folder import Run
+from mipi_pl.reporting.runs import Run
 
 Settings = tuple[tuple[str, str], ...]
 """Key and value of everything that counts, sorted."""

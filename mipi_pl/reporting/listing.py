@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mipi_pl.evaluation.tables import WIDTH, text_table
-from mipi_pl.reporting.run_folder import Run
+from mipi_pl.reporting.runs import Run
 
 HEADER = ("run", "state", "frames", "of", "best", "last")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mipi_pl.reporting.groups import World
-from mipi_pl.reporting.run_folder import Run
+from mipi_pl.reporting.runs import Run
 
 ENOUGH_SEEDS = 3
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mipi_pl import record
-from mipi_pl.errors import UserError
 from mipi_pl.reporting.document import Block, Code, Heading, Notes, Paragraph, Table, write
 from mipi_pl.reporting.groups import World, worlds_of
 from mipi_pl.reporting.listing import wrapped
 from mipi_pl.reporting.missing import missing_from, short
-from mipi_pl.reporting.run_folder import Run, find_runs
+from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.reporting.sections import of_world
+from mipi_pl.storage import provenance, run_folder
+from mipi_pl.utils.errors import UserError
 
 
 def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callable[[str], None] = print) -> Path:
@@ -40,14 +40,14 @@ def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callab
         raise UserError(f"no finished run in {where}" + (f" ({states})" if states else "") + "; see mipi runs")
     blocks = list(blocks_of(title, runs, worlds, notes))
     try:
-        folder = record.new_folder(output_dir)
+        folder = run_folder.new_folder(output_dir)
         write(folder, blocks)
     except OSError as error:
         raise UserError(f"cannot write to {output_dir} ({error.strerror}); name another: --output-dir") from error
     for note in notes:
         say(wrapped(f"note: {note}"))
-    say(f"page       {record.shown(folder / 'report.html')}")
-    say(f"markdown   {record.shown(folder / 'report.md')}")
+    say(f"page       {run_folder.shown(folder / 'report.html')}")
+    say(f"markdown   {run_folder.shown(folder / 'report.md')}")
     return folder
 
 
@@ -56,7 +56,7 @@ def blocks_of(title: str, runs: Sequence[Run], worlds: Sequence[World], notes: S
     yield Heading(1, title)
     finished = sum(len(world.runs) for world in worlds)
     yield Paragraph(f"{finished} finished runs of {len(runs)} found. Written by:")
-    yield Code([_at(record.command(), record.commit())])
+    yield Code([_at(provenance.command(), provenance.commit())])
     yield Heading(2, "What to know first")
     yield Notes(notes or ["nothing is missing that this report looks for"])
     names: set[str] = set()

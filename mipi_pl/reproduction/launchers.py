@@ -15,9 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl import record
-from mipi_pl.errors import FailedError, UserError, one_message
 from mipi_pl.reproduction.tasks import Task, perform
+from mipi_pl.storage import run_folder
+from mipi_pl.storage.files import write_json
+from mipi_pl.utils.errors import FailedError, UserError, one_message
 
 LAUNCHERS = {
     "joblib": ("hydra_joblib_launcher", "n_jobs"),
@@ -44,9 +45,9 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
     plugin, limit = LAUNCHERS[launcher]
     if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{plugin}") is None:
         raise UserError(f"--launcher {launcher} needs {plugin.replace('_', '-')}: pip install 'mipi-pl[launchers]'")
-    records = record.new_folder(folder / "launcher")
+    records = run_folder.new_folder(folder / "launcher")
     listed = [{"name": task.name, "words": task.words, "log": str(task.log.resolve())} for task in tasks]
-    record.write_json(records / "tasks.json", {"tasks": listed})
+    write_json(records / "tasks.json", {"tasks": listed})
     ConfigStore.instance().store("mipi_task", {"task": 0, "tasks": str((records / "tasks.json").resolve())})
     arguments = [
         "--multirun",

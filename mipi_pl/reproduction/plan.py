@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from mipi_pl.errors import UserError
+from mipi_pl.utils.errors import UserError
 
 TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations", "ablations_ppo")
 SCALES = ("smoke", "cpu", "paper")

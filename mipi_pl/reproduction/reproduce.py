@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mipi_pl import record
-from mipi_pl.errors import FailedError, UserError
-from mipi_pl.files import replacing
 from mipi_pl.reporting.document import Block, Code, Heading, Paragraph, Table, write
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.listing import wrapped
@@ -24,6 +21,9 @@ from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.plan import Plan, make_plan
 from mipi_pl.reproduction.tasks import Task, run_here, threads_for
 from mipi_pl.reproduction.work import Outlook, look, task_of
+from mipi_pl.storage import run_folder
+from mipi_pl.storage.files import replacing
+from mipi_pl.utils.errors import FailedError, UserError
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Cal
     table = io.StringIO()
     csv.writer(table).writerows(comparison.raw_rows(plan, ours))
     with _writing_to(options.output_dir):
-        folder = record.new_folder(options.output_dir / options.scale / "reports" / plan.name)
+        folder = run_folder.new_folder(options.output_dir / options.scale / "reports" / plan.name)
         write(folder, blocks)
         with replacing(folder / "comparison.csv") as unfinished:
             unfinished.write_text(table.getvalue(), encoding="utf-8")
-    say(f"page       {record.shown(folder / 'report.html')}")
-    say(f"numbers    {record.shown(folder / 'comparison.csv')}")
+    say(f"page       {run_folder.shown(folder / 'report.html')}")
+    say(f"numbers    {run_folder.shown(folder / 'comparison.csv')}")
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mipi_pl.reporting.run_folder import Run, find_runs
+from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.reproduction.plan import Job
 from mipi_pl.reproduction.tasks import Task
 

@@ -12,10 +12,10 @@ from itertools import product
 
 import numpy as np
 
-from mipi_pl.checks import choose, require
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.theory.mmdp import Array
 from mipi_pl.theory.policy_iteration import divergences, improve
+from mipi_pl.utils.checks import choose, require
 
 Payoffs = Mapping[str, Sequence[Sequence[float]]]
 """Team, such as ``AB``, to matrix [U, U], rows for agent 1."""

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mipi_pl.checks import require
 from mipi_pl.evaluation.tables import text_table
-from mipi_pl.files import replacing
+from mipi_pl.storage.files import replacing
 from mipi_pl.theory.convergence import draw_convergence
 from mipi_pl.theory.counterexamples import Counterexample, counterexamples
 from mipi_pl.theory.findings import Finding
 from mipi_pl.theory.statements import lemma_1, lemma_2, theorem_1
 from mipi_pl.theory.statements_alternation import following_marginal, theorem_2
+from mipi_pl.utils.checks import require
 
 WIDTH = 80
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from mipi_pl.compiled import source_hash
+from mipi_pl.utils.compiled import source_hash
 from models.kernels.matrices import multiply, transpose
 from models.kernels.softmax import softmax, through_softmax
 from models.kernels.vector import entry, inline, padded_to_lanes

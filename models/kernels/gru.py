@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from mipi_pl.compiled import source_hash
+from mipi_pl.utils.compiled import source_hash
 from models.kernels.matrices import product
 from models.kernels.vector import ONE, TWO, entry, exp, row_loop
 

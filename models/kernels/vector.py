@@ -34,7 +34,7 @@ def row_loop(function: _Function) -> _Function:
 def entry(function: _Function) -> _Function:
     """Compile a function that Python calls; ``prange`` runs on all threads, the machine code is kept on disk.
 
-    It has to be made inside a function of `mipi_pl.compiled.source_hash`, or the code on disk outlives its source.
+    Call it inside a function of `mipi_pl.utils.compiled.source_hash`, or the code on disk outlives its source.
     """
     return cast(_Function, njit(**_FAST, cache=True, parallel=True, nogil=True)(function))
 

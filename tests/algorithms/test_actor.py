@@ -13,7 +13,7 @@ from datamodules.episodes import EpisodeAssembler
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.checks import DivergedError
+from mipi_pl.utils.checks import DivergedError
 from models.packing import PackedSteps
 from models.targets import Perceived
 

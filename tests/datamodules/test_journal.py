@@ -14,8 +14,8 @@ from tensordict import TensorDict
 from datamodules.episodes import empty_episodes
 from datamodules.journal import EpisodeJournal, pack, unpack
 from datamodules.replay import ReplayDataModule
-from mipi_pl.files import DamagedError
 from mipi_pl.spec import EntitySpec
+from mipi_pl.storage.files import DamagedError
 
 SPEC = EntitySpec(n_agents=2, n_entities=4, n_features=4, n_actions=3, max_steps=6)
 

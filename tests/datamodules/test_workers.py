@@ -22,7 +22,7 @@ from datamodules.sources import InlineSource
 from datamodules.workers import ProcessSource, RaySource, WorkerEnv, WorkerPolicy
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.mipi import MIPI
-from mipi_pl.checks import WorkerError
+from mipi_pl.utils.checks import WorkerError
 
 ENVS, STEPS, WORKERS, SEED = 4, 6, 2, 3
 

@@ -15,7 +15,6 @@ from PIL import Image
 
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
-from mipi_pl.checks import DivergedError
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.envs.picture import draw
 from mipi_pl.envs.resource.env import ResourceCollection
@@ -26,6 +25,7 @@ from mipi_pl.evaluation.recording import Recording, record
 from mipi_pl.evaluation.rollout import play
 from mipi_pl.evaluation.video import beside_each_other, write_gif
 from mipi_pl.losses.information import log_policy
+from mipi_pl.utils.checks import DivergedError
 from models.agent import EntityAgent, UtilityAgent
 from models.collaq import CollaQAgent
 from models.marginal import MarginalPolicy

@@ -17,14 +17,14 @@ from script_world import RaggedWorld
 from worlds import Sizes, drive, parameters_of, random_batch, small_mipi
 
 from datamodules.on_policy import OnPolicyDataModule
-from mipi_pl import ranks
+from mipi_pl import distributed
 from mipi_pl import spec as keys
-from mipi_pl.checks import DivergedError
 from mipi_pl.envs.matrix import MatrixGame
-from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import evaluate, worlds_of
-from mipi_pl.loggers import ResumableCSVLogger
-from mipi_pl.run_state import RunState
+from mipi_pl.logging.csv import ResumableCSVLogger
+from mipi_pl.run.state import RunState
+from mipi_pl.utils.checks import DivergedError
+from mipi_pl.utils.errors import UserError
 
 PARTS = (
     Sizes(lengths=(2, 1, 3), seed=1),
@@ -148,7 +148,7 @@ def unused(rank: int) -> list[list[float] | None]:
     """Gradients of parameters that both, one and none of the processes use, after they were averaged."""
     parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
     sum(parameter.sum() * (1 + rank) for parameter in parameters[: 2 - rank]).backward()  # type: ignore[union-attr]
-    ranks.average_gradients(parameters)
+    distributed.average_gradients(parameters)
     return [None if p.grad is None else p.grad.tolist() for p in parameters]
 
 
@@ -158,7 +158,7 @@ def by_first(rank: int) -> list[Any]:
     def refuse() -> None:
         raise UserError("no")
 
-    return [ranks.by_first(lambda: rank + 10), told(UserError, lambda: ranks.by_first(refuse))]
+    return [distributed.by_first(lambda: rank + 10), told(UserError, lambda: distributed.by_first(refuse))]
 
 
 def full_disk(rank: int, folder: Path) -> str:
@@ -177,7 +177,7 @@ def full_disk(rank: int, folder: Path) -> str:
 def main(folder: Path) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     torch.set_num_threads(1)
-    rank, made = ranks.rank(), list[str]()
+    rank, made = distributed.rank(), list[str]()
     torch.save(
         {
             "learned": {name: learn(options, batches_of(PARTS[rank])) for name, options in OPTIONS.items()},
@@ -192,7 +192,7 @@ def main(folder: Path) -> None:
             "unused": unused(rank),
             "full disk": full_disk(rank, folder),
             "by first": by_first(rank),
-            "anywhere": [ranks.anywhere(rank == 1), ranks.anywhere(False)],
+            "anywhere": [distributed.anywhere(rank == 1), distributed.anywhere(False)],
         },
         folder / f"rank_{rank}.pt",
     )

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from aiohttp import WSMsgType, web
 
-from mipi_pl.compiled import source_hash
 from mipi_pl.envs.battle import rules_spawn
 from mipi_pl.envs.battle.rules import play_loop, serial_entries
 from mipi_pl.envs.battle.rules_judge import outcome
@@ -37,6 +36,7 @@ from mipi_pl.envs.battle.scenario import Scenario, type_groups
 from mipi_pl.envs.kernels.compiled import entry
 from mipi_pl.envs.kernels.records import Output
 from mipi_pl.envs.starcraft2 import protobuf
+from mipi_pl.utils.compiled import source_hash
 
 protobuf.enable()
 from s2clientprotocol import common_pb2, debug_pb2, raw_pb2  # noqa: E402

@@ -17,7 +17,7 @@ from mipi_pl.reporting.curves import curve_of
 from mipi_pl.reporting.document import Code, Heading, Notes, Paragraph, Picture, Table, as_html, as_markdown
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.missing import missing_from
-from mipi_pl.reporting.run_folder import find_runs
+from mipi_pl.reporting.runs import find_runs
 from mipi_pl.reporting.sections import by_chance, compositions
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from run_folders import make_run
 
-from mipi_pl.checkpoints import lock
 from mipi_pl.cli import main
-from mipi_pl.errors import UserError
-from mipi_pl.record import failure_noted
 from mipi_pl.reporting.listing import runs_table
-from mipi_pl.reporting.run_folder import STATES, find_runs, read_run
+from mipi_pl.reporting.runs import STATES, find_runs, read_run
+from mipi_pl.storage.lock import lock
+from mipi_pl.storage.run_folder import failure_noted
+from mipi_pl.utils.errors import UserError
 
 
 def test_a_finished_run_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from run_folders import make_run
 
-from mipi_pl.assembly import environment_factory, one_environment
-from mipi_pl.checkpoints import lock
 from mipi_pl.cli import main
-from mipi_pl.config import check_train, resolve
-from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import worlds_of
-from mipi_pl.launch import compose
-from mipi_pl.record import FAILURE
 from mipi_pl.reproduction import comparison
 from mipi_pl.reproduction.plan import SCALES, TARGETS, Plan, make_plan
 from mipi_pl.reproduction.work import Outlook, look, task_of
+from mipi_pl.run.build import environment_factory, one_environment
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import check_train, resolve
+from mipi_pl.storage.lock import lock
+from mipi_pl.storage.run_folder import FAILURE
+from mipi_pl.utils.errors import UserError
 
 
 def test_every_kind_of_run_of_every_plan_is_a_valid_training(tmp_path: Path) -> None:

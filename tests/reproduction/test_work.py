@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mipi_pl.cli import main
-from mipi_pl.errors import FailedError, UserError
 from mipi_pl.reproduction import launchers
 from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.reproduce import Options, reproduce
 from mipi_pl.reproduction.tasks import Task, last_line, run_here
+from mipi_pl.utils.errors import FailedError, UserError
 
 
 def here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> None:

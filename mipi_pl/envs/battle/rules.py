@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from mipi_pl.compiled import source_hash
 from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.rules_combat import explode, follow_order, give_order, mend, pass_time, strike
 from mipi_pl.envs.battle.rules_judge import judge, outcome
@@ -22,6 +21,7 @@ from mipi_pl.envs.battle.rules_spawn import spawn
 from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, MEND, STRIKE, TIME_UP, WON
 from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.kernels.records import Record, Records
+from mipi_pl.utils.compiled import source_hash
 
 
 @rule

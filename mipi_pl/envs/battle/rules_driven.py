@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mipi_pl.compiled import source_hash
 from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.rules_combat import give_order
 from mipi_pl.envs.battle.rules_judge import judge, note_vitality
 from mipi_pl.envs.battle.rules_observe import observe
 from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, TIME_UP, WON
 from mipi_pl.envs.kernels.compiled import entry
+from mipi_pl.utils.compiled import source_hash
 
 
 class DrivenEntries(NamedTuple):

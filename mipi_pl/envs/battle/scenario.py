@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from mipi_pl.checks import require
 from mipi_pl.envs.battle.observation import BattleLayout
 from mipi_pl.envs.battle.rules_state import DRAW, RULES, World
 from mipi_pl.envs.battle.units import UnitType, find_units, make_damage, make_kinds
 from mipi_pl.envs.composition import Composition, TypeGroup, draw_weights, enumerate_compositions
 from mipi_pl.envs.split import NOTHING_HELD_OUT, Mix, Split, played_mixes
+from mipi_pl.utils.checks import require
 
 Army = tuple[str, ...]
 """Type names of an army's units, sorted by the order of the family."""

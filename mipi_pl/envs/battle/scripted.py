@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 from torchrl.envs import EnvBase, TransformedEnv
 
-from mipi_pl.compiled import source_hash
 from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_observe import is_available
@@ -20,6 +19,7 @@ from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.kernels.random import below
 from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.envs.kernels.scripted import ScriptedPolicy
+from mipi_pl.utils.compiled import source_hash
 
 POLICIES = {name: number for number, name in enumerate(BattleEnv.scripted)}
 """Names of the scripted policies and their numbers in the kernel."""

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from mipi_pl.compiled import source_hash
 from mipi_pl.envs import kernels
 from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.resource.rules_events import go_on, pay
 from mipi_pl.envs.resource.rules_motion import move_team
 from mipi_pl.envs.resource.rules_observe import is_available, observe
 from mipi_pl.envs.resource.rules_spawn import spawn
+from mipi_pl.utils.compiled import source_hash
 
 
 @rule

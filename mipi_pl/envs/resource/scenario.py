@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from mipi_pl.checks import require
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.resource.rules_observe import Columns
 from mipi_pl.envs.resource.rules_state import RULES, Land
+from mipi_pl.utils.checks import require
 
 _POSITIVE = (
     "dt", "contact_margin", "mass", "acceleration", "wall", "agent_size", "home_size", "resource_size", "invader_size",

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mipi_pl.compiled import source_hash
 from mipi_pl.envs import kernels
 from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.kernels.random import below
@@ -19,6 +18,7 @@ from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.envs.kernels.scripted import ScriptedPolicy
 from mipi_pl.envs.resource.env import ResourceCollection
 from mipi_pl.envs.resource.rules_state import EAST, N_ACTIONS, NORTH, NOTHING, SOUTH, STAY, WEST
+from mipi_pl.utils.compiled import source_hash
 
 POLICIES = {name: number for number, name in enumerate(ResourceCollection.scripted)}
 """Names of the scripted policies and their numbers in the kernel."""

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mipi_pl.checks import require
 from mipi_pl.envs.base import Frame
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_driven import driven_entries
 from mipi_pl.envs.battle.rules_state import GOING_ON, TIME_UP
 from mipi_pl.envs.kernels.records import output_of
 from mipi_pl.envs.starcraft2.installation import check_extra, find_game
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl.utils.checks import require
+from mipi_pl.utils.errors import FailedError, UserError
 
 
 class StarCraft2Env(BattleEnv):

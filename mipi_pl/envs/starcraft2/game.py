@@ -14,7 +14,7 @@ from mipi_pl.envs.kernels.records import Records
 from mipi_pl.envs.starcraft2 import messages
 from mipi_pl.envs.starcraft2.installation import Installation
 from mipi_pl.envs.starcraft2.messages import Message, Place, Soldier
-from mipi_pl.files import replacing
+from mipi_pl.storage.files import replacing
 
 _PATIENCE = 60  # game loops within which armies appear and disappear
 _RUNNING: weakref.WeakSet[Game] = weakref.WeakSet()

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from torchrl.envs import check_env_specs
 
-from mipi_pl.assembly import environment_factory
-from mipi_pl.config import resolve
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.units import load_units
 from mipi_pl.evaluation.rollout import play
-from mipi_pl.launch import compose
+from mipi_pl.run.build import environment_factory
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
 
 Make = Callable[..., Any]
 SHIPPED = sorted(

@@ -11,7 +11,7 @@ import torch
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.errors import FailedError
+from mipi_pl.utils.errors import FailedError
 
 SEED, AT = 3, 4
 """The stand-in of environment 1 has this seed plus 1; it fails when it should play this step."""

@@ -12,9 +12,9 @@ import stand_in_game
 import torch
 
 from mipi_pl.cli import main
-from mipi_pl.config import check_train, resolve
 from mipi_pl.envs.starcraft2.installation import GameNotFoundError, check_extra, find_game
-from mipi_pl.launch import compose
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import check_train, resolve
 
 FAMILIES = ("sz", "csz", "mmm")
 

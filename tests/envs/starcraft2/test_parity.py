@@ -11,7 +11,7 @@ from tensordict import TensorDictBase
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.errors import UserError
+from mipi_pl.utils.errors import UserError
 
 
 def differences(one: TensorDictBase, other: TensorDictBase) -> list[Any]:

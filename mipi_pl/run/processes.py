@@ -10,12 +10,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from mipi_pl import ranks
-from mipi_pl.assembly import build
-from mipi_pl.config import Config
-from mipi_pl.errors import UserError
+from mipi_pl import distributed
+from mipi_pl.run.build import build
+from mipi_pl.run.config import Config
+from mipi_pl.utils.compat import ScriptLauncher
+from mipi_pl.utils.errors import UserError
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 """Names of those that fit: gradients are averaged by `EntityAlgorithm.descend`, so these do the same."""
@@ -53,10 +53,10 @@ def connect(node: Config) -> None:
             "optimizer steps: algorithm.gradient_clip clips gradients, and the datamodule says how large a batch is"
         )
     strategy, wanted = trainer.strategy, trainer.world_size
-    by_script = strategy.launcher is None or isinstance(strategy.launcher, _SubprocessScriptLauncher)
+    by_script = strategy.launcher is None or isinstance(strategy.launcher, ScriptLauncher)
     if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:
         raise _does_not_fit(type(strategy).__name__)
-    started = ranks.size() if ranks.size() > 1 else _started_by_a_launcher()
+    started = distributed.size() if distributed.size() > 1 else _started_by_a_launcher()
     if started not in (1, wanted):
         raise UserError(
             f"{started} processes were started, and trainer.devices x trainer.num_nodes is {wanted}: set "

@@ -18,11 +18,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
-from torch.optim import Optimizer
 
-from mipi_pl.errors import UserError
-from mipi_pl.files import replacing
+from mipi_pl.storage.files import replacing
+from mipi_pl.utils.errors import UserError
 
 SUFFIX = ".safetensors"
 KEPT = ("frames", "updates", "commit")
@@ -97,7 +95,7 @@ def located(word: Path) -> Path:
 
 def is_shipped(path: Path) -> bool:
     """Whether it is one that comes with the program, beside which nothing may be written."""
-    return path.parent.name == _FOLDER and path.parent.parent == Path(__file__).resolve().parent
+    return path.parent.name == _FOLDER and path.parent.parent == Path(__file__).resolve().parents[1]
 
 
 def _playing(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,15 +116,26 @@ def _foreign(node: Any) -> Iterator[str]:
         yield from _foreign(child)
 
 
-def _is_known(target: str) -> bool:
-    from mipi_pl.envs.base import EntityEnv  # as long as PyTorch itself, for which `mipi eval --help` need not wait
+_KNOWN = {
+    "mipi_pl.envs": "mipi_pl.envs.base.EntityEnv",
+    "mipi_pl.algorithms": "torch.nn.Module",
+    "models": "torch.nn.Module",
+    "torch.optim": "torch.optim.Optimizer",
+}
+"""Packages whose classes a file may name, and what such a class must derive from: the modules of these packages hold
+other names too, `torch.save` among them."""
 
-    # Packages, and what a class of theirs must derive from: modules hold names of others, `torch.save` among them.
-    known = {"mipi_pl.envs": EntityEnv, "mipi_pl.algorithms": nn.Module, "models": nn.Module, "torch.optim": Optimizer}
-    module, _, name = target.rpartition(".")
-    kinds = [kind for package, kind in known.items() if f"{module}.".startswith(f"{package}.")]
+
+def _is_known(target: str) -> bool:
+    bases = [base for package, base in _KNOWN.items() if target.startswith(f"{package}.")]
     try:
-        found = getattr(importlib.import_module(module), name, None) if kinds else None
-    except (ImportError, ValueError):
+        # By name, since the base of the environments takes as long to import as PyTorch, for which help need not wait.
+        named, base = (_imported(name) for name in (target, *bases)) if bases else (None, None)
+    except (ImportError, AttributeError, ValueError):
         return False
-    return inspect.isclass(found) and issubclass(found, kinds[0])
+    return inspect.isclass(named) and inspect.isclass(base) and issubclass(named, base)
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mipi_pl.checks import DivergedError
+from mipi_pl.utils.checks import DivergedError
 
 T = TypeVar("T")
 Task = TypeVar("Task")

@@ -13,11 +13,12 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from mipi_pl import ranks, record
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl import distributed
 from mipi_pl.evaluation.generalization import TRAINING
-from mipi_pl.files import replacing
-from mipi_pl.wandb_access import has_key, why_offline
+from mipi_pl.logging.wandb_access import has_key, why_offline
+from mipi_pl.storage import provenance, run_folder
+from mipi_pl.storage.files import replacing
+from mipi_pl.utils.errors import FailedError, UserError
 
 MODES = ("auto", "online", "offline")
 RUN_ID = "wandb_run_id.txt"
@@ -63,10 +64,10 @@ class ResumableWandbLogger(WandbLogger):
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         self._folder, self._mode, self._checkpoints, self._step = Path(save_dir), mode, checkpoints, 0
-        first = ranks.rank() == 0
+        first = distributed.rank() == 0
         if first and wandb.run is not None:
             wandb.finish()  # an earlier run of this process, as in a multirun; the new one would be written into it
-        if mode == "online" and not ranks.by_first(has_key) and os.environ.get("WANDB_MODE") != "disabled":
+        if mode == "online" and not distributed.by_first(has_key) and os.environ.get("WANDB_MODE") != "disabled":
             raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or take mode=offline")
         reason = why_offline() if mode == "auto" and first else None
         super().__init__(
@@ -93,7 +94,7 @@ class ResumableWandbLogger(WandbLogger):
 
     def _begin(self) -> Any:
         os.environ.setdefault("WANDB_SILENT", "true")  # its own banner would drown the progress lines
-        commit = (record.commit() or "").removesuffix("-dirty") or None  # of the program, not of the working folder
+        commit = (provenance.commit() or "").removesuffix("-dirty") or None  # of the program, not of the working folder
         given = {key: value for key, value in self._wandb_init.items() if value is not None}
         options = {**given, "settings": wandb.Settings(git_commit=commit)}
         mode = "disabled" if os.environ.get("WANDB_MODE") == "disabled" else "offline" if self._offline else "online"
@@ -121,7 +122,7 @@ class ResumableWandbLogger(WandbLogger):
         return (path.read_text(encoding="utf-8").strip() or None) if path.is_file() else None
 
     def _say_offline(self, reason: str) -> None:
-        where = record.shown(self._folder / "wandb")
+        where = run_folder.shown(self._folder / "wandb")
         print(f"wandb: {reason}, so this run is logged offline; send it with: wandb sync {where}/offline-run-*")
 
     # ------------------------------------------------------------------ what is logged

@@ -12,18 +12,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from mipi_pl import record, weights
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.assembly import RECORD, build, environment_factory, one_environment, policies_of, read_checkpoint, restore
-from mipi_pl.baselines import play_baselines
-from mipi_pl.config import Config, check_eval, check_evaluation, check_node, check_targets, unknown_key
-from mipi_pl.errors import UserError
+from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import MakeEnv, Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
-from mipi_pl.runner import as_json, quieten
+from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
+from mipi_pl.run.config import Config, check_eval, check_evaluation, check_node, check_targets, unknown_key
+from mipi_pl.run.own_folder import use_modules
+from mipi_pl.run.train import as_json, quieten
 from mipi_pl.spec import EntitySpec
-from mipi_pl.threads import set_threads
+from mipi_pl.storage import provenance, run_folder, weights
+from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint, restore
+from mipi_pl.storage.files import write_json
+from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.threads import set_threads
 from models import fused
 
 
@@ -68,6 +71,7 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
         UserError: for a checkpoint that cannot be used or a mistake in the overrides.
     """
     content, config = read_checkpoint(path)
+    use_modules(config.get("config_dir"))
     plan = make_plan(config, overrides)
     set_threads(plan.threads)
     fused.enable(config.get("fused", True))
@@ -82,6 +86,7 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
         UserError: for a checkpoint that cannot be used or that knows another world.
     """
     content, config = read_checkpoint(path)
+    use_modules(config.get("config_dir"))
     if config["env"]["_target_"] != plan.env["_target_"]:
         raise UserError(f"{path} was trained in {config['env']['_target_']}, the other in {plan.env['_target_']}")
     return _subject(path, content, config, plan)
@@ -137,7 +142,7 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
         raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder: output_dir=...") from error
     say("")
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
-        say(f"{label:<10} {record.shown(folder / name)}")
+        say(f"{label:<10} {run_folder.shown(folder / name)}")
     return folder
 
 
@@ -222,14 +227,14 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
     Raises:
         UserError: if nothing can be written there.
     """
-    parent = Path(output_dir) if output_dir else run_folder(path) / kind
+    parent = Path(output_dir) if output_dir else output_parent(path) / kind
     try:
-        return record.new_folder(parent)
+        return run_folder.new_folder(parent)
     except OSError as error:
         raise UserError(f"cannot write to {parent} ({error.strerror}); name another folder: output_dir=...") from error
 
 
-def run_folder(path: Path) -> Path:
+def output_parent(path: Path) -> Path:
     """Where what is made of a checkpoint belongs; for a shipped policy, a folder of its name below outputs/."""
     path = path.resolve()
     if weights.is_shipped(path):
@@ -247,8 +252,8 @@ def _write(folder: Path, title: str, path: Path, run: Config, policies: dict[str
             "path": str(path.resolve()),
             **{key: run[key] for key in ("frames", "updates", "commit")},
         },
-        **record.provenance(),
+        **provenance.provenance(),
     }
-    record.write_json(folder / "results.json", content)
+    write_json(folder / "results.json", content)
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
     draw_evaluation(folder / "results.png", title, policies)

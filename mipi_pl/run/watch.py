@@ -7,13 +7,10 @@ from pathlib import Path
 
 import torch
 
-from mipi_pl import record, weights
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
-from mipi_pl.checks import DivergedError
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import TRAINING, MakePolicy, World, WorldError, seed_of
 from mipi_pl.evaluation.inspection import InspectedPolicy
 from mipi_pl.evaluation.page import write_page
@@ -21,8 +18,11 @@ from mipi_pl.evaluation.recording import Recording
 from mipi_pl.evaluation.recording import record as record_episodes
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif, write_mp4
-from mipi_pl.evaluator import Subject, open_checkpoint, open_opponent, result_folder
 from mipi_pl.losses.information import Regularizer
+from mipi_pl.run.evaluate import Subject, open_checkpoint, open_opponent, result_folder
+from mipi_pl.storage import provenance, run_folder, weights
+from mipi_pl.utils.checks import DivergedError
+from mipi_pl.utils.errors import UserError
 
 Player = tuple[str, MakePolicy]
 """A name and what makes its policy."""
@@ -137,12 +137,12 @@ def _write(
     if "html" in formats:
         others = {play.policy for plays in shown.values() for play in plays} - {subject.name}
         title = " and ".join([subject.name, *sorted(others)])
-        note = f"Greedy episodes, seed {subject.plan.held_out['seed']}. Made by: {record.command()}"
+        note = f"Greedy episodes, seed {subject.plan.held_out['seed']}. Made by: {provenance.command()}"
         write_page(folder / "watch.html", title, note, shown)
-        say(f"page       {record.shown(folder / 'watch.html')}")
+        say(f"page       {run_folder.shown(folder / 'watch.html')}")
     for kind, write in (("gif", write_gif), ("mp4", write_mp4)):
         if kind in formats:
             for stem, plays in zip(stems, shown.values(), strict=True):
                 path = folder / f"{stem}.{kind}"
                 write(path, beside_each_other(plays))
-                say(f"video      {record.shown(path)}")
+                say(f"video      {run_folder.shown(path)}")

@@ -1,20 +1,79 @@
-"""What a run is made of, from its config."""
+"""Build the objects of a run from its config; a value that a constructor refuses is the user's mistake."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hydra.utils
+from hydra.errors import InstantiationException
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from mipi_pl import ranks
-from mipi_pl.assembly import build
-from mipi_pl.config import Config
+from mipi_pl import distributed
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.errors import UserError
-from mipi_pl.loggers import going_on
-from mipi_pl.run_state import RunState
+from mipi_pl.evaluation.generalization import MakeEnv, MakePolicy
+from mipi_pl.evaluation.rollout import Policy
+from mipi_pl.logging.hooks import going_on
+from mipi_pl.run.config import Config
+from mipi_pl.run.state import RunState
+from mipi_pl.utils.errors import UserError
+
+_REFUSALS = (ValueError, TypeError, MisconfigurationException, OSError, ImportError, KeyError)
+
+
+def build(name: str, node: Mapping[str, Any], **more: Any) -> Any:
+    """The object of a ``_target_`` node.
+
+    Args:
+        name: of the node, for messages.
+        node: its config.
+        more: arguments that a config cannot hold.
+
+    Raises:
+        UserError: if the constructor refuses its arguments.
+    """
+    try:
+        # Hydra would turn a dataclass among `more` into a config, so it makes a factory and we call it.
+        factory = hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")
+        return factory if node.get("_partial_") else factory(**more)
+    except (InstantiationException, *_REFUSALS) as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if not isinstance(cause, (InstantiationException, *_REFUSALS)):
+            raise
+        raise UserError(f"{name}: {cause}") from error
+
+
+def environment_factory(node: Mapping[str, Any]) -> MakeEnv:
+    """The ``make_env`` of an environment config."""
+    factory: MakeEnv = build("env", {**node, "_partial_": True})
+    return factory
+
+
+def one_environment(make_env: MakeEnv, **changes: Any) -> EntityEnv:
+    """A single environment, to read its sizes.
+
+    Raises:
+        UserError: if it refuses its arguments.
+    """
+    try:
+        return make_env(num_envs=1, seed=0, **changes)
+    except _REFUSALS as error:
+        raise UserError(f"env: {error}") from error
+
+
+def policies_of(algorithm: Any) -> MakePolicy:
+    """Greedy policies of an algorithm."""
+
+    def make(_: EntityEnv, seed: int) -> Policy:
+        policy: Policy = algorithm.actor(greedy=True, seed=seed)
+        return policy
+
+    return make
 
 
 @dataclass
@@ -44,7 +103,7 @@ class Parts:
 
     def cut_short(self) -> int:
         """Episodes that faults of the world have ended, over all processes, which all ask."""
-        return sum(ranks.gather(int(self.datamodule.cut_short)))
+        return sum(distributed.gather(int(self.datamodule.cut_short)))
 
     @property
     def updates(self) -> int:

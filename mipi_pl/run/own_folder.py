@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mipi_pl.errors import UserError
+from mipi_pl.utils.errors import UserError
 
 _FLAGS = ("--config-dir", "-cd")
 _KEY = "config_dir="

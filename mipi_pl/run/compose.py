@@ -10,17 +10,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.config import check_train, resolve, unknown_key
-from mipi_pl.errors import FailedError, UserError, one_message
-from mipi_pl.own_folder import as_override, named_folder, search_path, use_modules
-from mipi_pl.runner import train
+from mipi_pl.run.config import check_train, resolve, unknown_key
+from mipi_pl.run.own_folder import as_override, named_folder, search_path, use_modules
+from mipi_pl.run.train import train
+from mipi_pl.utils.compat import sweep
+from mipi_pl.utils.errors import FailedError, UserError, one_message
 
 _MULTIRUN = {"-m", "--multirun"}
 _SEVERAL = {"callbacks", "logger"}
@@ -32,7 +31,7 @@ _UNTUNED = {"~tuned", "tuned=null"}
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """train.yaml with its choices and overrides; interpolations are left for `mipi_pl.config.resolve`.
+    """train.yaml with its choices and overrides; interpolations are left for `mipi_pl.run.config.resolve`.
 
     Raises:
         UserError: for a choice or a key that does not exist, or an override that cannot be read.
@@ -189,8 +188,6 @@ class _Refused(BaseException):
 
 def _combinations(overrides: list[str]) -> list[list[str]]:
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        return sweep(overrides)
     except HydraException as error:
         raise UserError(one_message(error)) from error
-    return [list(job) for batch in batches for job in batch]

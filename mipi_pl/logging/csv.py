@@ -1,45 +1,19 @@
-"""Loggers that need more than a `_target_` and arguments."""
+"""The CSV logger of a run: metrics.csv, which a resumed run continues."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger
 
-from mipi_pl.files import appending, replacing
-
-AnyLogger = TypeVar("AnyLogger", bound=Logger)
-
-HOOKS = ("log_evaluation", "log_video", "log_finished", "close")
-"""Methods that a logger may have besides Lightning's: see `mipi_pl.wandb_logger.ResumableWandbLogger`."""
+from mipi_pl.storage.files import appending, replacing
+from mipi_pl.utils.compat import CSVWriter
 
 
-def tell(loggers: Iterable[Logger], hook: str, *arguments: Any) -> None:
-    """Call one of `HOOKS` of every logger that has it."""
-    for logger in loggers:
-        if hasattr(logger, hook):
-            getattr(logger, hook)(*arguments)
-
-
-@contextmanager
-def closing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Close them at the end, however that comes."""
-    succeeded = False
-    try:
-        yield
-        succeeded = True
-    finally:
-        tell(loggers, "close", succeeded)
-
-
-class _KeepingWriter(_ExperimentWriter):
+class _KeepingWriter(CSVWriter):
     """Lightning's deletes the file that it finds, which a resumed run still needs if it is killed again.
 
     And where the disk is full it would leave half a row, or nothing of the rows from before a new column.
@@ -92,7 +66,7 @@ class ResumableCSVLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> _ExperimentWriter:
+    def experiment(self) -> CSVWriter:
         """The writer of ``metrics.csv``."""
         if self._experiment is None:
             self._experiment = _KeepingWriter(self.log_dir)
@@ -118,33 +92,3 @@ class ResumableCSVLogger(CSVLogger):
             return
         with replacing(path) as unfinished:
             unfinished.write_text(content["text"], encoding="utf-8")
-
-
-def going_on(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -> AnyLogger:
-    """The same logger, which does not end training when it fails: that is said once, and tried again at each row.
-
-    Args:
-        logger: any of Lightning's.
-        name: for the message.
-        say: what the user is told goes here.
-    """
-    told: list[str] = []
-
-    def caught(method: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(method)
-        def call(*arguments: Any, **options: Any) -> Any:
-            try:
-                return method(*arguments, **options)
-            except Exception as error:  # whatever a library of somebody else raises, it is not about learning
-                if not told:
-                    told.append(name)
-                    kept = "; its rows are kept until it works again" if isinstance(logger, CSVLogger) else ""
-                    say(f"logger {name} failed ({type(error).__name__}: {error}); training goes on{kept}")
-                return None
-
-        return call
-
-    for method in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", *HOOKS):
-        if hasattr(logger, method):
-            setattr(logger, method, caught(getattr(logger, method)))
-    return logger

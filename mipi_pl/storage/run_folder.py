@@ -1,21 +1,14 @@
-"""Where a run is written and what it says of itself: folders, versions, commit, command."""
+"""The folder of a run: its name, the names of the files in it, and the note that a failed run leaves."""
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from mipi_pl.files import replacing
+from mipi_pl.storage.files import replacing
 
 CONFIG, EVALUATIONS, RESULTS = "config.yaml", "evaluations.csv", "results.json"
 """Of a run folder: what was to be done, how it went, how it ended; a run with the last is finished."""
@@ -23,8 +16,6 @@ PROVENANCE = "provenance.json"
 """Written when a run begins, so that it is known of a run that does not end."""
 FAILURE = "failure.txt"
 """Why a run failed; it goes when the run is resumed."""
-
-PACKAGES = ("mipi-pl", "torch", "torchrl", "tensordict", "lightning", "hydra-core", "numba", "numpy")
 
 
 def new_folder(parent: Path) -> Path:
@@ -71,43 +62,6 @@ def link_latest(root: Path, folder: Path) -> None:
         print(f"note: {link} was not updated ({error.strerror})")
 
 
-def provenance() -> dict[str, Any]:
-    """Command, commit, versions and machine, for results.json and the checkpoint."""
-    return {"command": command(), "commit": commit(), "versions": versions(), "machine": machine()}
-
-
-def command() -> str:
-    """The command line, ready to be pasted."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def commit() -> str | None:
-    """The commit of the source checkout, with ``-dirty`` if it was changed; None for an installed package."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        return _git(root, "rev-parse", "HEAD") + ("-dirty" if _git(root, "status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def machine() -> dict[str, str | int]:
-    """What it ran on; the same seed gives equal numbers on equal machines only."""
-    return {"system": platform.platform(), "processor_cores": os.cpu_count() or 0}
-
-
 @contextmanager
 def failure_noted(folder: Path) -> Iterator[None]:
     """Leave `FAILURE` in the folder of a run that had begun and fails; being interrupted is no failure."""
@@ -123,18 +77,7 @@ def failure_noted(folder: Path) -> Iterator[None]:
         raise
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Indented; numbers that JSON does not know are refused."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def shown(path: Path) -> str:
     """A path as the terminal shows it: relative to the working folder where that is shorter."""
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else str(path)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()

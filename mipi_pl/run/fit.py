@@ -12,11 +12,13 @@ from typing import Any
 from filelock import Timeout
 from lightning import Trainer
 
-from mipi_pl import ranks, record
-from mipi_pl.checkpoints import lock
-from mipi_pl.checks import DivergedError, WorkerError
-from mipi_pl.errors import FailedError, UserError
-from mipi_pl.parts import Parts
+from mipi_pl import distributed
+from mipi_pl.run.build import Parts
+from mipi_pl.storage import run_folder
+from mipi_pl.storage.lock import lock
+from mipi_pl.utils.checks import DivergedError, WorkerError
+from mipi_pl.utils.compat import without_signal_handlers
+from mipi_pl.utils.errors import FailedError, UserError
 
 
 class Interrupted(KeyboardInterrupt):
@@ -45,7 +47,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             if not parts.trainer.interrupted:
                 raise
             raise Interrupted(
-                f"stopped after {parts.frames:,} frames; go on with: mipi resume {record.shown(folder)}"
+                f"stopped after {parts.frames:,} frames; go on with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except DivergedError as error:
             raise FailedError(
@@ -54,14 +56,14 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             ) from error
         except WorkerError as error:
             raise FailedError(
-                f"{error}. The checkpoints before it are whole; go on with: mipi resume {record.shown(folder)}"
+                f"{error}. The checkpoints before it are whole; go on with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except RuntimeError as error:
-            if not ranks.is_lost(error):
+            if not distributed.is_lost(error):
                 raise
             raise FailedError(
                 "another process of this run has ended, for a reason that it tells itself; go on from the last "
-                f"checkpoint with: mipi resume {record.shown(folder)}"
+                f"checkpoint with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except ValueError as error:
             if checkpoint is None or parts.state.started:
@@ -77,9 +79,7 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
 
     A second Ctrl-C stops at once. Of several processes, one that is asked is enough.
     """
-    # Lightning's own handlers send a message to the other processes in the middle of whatever these do, and under Slurm
-    # write a checkpoint of another kind there.
-    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+    without_signal_handlers(trainer)
     found: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     checkpointing = [callback for callback in found if hasattr(callback, "stop_requested")]
     before: dict[signal.Signals, Any] = {}
@@ -101,10 +101,6 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
             signal.signal(number, handler)
 
 
-def _nothing() -> None:
-    """No handlers."""
-
-
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep other runs off the folder; the processes of one run share it, the first holds it."""
@@ -118,7 +114,7 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"cannot write to {folder} ({error.strerror})") from error
 
-    ranks.by_first(acquire)
+    distributed.by_first(acquire)
     try:
         yield
     finally:

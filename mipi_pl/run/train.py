@@ -13,21 +13,21 @@ from typing import Any
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from mipi_pl import ranks, record
-from mipi_pl.assembly import build, environment_factory, policies_of
-from mipi_pl.baselines import play_baselines
-from mipi_pl.checkpoints import CheckpointFolder
-from mipi_pl.compositions import Teams, teams_of
-from mipi_pl.config import Config, check_train, resolve
-from mipi_pl.errors import FailedError, UserError
+from mipi_pl import distributed
+from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.generalization import TRAINING, Result, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
-from mipi_pl.files import replacing
-from mipi_pl.fitting import fit, held
-from mipi_pl.loggers import closing, tell
-from mipi_pl.parts import Parts, assemble
-from mipi_pl.processes import connect
-from mipi_pl.threads import set_threads
+from mipi_pl.logging.hooks import closing, tell
+from mipi_pl.run.build import Parts, assemble, build, environment_factory, policies_of
+from mipi_pl.run.config import Config, check_train, resolve
+from mipi_pl.run.fit import fit, held
+from mipi_pl.run.processes import connect
+from mipi_pl.run.teams import Teams, teams_of
+from mipi_pl.storage import provenance, run_folder
+from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.storage.files import replacing, write_json
+from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.threads import set_threads
 from models import fused
 
 _UNDERSTOOD = (
@@ -58,13 +58,13 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     teams_of(config)
     connect(config["trainer"])
     root = Path(config["output_dir"])
-    folder = ranks.by_first(lambda: _make_folder(root, config["run"]["name"]))
+    folder = distributed.by_first(lambda: _make_folder(root, config["run"]["name"]))
     composed.run.folder = str(folder)
     try:
         return run_to_the_end(resolve(composed), folder, None, say)
     except BaseException:
-        if ranks.rank() == 0:
-            record.discard_if_empty(folder, root)
+        if distributed.rank() == 0:
+            run_folder.discard_if_empty(folder, root)
         raise
 
 
@@ -74,11 +74,11 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
     All processes of the run take part, connected by `connect`; the first one writes and reports.
     """
     start_s = time.monotonic()
-    first = ranks.rank() == 0
+    first = distributed.rank() == 0
     say = say if first else _in_silence
-    if not all(ranks.gather(folder.is_dir())):
+    if not all(distributed.gather(folder.is_dir())):
         raise UserError(f"{folder} must be on a file system that all machines of the run share")
-    with held(folder), record.failure_noted(folder) if first else nullcontext(), ExitStack() as at_the_end:
+    with held(folder), run_folder.failure_noted(folder) if first else nullcontext(), ExitStack() as at_the_end:
         set_threads(config["threads"])
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
@@ -95,7 +95,7 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
         scripted = _baselines(config)  # before training, so that a name that does not exist is found now
         if first:
             _begin(config, folder, checkpoint, before)
-        where = f"folder {record.shown(folder)}" + (f", resumed from {checkpoint.name}" if checkpoint else "")
+        where = f"folder {run_folder.shown(folder)}" + (f", resumed from {checkpoint.name}" if checkpoint else "")
         say(f"{title(config)}: {config['total_frames']:,} frames, {where}\n")
         for note in teams.notes():
             say(f"{note}\n")
@@ -121,7 +121,7 @@ def run_to_the_end(config: Config, folder: Path, checkpoint: Path | None, say: C
         except OSError as error:
             raise FailedError(
                 f"training is finished, but its results cannot be written ({error}); when they can, go on from the "
-                f"last checkpoint with: mipi resume {record.shown(folder)}"
+                f"last checkpoint with: mipi resume {run_folder.shown(folder)}"
             ) from error
     return folder
 
@@ -145,7 +145,7 @@ def title(config: Config) -> str:
 
 def _make_folder(root: Path, name: str) -> Path:
     try:
-        return record.new_folder(root / name.replace("/", "-"))
+        return run_folder.new_folder(root / name.replace("/", "-"))
     except OSError as error:
         raise UserError(f"output_dir: cannot write to {root} ({error.strerror})") from error
 
@@ -153,11 +153,11 @@ def _make_folder(root: Path, name: str) -> Path:
 def _begin(config: Config, folder: Path, checkpoint: Path | None, before: Sequence[Result]) -> None:
     """What the run folder holds from the first."""
     try:
-        with replacing(folder / record.CONFIG) as unfinished:
+        with replacing(folder / run_folder.CONFIG) as unfinished:
             OmegaConf.save(OmegaConf.create(config), unfinished)
         if checkpoint is None:
-            record.write_json(folder / record.PROVENANCE, record.provenance())
-            record.link_latest(folder.parent.parent, folder)
+            write_json(folder / run_folder.PROVENANCE, provenance.provenance())
+            run_folder.link_latest(folder.parent.parent, folder)
             _note(folder, 0, 0, before)
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror})") from error
@@ -165,7 +165,7 @@ def _begin(config: Config, folder: Path, checkpoint: Path | None, before: Sequen
 
 def _go_back_to(folder: Path, checkpoint: Path) -> None:
     """Newer checkpoints are made anew."""
-    ranks.by_first(lambda: CheckpointFolder(folder).forget_after(checkpoint.name))
+    distributed.by_first(lambda: CheckpointFolder(folder).forget_after(checkpoint.name))
 
 
 def _in_silence(_: str) -> None:
@@ -195,7 +195,7 @@ def _baselines(config: Config) -> dict[str, list[Result]]:
 
 def _note(folder: Path, frames: int, updates: int, results: Sequence[Result]) -> None:
     head = {"frames": frames, "updates": updates}
-    append_csv(folder / record.EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
+    append_csv(folder / run_folder.EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
 
 
 def _report(
@@ -223,9 +223,9 @@ def _report(
     }
     write_csv(folder / "results.csv", [row for name, results in policies.items() for row in rows_of(name, results)])
     draw = build("picture", {**config["picture"], "_partial_": True})
-    draw(folder / "results.png", title(config), folder / record.EVALUATIONS, policies)
+    draw(folder / "results.png", title(config), folder / run_folder.EVALUATIONS, policies)
     tell(parts.trainer.loggers, "log_finished", scores_of(policies[trained]))
-    record.write_json(folder / record.RESULTS, content)  # last: a run with this file is finished
+    write_json(folder / run_folder.RESULTS, content)  # last: a run with this file is finished
     say(f"\n{comparison_table(policies)}\n")
     measure = policies[trained][0].total.measure
     say(f"greedy policy of the last update; other columns: {measure}s of other policies in the same worlds")
@@ -240,7 +240,7 @@ def _report(
         ("numbers", "results.json"),
         ("checkpoint", "checkpoints/last.ckpt"),
     ):
-        say(f"{label:<10} {record.shown(folder / name)}")
+        say(f"{label:<10} {run_folder.shown(folder / name)}")
 
 
 def scores_of(results: Sequence[Result]) -> dict[str, float]:

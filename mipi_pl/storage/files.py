@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 
@@ -62,6 +63,12 @@ def appending(path: Path) -> Iterator[TextIO]:
             else:
                 os.truncate(path, size)
         raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Indented; numbers that JSON does not know are refused."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def save_whole(path: Path, content: object) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from mipi_pl import ranks, record
-from mipi_pl.assembly import RECORD
-from mipi_pl.config import Config
-from mipi_pl.files import replacing
-from mipi_pl.loggers import ResumableCSVLogger
+from mipi_pl import distributed
+from mipi_pl.logging.csv import ResumableCSVLogger
+from mipi_pl.run.config import Config
+from mipi_pl.storage import provenance, run_folder
+from mipi_pl.storage.checkpoint_file import RECORD
+from mipi_pl.storage.files import replacing
 
 
 class RunState(Callback):
@@ -33,7 +34,7 @@ class RunState(Callback):
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
-        self.provenance = record.provenance()
+        self.provenance = provenance.provenance()
         self.resumed_at: list[int] = []
         self._config, self._folder = config, folder
         self._start_s, self._start_processor_s = time.monotonic(), time.process_time()
@@ -61,14 +62,14 @@ class RunState(Callback):
             "updates": int(pl_module.updates),  # type: ignore[arg-type]
             "seconds": self.seconds + time.monotonic() - self._start_s,
             "processor_seconds": self.processor_seconds(),
-            "processes": ranks.size(),
-            "random": ranks.join_states(random_states()),
+            "processes": distributed.size(),
+            "random": distributed.join_states(random_states()),
             # By the first process, since where it fails, as on a full disk, no process may wait for it further on.
-            **ranks.by_first(lambda: self._logs(trainer)),
+            **distributed.by_first(lambda: self._logs(trainer)),
         }
 
     def _logs(self, trainer: Trainer) -> dict[str, Any]:
-        evaluations = self._folder / record.EVALUATIONS
+        evaluations = self._folder / run_folder.EVALUATIONS
         return {
             "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
             "metrics": [log.content() for log in _csv_logs(trainer)],
@@ -83,7 +84,7 @@ class RunState(Callback):
         self.resumed_at = [*found["resumed_at"], found["updates"]]
         if not trainer.is_global_zero:
             return
-        with replacing(self._folder / record.EVALUATIONS) as unfinished:
+        with replacing(self._folder / run_folder.EVALUATIONS) as unfinished:
             unfinished.write_text(found["evaluations"], encoding="utf-8")
         for log, content in zip(_csv_logs(trainer), found["metrics"], strict=True):
             log.restore(content)
@@ -92,9 +93,9 @@ class RunState(Callback):
         """Last of all: making the parts has drawn random numbers."""
         self.started = True
         if self._resumed is not None:
-            set_random_states(ranks.own_state(self._resumed["random"]))
-        elif ranks.rank():
-            torch.manual_seed(ranks.rank_seed(self._config["seed"]))
+            set_random_states(distributed.own_state(self._resumed["random"]))
+        elif distributed.rank():
+            torch.manual_seed(distributed.rank_seed(self._config["seed"]))
 
 
 def _csv_logs(trainer: Trainer) -> list[ResumableCSVLogger]:

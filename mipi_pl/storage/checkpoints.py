@@ -15,9 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from mipi_pl.files import DamagedError, replacing, sha256_of, verify
+from mipi_pl.storage.files import DamagedError, replacing, sha256_of, verify
 
 _OURS = re.compile(r"update_\d{9,}\.ckpt|episodes_\d{9,}_\d{9,}\.pt")
 """What may be removed when it is no longer needed; anything else in the folder is the user's."""
@@ -144,25 +142,3 @@ class CheckpointFolder:
         if entries:
             raise DamagedError(f"no checkpoint in {self.path} is whole")
         return None
-
-
-def lock(run: Path) -> FileLock:
-    """A lock on the run folder, for a `with` statement; it ends with the process, however that ends.
-
-    Raises:
-        filelock.Timeout: on entering, if another process holds it.
-    """
-    return FileLock(run / ".lock", timeout=0)
-
-
-def in_use(run: Path) -> bool:
-    """Whether a process holds the lock of a run folder; also False where the lock may not be tried."""
-    if not (run / ".lock").exists():
-        return False
-    try:
-        with lock(run):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from textwrap import wrap
 
 from mipi_pl.envs.starcraft2.installation import MAPS, GameNotFoundError, check_extra, find_game
-from mipi_pl.wandb_access import has_key
+from mipi_pl.logging.wandb_access import has_key
 
 _WIDTH = 100
 

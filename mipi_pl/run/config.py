@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
 """A resolved config: plain containers, numbers, strings and None, so that it fits into a checkpoint."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mipi_pl.assembly import environment_factory, one_environment
-from mipi_pl.config import Config
 from mipi_pl.envs.composition import Composition
-from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import WorldError, size_range, worlds_of
+from mipi_pl.run.build import environment_factory, one_environment
+from mipi_pl.run.config import Config
+from mipi_pl.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mipi_pl import ranks, record
-from mipi_pl.assembly import RECORD, read_checkpoint
-from mipi_pl.checkpoints import CheckpointFolder
-from mipi_pl.errors import UserError
-from mipi_pl.files import DamagedError
-from mipi_pl.processes import connect
-from mipi_pl.runner import quieten, run_to_the_end
+from mipi_pl import distributed
+from mipi_pl.run.own_folder import use_modules
+from mipi_pl.run.processes import connect
+from mipi_pl.run.train import quieten, run_to_the_end
+from mipi_pl.storage import provenance, run_folder
+from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
+from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.storage.files import DamagedError
+from mipi_pl.utils.errors import UserError
 
 
 def resume(run: Path, say: Callable[[str], None] = print) -> Path:
@@ -31,30 +33,31 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     """
     folder = run.resolve()
     if folder.is_file() and folder.parent.name == "checkpoints":
-        of_run = record.shown(folder.parent.parent)
+        of_run = run_folder.shown(folder.parent.parent)
         raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {of_run}")
     if not folder.is_dir():
         raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
-    if (folder / record.RESULTS).exists():
+    if (folder / run_folder.RESULTS).exists():
         raise UserError(
             f"{run} is finished: its results.json is written, there is nothing to resume; to train longer, train anew "
             "with a larger total_frames, which schedules depend on"
         )
     newest = _newest(folder, say)
     content, config = read_checkpoint(newest)
+    use_modules(config.get("config_dir"))
     quieten()
     connect(config["trainer"])
-    checkpoint = ranks.by_first(lambda: newest)
+    checkpoint = distributed.by_first(lambda: newest)
     if checkpoint != newest:  # the first process may have seen another one
         content, config = read_checkpoint(checkpoint)
     written_by = content[RECORD].get("processes", 1)
-    if written_by != ranks.size():
+    if written_by != distributed.size():
         raise UserError(
             f"{run} was trained by {written_by} processes, each with a state of its own, and would go on with "
-            f"{ranks.size()}: resume it with as many devices"
+            f"{distributed.size()}: resume it with as many devices"
         )
-    written_at, now = content[RECORD]["commit"], record.commit()
-    if written_at != now and ranks.rank() == 0:
+    written_at, now = content[RECORD]["commit"], provenance.commit()
+    if written_at != now and distributed.rank() == 0:
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: the run may go on differently")
     return run_to_the_end(_moved(config, config["run"]["folder"], str(folder)), folder, checkpoint, say)
 
@@ -65,9 +68,11 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path:
     except DamagedError as error:
         raise UserError(str(error)) from error
     if checkpoint is None:
-        shown = record.shown(folder)
-        if not (folder / record.CONFIG).exists():
-            raise UserError(f"{shown} is no run folder, it has no {record.CONFIG}; those below it: mipi runs {shown}")
+        shown = run_folder.shown(folder)
+        if not (folder / run_folder.CONFIG).exists():
+            raise UserError(
+                f"{shown} is no run folder, it has no {run_folder.CONFIG}; those below it: mipi runs {shown}"
+            )
         raise UserError(f"{shown} has no checkpoint yet: nothing can be resumed, start it anew with mipi train")
     return checkpoint
 

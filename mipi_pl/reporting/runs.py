@@ -13,12 +13,13 @@ from typing import Any
 
 import yaml
 
-from mipi_pl.checkpoints import CheckpointFolder, in_use
-from mipi_pl.errors import UserError
 from mipi_pl.evaluation.generalization import TRAINING
-from mipi_pl.files import DamagedError
-from mipi_pl.record import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
 from mipi_pl.reporting.tallies import Played, Tally, read_policy, read_tally
+from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.storage.files import DamagedError
+from mipi_pl.storage.lock import in_use
+from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
+from mipi_pl.utils.errors import UserError
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # `record.new_folder`
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both safe, the first quick

@@ -1,0 +1,44 @@
+"""Imports point one way (contracts in pyproject.toml), and private names of libraries are used in one module only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks")
+COMPAT = ROOT / "mipi_pl" / "utils" / "compat.py"
+
+
+def modules() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def private_imports(path: Path) -> set[str]:
+    """Names with a leading underscore that a module imports from other packages."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in names if any(part.startswith("_") for part in name.split("."))}
+    return found
+
+
+def test_the_contracts_of_pyproject_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    status = lint_imports(config_filename="pyproject.toml", cache_dir=None, is_debug_mode=False)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_private_names_of_libraries_are_in_compat_alone() -> None:
+    assert private_imports(COMPAT)
+    assert {path.name: names for path in modules() if path != COMPAT and (names := private_imports(path))} == {}
+
+
+def test_modules_import_each_other_by_their_whole_name() -> None:
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
