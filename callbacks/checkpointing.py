@@ -10,7 +10,9 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from callbacks.schedule import EveryFrames
 from mipi_pl import distributed
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.checks import DivergedError, require
@@ -46,25 +48,23 @@ class Checkpointing(Callback):
         super().__init__()
         require("callbacks.checkpointing.every_frames", every_frames, 1)
         require("callbacks.checkpointing.keep", keep, 1)
-        self.every_frames, self.keep = every_frames, keep
+        self.keep = keep
+        self._schedule = EveryFrames(every_frames)
         monitors = {"best.ckpt": monitor, "best-heldout.ckpt": monitor_held_out}
         self._monitors = {file: metric for file, metric in monitors.items() if metric}
         self._best: dict[str, float] = {}
         self.stop_requested = False
-        self._next = every_frames
         self._written = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ask to be called between updates."""
-        trainer.datamodule.at_rest = lambda: self._at_rest(trainer)  # type: ignore[attr-defined]
+        datamodule_of(trainer).at_rest = lambda: self._at_rest(trainer)
 
     def _at_rest(self, trainer: Trainer) -> None:
         if distributed.anywhere(self.stop_requested):
             self.stop_requested = True
             raise KeyboardInterrupt
-        frames = _frames(trainer)
-        if frames >= self._next:
-            self._next = (frames // self.every_frames + 1) * self.every_frames
+        if self._schedule.due(datamodule_of(trainer).frames):
             self.save(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
@@ -103,20 +103,20 @@ class Checkpointing(Callback):
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
         if name == self._written or distributed.by_first(lambda: _folder(trainer).relink(name)):
             return
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule_of(trainer)
         # The files of episodes are there before the checkpoint that names them.
         if self._attempt(trainer, name, data.write_journal):
             written = self._attempt(trainer, name, lambda: self._write_newest(trainer, name))
             self._written = name if written else self._written
 
     def _write_newest(self, trainer: Trainer, name: str) -> None:
-        of_ranks = distributed.gather(trainer.datamodule.journal_files())  # type: ignore[attr-defined]
+        of_ranks = distributed.gather(datamodule_of(trainer).journal_files())
         folder = _folder(trainer)
         if not trainer.is_global_zero:
             _dump(trainer, folder.path / name)
             return
         needs = {file: sha256 for files in of_ranks for file, sha256 in files.items()}
-        folder.add(name, _frames(trainer), needs, lambda path: _dump(trainer, path), self.keep)
+        folder.add(name, datamodule_of(trainer).frames, needs, lambda path: _dump(trainer, path), self.keep)
 
     @staticmethod
     def _attempt(trainer: Trainer, name: str, write: Callable[[], None]) -> bool:
@@ -135,11 +135,11 @@ class Checkpointing(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule and the best values so far."""
-        return {"next": self._next, "bests": self._best}
+        return {"next": self._schedule.next, "bests": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The schedule and the best values so far."""
-        self._next, self._best = state_dict["next"], dict(state_dict.get("bests", {}))
+        self._schedule.next, self._best = state_dict["next"], dict(state_dict.get("bests", {}))
 
 
 def _count_finite(module: LightningModule) -> int:
@@ -157,10 +157,6 @@ def _dump(trainer: Trainer, path: Path) -> None:
     except (OSError, RuntimeError):
         trainer.strategy.barrier()  # at which the others wait for the writer
         raise
-
-
-def _frames(trainer: Trainer) -> int:
-    return int(trainer.datamodule.frames)  # type: ignore[attr-defined]
 
 
 def _folder(trainer: Trainer) -> CheckpointFolder:

@@ -11,6 +11,7 @@ from tensordict import TensorDictBase
 
 from callbacks.progress import Throughput
 from mipi_pl import distributed
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 
 
@@ -35,13 +36,13 @@ class CollectionMetrics(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here the clock runs."""
-        self._throughput.update(time.monotonic(), trainer.datamodule.frames, trainer.global_step)  # type: ignore[attr-defined]
+        self._throughput.update(time.monotonic(), datamodule_of(trainer).frames, trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Log what has been collected since the last row, if it is time."""
         if trainer.global_step % self.every_updates:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule_of(trainer)
         metrics = {"frames": float(data.frames), "episodes": float(data.episodes)}
         self._throughput.update(time.monotonic(), data.frames, trainer.global_step)
         metrics |= dict(zip(("speed/frames_per_s", "speed/updates_per_s"), self._throughput.speeds(), strict=True))

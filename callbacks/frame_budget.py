@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 
 
@@ -35,5 +36,5 @@ class FrameBudget(Callback):
         self._stop_if_enough(trainer)
 
     def _stop_if_enough(self, trainer: Trainer) -> None:
-        if trainer.datamodule.frames >= self.total_frames:  # type: ignore[attr-defined]
+        if datamodule_of(trainer).frames >= self.total_frames:
             trainer.should_stop = True

@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from callbacks.schedule import EveryFrames
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.generalization import TRAINING, MakeEnv, Result, World, evaluate, worlds_of
 from mipi_pl.evaluation.rollout import Policy
@@ -59,19 +61,18 @@ class GeneralizationEvaluation(Callback):
         for name, value in (("every_frames", every_frames), ("episodes", episodes)):
             require(f"callbacks.generalization.{name}", value, 1)
         self.make_env = make_env
-        self.every_frames, self.episodes, self.seed = every_frames, episodes, seed
+        self.episodes, self.seed = episodes, seed
         self.worlds = worlds_of(team_sizes, worlds or {})
         self.by_utilities = by_utilities
         self.latest: list[Result] = []
         self.latest_by_utilities: list[Result] = []
-        self._next = every_frames
+        self._schedule = EveryFrames(every_frames)
         self._unwritten: list[Row] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Evaluate when the next multiple of `every_frames` has been reached."""
-        frames: int = trainer.datamodule.frames  # type: ignore[attr-defined]
-        if frames >= self._next:
-            self._next = (frames // self.every_frames + 1) * self.every_frames
+        frames = datamodule_of(trainer).frames
+        if self._schedule.due(frames):
             self.evaluate(trainer, pl_module, frames)
 
     def evaluate(self, trainer: Trainer, algorithm: Any, frames: int) -> None:
@@ -131,8 +132,8 @@ class GeneralizationEvaluation(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule, and rows that could not be written yet."""
-        return {"next": self._next, "unwritten": self._unwritten}
+        return {"next": self._schedule.next, "unwritten": self._unwritten}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The schedule, and rows that could not be written yet."""
-        self._next, self._unwritten = state_dict["next"], state_dict.get("unwritten", [])
+        self._schedule.next, self._unwritten = state_dict["next"], state_dict.get("unwritten", [])

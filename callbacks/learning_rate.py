@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 
 
@@ -31,7 +32,7 @@ class AnnealLearningRate(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Set the rate for this update."""
-        frames = trainer.datamodule.frames  # type: ignore[attr-defined]
+        frames = datamodule_of(trainer).frames
         share = 1.0 + (self.final_share - 1.0) * min(1.0, frames / self.total_frames)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:

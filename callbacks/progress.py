@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 
 _WINDOW_S = 30.0
@@ -119,7 +120,7 @@ class Progress(ProgressBar):
 
     def _below(self, trainer: Trainer, width: int) -> tuple[list[str], list[str]]:
         """The latest scores, and what faults have cost (in this process)."""
-        cut_short = int(trainer.datamodule.cut_short)  # type: ignore[attr-defined]
+        cut_short = datamodule_of(trainer).cut_short
         faults = [f"episodes cut short by faults of the world: {cut_short:,}"] if cut_short else []
         return score_lines(trainer.callback_metrics, width), faults
 
@@ -146,7 +147,7 @@ class Progress(ProgressBar):
 
     @staticmethod
     def _frames(trainer: Trainer) -> int:
-        return int(trainer.datamodule.frames)  # type: ignore[attr-defined]
+        return datamodule_of(trainer).frames
 
     @staticmethod
     def _updates(algorithm: Any) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 
 
@@ -30,7 +31,7 @@ class TargetUpdate(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the datamodule's count of episodes."""
-        episodes = trainer.datamodule.episodes  # type: ignore[attr-defined]
+        episodes = datamodule_of(trainer).episodes
         if episodes - self.last_update >= self.every_episodes:
             pl_module.update_targets()  # type: ignore[operator]
             self.last_update = episodes

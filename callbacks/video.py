@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from callbacks.schedule import EveryFrames
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.evaluation.generalization import MakeEnv, World, seed_of, worlds_of
 from mipi_pl.evaluation.recording import record
 from mipi_pl.evaluation.video import write_gif
@@ -38,11 +40,12 @@ class EpisodeVideo(Callback):
         self, make_env: MakeEnv, every_frames: int | None, team_sizes: Sequence[int] | None = None, seed: int = 0
     ) -> None:
         super().__init__()
-        self.make_env, self.every_frames, self.seed = make_env, every_frames, seed
+        self.make_env, self.seed = make_env, seed
         self.worlds = worlds_of((), {})[:1] if team_sizes is None else worlds_of(team_sizes, {})[1:]
-        self._next = every_frames or 0
+        self._schedule: EveryFrames | None = None
         if every_frames is not None:
             require("callbacks.video.every_frames", every_frames, 1)
+            self._schedule = EveryFrames(every_frames)
             self._try_worlds()
 
     def _try_worlds(self) -> None:
@@ -59,14 +62,10 @@ class EpisodeVideo(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Play when the next multiple of `every_frames` has been reached; the first process alone."""
-        if self.every_frames is None:
-            return
-        frames: int = trainer.datamodule.frames  # type: ignore[attr-defined]
-        if frames >= self._next:
-            self._next = (frames // self.every_frames + 1) * self.every_frames
-            if trainer.is_global_zero:
-                for world in self.worlds:
-                    self._film(trainer, pl_module, world, frames)
+        frames = datamodule_of(trainer).frames
+        if self._schedule is not None and self._schedule.due(frames) and trainer.is_global_zero:
+            for world in self.worlds:
+                self._film(trainer, pl_module, world, frames)
 
     def _film(self, trainer: Trainer, algorithm: Any, world: World, frames: int) -> None:
         was_training = algorithm.training
@@ -90,8 +89,9 @@ class EpisodeVideo(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule."""
-        return {"next": self._next}
+        return {"next": 0 if self._schedule is None else self._schedule.next}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The schedule."""
-        self._next = state_dict["next"]
+        if self._schedule is not None:
+            self._schedule.next = state_dict["next"]

@@ -12,6 +12,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl import distributed
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.config import Config
 from mipi_pl.storage import provenance, run_folder
@@ -58,7 +59,7 @@ class RunState(Callback):
             "config": self._config,
             **self.provenance,
             "resumed_at": self.resumed_at,
-            "frames": int(trainer.datamodule.frames),  # type: ignore[attr-defined]
+            "frames": datamodule_of(trainer).frames,
             "updates": int(pl_module.updates),  # type: ignore[arg-type]
             "seconds": self.seconds + time.monotonic() - self._start_s,
             "processor_seconds": self.processor_seconds(),
