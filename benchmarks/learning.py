@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.runs import Run, find_runs
 
 Scores = tuple[float, float]

@@ -11,9 +11,10 @@ from lightning import Callback, LightningModule, Trainer
 from callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.evaluation.generalization import TRAINING, MakeEnv, Result, World, evaluate, worlds_of
+from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
+from mipi_pl.evaluation.worlds import TRAINING, MakeEnv, World, Worlds, worlds_of
 from mipi_pl.logging.hooks import tell
 from mipi_pl.utils.checks import require
 
@@ -60,9 +61,7 @@ class GeneralizationEvaluation(Callback):
         super().__init__()
         for name, value in (("every_frames", every_frames), ("episodes", episodes)):
             require(f"callbacks.generalization.{name}", value, 1)
-        self.make_env = make_env
-        self.episodes, self.seed = episodes, seed
-        self.worlds = worlds_of(team_sizes, worlds or {})
+        self.worlds = Worlds(make_env, worlds_of(team_sizes, worlds or {}), episodes, seed)
         self.by_utilities = by_utilities
         self.latest: list[Result] = []
         self.latest_by_utilities: list[Result] = []
@@ -79,9 +78,9 @@ class GeneralizationEvaluation(Callback):
         """Play, keep, log."""
         was_training = algorithm.training
         algorithm.eval()
-        self.latest = self._play(algorithm, self.worlds)
+        self.latest = self._play(algorithm)
         if self.by_utilities and algorithm.fits_policy_to_utilities:
-            self.latest_by_utilities = self._play(algorithm, self.worlds[:1], by_utilities=True)
+            self.latest_by_utilities = self._play(algorithm, self.worlds.worlds[:1], by_utilities=True)
         algorithm.train(was_training)
         metrics = self.metrics()
         # Lightning's own logging would drop this row unless it falls on a multiple of log_every_n_steps; the callbacks'
@@ -96,12 +95,12 @@ class GeneralizationEvaluation(Callback):
             self._unwritten += [{**head, **row} for row in rows]
             self._write(trainer)
 
-    def _play(self, algorithm: Any, worlds: Sequence[World], **how: bool) -> list[Result]:
+    def _play(self, algorithm: Any, chosen: Sequence[World] | None = None, **how: bool) -> list[Result]:
         def policy(_: EntityEnv, seed: int) -> Policy:
             actor: Policy = algorithm.actor(greedy=True, seed=seed, **how)
             return actor
 
-        return evaluate(self.make_env, policy, worlds, self.episodes, self.seed)
+        return evaluate(policy, self.worlds, chosen)
 
     def _write(self, trainer: Trainer) -> None:
         try:
@@ -115,6 +114,14 @@ class GeneralizationEvaluation(Callback):
         """What is still to be written."""
         if self._unwritten and trainer.is_global_zero:  # a checkpoint brings the first one's rows to all processes
             self._write(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the environments."""
+        self.worlds.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the environments: after an exception Lightning calls no `teardown`."""
+        self.worlds.close()
 
     def metrics(self) -> dict[str, float]:
         """The latest results under the names that are logged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from lightning import Callback, LightningModule, Trainer
 
 from callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
-from mipi_pl.evaluation.generalization import MakeEnv, World, seed_of, worlds_of
 from mipi_pl.evaluation.recording import record
 from mipi_pl.evaluation.video import write_gif
+from mipi_pl.evaluation.worlds import MakeEnv, World, seed_of, worlds_of
 from mipi_pl.storage.files import unused
 from mipi_pl.utils.checks import require
 
@@ -51,14 +52,12 @@ class EpisodeVideo(Callback):
     def _try_worlds(self) -> None:
         with torch.random.fork_rng(devices=[]):
             for world in self.worlds:
-                env = world.environment(self.make_env, 1, self.seed)
-                env.reset()
-                try:
-                    env.scene(0)
-                except NotImplementedError as error:
-                    raise ValueError(f"no videos: {error}") from error
-                finally:
-                    env.close()  # a world may be a process of its own
+                with closing(world.environment(self.make_env, 1, self.seed)) as env:
+                    env.reset()
+                    try:
+                        env.scene(0)
+                    except NotImplementedError as error:
+                        raise ValueError(f"no videos: {error}") from error
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Play when the next multiple of `every_frames` has been reached; the first process alone."""
@@ -72,10 +71,8 @@ class EpisodeVideo(Callback):
         algorithm.eval()
         seed = seed_of(world.name, self.seed)
         # Seeding a TorchRL environment may seed PyTorch's global generator as well.
-        with torch.random.fork_rng(devices=[]):
-            env = world.environment(self.make_env, 1, seed)
+        with torch.random.fork_rng(devices=[]), closing(world.environment(self.make_env, 1, seed)) as env:
             (recording,) = record(env, algorithm.actor(greedy=True, seed=seed), f"{frames:,} frames")
-            env.close()
         algorithm.train(was_training)
         path = unused(Path(trainer.default_root_dir) / "videos" / f"{frames}_{world.name}.gif")
         try:

@@ -104,9 +104,10 @@ class CollectionDataModule(LightningDataModule):
             self.connect(algorithm.actor(greedy=False, seed=seed), seed)
 
     def teardown(self, stage: str) -> None:
-        """End the workers, however training ended."""
+        """End the workers and close the environments, however training ended."""
         if self._source is not None:
             self._source.close()
+        self.env.close(raise_if_closed=False)
 
     def reseed(self, seed: int) -> None:
         """Of a process among several: battles and draws of its own."""

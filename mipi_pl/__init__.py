@@ -1,0 +1,48 @@
+"""Train agents that cooperate in teams they have never seen.
+
+What a notebook imports. Names are looked up when they are first used, so that importing the package costs nothing.
+
+Examples:
+    >>> import mipi_pl
+    >>> policy = mipi_pl.load_policy("sz")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mipi_pl.algorithms.collaq import CollaQ
+    from mipi_pl.algorithms.mappo import MAPPO
+    from mipi_pl.algorithms.mipi import MIPI
+    from mipi_pl.algorithms.q_learning import QLearning
+    from mipi_pl.run.api import evaluate, load_policy, train
+
+try:
+    __version__ = version("mipi-pl")
+except PackageNotFoundError:  # the source folder without an installation
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "train": "mipi_pl.run.api",
+    "evaluate": "mipi_pl.run.api",
+    "load_policy": "mipi_pl.run.api",
+    "MIPI": "mipi_pl.algorithms.mipi",
+    "MAPPO": "mipi_pl.algorithms.mappo",
+    "QLearning": "mipi_pl.algorithms.q_learning",
+    "CollaQ": "mipi_pl.algorithms.collaq",
+}
+
+__all__ = ["MAPPO", "MIPI", "CollaQ", "QLearning", "__version__", "evaluate", "load_policy", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

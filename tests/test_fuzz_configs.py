@@ -11,6 +11,7 @@ import pytest
 from mipi_pl.run.build import assemble
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import check_train, resolve
+from mipi_pl.run.processes import build_trainer
 from mipi_pl.utils.errors import UserError
 
 TINY = ["experiment=quickstart", "algorithm=mipi", "debug=tiny", "datamodule.num_envs=1", "datamodule.capacity=4"]
@@ -31,7 +32,7 @@ def refusal(overrides: list[str], folder: Path) -> str | None:
     try:
         config = resolve(compose(overrides))
         check_train(config)
-        assemble(config, folder)
+        assemble(config, folder, build_trainer(config["trainer"]))
     except UserError as error:
         return str(error)
     return None

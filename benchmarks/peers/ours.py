@@ -36,6 +36,7 @@ from mipi_pl import spec as keys  # noqa: E402
 from mipi_pl.run.build import assemble, build  # noqa: E402
 from mipi_pl.run.compose import compose  # noqa: E402
 from mipi_pl.run.config import resolve  # noqa: E402
+from mipi_pl.run.processes import build_trainer  # noqa: E402
 from mipi_pl.run.train import quieten  # noqa: E402
 from mipi_pl.utils.threads import set_threads  # noqa: E402
 
@@ -126,7 +127,7 @@ def train(algorithm: str, precision: str, threads: int, output: TextIO) -> None:
         seed_everything(config["seed"], verbose=False)
         quieten()
         set_threads(threads)
-        parts = assemble(config, Path(folder))
+        parts = assemble(config, Path(folder), build_trainer(config["trainer"]))
         parts.trainer.callbacks.append(Turns(output))  # type: ignore[attr-defined]
         parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
 

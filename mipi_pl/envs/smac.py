@@ -65,6 +65,7 @@ class SmacEnv(EntityEnv):
     """
 
     resumable = False
+    holds_process = True
     team_arguments = ("map_name", "team_sizes")
 
     def __init__(

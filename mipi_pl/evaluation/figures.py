@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mipi_pl.evaluation.generalization import TRAINING, Result
+from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.statistics import Estimate
+from mipi_pl.evaluation.worlds import TRAINING
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; the trained policy and the training teams are blue.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#F0E442")

@@ -1,84 +1,18 @@
-"""How well a policy does in each team: the one evaluation used during training, after it, and by `mipi eval`."""
+"""Evaluation of a policy in each of several worlds; training, the final report and `mipi eval` all use it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
 from mipi_pl import distributed
-from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.rollout import Episodes, Policy, play
+from mipi_pl.evaluation.rollout import Episodes, play
 from mipi_pl.evaluation.statistics import Estimate, mean, wilson
-from mipi_pl.spec import EntitySpec
-
-TRAINING = "training"
-"""Name of the evaluation on the teams of training."""
-
-
-class WorldError(ValueError):
-    """An environment refuses the arguments of an evaluation."""
-
-
-class MakeEnv(Protocol):
-    """An environment config, instantiated: a factory that takes what differs."""
-
-    def __call__(self, *, num_envs: int, seed: int, **changes: Any) -> EntityEnv:
-        """A fresh environment."""
-        ...
-
-
-MakePolicy = Callable[[EntityEnv, int], Policy]
-"""A fresh policy for an environment and a seed."""
-
-
-@dataclass(frozen=True)
-class World:
-    """One evaluation.
-
-    Attributes:
-        name: how it is called in tables and metrics.
-        changes: environment arguments that differ from training.
-    """
-
-    name: str
-    changes: Mapping[str, Any]
-
-    def environment(self, make_env: MakeEnv, num_envs: int, seed: int, trained: EntitySpec | None = None) -> EntityEnv:
-        """The environment with the changes.
-
-        Raises:
-            WorldError: if the environment refuses them, or a list of mixes overrules the team sizes, or policies that
-                were trained in a world like `trained` cannot act in it; the message names the evaluation.
-        """
-        try:
-            env = make_env(num_envs=num_envs, seed=seed, **self.changes)
-            played = sorted({composition.size for composition in env.compositions})
-            only_sizes = set(self.changes) == {"team_sizes"} and "mixes" in env.team_arguments
-            if only_sizes and not set(played) <= set(self.changes["team_sizes"]):
-                raise ValueError(
-                    f"teams of {size_range(played)} are played, whatever team_sizes says, since env.mixes lists them: "
-                    "give the evaluation mixes of its own under held_out.worlds, or say env.mixes=all to mipi eval"
-                )
-            if trained is not None:
-                trained.refuse_misfit(env.entity_spec)
-            return env
-        except (TypeError, ValueError) as error:
-            changes = ", ".join(f"{key}={value}" for key, value in self.changes.items())
-            raise WorldError(f"evaluation {self.name!r} ({changes or 'as in training'}): {error}") from error
-
-
-def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]) -> tuple[World, ...]:
-    """The training teams first, then each held-out size, then the others."""
-    return (
-        World(TRAINING, {}),
-        *(World(str(size), {"team_sizes": [size]}) for size in team_sizes),
-        *(World(name, changes) for name, changes in others.items()),
-    )
+from mipi_pl.evaluation.worlds import MakePolicy, World, Worlds, seed_of, size_range
 
 
 @dataclass(frozen=True)
@@ -175,56 +109,29 @@ class Result:
         }
 
 
-def evaluate(
-    make_env: MakeEnv, make_policy: MakePolicy, worlds: Iterable[World], episodes: int, seed: int
-) -> list[Result]:
-    """Play `episodes` in each world.
+def evaluate(make_policy: MakePolicy, worlds: Worlds, chosen: Iterable[World] | None = None) -> list[Result]:
+    """Play every world, or the chosen ones.
 
-    The episodes of a world depend on its name, the seed and their number alone: not on the other worlds, and not on
-    PyTorch's global random state, which is left as it was found. Several processes divide the worlds and share the
-    results; a world is played as a whole, so each gets the numbers that a single process would.
+    PyTorch's global random state is left as it was found. Several processes divide the worlds and share the results; a
+    world is played as a whole, so each gets the numbers that a single process would.
 
     Args:
-        make_env: the environment of training.
         make_policy: the policy to judge.
-        worlds: what to play.
-        episodes: of each world.
-        seed: of environments and policies.
+        worlds: what to play, and how many episodes of it.
+        chosen: some of them; None for all.
 
     Raises:
         WorldError: if a world cannot be made.
-        ValueError: if `episodes` is not positive.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {episodes}")
-    worlds = tuple(worlds)
-    with torch.random.fork_rng(devices=[]):
-        # A world that cannot be made is found before the first one is played.
-        limits = [world.environment(make_env, 1, seed).max_evaluation_envs for world in worlds]
+    worlds.open()
 
-    def result(task: tuple[World, int]) -> Result:
-        world, limit = task
-        num_envs, world_seed = min(episodes, limit), seed_of(world.name, seed)
-        # Seeding a TorchRL environment may seed PyTorch's global generator as well.
-        with torch.random.fork_rng(devices=[]):
-            env = world.environment(make_env, num_envs, world_seed)
-            played = play(env, make_policy(env, world_seed), -(-episodes // num_envs)).first(episodes)
-            env.close()
-        return Result.of(world.name, env.compositions, played, env.winnable)
+    def result(world: World) -> Result:
+        with worlds.environment(world) as env:
+            policy = make_policy(env, seed_of(world.name, worlds.seed))
+            played = play(env, policy, -(-worlds.episodes // env.num_envs)).first(worlds.episodes)
+            return Result.of(world.name, env.compositions, played, env.winnable)
 
-    return distributed.divided(zip(worlds, limits, strict=True), result)
-
-
-def seed_of(name: str, seed: int) -> int:
-    """A seed for each world, the same on every machine."""
-    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])
-
-
-def size_range(sizes: Sequence[int]) -> str:
-    """Such as ``3-5``, or ``3, 5`` when sizes between are missing."""
-    if len(sizes) > 1 and list(sizes) == list(range(sizes[0], sizes[-1] + 1)):
-        return f"{sizes[0]}-{sizes[-1]}"
-    return ", ".join(str(size) for size in sizes)
+    return distributed.divided(worlds.worlds if chosen is None else chosen, result)
 
 
 def _flat(name: str, estimate: Estimate) -> dict[str, float]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mipi_pl.evaluation.generalization import TRAINING, Result, Score, size_range
+from mipi_pl.evaluation.generalization import Result, Score
+from mipi_pl.evaluation.worlds import TRAINING, size_range
 from mipi_pl.storage.files import appending
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from mipi_pl import distributed
-from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.logging.wandb_access import has_key, why_offline
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.files import replacing

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mipi_pl.evaluation.bootstrap import Scores
-from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.runs import Run
 
 Settings = tuple[tuple[str, str], ...]

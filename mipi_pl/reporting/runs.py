@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.tallies import Played, Tally, read_policy, read_tally
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import DamagedError

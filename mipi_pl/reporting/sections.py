@@ -15,8 +15,8 @@ from mipi_pl.evaluation.bootstrap import (
     mean_of_all,
     probability_of_improvement,
 )
-from mipi_pl.evaluation.generalization import TRAINING
 from mipi_pl.evaluation.statistics import Estimate
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting import pictures
 from mipi_pl.reporting.curves import curve_of
 from mipi_pl.reporting.document import Block, Heading, Paragraph, Picture, Table

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 
 from mipi_pl import distributed
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.datamodule import DataModule
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.evaluation.generalization import MakeEnv, MakePolicy
 from mipi_pl.evaluation.rollout import Policy
+from mipi_pl.evaluation.worlds import MakeEnv, MakePolicy
 from mipi_pl.logging.hooks import going_on
 from mipi_pl.run.config import Config
 from mipi_pl.run.state import RunState
+from mipi_pl.utils.compat import equip
 from mipi_pl.utils.errors import UserError
 
 _REFUSALS = (ValueError, TypeError, MisconfigurationException, OSError, ImportError, KeyError)
@@ -54,16 +59,19 @@ def environment_factory(node: Mapping[str, Any]) -> MakeEnv:
     return factory
 
 
-def one_environment(make_env: MakeEnv, **changes: Any) -> EntityEnv:
-    """A single environment, to read its sizes.
+@contextmanager
+def one_environment(make_env: MakeEnv, **changes: Any) -> Iterator[EntityEnv]:
+    """A single environment, to read its sizes; it is closed afterwards.
 
     Raises:
         UserError: if it refuses its arguments.
     """
     try:
-        return make_env(num_envs=1, seed=0, **changes)
+        env = make_env(num_envs=1, seed=0, **changes)
     except _REFUSALS as error:
         raise UserError(f"env: {error}") from error
+    with closing(env):
+        yield env
 
 
 def policies_of(algorithm: Any) -> MakePolicy:
@@ -78,61 +86,56 @@ def policies_of(algorithm: Any) -> MakePolicy:
 
 @dataclass
 class Parts:
-    """What a run is made of."""
+    """The objects of a run; each is built once."""
 
-    datamodule: Any  # a LightningDataModule with env, frames, episodes and cut_short
-    algorithm: LightningModule
+    datamodule: DataModule
+    algorithm: EntityAlgorithm
     trainer: Trainer
     state: RunState
 
     @property
-    def env(self) -> EntityEnv:
-        """The training environments."""
-        env: EntityEnv = self.datamodule.env
-        return env
-
-    @property
     def resumes_exactly(self) -> bool:
         """Whether a resumed run is the run that was not interrupted, bit for bit."""
-        return bool(getattr(self.datamodule, "exact_resume", True)) and self.env.resumable
-
-    @property
-    def frames(self) -> int:
-        """Environment steps collected, over all processes."""
-        return int(self.datamodule.frames)
+        return self.datamodule.exact_resume and self.datamodule.env.resumable
 
     def cut_short(self) -> int:
         """Episodes that faults of the world have ended, over all processes, which all ask."""
-        return sum(distributed.gather(int(self.datamodule.cut_short)))
-
-    @property
-    def updates(self) -> int:
-        """Learning updates done."""
-        return int(self.algorithm.updates)  # type: ignore[arg-type]
+        return sum(distributed.gather(self.datamodule.cut_short))
 
 
-def assemble(config: Config, folder: Path) -> Parts:
-    """Build every part; nothing is written but the replay, if it is in memory maps.
+def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
+    """Build every part and equip the Trainer with it; nothing is written but the replay, if it is in memory maps.
 
     Raises:
         UserError: if a part refuses its values, or does not go with another.
     """
     datamodule = build("datamodule", config["datamodule"])
-    algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
     try:
-        algorithm.configure_optimizers()  # once for nothing: a bad learning rate is found now and not during fit
-    except (TypeError, ValueError) as error:
-        raise UserError(f"algorithm: {error}") from error
-    callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
-    _refuse_misfits(algorithm, datamodule, callbacks)
-    loggers = [going_on(build(f"logger.{name}", node), name) for name, node in config["logger"].items()]
-    state = RunState(config, folder)
-    callbacks.append(state)
-    trainer = build("trainer", config["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+        algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
+        try:
+            algorithm.configure_optimizers()  # once for nothing: a bad learning rate is found now and not during fit
+        except (TypeError, ValueError) as error:
+            raise UserError(f"algorithm: {error}") from error
+        callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+        _refuse_misfits(algorithm, datamodule, callbacks)
+        _refuse_hidden_progress(config["trainer"], callbacks)
+        loggers = [going_on(build(f"logger.{name}", node), name) for name, node in config["logger"].items()]
+        state = RunState(config, folder)
+        equip(trainer, [*callbacks, state], loggers, folder)
+    except BaseException as error:
+        datamodule.teardown("fit")
+        if isinstance(error, RuntimeError) and "state_key" in str(error):
+            raise UserError(f"callbacks: {error}") from error
+        raise
     return Parts(datamodule, algorithm, trainer, state)
 
 
-def _refuse_misfits(algorithm: Any, datamodule: Any, callbacks: list[Any]) -> None:
+def _refuse_hidden_progress(trainer: Mapping[str, Any], callbacks: list[Any]) -> None:
+    if not trainer.get("enable_progress_bar", True) and any(isinstance(one, ProgressBar) for one in callbacks):
+        raise UserError("trainer.enable_progress_bar=false goes with no progress callback: add ~callbacks.progress")
+
+
+def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callbacks: list[Any]) -> None:
     """Parts that would train, and wrongly, without a word."""
     refreshed = any(getattr(callback, "refreshes_targets", False) for callback in callbacks)
     if getattr(algorithm, "awaits_target_updates", False) and not refreshed:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.evaluation.generalization import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]

@@ -15,12 +15,14 @@ from omegaconf import OmegaConf
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.figures import draw_evaluation
-from mipi_pl.evaluation.generalization import MakeEnv, Result, World, WorldError, evaluate, worlds_of
+from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
+from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, worlds_of
 from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
 from mipi_pl.run.config import Config, check_eval, check_evaluation, check_node, check_targets, unknown_key
 from mipi_pl.run.own_folder import use_modules
-from mipi_pl.run.train import as_json, quieten
+from mipi_pl.run.quiet import quieten
+from mipi_pl.run.report import as_json
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint, restore
@@ -93,7 +95,8 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
 
 
 def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
-    spec = one_environment(environment_factory(config["env"])).entity_spec
+    with one_environment(environment_factory(config["env"])) as env:
+        spec = env.entity_spec
     algorithm = build("algorithm", config["algorithm"], spec=spec)
     restore(algorithm, content, path)
     algorithm.eval()
@@ -119,16 +122,16 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     """
     path = weights.located(path)
     subject = open_checkpoint(path, overrides)
-    plan, make_env, algorithm = subject.plan, subject.make_env, subject.algorithm
-    how = (plan.worlds, plan.held_out["episodes"], plan.held_out["seed"])
-    try:
-        results = evaluate(make_env, policies_of(algorithm), *how)
-    except WorldError as error:
-        raise UserError(str(error)) from error
-    try:
-        policies = {"trained": results, **play_baselines(plan.held_out["baselines"], make_env, *how)}
-    except ValueError as error:
-        raise UserError(f"held_out.baselines: {error}") from error
+    plan = subject.plan
+    with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
+        try:
+            results = evaluate(policies_of(subject.algorithm), worlds)
+        except WorldError as error:
+            raise UserError(str(error)) from error
+        try:
+            policies = {"trained": results, **play_baselines(plan.held_out["baselines"], worlds)}
+        except ValueError as error:
+            raise UserError(f"held_out.baselines: {error}") from error
     folder = result_folder(path, "eval", plan.output_dir)
     title = subject.name
     say(f"{title}\n\n{detail_table(results)}")
@@ -210,13 +213,14 @@ _OPEN = ("env.", "held_out.worlds.")
 
 def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> None:
     try:
-        spec.refuse_misfit(one_environment(make_env).entity_spec)
+        with one_environment(make_env) as env:
+            spec.refuse_misfit(env.entity_spec)
     except ValueError as error:
         changed = ", ".join(f"env.{key}" for key in plan.env if plan.env[key] != trained.get(key))
         raise UserError(f"{error}; {changed} cannot be changed after training") from error
     try:
         for world in plan.worlds:
-            world.environment(make_env, 1, plan.held_out["seed"], spec)
+            world.environment(make_env, 1, plan.held_out["seed"], spec).close()
     except WorldError as error:
         raise UserError(str(error)) from error
 

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import Timeout
-from lightning import Trainer
+from lightning import LightningDataModule, Trainer
 
 from mipi_pl import distributed
 from mipi_pl.run.build import Parts
@@ -41,13 +41,14 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
     """
     with _stopping_between_updates(parts.trainer, say):
         try:
-            parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule, ckpt_path=checkpoint, weights_only=True)
+            data = cast(LightningDataModule, parts.datamodule)
+            parts.trainer.fit(parts.algorithm, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as error:
             # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1.
             if not parts.trainer.interrupted:
                 raise
             raise Interrupted(
-                f"stopped after {parts.frames:,} frames; go on with: mipi resume {run_folder.shown(folder)}"
+                f"stopped after {parts.datamodule.frames:,} frames; go on with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except DivergedError as error:
             raise FailedError(

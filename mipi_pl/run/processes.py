@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from mipi_pl import distributed
@@ -24,38 +25,20 @@ PRECISIONS = ("32-true", "bf16-mixed")
 """Those that the learning steps are tested with: float16 would need its losses scaled, for each optimizer."""
 
 
-def connect(node: Config) -> None:
-    """Return in every process of the run, with all of them connected; with a single one, only look at the config.
+def connect(node: Config) -> Trainer:
+    """Build the Trainer, start the processes of the run and connect them.
 
     Args:
         node: config of the Trainer.
 
+    Returns:
+        The Trainer, in every process; it has no callbacks and loggers yet.
+
     Raises:
-        UserError: for devices that do not exist, a strategy, precision or option that does not fit, or processes that
-            do not meet.
+        UserError: as `build_trainer`, and for processes that do not meet.
     """
-    precision = node.get("precision", PRECISIONS[0])
-    if precision not in PRECISIONS:
-        raise UserError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    chosen = node.get("strategy", "auto")
-    if isinstance(chosen, str) and chosen not in STRATEGIES:
-        raise _does_not_fit(chosen)
-    try:
-        trainer = build("trainer", node, logger=False, callbacks=[])
-    except (UserError, RuntimeError) as error:  # the second is Lightning's, of Slurm's settings
-        asked = ", ".join(
-            f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
-        )
-        raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
-    if trainer.gradient_clip_val is not None or trainer.accumulate_grad_batches != 1:
-        raise UserError(
-            "trainer.gradient_clip_val and trainer.accumulate_grad_batches are not for learners that make their own "
-            "optimizer steps: algorithm.gradient_clip clips gradients, and the datamodule says how large a batch is"
-        )
-    strategy, wanted = trainer.strategy, trainer.world_size
-    by_script = strategy.launcher is None or isinstance(strategy.launcher, ScriptLauncher)
-    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:
-        raise _does_not_fit(type(strategy).__name__)
+    trainer = build_trainer(node)
+    wanted = trainer.world_size
     started = distributed.size() if distributed.size() > 1 else _started_by_a_launcher()
     if started not in (1, wanted):
         raise UserError(
@@ -68,7 +51,39 @@ def connect(node: Config) -> None:
             "such as by a loop of the shell"
         )
     if wanted > 1:
-        _start(strategy)
+        _start(trainer.strategy)
+    return trainer
+
+
+def build_trainer(node: Config) -> Trainer:
+    """The Trainer of a run, without callbacks and loggers.
+
+    Raises:
+        UserError: for devices that do not exist, or a strategy, precision or option that does not fit.
+    """
+    precision = node.get("precision", PRECISIONS[0])
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    chosen = node.get("strategy", "auto")
+    if isinstance(chosen, str) and chosen not in STRATEGIES:
+        raise _does_not_fit(chosen)
+    try:
+        trainer: Trainer = build("trainer", node, logger=False, callbacks=[])
+    except (UserError, RuntimeError) as error:  # the second is Lightning's, of Slurm's settings
+        asked = ", ".join(
+            f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
+        )
+        raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
+    if trainer.gradient_clip_val is not None or trainer.accumulate_grad_batches != 1:
+        raise UserError(
+            "trainer.gradient_clip_val and trainer.accumulate_grad_batches are not for learners that make their own "
+            "optimizer steps: algorithm.gradient_clip clips gradients, and the datamodule says how large a batch is"
+        )
+    strategy = trainer.strategy
+    by_script = strategy.launcher is None or isinstance(strategy.launcher, ScriptLauncher)
+    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:
+        raise _does_not_fit(type(strategy).__name__)
+    return trainer
 
 
 def _start(strategy: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mipi_pl import distributed
 from mipi_pl.run.own_folder import use_modules
 from mipi_pl.run.processes import connect
-from mipi_pl.run.train import quieten, run_to_the_end
+from mipi_pl.run.quiet import quieten
+from mipi_pl.run.teams import teams_of
+from mipi_pl.run.train import Run, moved
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
 from mipi_pl.storage.checkpoints import CheckpointFolder
@@ -46,7 +47,7 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     content, config = read_checkpoint(newest)
     use_modules(config.get("config_dir"))
     quieten()
-    connect(config["trainer"])
+    trainer = connect(config["trainer"])
     checkpoint = distributed.by_first(lambda: newest)
     if checkpoint != newest:  # the first process may have seen another one
         content, config = read_checkpoint(checkpoint)
@@ -59,7 +60,10 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     written_at, now = content[RECORD]["commit"], provenance.commit()
     if written_at != now and distributed.rank() == 0:
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: the run may go on differently")
-    return run_to_the_end(_moved(config, config["run"]["folder"], str(folder)), folder, checkpoint, say)
+    config = moved(config, folder)
+    with Run(config, folder, trainer, teams_of(config), checkpoint, say) as training:
+        training.carry_out()
+    return folder
 
 
 def _newest(folder: Path, say: Callable[[str], None]) -> Path:
@@ -75,13 +79,3 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path:
             )
         raise UserError(f"{shown} has no checkpoint yet: nothing can be resumed, start it anew with mipi train")
     return checkpoint
-
-
-def _moved(node: Any, old: str, new: str) -> Any:
-    """A config whose paths into the run folder lead to where it is now."""
-    if isinstance(node, dict):
-        return {key: _moved(value, old, new) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_moved(value, old, new) for value in node]
-    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
-    return new + node[len(old) :] if inside else node

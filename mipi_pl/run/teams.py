@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.generalization import WorldError, size_range, worlds_of
+from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, size_range, worlds_of
 from mipi_pl.run.build import environment_factory, one_environment
 from mipi_pl.run.config import Config
 from mipi_pl.utils.errors import UserError
@@ -57,29 +59,34 @@ def teams_of(config: Config) -> Teams:
         UserError: if training draws what the world's split holds out, an evaluation that is held out by its teams alone
             shares compositions with training, or a world refuses its arguments or has no room for the policy.
     """
-    make_env = environment_factory(config["env"])
-    env = one_environment(make_env)
-    if both := [c.label for c in env.compositions if c in env.withheld]:
-        raise UserError(
-            f"env.mixes trains on what env.split holds out: {', '.join(both)}; choose env.mixes=training or leave them "
-            "out of one of both"
-        )
-    held_out: dict[str, tuple[Composition, ...]] = {}
-    for world in worlds_of(config["held_out"]["team_sizes"], config["held_out"]["worlds"])[1:]:
-        try:
-            other = world.environment(make_env, 1, config["held_out"]["seed"], env.entity_spec)
-        except WorldError as error:
-            sizes = "; held_out.team_sizes=[...] names the sizes that are evaluated, held_out.team_sizes=[] none"
-            raise UserError(f"held_out: {error}{sizes if set(world.changes) == {'team_sizes'} else ''}") from error
-        held_out[world.name] = other.compositions
-        shared = [c.label for c in other.compositions if c in set(env.compositions)]
-        if shared and set(world.changes) <= set(env.team_arguments):
+    make_env, evaluated = environment_factory(config["env"]), config["held_out"]
+    with one_environment(make_env) as env:
+        if both := [c.label for c in env.compositions if c in env.withheld]:
             raise UserError(
-                f"held_out: evaluation {world.name!r} plays compositions of training: {', '.join(shared)}; leave them "
-                f"out of one of both (training has teams of {size_range(sorted({c.size for c in env.compositions}))})"
+                f"env.mixes trains on what env.split holds out: {', '.join(both)}; choose env.mixes=training or leave "
+                "them out of one of both"
             )
-    played = {*env.compositions, *(c for found in held_out.values() for c in found)}
-    return Teams(env.compositions, held_out, tuple(c for c in env.withheld if c not in played))
+        worlds = worlds_of(evaluated["team_sizes"], evaluated["worlds"])[1:]
+        held_out = {world.name: _held_out(world, make_env, env, evaluated["seed"]) for world in worlds}
+        played = {*env.compositions, *(c for compositions in held_out.values() for c in compositions)}
+        return Teams(env.compositions, held_out, tuple(c for c in env.withheld if c not in played))
+
+
+def _held_out(world: World, make_env: MakeEnv, env: EntityEnv, seed: int) -> tuple[Composition, ...]:
+    """The compositions of one evaluation, none of which is one of training."""
+    try:
+        with closing(world.environment(make_env, 1, seed, env.entity_spec)) as other:
+            compositions = other.compositions
+    except WorldError as error:
+        sizes = "; held_out.team_sizes=[...] names the sizes that are evaluated, held_out.team_sizes=[] none"
+        raise UserError(f"held_out: {error}{sizes if set(world.changes) == {'team_sizes'} else ''}") from error
+    shared = [c.label for c in compositions if c in set(env.compositions)]
+    if shared and set(world.changes) <= set(env.team_arguments):
+        raise UserError(
+            f"held_out: evaluation {world.name!r} plays compositions of training: {', '.join(shared)}; leave them out "
+            f"of one of both (training has teams of {size_range(sorted({c.size for c in env.compositions}))})"
+        )
+    return compositions
 
 
 def _listed(name: str, compositions: Iterable[Composition]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -11,14 +12,15 @@ from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.evaluation.generalization import TRAINING, MakePolicy, World, WorldError, seed_of
 from mipi_pl.evaluation.inspection import InspectedPolicy
 from mipi_pl.evaluation.page import write_page
 from mipi_pl.evaluation.recording import Recording
 from mipi_pl.evaluation.recording import record as record_episodes
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif, write_mp4
+from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, seed_of
 from mipi_pl.losses.information import Regularizer
+from mipi_pl.run.build import one_environment
 from mipi_pl.run.evaluate import Subject, open_checkpoint, open_opponent, result_folder
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.utils.checks import DivergedError
@@ -98,10 +100,11 @@ def _opponent(against: str, subject: Subject) -> Player:
     other = weights.located(Path(against))
     if other.is_file():
         return _learned(open_opponent(other, subject.plan))
-    env = subject.make_env(num_envs=1, seed=0)
-    if against not in env.scripted:
-        known = ", ".join(env.scripted) or "this world has none"
-        raise UserError(f"--against must be a checkpoint file or a scripted policy ({known}), got {against!r}")
+    with one_environment(subject.make_env) as env:
+        known = env.scripted
+    if against not in known:
+        names = ", ".join(known) or "this world has none"
+        raise UserError(f"--against must be a checkpoint file or a scripted policy ({names}), got {against!r}")
     return against, lambda env, seed: env.scripted_policy(against, seed)
 
 
@@ -109,8 +112,8 @@ def _play(player: Player, subject: Subject, world: World, episodes: int) -> list
     name, make_policy = player
     seed = seed_of(world.name, subject.plan.held_out["seed"])
     try:
-        env = world.environment(subject.make_env, episodes, seed)
-        return record_episodes(env, make_policy(env, seed), name)
+        with closing(world.environment(subject.make_env, episodes, seed)) as env:
+            return record_episodes(env, make_policy(env, seed), name)
     except WorldError as error:
         raise UserError(str(error)) from error
     except (NotImplementedError, DivergedError) as error:

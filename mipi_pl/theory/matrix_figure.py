@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mipi_pl.evaluation.figures import PALETTE
-from mipi_pl.evaluation.generalization import TRAINING, Result
+from mipi_pl.evaluation.generalization import Result
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.theory.matrix_game import Payoffs, exact_payoffs
 
 STYLES = {

@@ -7,13 +7,17 @@ on numba's intrinsics (`numba.extending`, `numba.core.cgutils`, `numba.np.arrayo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # hydra-core 1.3.8
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter  # lightning 2.6.6
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher  # lightning 2.6.6
+from lightning.pytorch.trainer.connectors.callback_connector import _validate_callbacks_list  # lightning 2.6.6
 
 CSVWriter = _ExperimentWriter
 """What writes the rows of Lightning's CSVLogger."""
@@ -31,6 +35,24 @@ def sweep(overrides: list[str]) -> list[list[str]]:
     parsed = OverridesParser.create().parse_overrides(overrides)
     batches: Sequence[Sequence[Sequence[str]]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return [list(job) for batch in batches for job in batch]
+
+
+def equip(trainer: Trainer, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path) -> None:
+    """Give a Trainer what its constructor would have taken.
+
+    The processes of a run are started and connected by its Trainer. Only then is the run folder known, and with it the
+    callbacks and loggers. Seen in lightning 2.6.6.
+
+    Raises:
+        RuntimeError: if two callbacks would save their states under one name.
+    """
+    defaults: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, ProgressBar) for callback in callbacks):
+        defaults = [callback for callback in defaults if not isinstance(callback, ProgressBar)]
+    trainer.callbacks = equipped = [*callbacks, *defaults]  # type: ignore[attr-defined]
+    _validate_callbacks_list(equipped)
+    trainer.loggers = list(loggers)
+    trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]
 
 
 def without_signal_handlers(trainer: Trainer) -> None:

@@ -16,17 +16,9 @@ from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.matrix import MatrixGame
-from mipi_pl.evaluation.generalization import (
-    TRAINING,
-    Result,
-    World,
-    WorldError,
-    evaluate,
-    seed_of,
-    size_range,
-    worlds_of,
-)
+from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.rollout import Episodes, play
+from mipi_pl.evaluation.worlds import TRAINING, World, WorldError, seed_of, size_range, worlds_of
 from mipi_pl.spec import EntitySpec
 
 

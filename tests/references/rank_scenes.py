@@ -20,7 +20,8 @@ from datamodules.on_policy import OnPolicyDataModule
 from mipi_pl import distributed
 from mipi_pl import spec as keys
 from mipi_pl.envs.matrix import MatrixGame
-from mipi_pl.evaluation.generalization import evaluate, worlds_of
+from mipi_pl.evaluation.generalization import evaluate
+from mipi_pl.evaluation.worlds import worlds_of
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.state import RunState
 from mipi_pl.utils.checks import DivergedError

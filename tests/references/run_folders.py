@@ -14,7 +14,7 @@ from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.tables import rows_of
-from mipi_pl.run.train import as_json
+from mipi_pl.run.report import as_json
 
 EPISODES = 20
 

@@ -9,7 +9,7 @@ import pytest
 from run_folders import make_run
 
 from mipi_pl.cli import main
-from mipi_pl.evaluation.generalization import worlds_of
+from mipi_pl.evaluation.worlds import worlds_of
 from mipi_pl.reproduction import comparison
 from mipi_pl.reproduction.plan import SCALES, TARGETS, Plan, make_plan
 from mipi_pl.reproduction.work import Outlook, look, task_of

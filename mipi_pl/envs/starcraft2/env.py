@@ -53,6 +53,7 @@ class StarCraft2Env(BattleEnv):
     """
 
     resumable = False
+    holds_process = True
 
     def __init__(
         self,

@@ -1,0 +1,175 @@
+"""The worlds of an evaluation: the training teams and held-out ones, and the environments that play them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.evaluation.rollout import Policy
+from mipi_pl.spec import EntitySpec
+
+TRAINING = "training"
+"""Name of the evaluation on the teams of training."""
+
+
+class WorldError(ValueError):
+    """An environment refuses the arguments of an evaluation."""
+
+
+class MakeEnv(Protocol):
+    """An environment config, instantiated: a factory that takes what differs."""
+
+    def __call__(self, *, num_envs: int, seed: int, **changes: Any) -> EntityEnv:
+        """A fresh environment."""
+        ...
+
+
+MakePolicy = Callable[[EntityEnv, int], Policy]
+"""A fresh policy for an environment and a seed."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One evaluation.
+
+    Attributes:
+        name: how it is called in tables and metrics.
+        changes: environment arguments that differ from training.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+
+    def environment(self, make_env: MakeEnv, num_envs: int, seed: int, trained: EntitySpec | None = None) -> EntityEnv:
+        """The environment with the changes.
+
+        Raises:
+            WorldError: if the environment refuses them, or a list of mixes overrules the team sizes, or policies that
+                were trained in a world like `trained` cannot act in it; the message names the evaluation.
+        """
+        env = None
+        try:
+            env = make_env(num_envs=num_envs, seed=seed, **self.changes)
+            played = sorted({composition.size for composition in env.compositions})
+            only_sizes = set(self.changes) == {"team_sizes"} and "mixes" in env.team_arguments
+            if only_sizes and not set(played) <= set(self.changes["team_sizes"]):
+                raise ValueError(
+                    f"teams of {size_range(played)} are played, whatever team_sizes says, since env.mixes lists them: "
+                    "give the evaluation mixes of its own under held_out.worlds, or say env.mixes=all to mipi eval"
+                )
+            if trained is not None:
+                trained.refuse_misfit(env.entity_spec)
+            return env
+        except (TypeError, ValueError) as error:
+            if env is not None:
+                env.close()
+            changes = ", ".join(f"{key}={value}" for key, value in self.changes.items())
+            raise WorldError(f"evaluation {self.name!r} ({changes or 'as in training'}): {error}") from error
+
+
+def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]) -> tuple[World, ...]:
+    """The training teams first, then each held-out size, then the others."""
+    return (
+        World(TRAINING, {}),
+        *(World(str(size), {"team_sizes": [size]}) for size in team_sizes),
+        *(World(name, changes) for name, changes in others.items()),
+    )
+
+
+class Worlds:
+    """The environments that an evaluation plays in: each is made once, played again and again, and closed at the end.
+
+    The episodes of a world depend on its name, the seed and their number alone, however often it was played before. An
+    environment that holds a process, such as a running game, is closed after each use (`EntityEnv.holds_process`).
+
+    Args:
+        make_env: the environment of training.
+        worlds: what to play.
+        episodes: of each world.
+        seed: of environments and policies.
+
+    Raises:
+        ValueError: if `episodes` is not positive.
+    """
+
+    def __init__(self, make_env: MakeEnv, worlds: Iterable[World], episodes: int, seed: int) -> None:
+        if episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {episodes}")
+        self.worlds = tuple(worlds)
+        self.episodes, self.seed = episodes, seed
+        self._make_env = make_env
+        self._open: dict[str, EntityEnv] = {}
+
+    def __enter__(self) -> Worlds:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Make the environments that are not open, so that one that cannot be made is known before any is played.
+
+        Raises:
+            WorldError: if a world cannot be made.
+        """
+        for world in self.worlds:
+            if world.name not in self._open:
+                self._open[world.name] = self._make(world)
+
+    @contextmanager
+    def environment(self, world: World) -> Iterator[EntityEnv]:
+        """The environment of one of the worlds, newly seeded; PyTorch's global random state is put back afterwards.
+
+        Raises:
+            WorldError: if it cannot be made.
+        """
+        env = self._open.pop(world.name, None) or self._make(world)
+        try:
+            with _global_generator_kept():
+                env.set_seed(seed_of(world.name, self.seed))
+                yield env
+        except BaseException:
+            env.close()
+            raise
+        if env.holds_process:
+            env.close()
+        else:
+            self._open[world.name] = env
+
+    def close(self) -> None:
+        """Close what is open."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _make(self, world: World) -> EntityEnv:
+        seed = seed_of(world.name, self.seed)
+        with _global_generator_kept():
+            env = world.environment(self._make_env, min(self.episodes, EntityEnv.max_evaluation_envs), seed)
+            if env.num_envs > env.max_evaluation_envs:
+                env.close()
+                env = world.environment(self._make_env, env.max_evaluation_envs, seed)
+        return env
+
+
+def _global_generator_kept() -> AbstractContextManager[None]:
+    """Seeding a TorchRL environment may seed PyTorch's global generator as well, which is then put back."""
+    return torch.random.fork_rng(devices=[])
+
+
+def seed_of(name: str, seed: int) -> int:
+    """A seed for each world, the same on every machine."""
+    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])
+
+
+def size_range(sizes: Sequence[int]) -> str:
+    """Such as ``3-5``, or ``3, 5`` when sizes between are missing."""
+    if len(sizes) > 1 and list(sizes) == list(range(sizes[0], sizes[-1] + 1)):
+        return f"{sizes[0]}-{sizes[-1]}"
+    return ", ".join(str(size) for size in sizes)

@@ -1,0 +1,121 @@
+"""The report of a finished run: results.json, results.csv, results.png, and the table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mipi_pl.evaluation.generalization import Result
+from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
+from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.logging.hooks import tell
+from mipi_pl.run.build import Parts, build
+from mipi_pl.run.config import Config
+from mipi_pl.run.teams import Teams
+from mipi_pl.storage import run_folder
+from mipi_pl.storage.files import write_json
+
+_FILES = (("picture", "results.png"), ("numbers", "results.json"), ("checkpoint", "checkpoints/last.ckpt"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has come to.
+
+    Attributes:
+        config: of the run.
+        folder: of the run.
+        parts: of the run, after training.
+        teams: what it trained on and was evaluated on.
+        policies: results of the trained policy, of the untrained one and of the scripted ones, in this order.
+        counts: ``cut_short`` episodes; ``seconds``, ``seconds_training`` and ``processor_seconds`` of the whole run.
+    """
+
+    config: Config
+    folder: Path
+    parts: Parts
+    teams: Teams
+    policies: Mapping[str, Sequence[Result]]
+    counts: Mapping[str, float]
+
+
+def title(config: Config) -> str:
+    """One line on what is trained."""
+    return f"{config['run']['algorithm']} on {config['run']['environment']}, seed {config['seed']}"
+
+
+def write_evaluation(folder: Path, frames: int, updates: int, results: Sequence[Result]) -> None:
+    """Append greedy results to evaluations.csv.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    head = {"frames": frames, "updates": updates}
+    append_csv(folder / run_folder.EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
+
+
+def write_report(outcome: Outcome) -> None:
+    """Write the files of the report; results.json comes last, since a run that has it is finished.
+
+    Raises:
+        OSError: if they cannot be written.
+        UserError: if the picture refuses its arguments.
+    """
+    folder, parts, policies = outcome.folder, outcome.parts, outcome.policies
+    write_evaluation(folder, parts.datamodule.frames, parts.algorithm.updates, policies["trained"])
+    rows = [row for name, results in policies.items() for row in rows_of(name, results)]
+    write_csv(folder / "results.csv", rows)
+    draw = build("picture", {**outcome.config["picture"], "_partial_": True})
+    draw(folder / "results.png", title(outcome.config), folder / run_folder.EVALUATIONS, policies)
+    tell(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
+    write_json(folder / run_folder.RESULTS, _content(outcome))
+
+
+def _content(outcome: Outcome) -> dict[str, Any]:
+    """The content of results.json."""
+    parts = outcome.parts
+    trained, untrained, *scripted = outcome.policies
+    return {
+        **as_json(outcome.policies[trained]),
+        "before": as_json(outcome.policies[untrained]),
+        "scripted": {name: as_json(outcome.policies[name]) for name in scripted},
+        "frames": parts.datamodule.frames,
+        "updates": parts.algorithm.updates,
+        **outcome.counts,
+        "compositions": outcome.teams.as_json(),
+        "seed": outcome.config["seed"],
+        "resumed_at": parts.state.resumed_at,
+        "resumed_exactly": parts.resumes_exactly or not parts.state.resumed_at,
+        **parts.state.provenance,
+    }
+
+
+def say_report(outcome: Outcome, say: Callable[[str], None]) -> None:
+    """Print the table, the counts and where the files are."""
+    parts, counts = outcome.parts, outcome.counts
+    say(f"\n{comparison_table(outcome.policies)}\n")
+    measure = outcome.policies["trained"][0].total.measure
+    say(f"greedy policy of the last update; other columns: {measure}s of other policies in the same worlds")
+    for note in fault_notes(outcome.policies):
+        say(note)
+    minutes, busy = (counts[key] / 60 for key in ("seconds", "processor_seconds"))
+    done = f"{parts.datamodule.frames:,} frames, {parts.algorithm.updates:,} updates"
+    say(f"{done}, {minutes:.1f} minutes, {busy:.1f} processor minutes")
+    if cut_short := counts["cut_short"]:
+        say(f"episodes cut short by faults of the world: {cut_short:,}")
+    for label, name in _FILES:
+        say(f"{label:<10} {run_folder.shown(outcome.folder / name)}")
+
+
+def scores_of(results: Sequence[Result]) -> dict[str, float]:
+    """Flat, for a logger: such as ``win_rate_6`` and ``return_training``."""
+    return {f"{key}_{result.name}": float(value) for result in results for key, value in result.total.as_dict().items()}
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """Results as in results.json: the training teams, and every other evaluation under its name."""
+    named = {result.name: result.as_dict() for result in results}
+    training = {TRAINING: named.pop(TRAINING)} if TRAINING in named else {}
+    return {**training, "held_out": named}

@@ -1,0 +1,100 @@
+"""Every environment that a command opens is closed, also where the command fails: one may be a running game."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mipi_pl.cli import main
+from mipi_pl.envs.base import EntityEnv
+
+TINY = ["experiment=quickstart", "debug=tiny", "held_out.team_sizes=[6]", "held_out.episodes=2"]
+
+
+class Census:
+    """The environments that were opened, and those of them that are closed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened: list[EntityEnv] = []
+        self.closed: set[int] = set()
+        construct, close = EntityEnv.__init__, EntityEnv.close
+
+        def counted_construct(env: EntityEnv, *arguments: Any, **options: Any) -> None:
+            construct(env, *arguments, **options)
+            self.opened.append(env)
+
+        def counted_close(env: EntityEnv, **options: Any) -> None:
+            self.closed.add(id(env))
+            close(env, **options)
+
+        monkeypatch.setattr(EntityEnv, "__init__", counted_construct)
+        monkeypatch.setattr(EntityEnv, "close", counted_close)
+
+    @property
+    def still_open(self) -> Counter[str]:
+        return Counter(type(env).__name__ for env in self.opened if id(env) not in self.closed)
+
+
+@pytest.fixture
+def census(monkeypatch: pytest.MonkeyPatch) -> Census:
+    return Census(monkeypatch)
+
+
+def test_a_run_makes_each_world_once_and_closes_it(census: Census, tmp_path: Path) -> None:
+    assert main(["train", *TINY, f"output_dir={tmp_path}", "~callbacks.generalization"]) == 0
+    assert census.still_open == Counter()
+    # To read the sizes of two worlds, to train in one of them, and to evaluate in both.
+    assert len(census.opened) == 2 + 1 + 2
+    results = json.loads(next(tmp_path.glob("*__*/*/results.json")).read_text())
+    assert len(results["scripted"]) == 3, "five policies were played in these environments"
+
+
+def test_the_evaluations_while_training_have_environments_of_their_own(census: Census, tmp_path: Path) -> None:
+    assert main(["train", *TINY, f"output_dir={tmp_path}", "callbacks.generalization.every_frames=1"]) == 0
+    assert census.still_open == Counter()
+    assert len(census.opened) == 2 + 1 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["eval", "sz"],
+        ["eval", "sz", "held_out.baselines=[nobody]"],
+        ["eval", "sz", "env.team_sizes=[99]"],
+        ["watch", "sz", "--episodes=1", "--format=html", "--against=attack_nearest"],
+        ["watch", "sz", "--against=nobody"],
+        ["compositions", "experiment=quickstart"],
+        ["compositions", "experiment=quickstart", "held_out.team_sizes=[3]"],
+        ["compositions", "experiment=quickstart", "held_out.team_sizes=[99]"],
+        ["train", *TINY, "held_out.baselines=[nobody]"],
+        ["train", *TINY, "algorithm.gamma=7"],
+        ["train", *TINY, "callbacks.video.every_frames=1", "callbacks.video.team_sizes=[99]"],
+    ],
+    ids=" ".join,
+)
+def test_commands_close_what_they_open(command: list[str], census: Census, tmp_path: Path) -> None:
+    name, *words = command
+    if name != "compositions":
+        words.append(f"output_dir={tmp_path}")
+    if name == "eval":
+        words.append("held_out.episodes=2")
+    assert main([name, *words]) in (0, 2)
+    assert census.opened
+    assert census.still_open == Counter()
+
+
+def test_an_evaluation_that_raises_closes_its_environment(
+    census: Census, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Callable[..., Any]:
+        raise RuntimeError("no policy")
+
+    monkeypatch.setattr("mipi_pl.actor.Actor.forward", broken)
+    with pytest.raises(RuntimeError, match="no policy"):
+        main(["eval", "sz", "held_out.episodes=2", f"output_dir={tmp_path}"])
+    assert census.still_open == Counter()
