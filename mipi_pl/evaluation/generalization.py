@@ -123,7 +123,7 @@ def evaluate(make_policy: MakePolicy, worlds: Worlds, chosen: Iterable[World] | 
     Raises:
         WorldError: if a world cannot be made.
     """
-    worlds.open()
+    worlds.check()
 
     def result(world: World) -> Result:
         with worlds.environment(world) as env:

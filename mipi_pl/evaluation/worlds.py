@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -106,6 +106,7 @@ class Worlds:
         self.episodes, self.seed = episodes, seed
         self._make_env = make_env
         self._open: dict[str, EntityEnv] = {}
+        self._num_envs: dict[str, int] = {}
 
     def __enter__(self) -> Worlds:
         return self
@@ -113,15 +114,16 @@ class Worlds:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def open(self) -> None:
-        """Make the environments that are not open, so that one that cannot be made is known before any is played.
+    def check(self) -> None:
+        """Make every world once with a single environment, so that an impossible one is known before any is played.
 
         Raises:
             WorldError: if a world cannot be made.
         """
         for world in self.worlds:
-            if world.name not in self._open:
-                self._open[world.name] = self._make(world)
+            if world.name not in self._num_envs:
+                with closing(self._make(world, 1)) as env:
+                    self._num_envs[world.name] = min(self.episodes, env.max_evaluation_envs)
 
     @contextmanager
     def environment(self, world: World) -> Iterator[EntityEnv]:
@@ -130,7 +132,8 @@ class Worlds:
         Raises:
             WorldError: if it cannot be made.
         """
-        env = self._open.pop(world.name, None) or self._make(world)
+        self.check()
+        env = self._open.pop(world.name, None) or self._make(world, self._num_envs[world.name])
         try:
             with _global_generator_kept():
                 env.set_seed(seed_of(world.name, self.seed))
@@ -148,14 +151,9 @@ class Worlds:
         while self._open:
             self._open.popitem()[1].close()
 
-    def _make(self, world: World) -> EntityEnv:
-        seed = seed_of(world.name, self.seed)
+    def _make(self, world: World, num_envs: int) -> EntityEnv:
         with _global_generator_kept():
-            env = world.environment(self._make_env, min(self.episodes, EntityEnv.max_evaluation_envs), seed)
-            if env.num_envs > env.max_evaluation_envs:
-                env.close()
-                env = world.environment(self._make_env, env.max_evaluation_envs, seed)
-        return env
+            return world.environment(self._make_env, num_envs, seed_of(world.name, self.seed))
 
 
 def _global_generator_kept() -> AbstractContextManager[None]:

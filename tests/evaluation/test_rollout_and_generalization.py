@@ -18,7 +18,7 @@ from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.rollout import Episodes, play
-from mipi_pl.evaluation.worlds import TRAINING, World, WorldError, seed_of, size_range, worlds_of
+from mipi_pl.evaluation.worlds import TRAINING, World, WorldError, Worlds, seed_of, size_range, worlds_of
 from mipi_pl.spec import EntitySpec
 
 
@@ -108,11 +108,11 @@ def test_no_episodes_are_refused() -> None:
     with pytest.raises(ValueError, match="episodes_per_env must be at least 1"):
         play(Countdown(num_envs=1), act, episodes_per_env=0)
     with pytest.raises(ValueError, match="episodes must be at least 1"):
-        evaluate(countdown, lambda env, seed: act, [World(TRAINING, {})], 0, 0)
+        evaluate(lambda env, seed: act, Worlds(countdown, [World(TRAINING, {})], 0, 0))
 
 
 def test_evaluation_counts_exactly_and_sorts_by_size_and_composition() -> None:
-    (result,) = evaluate(countdown, lambda env, seed: act, [World(TRAINING, {})], 300, 5)
+    (result,) = evaluate(lambda env, seed: act, Worlds(countdown, [World(TRAINING, {})], 300, 5))
     assert result.total.episodes == 300
     assert sum(score.episodes for score in result.by_size.values()) == 300
     assert sum(score.episodes for _, score in result.by_composition.values()) == 300
@@ -123,8 +123,8 @@ def test_evaluation_counts_exactly_and_sorts_by_size_and_composition() -> None:
 
 
 def test_a_world_is_played_alike_whatever_the_others_are() -> None:
-    alone = evaluate(countdown, lambda env, seed: act, worlds_of([4], {})[1:], 20, 9)
-    beside = evaluate(countdown, lambda env, seed: act, worlds_of([5, 4], {}), 20, 9)
+    alone = evaluate(lambda env, seed: act, Worlds(countdown, worlds_of([4], {})[1:], 20, 9))
+    beside = evaluate(lambda env, seed: act, Worlds(countdown, worlds_of([5, 4], {}), 20, 9))
     assert digest(alone) == digest([result for result in beside if result.name == "4"])
     assert seed_of("4", 9) != seed_of("5", 9) != seed_of("5", 10)
 
@@ -140,7 +140,8 @@ def test_a_world_of_few_environments_does_not_make_the_others_few() -> None:
 
     seen: list[int] = []
     alone, beside = (
-        evaluate(make, lambda env, seed: act, worlds_of([], others), 20, 9) for others in ({}, {"few": {"few": True}})
+        evaluate(lambda env, seed: act, Worlds(make, worlds_of([], others), 20, 9))
+        for others in ({}, {"few": {"few": True}})
     )
     assert digest(beside[:1]) == digest(alone)
     assert seen == [1, 20, 1, 1, 20, 2]
@@ -149,7 +150,7 @@ def test_a_world_of_few_environments_does_not_make_the_others_few() -> None:
 def test_evaluation_leaves_the_global_random_state_alone() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    evaluate(countdown, lambda env, seed: env.rand_action, [World(TRAINING, {})], 5, 0)
+    evaluate(lambda env, seed: env.rand_action, Worlds(countdown, [World(TRAINING, {})], 5, 0))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -158,7 +159,7 @@ def test_an_impossible_world_is_named_before_any_is_played() -> None:
         raise AssertionError("played")
 
     with pytest.raises(WorldError, match=r"evaluation '12' \(team_sizes=\[12\]\): team_sizes must not exceed 9"):
-        evaluate(countdown, never, worlds_of([2, 12], {}), 5, 0)
+        evaluate(never, Worlds(countdown, worlds_of([2, 12], {}), 5, 0))
 
 
 def test_a_size_that_a_list_of_mixes_overrules_is_refused() -> None:
@@ -166,7 +167,7 @@ def test_a_size_that_a_list_of_mixes_overrules_is_refused() -> None:
     with pytest.raises(
         WorldError, match=r"evaluation '6'.*: teams of 3 are played, whatever team_sizes says, since env"
     ):
-        evaluate(make, lambda env, seed: act, [World("6", {"team_sizes": [6]})], 1, 0)
+        evaluate(lambda env, seed: act, Worlds(make, [World("6", {"team_sizes": [6]})], 1, 0))
     World("three", {"team_sizes": [3]}).environment(make, 1, 0)
     World("eight", {"team_sizes": [3], "mixes": [{"marine": 8}]}).environment(make, 1, 0)
 
@@ -199,3 +200,32 @@ def test_the_matrix_game_is_played_by_its_own_random_policy() -> None:
     played = play(game, game.rand_action, episodes_per_env=2)
     assert set(played.return_.tolist()) <= {0.0, 1.0, 2.0}
     assert torch.equal(played.won, played.return_ == 2.0)
+
+
+@pytest.mark.parametrize(
+    "make", [countdown, partial(BattleEnv, [{"types": ["marine"], "min": 1, "max": 3}], [2, 3], capacity=3)]
+)
+def test_a_world_that_is_played_again_plays_the_same_episodes(make: Any) -> None:
+    with Worlds(make, [World(TRAINING, {})], 20, 9) as worlds:
+        first, again = (evaluate(lambda env, seed: env.rand_action, worlds) for _ in range(2))
+    with Worlds(make, [World(TRAINING, {})], 20, 9) as fresh:
+        assert digest(first) == digest(again) == digest(evaluate(lambda env, seed: env.rand_action, fresh))
+
+
+def test_an_environment_that_holds_a_process_is_closed_after_each_use() -> None:
+    closed: list[int] = []
+
+    class Game(Countdown):
+        holds_process = True
+
+        def close(self, *, raise_if_closed: bool = True) -> None:
+            closed.append(self.num_envs)
+            super().close(raise_if_closed=raise_if_closed)
+
+    def make(*, num_envs: int, seed: int, **changes: Any) -> Game:
+        return Game(num_envs, seed, **changes)
+
+    with Worlds(make, worlds_of([4], {}), 5, 0) as worlds:
+        evaluate(lambda env, seed: act, worlds)
+        assert closed == [1, 1, 5, 5]
+    assert closed == [1, 1, 5, 5]

@@ -21,7 +21,7 @@ from mipi_pl import distributed
 from mipi_pl import spec as keys
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.evaluation.generalization import evaluate
-from mipi_pl.evaluation.worlds import worlds_of
+from mipi_pl.evaluation.worlds import Worlds, worlds_of
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.state import RunState
 from mipi_pl.utils.checks import DivergedError
@@ -115,7 +115,8 @@ def results(made: list[str]) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     algorithm = small_mipi(make_env(num_envs=1, seed=0).entity_spec)
     worlds = worlds_of([], {name: {"team_compositions": name.split("+")} for name in ("BB", "AB+BB")})
-    played = evaluate(make_env, lambda _, seed: algorithm.actor(greedy=True, seed=seed), worlds, 8, seed=5)
+    with Worlds(make_env, worlds, 8, seed=5) as played_in:
+        played = evaluate(lambda _, seed: algorithm.actor(greedy=True, seed=seed), played_in)
     return [result.as_dict() for result in played]
 
 
