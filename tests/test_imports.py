@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+import tomllib
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,3 +44,12 @@ def test_modules_import_each_other_by_their_whole_name() -> None:
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
+
+
+def test_the_architecture_shows_the_layers_of_the_contract() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = re.findall(r"^```\n(cli\n.*?)^```$", text, re.MULTILINE | re.DOTALL)[0]
+    shown = [line.split("  ")[0] for line in picture.splitlines()]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    assert shown == [layer.replace("mipi_pl.", "") for layer in contract["layers"]]
