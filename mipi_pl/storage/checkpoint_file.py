@@ -17,6 +17,13 @@ RECORD = "mipi"
 """Key of a checkpoint under which its config and provenance are kept."""
 
 
+_MOVED = {
+    "mipi_pl.loggers.ResumableCSVLogger": "mipi_pl.logging.csv.ResumableCSVLogger",  # 0.2.0
+    "mipi_pl.wandb_logger.ResumableWandbLogger": "mipi_pl.logging.wandb.ResumableWandbLogger",  # 0.2.0
+}
+"""Former names of classes that configs in older checkpoints have; with the version that moved them."""
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     """A checkpoint, or a file of weights alone, and the config of the run that wrote it.
 
@@ -34,7 +41,17 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     found = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
     if not isinstance(found, dict) or not {"config", "frames", "updates", "commit"} <= set(found):
         raise UserError(f"{path} was not written by `mipi train`: it holds no record of a run")
+    found["config"] = _renamed(found["config"])
     return content, found["config"]
+
+
+def _renamed(node: Any) -> Any:
+    """A config with the present names of classes that have moved since it was written."""
+    if isinstance(node, dict):
+        return {key: _renamed(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_renamed(value) for value in node]
+    return _MOVED.get(node, node) if isinstance(node, str) else node
 
 
 def _content(path: Path) -> Any:
