@@ -88,7 +88,6 @@ class EntityEnv(EnvBase):
         scripted: names of the scripted policies that a learned one can be compared with.
         resumable: whether `remember` brings back the episodes under way; where not, they end as truncated.
         max_evaluation_envs: episodes stepped at once in an evaluation; the others are played after them.
-        holds_process: whether an open environment holds a process of its own, such as a running game.
         team_arguments: the constructor's arguments that say which teams play and nothing else.
         withheld: compositions that the world keeps out of training, for evaluation.
     """
@@ -97,7 +96,6 @@ class EntityEnv(EnvBase):
     scripted: tuple[str, ...] = ()
     resumable: bool = True
     max_evaluation_envs: int = 256
-    holds_process: bool = False
     team_arguments: tuple[str, ...] = ("team_sizes",)
     withheld: tuple[Composition, ...] = ()
 

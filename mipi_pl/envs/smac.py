@@ -65,7 +65,6 @@ class SmacEnv(EntityEnv):
     """
 
     resumable = False
-    holds_process = True
     team_arguments = ("map_name", "team_sizes")
 
     def __init__(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import Policy
@@ -83,11 +84,16 @@ def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]
     )
 
 
+_State = dict[str, dict[str, Tensor]]
+"""Of an environment; see `EntityEnv.get_extra_state`."""
+
+
 class Worlds:
     """The environments that an evaluation plays in: each is made once, played again and again, and closed at the end.
 
-    The episodes of a world depend on its name, the seed and their number alone, however often it was played before. An
-    environment that holds a process, such as a running game, is closed after each use (`EntityEnv.holds_process`).
+    The episodes of a world depend on its name, the seed and their number alone, however often it was played before: an
+    environment is put back to the state in which it was made. One that cannot be put back (`EntityEnv.resumable`), such
+    as a running game, is closed after each use and made again.
 
     Args:
         make_env: the environment of training.
@@ -105,7 +111,7 @@ class Worlds:
         self.worlds = tuple(worlds)
         self.episodes, self.seed = episodes, seed
         self._make_env = make_env
-        self._open: dict[str, EntityEnv] = {}
+        self._open: dict[str, tuple[EntityEnv, _State]] = {}
         self._num_envs: dict[str, int] = {}
 
     def __enter__(self) -> Worlds:
@@ -127,29 +133,36 @@ class Worlds:
 
     @contextmanager
     def environment(self, world: World) -> Iterator[EntityEnv]:
-        """The environment of one of the worlds, newly seeded; PyTorch's global random state is put back afterwards.
+        """The environment of one of the worlds, as it was made; PyTorch's global random state is put back afterwards.
 
         Raises:
             WorldError: if it cannot be made.
         """
         self.check()
-        env = self._open.pop(world.name, None) or self._make(world, self._num_envs[world.name])
+        env, state = self._open.pop(world.name, None) or self._fresh(world)
         try:
             with _global_generator_kept():
                 env.set_seed(seed_of(world.name, self.seed))
+                if env.resumable:
+                    env.set_extra_state(state)
                 yield env
         except BaseException:
             env.close()
             raise
-        if env.holds_process:
-            env.close()
+        if env.resumable:
+            self._open[world.name] = env, state
         else:
-            self._open[world.name] = env
+            env.close()
 
     def close(self) -> None:
         """Close what is open."""
         while self._open:
-            self._open.popitem()[1].close()
+            env, _ = self._open.popitem()[1]
+            env.close()
+
+    def _fresh(self, world: World) -> tuple[EntityEnv, _State]:
+        env = self._make(world, self._num_envs[world.name])
+        return env, env.get_extra_state() if env.resumable else {}
 
     def _make(self, world: World, num_envs: int) -> EntityEnv:
         with _global_generator_kept():

@@ -202,8 +202,20 @@ def test_the_matrix_game_is_played_by_its_own_random_policy() -> None:
     assert torch.equal(played.won, played.return_ == 2.0)
 
 
+class Forgetful(Countdown):
+    """A new seed does not put it back to its beginning."""
+
+    def seed_rows(self, seeds: np.ndarray) -> None:
+        if not hasattr(self, "_drawn"):
+            super().seed_rows(seeds)
+
+
+def forgetful(*, num_envs: int, seed: int, **changes: Any) -> Forgetful:
+    return Forgetful(num_envs, seed, **changes)
+
+
 @pytest.mark.parametrize(
-    "make", [countdown, partial(BattleEnv, [{"types": ["marine"], "min": 1, "max": 3}], [2, 3], capacity=3)]
+    "make", [countdown, forgetful, partial(BattleEnv, [{"types": ["marine"], "min": 1, "max": 3}], [2, 3], capacity=3)]
 )
 def test_a_world_that_is_played_again_plays_the_same_episodes(make: Any) -> None:
     with Worlds(make, [World(TRAINING, {})], 20, 9) as worlds:
@@ -212,11 +224,11 @@ def test_a_world_that_is_played_again_plays_the_same_episodes(make: Any) -> None
         assert digest(first) == digest(again) == digest(evaluate(lambda env, seed: env.rand_action, fresh))
 
 
-def test_an_environment_that_holds_a_process_is_closed_after_each_use() -> None:
+def test_an_environment_that_cannot_be_put_back_is_closed_after_each_use() -> None:
     closed: list[int] = []
 
     class Game(Countdown):
-        holds_process = True
+        resumable = False
 
         def close(self, *, raise_if_closed: bool = True) -> None:
             closed.append(self.num_envs)

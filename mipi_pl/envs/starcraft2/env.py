@@ -53,7 +53,6 @@ class StarCraft2Env(BattleEnv):
     """
 
     resumable = False
-    holds_process = True
 
     def __init__(
         self,
