@@ -1,7 +1,8 @@
 """EntityEnv: the batched TorchRL environment that every world of the project is.
 
-A world implements two methods, `begin` and `advance`, which write straight into preallocated tensors; everything that
-TorchRL wants (specs, partial resets, seeding, random legal actions) is here once.
+A world implements five methods. `begin` and `advance` play: they write straight into preallocated tensors. `seed_rows`
+seeds each environment. `memory` and `remember` save and restore everything that the next steps depend on. What TorchRL
+wants (specs, partial resets, seeding, random legal actions) is here once.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class EntityEnv(EnvBase):
     * ``begin(rows, frame)``: start a new episode in the rows that are True and write their first observation,
     * ``advance(action, frame)``: one step of all rows; write every field of every row,
     * ``seed_rows(seeds)``: take one 64-bit seed per environment,
-    * ``memory()`` and ``remember(memory)``: all it knows between two steps, as tensors, and going on from there,
+    * ``memory()``: all it knows between two steps, as tensors,
+    * ``remember(memory)``: go on from there,
     * if its episodes can be looked at, ``scene(index)``,
     * if there are scripted policies, their names in ``scripted`` and ``make_scripted(name, seed)``.
 

@@ -46,11 +46,6 @@ def _point(row: Mapping[str, str]) -> Point:
     return Point(int(row["frames"]), row["evaluation"], Estimate(value, low, high), name.replace("_", " "))
 
 
-def curve_points(frames: int, results: Sequence[Result]) -> list[Point]:
-    """Results as points of the learning curve."""
-    return [Point(frames, result.name, result.total.headline, result.total.measure) for result in results]
-
-
 def draw_results(path: Path, title: str, evaluations: Path, policies: Mapping[str, Sequence[Result]]) -> None:
     """`draw_run` with the curve read from a file; what the config key `picture` names.
 

@@ -139,7 +139,8 @@ class Worlds:
             WorldError: if it cannot be made.
         """
         self.check()
-        env, state = self._open.pop(world.name, None) or self._fresh(world)
+        is_open = world.name in self._open
+        env, state = self._open.pop(world.name) if is_open else self._fresh(world)
         try:
             with _global_generator_kept():
                 env.set_seed(seed_of(world.name, self.seed))

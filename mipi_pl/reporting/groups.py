@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mipi_pl.evaluation.bootstrap import Scores
+from mipi_pl.evaluation.seeds import UNBOUNDED, Array, Bounds
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.runs import Run
 
@@ -42,13 +42,10 @@ class Group:
     label: str
     runs: tuple[Run, ...]
 
-    def scores(self, evaluations: Sequence[str]) -> Scores:
-        """What the trained policies reached at the end."""
-        tallies = [[run.policies["trained"][name].total for name in evaluations] for run in self.runs]
-        return Scores(
-            np.array([[tally.score.value for tally in row] for row in tallies]),
-            np.array([[tally.spread for tally in row] for row in tallies]),
-            np.array([[tally.episodes for tally in row] for row in tallies]),
+    def scores(self, evaluations: Sequence[str]) -> Array:
+        """What the trained policies of S seeds reached at the end in K evaluations: [S, K]."""
+        return np.array(
+            [[run.policies["trained"][name].total.score.value for name in evaluations] for run in self.runs]
         )
 
 
@@ -82,6 +79,11 @@ class World:
     def winnable(self) -> bool:
         """Whether scores are win rates."""
         return all(run.policies["trained"][TRAINING].total.winnable for run in self.runs)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of a score."""
+        return (0.0, 1.0) if self.winnable else UNBOUNDED
 
     @property
     def runs(self) -> tuple[Run, ...]:

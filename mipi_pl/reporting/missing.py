@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from mipi_pl.reporting.groups import World
 from mipi_pl.reporting.runs import Run
@@ -22,40 +24,57 @@ def missing_from(runs: Sequence[Run], worlds: Sequence[World]) -> list[str]:
     return found
 
 
-def _of_world(world: World) -> list[str]:
-    found = []
+def _of_world(world: World) -> Iterator[str]:
+    yield from _of_seeds(world)
+    yield from _unequal(world)
+    yield from _of_evaluations(world)
+    yield from _of_commits(world)
+    for run in world.duplicates:
+        yield f"{run.folder.parent.name}/{run.folder.name}: left out, another run of this seed counts"
+
+
+def _of_seeds(world: World) -> Iterator[str]:
     for group in world.groups:
-        if len(group.runs) < ENOUGH_SEEDS:
-            seeds = f"{len(group.runs)} seed" + ("s" if len(group.runs) > 1 else "")
-            only = "; its intervals are over episodes alone" if len(group.runs) == 1 else ""
-            found.append(f"{group.label} has {seeds}, fewer than {ENOUGH_SEEDS}: the spread is hardly known{only}")
+        if (n := len(group.runs)) < ENOUGH_SEEDS:
+            known = "not known, there are no intervals" if n == 1 else "hardly known"
+            yield f"{group.label} has {n} seed{'s' * (n > 1)}, fewer than {ENOUGH_SEEDS}: the spread is {known}"
+    for group in world.groups:
+        alike = np.ptp(group.scores(world.evaluations), axis=0) == 0
+        names = ", ".join(name for name, equal in zip(world.evaluations, alike, strict=True) if equal)
+        if names and len(group.runs) > 1:
+            yield f"all seeds of {group.label} have the same score in {names}: no interval there"
     by_group = {group.label: {run.seed for run in group.runs} for group in world.groups}
     if len(set(map(frozenset, by_group.values()))) > 1:
-        found.append("different seeds: " + "; ".join(f"{name} {_listed(seeds)}" for name, seeds in by_group.items()))
+        yield "different seeds: " + "; ".join(f"{name} {_listed(seeds)}" for name, seeds in by_group.items())
+
+
+def _unequal(world: World) -> Iterator[str]:
     budgets = {group.label: {run.budget or run.frames for run in group.runs} for group in world.groups}
     if len(set().union(*budgets.values())) > 1:
-        found.append(
-            "unequal budgets: " + "; ".join(f"{name} {_listed(sizes)} frames" for name, sizes in budgets.items())
-        )
+        yield "unequal budgets: " + "; ".join(f"{name} {_listed(sizes)} frames" for name, sizes in budgets.items())
     episodes = {
         group.label: {run.policies["trained"][name].total.episodes for run in group.runs for name in world.evaluations}
         for group in world.groups
     }
     if len(set().union(*episodes.values())) > 1:
-        found.append("unequal evaluation episodes: " + "; ".join(f"{n} {_listed(e)}" for n, e in episodes.items()))
+        yield "unequal evaluation episodes: " + "; ".join(f"{n} {_listed(e)}" for n, e in episodes.items())
+
+
+def _of_evaluations(world: World) -> Iterator[str]:
     for group in world.groups:
         alone = sorted({name for run in group.runs for name in run.policies["trained"]} - set(world.evaluations))
         if alone:
-            found.append(f"{group.label} has played {', '.join(alone)}, and not all others have: left out")
+            yield f"{group.label} has played {', '.join(alone)}, and not all others have: left out"
     if not world.held_out:
-        found.append("no held-out teams that all runs have played: nothing can be said about generalization")
+        yield "no held-out teams that all runs have played: nothing can be said about generalization"
+
+
+def _of_commits(world: World) -> Iterator[str]:
     commits = {run.commit or "unknown" for run in world.runs}
     if len(commits) > 1:
-        found.append(f"runs of {len(commits)} commits: " + ", ".join(sorted(short(commit) for commit in commits)))
+        yield f"runs of {len(commits)} commits: " + ", ".join(sorted(short(commit) for commit in commits))
     if any(commit.endswith("-dirty") for commit in commits):
-        found.append("some commits had uncommitted changes (-dirty), which are not recorded")
-    duplicates = (f"{run.folder.parent.name}/{run.folder.name}" for run in world.duplicates)
-    return [*found, *(f"{name}: left out, another run of this seed counts" for name in duplicates)]
+        yield "some commits had uncommitted changes (-dirty), which are not recorded"
 
 
 def _of_run(run: Run) -> str:

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from mipi_pl.evaluation.bootstrap import Array
 from mipi_pl.evaluation.figures import GREYS, MARKERS, PALETTE
+from mipi_pl.evaluation.seeds import Array
 from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.reporting.curves import Curve
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -11,30 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mipi_pl.evaluation.worlds import TRAINING
-from mipi_pl.reporting.tallies import Played, Tally, read_policy, read_tally
+from mipi_pl.reporting.run_files import (
+    Point,
+    attempt,
+    logged_frames,
+    mapping,
+    number,
+    read_curve,
+    read_failure,
+    read_mapping,
+    read_policies,
+    whole,
+)
+from mipi_pl.reporting.tallies import Played
 from mipi_pl.storage.checkpoints import CheckpointFolder
-from mipi_pl.storage.files import DamagedError
 from mipi_pl.storage.lock import in_use
 from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
 from mipi_pl.utils.errors import UserError
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # `record.new_folder`
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both safe, the first quick
+_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # `run_folder.new_folder`
 
 STATES = ("running", "finished", "interrupted", "failed", "damaged")
 """Damaged: a finished run whose results cannot be read."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation on the learning curve."""
-
-    frames: int
-    evaluation: str
-    tally: Tally
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Run:
     @property
     def budget(self) -> int | None:
         """Frames that it was to train."""
-        return _whole(self.config.get("total_frames"))
+        return whole(self.config.get("total_frames"))
 
     @property
     def precedence(self) -> tuple[bool, bool, str]:
@@ -110,41 +107,47 @@ class Run:
 def read_run(folder: Path) -> Run:
     """What the folder says, and what is wrong with it."""
     problems: list[str] = []
-    config = _mapping(_attempt(lambda: _yaml(folder / CONFIG), CONFIG, problems) or {})
-    chosen = _mapping(config.get("run"))
-    named = folder.parent.name.split("__")
+    config = attempt(lambda: read_mapping(folder / CONFIG), CONFIG, problems) or {}
+    environment, algorithm, seed = _names(folder, config, problems)
+    curve = attempt(lambda: read_curve(folder / EVALUATIONS, problems), EVALUATIONS, problems) or []
+    finished = (folder / RESULTS).exists()
+    results = (attempt(lambda: read_mapping(folder / RESULTS), RESULTS, problems) or {}) if finished else {}
+    policies = (attempt(lambda: read_policies(results), RESULTS, problems) or {}) if results else {}
+    provenance = (
+        results or attempt(lambda: read_mapping(folder / PROVENANCE), PROVENANCE, problems, optional=True) or {}
+    )
+    state = _state(folder, finished, bool(policies))
+    if state == "failed":
+        problems.append(attempt(lambda: read_failure(folder), FAILURE, problems) or "failed")
+    checkpoints = attempt(lambda: CheckpointFolder(folder).entries(), "checkpoints", problems) or []
+    logged = attempt(lambda: logged_frames(folder / "metrics.csv"), "metrics.csv", problems, optional=True) or 0
+    reached = [logged, *(point.frames for point in curve), *(entry.frames for entry in checkpoints)]
+    return Run(
+        folder=folder,
+        state=state,
+        problems=tuple(problems),
+        environment=environment,
+        algorithm=algorithm,
+        seed=whole(config.get("seed", results.get("seed", seed))),
+        config=config,
+        frames=whole(results.get("frames")) or max(reached),
+        updates=whole(results.get("updates")) or 0,
+        seconds=number(results.get("seconds")),
+        provenance={key: provenance[key] for key in ("command", "commit", "versions", "machine") if key in provenance},
+        curve=tuple(curve),
+        resumable=bool(checkpoints),
+        policies=policies,
+    )
+
+
+def _names(folder: Path, config: Mapping[str, Any], problems: list[str]) -> list[str]:
+    """Environment, algorithm and seed; those that the config does not name from the name of the folder, or `?`."""
+    chosen, named = mapping(config.get("run")), folder.parent.name.split("__")
     if config and not {"environment", "algorithm"} <= set(chosen):
         problems.append(f"{CONFIG} is not that of a run: it names no environment and algorithm under `run`")
     if len(named) != 3:
         named = ["?", "?", "?"]
-    curve = _attempt(lambda: _curve(folder / EVALUATIONS, problems), EVALUATIONS, problems) or []
-    finished = (folder / RESULTS).exists()
-    results = _mapping(_attempt(lambda: _json(folder / RESULTS), RESULTS, problems)) if finished else {}
-    policies = (_attempt(lambda: _policies(results), RESULTS, problems) or {}) if results else {}
-    provenance = results or _mapping(_attempt(lambda: _json(folder / PROVENANCE), PROVENANCE, problems, optional=True))
-    state = _state(folder, finished, bool(policies))
-    if state == "failed":
-        problems.append(_attempt(lambda: _failure(folder), FAILURE, problems) or "failed")
-    checkpoints = _attempt(lambda: CheckpointFolder(folder).entries(), "checkpoints", problems) or []
-    logged = _attempt(lambda: _logged_frames(folder / "metrics.csv"), "metrics.csv", problems, optional=True) or 0
-    reached = [logged, *(point.frames for point in curve), *(entry.frames for entry in checkpoints)]
-    seconds = results.get("seconds")
-    return Run(
-        folder,
-        state,
-        tuple(problems),
-        str(chosen.get("environment", named[0])),
-        str(chosen.get("algorithm", named[1])),
-        _whole(config.get("seed", results.get("seed", named[2]))),
-        config,
-        _whole(results.get("frames")) or max(reached),
-        _whole(results.get("updates")) or 0,
-        _number(seconds),
-        {key: provenance[key] for key in ("command", "commit", "versions", "machine") if key in provenance},
-        tuple(sorted(curve, key=lambda point: point.frames)),
-        bool(checkpoints),
-        policies,
-    )
+    return [str(chosen.get("environment", named[0])), str(chosen.get("algorithm", named[1])), named[2]]
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:
@@ -179,84 +182,6 @@ def _state(folder: Path, finished: bool, readable: bool) -> str:
     if in_use(folder):
         return "running"
     return "failed" if (folder / FAILURE).exists() else "interrupted"
-
-
-def _policies(results: Mapping[str, Any]) -> dict[str, dict[str, Played]]:
-    found = {"trained": read_policy(results), "untrained": read_policy(results.get("before"))}
-    return {**found, **{name: read_policy(node) for name, node in _mapping(results.get("scripted")).items()}}
-
-
-def _curve(path: Path, problems: list[str]) -> list[Point]:
-    found, refused = [], []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            if row.get("level") not in ("all", "size", "composition"):
-                refused.append(f"line {number}: level is {row.get('level')!r}")
-            elif row["level"] == "all":
-                try:
-                    found.append(Point(int(row["frames"]), row["evaluation"], read_tally(row)))
-                except (ValueError, KeyError, TypeError) as error:
-                    refused.append(f"line {number}: {error}")
-    if refused:
-        problems.append(f"{EVALUATIONS}: {len(refused)} rows cannot be read and are left out ({refused[0]})")
-    return found
-
-
-def _logged_frames(path: Path) -> int:
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return max((_whole(row["frames"]) or 0 for row in csv.DictReader(file) if row.get("frames")), default=0)
-
-
-def _failure(folder: Path) -> str:
-    lines = (folder / FAILURE).read_text(encoding="utf-8", errors="replace").splitlines()
-    return f"failed: {lines[-1]}" if lines else "failed"
-
-
-def _attempt(read: Any, name: str, problems: list[str], optional: bool = False) -> Any:
-    """What `read` gives, or None and a line on why not."""
-    try:
-        return read()
-    except FileNotFoundError:
-        if not optional:
-            problems.append(f"{name} is missing")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, csv.Error, DamagedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        problems.append(f"{name} is damaged or not ours ({reason})")
-    return None
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    found = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a mapping, got {type(found).__name__}")
-    return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a mapping, got {type(found).__name__}")
-    return found
-
-
-def _mapping(node: object) -> dict[str, Any]:
-    return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
-
-
-def _number(value: object) -> float | None:
-    try:
-        return float(value) if isinstance(value, (int, float)) else None
-    except OverflowError:  # JSON knows no largest integer
-        return None
-
-
-def _whole(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        return int(float(value))  # metrics.csv has frames with a decimal point
-    except (ValueError, OverflowError):
-        return None
 
 
 def _text(value: object) -> str | None:

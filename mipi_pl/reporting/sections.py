@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from mipi_pl.evaluation.bootstrap import (
+from mipi_pl.evaluation.seeds import (
     Array,
-    Scores,
-    estimate,
-    interquartile_mean,
-    mean_of_all,
+    interquartile_mean_over_seeds,
+    mean_over_seeds,
     probability_of_improvement,
 )
 from mipi_pl.evaluation.statistics import Estimate
@@ -42,12 +40,17 @@ def of_world(world: World, name: str) -> Iterator[Block]:
 
 def number(world: World, value: float) -> str:
     """A rate with two places, a return with one."""
-    return f"{value:.2f}" if world.winnable else f"{value:.1f}"
+    return f"{value:.{_places(world)}f}"
 
 
-def interval(world: World, found: Estimate) -> str:
-    """Such as ``0.71 [0.62, 0.80]``."""
-    return f"{number(world, found.value)} [{number(world, found.low)}, {number(world, found.high)}]"
+def interval(found: Estimate, places: int) -> str:
+    """Such as ``0.71 [0.62, 0.80]``; the value alone where it has no interval."""
+    value, low, high = (f"{part:.{places}f}" for part in (found.value, found.low, found.high))
+    return value if math.isnan(found.low) else f"{value} [{low}, {high}]"
+
+
+def _places(world: World) -> int:
+    return 2 if world.winnable else 1
 
 
 def _overview(world: World) -> Iterator[Block]:
@@ -62,10 +65,13 @@ def _overview(world: World) -> Iterator[Block]:
         ]
         if world.held_out:
             scores = group.scores(world.held_out)
-            means = scores.value.mean(1)
+            means = scores.mean(1)
             spread = number(world, float(means.std(ddof=1))) if len(means) > 1 else "-"
-            row += [f"{number(world, float(means.mean()))} ± {spread}"]
-            row += [interval(world, estimate(scores, statistic)) for statistic in (mean_of_all, interquartile_mean)]
+            row += [
+                f"{number(world, float(means.mean()))} ± {spread}",
+                interval(mean_over_seeds(means, world.bounds), _places(world)),
+                interval(interquartile_mean_over_seeds(scores, world.bounds), _places(world)),
+            ]
         rows.append(row)
     header = ["algorithm", "seeds", "frames", "hours"]
     if world.held_out:
@@ -73,17 +79,19 @@ def _overview(world: World) -> Iterator[Block]:
     yield Table(header, rows)
     yield Paragraph(
         f"Greedy {world.measure} of the last policy on held-out teams ({', '.join(world.held_out) or 'none'}). Frames "
-        "and hours are sums over the seeds. The standard deviation is over seeds alone, as in the paper. Intervals are "
-        "bootstrapped in strata: seeds within each algorithm, each drawn as a whole with all its teams, then the "
-        "episodes of each seed within each team. The interquartile mean leaves out the lowest and the highest quarter "
-        "of all scores."
+        "and hours are sums over the seeds. The standard deviation is over seeds, as in the paper. Every interval of "
+        "this page is for the population of seeds, the noise of the episodes in which a seed is measured included: it "
+        "would hold the value of very many seeds in about 95 of 100 such comparisons. Those of means are Student's t "
+        "over seeds. The interquartile mean leaves out the lowest and the highest quarter of all scores; its interval "
+        "is the bootstrap's standard error over seeds, each drawn with all its teams, times Student's quantile. No "
+        "interval stands where there is one seed or where all seeds have the same score."
     )
 
 
 def _curves(world: World, name: str) -> Iterator[Block]:
     panels = {}
     for title, evaluations in (("training teams", (TRAINING,)), ("held-out teams, mean", world.held_out)):
-        curves = {group.label: curve_of(group, evaluations) for group in world.groups}
+        curves = {group.label: curve_of(group, evaluations, world.bounds) for group in world.groups}
         found = {label: curve for label, curve in curves.items() if curve is not None}
         if found:
             panels[title] = found
@@ -99,14 +107,14 @@ def _curves(world: World, name: str) -> Iterator[Block]:
 
 def _by_team(world: World, name: str) -> Iterator[Block]:
     teams = [world.sizes_of(evaluation) for evaluation in world.evaluations]
-    found = _each(world, lambda scores, place: estimate(scores.of([place]), mean_of_all))
+    found = _each(world, lambda scores, place: mean_over_seeds(scores[:, place], world.bounds))
     policies = dict.fromkeys(policy for run in world.runs for policy in run.policies if policy != "trained")
     references = {policy: values for policy in policies if (values := _reference(world, policy))}
     yield Heading(3, "By team size")
     yield Table(
         ["algorithm", *teams],
         [
-            *([label, *(interval(world, one) for one in row)] for label, row in found.items()),
+            *([label, *(interval(one, _places(world)) for one in row)] for label, row in found.items()),
             *([policy, *(number(world, value) for value in values)] for policy, values in references.items()),
         ],
     )
@@ -119,13 +127,15 @@ def _gap(world: World, name: str) -> Iterator[Block]:
     trained, teams = world.evaluations.index(TRAINING), [world.sizes_of(one) for one in world.held_out]
     places = [place for place in range(len(world.evaluations)) if place != trained]
 
-    def gap(scores: Scores, place: int) -> Estimate:
-        return estimate(scores.of([trained, place]), lambda value: (value[..., 0] - value[..., 1]).mean(-1))
+    def gap(scores: Array, place: int) -> Estimate:
+        low, high = world.bounds
+        return mean_over_seeds(scores[:, trained] - scores[:, place], (low - high, high - low))
 
     found = _each(world, gap, places)
     yield Heading(3, "Generalization gap")
     yield Table(
-        ["algorithm", *teams], [[label, *(interval(world, one) for one in row)] for label, row in found.items()]
+        ["algorithm", *teams],
+        [[label, *(interval(one, _places(world)) for one in row)] for label, row in found.items()],
     )
     svg = pictures.by_team(teams, found, {}, f"{world.measure} lost, 95 % interval", False)
     caption = f"What is lost: {world.measure} on the training teams less that on each held-out team; 0 is no loss."
@@ -136,30 +146,26 @@ def _improvement(world: World) -> Iterator[Block]:
     if len(world.groups) < 2:
         return
     scores = {group.label: group.scores(world.held_out) for group in world.groups}
-    rows = [
-        [ours, *("-" if ours == theirs else interval_of_rate(scores[ours], scores[theirs]) for theirs in scores)]
-        for ours in scores
-    ]
+
+    def cell(ours: str, theirs: str) -> str:
+        return "-" if ours == theirs else interval(probability_of_improvement(scores[ours], scores[theirs]), 2)
+
+    rows = [[ours, *(cell(ours, theirs) for theirs in scores)] for ours in scores]
     yield Heading(3, "Probability of improvement")
     yield Table(["row beats column", *scores], rows)
     yield Paragraph(
-        "Over pairs of seeds, the mean over held-out teams, a tie counting half. An interval that holds 0.5 leaves "
-        f"open which of the two is better. {by_chance(*sorted(len(group.runs) for group in world.groups)[:2])}"
+        "Over pairs of seeds, the mean over held-out teams, a tie counting half. Intervals are Newcombe's for the "
+        "Mann-Whitney statistic. One that holds 0.5 leaves open which of the two is better. "
+        f"{by_chance(*sorted(len(group.runs) for group in world.groups)[:2])}"
     )
 
 
 def by_chance(seeds: int, others: int) -> str:
-    """How often the clearest order says nothing: a bootstrap of few seeds does not know what other seeds would do."""
+    """How often the clearest order says nothing."""
     return (
-        f"An interval does not know the seeds that were not run: with {seeds} against {others}, two algorithms that "
-        f"are alike come to 1.00 by chance once in {math.comb(seeds + others, seeds):,} comparisons."
+        f"By chance alone, with {seeds} against {others}, two algorithms that are alike come to 1.00 once in "
+        f"{math.comb(seeds + others, seeds):,} comparisons."
     )
-
-
-def interval_of_rate(ours: Scores, theirs: Scores) -> str:
-    """The probability of improvement as text."""
-    found = probability_of_improvement(ours, theirs)
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _compositions(world: World, name: str) -> Iterator[Block]:
@@ -193,7 +199,7 @@ def compositions(world: World) -> tuple[list[str], Array, Array]:
 
 
 def _each(
-    world: World, statistic: Callable[[Scores, int], Estimate], places: list[int] | None = None
+    world: World, statistic: Callable[[Array, int], Estimate], places: list[int] | None = None
 ) -> Mapping[str, list[Estimate]]:
     """Of every group, for every evaluation or some of them."""
     chosen = range(len(world.evaluations)) if places is None else places

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mipi_pl.evaluation.statistics import Estimate, t_quantile
+from mipi_pl.evaluation.statistics import Estimate
 
 _MOST_EPISODES = 2**31
 
@@ -27,15 +27,6 @@ class Tally:
     episodes: int
     winnable: bool
     mean_return: float = math.nan
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of the return over episodes, from its interval; NaN for a win rate, which needs none."""
-        if self.winnable:
-            return math.nan
-        if self.episodes < 2:
-            return 0.0
-        return (self.score.high - self.score.value) / t_quantile(self.episodes - 1) * math.sqrt(self.episodes)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,11 +106,17 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other runs off the folder; the processes of one run share it, the first holds it."""
+    """Keep other runs off the folder; the processes of one run share it, the first holds it.
+
+    Raises:
+        UserError: if another process holds it, or the folder cannot be written to.
+    """
     holder = lock(folder)
 
     def acquire() -> None:
         try:
+            if folder.is_dir() and not os.access(folder, os.W_OK):  # an earlier run may have left the file of the lock
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             holder.acquire()
         except Timeout as error:
             raise UserError(f"{folder} is in use: another process trains there") from error
@@ -121,5 +129,3 @@ def held(folder: Path) -> Iterator[None]:
     finally:
         if holder.is_locked:
             holder.release()
-            with suppress(OSError):
-                (folder / ".lock").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from mipi_pl.storage import lock
 from mipi_pl.storage.files import replacing
 
 CONFIG, EVALUATIONS, RESULTS = "config.yaml", "evaluations.csv", "results.json"
@@ -38,7 +39,10 @@ def new_folder(parent: Path) -> Path:
 
 
 def discard_if_empty(folder: Path, root: Path) -> None:
-    """Remove an empty folder and the empty ones above it, up to and with `root`."""
+    """Remove an empty folder and the empty ones above it, up to and with `root`; the file of a lock does not count."""
+    with suppress(OSError):
+        if [found.name for found in folder.iterdir()] == [lock.FILE]:
+            (folder / lock.FILE).unlink()
     for candidate in (folder, *folder.parents):
         try:
             candidate.rmdir()

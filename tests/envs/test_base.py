@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from script_world import ScriptWorld
 from torchrl.envs.utils import check_env_specs
 
 from mipi_pl import spec as keys
+from mipi_pl.envs import base
 from mipi_pl.spec import EntitySpec
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
@@ -13,6 +16,15 @@ LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 
 def test_the_specs_of_torchrl_hold() -> None:
     check_env_specs(ScriptWorld(LENGTHS, num_envs=3), seed=0)
+
+
+def test_what_a_world_must_implement_is_named_wherever_it_is_described() -> None:
+    methods = {name for name, found in vars(base.EntityEnv).items() if getattr(found, "__isabstractmethod__", False)}
+    assert len(methods) == 5
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for text in (base.__doc__, base.EntityEnv.__doc__, readme):
+        assert not [name for name in methods if f"`{name}" not in str(text)]
+    assert "implements five methods" in str(base.__doc__)
 
 
 def test_only_finished_rows_are_reset_and_the_others_go_on() -> None:

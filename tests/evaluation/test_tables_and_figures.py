@@ -7,7 +7,7 @@ import torch
 from matplotlib.image import imread
 
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.figures import Point, curve_points, draw_evaluation, draw_run, read_curve
+from mipi_pl.evaluation.figures import Point, draw_evaluation, draw_run, read_curve
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.statistics import wilson
@@ -68,7 +68,6 @@ def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_pat
     append_csv(tmp_path / "evaluations.csv", rows)
     points = read_curve(tmp_path / "evaluations.csv")
     assert [(point.value.value, point.measure) for point in points] == [(7.5, "return")] * 2
-    assert curve_points(100, trained) == points
     draw_run(tmp_path / "run.png", "a run", points, {"trained": trained, "random": trained})
     assert imread(tmp_path / "run.png").std() > 0.05
 

@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from run_folders import make_run
+from scipy import stats
 
 from mipi_pl.cli import main
 from mipi_pl.reporting.curves import curve_of
@@ -30,11 +31,39 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_a_complete_set_of_runs_has_nothing_missing_and_all_sections(runs: Path, tmp_path: Path) -> None:
-    assert main(["report", str(runs), "--output-dir", str(tmp_path / "out")]) == 0
-    (folder,) = (tmp_path / "out").iterdir()
-    text = (folder / "report.md").read_text()
+def report_of(runs: Path, output: Path) -> str:
+    assert main(["report", str(runs), "--output-dir", str(output)]) == 0
+    (folder,) = output.iterdir()
+    return (folder / "report.md").read_text()
+
+
+def test_a_complete_set_of_runs_has_nothing_missing(tmp_path: Path) -> None:
+    for seed, algorithm in product(range(3), ("mipi", "refil")):
+        make_run(tmp_path / "runs", algorithm, seed, (0.9, 0.7, 0.5 - 0.05 * seed, 0.4 + 0.05 * seed))
+    text = report_of(tmp_path / "runs", tmp_path / "out")
+    assert "all seeds of mipi have the same score in training, 6: no interval there" in text
+    for seed, algorithm in product(range(3), ("mipi", "refil")):
+        shares = tuple(share - 0.05 * seed for share in (0.9, 0.7, 0.5, 0.4))
+        make_run(tmp_path / "others", algorithm, seed, shares)
+    text = report_of(tmp_path / "others", tmp_path / "out_of_others")
     assert "nothing is missing" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| mipi | 0.85"))
+    low, high = stats.t.interval(0.95, 2, loc=0.85, scale=0.05 / np.sqrt(3))
+    assert row.startswith(f"| mipi | 0.85 \\[{low:.2f}, {high:.2f}\\] |"), "win rates of the training teams"
+
+
+def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "mipi", 0)
+    make_run(tmp_path / "runs", "refil", 0)
+    text = report_of(tmp_path / "runs", tmp_path / "out")
+    assert "| mipi | 0.90 | 0.60 | 0.50 | 0.40 |" in text
+    assert "| mipi | - | 0.50 |" in text
+    assert "nan" not in text
+
+
+def test_a_report_has_all_sections(runs: Path, tmp_path: Path) -> None:
+    text = report_of(runs, tmp_path / "out")
+    (folder,) = (tmp_path / "out").iterdir()
     for section in ("While learning", "By team size", "Generalization gap", "Probability of improvement", "Runs"):
         assert f"# {section}\n" in text
     (row,) = (line for line in text.splitlines() if line.startswith("| mipi | 3 |"))
@@ -111,7 +140,7 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     for sentence in (
         "different worlds (marines; sz): nothing is compared between them",
         "marines: mipi has 2 seeds, fewer than 3",
-        "marines: mappo has 1 seed, fewer than 3: the spread is hardly known; its intervals are over episodes alone",
+        "marines: mappo has 1 seed, fewer than 3: the spread is not known, there are no intervals",
         "marines: different seeds: mappo 0; mipi 0, 1; refil 0",
         "marines: unequal budgets: mappo 4,000 frames; mipi 1,000 frames; refil 1,000 frames",
         "marines: unequal evaluation episodes: mappo 20; mipi 20; refil 40",
@@ -162,8 +191,9 @@ def test_a_curve_is_the_mean_over_seeds_and_teams(runs: Path) -> None:
     assert curve.frames.tolist() == [0, 500, 1000]
     expected = np.mean([[0.6, 0.5, 0.4], [0.65, 0.5, 0.4], [0.7, 0.5, 0.4]])
     assert curve.value[[0, 2]] == pytest.approx([0.0, expected])
-    assert (curve.low <= curve.value).all()
-    assert (curve.value <= curve.high).all()
+    assert np.isnan([curve.low[0], curve.high[0]]).all(), "before training no seed wins anything: there is no spread"
+    assert (curve.low <= curve.value)[1:].all()
+    assert (curve.value <= curve.high)[1:].all()
     assert curve_of(world.groups[0], ("nothing",)) is None
 
 

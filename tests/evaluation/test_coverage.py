@@ -1,0 +1,76 @@
+"""A 95 % interval holds the true value in about 95 of 100 experiments: seeds are drawn, each plays 256 episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mipi_pl.evaluation import seeds
+from mipi_pl.evaluation.seeds import Array
+from mipi_pl.evaluation.statistics import Estimate
+
+EPISODES = 256
+MEAN = np.array([0.65, 0.55, 0.5])
+"""Win rates in three evaluations, the mean over seeds."""
+WIDE, NARROW = (0.08, 0.03), (0.01, 0.01)
+"""Standard deviation between seeds, and between the evaluations of a seed beyond that. With the narrow one most of what
+differs is the noise of the episodes, 0.03."""
+RATE = (0.0, 1.0)
+
+Spread = tuple[float, float]
+
+
+def measured(
+    rng: np.random.Generator, experiments: int, n: int, spread: Spread = WIDE, better_by: float = 0.0
+) -> Array:
+    """[experiments, n, 3]: win rates of so many seeds."""
+    of_seed = rng.normal(0, spread[0], (experiments, n, 1))
+    rate = MEAN + better_by + of_seed + rng.normal(0, spread[1], (experiments, n, 3))
+    return rng.binomial(EPISODES, np.clip(rate, 0, 1)) / EPISODES
+
+
+def coverage(experiments: Array, truth: float, interval: Callable[[Array], Estimate]) -> float:
+    found = [interval(scores) for scores in experiments]
+    return float(np.mean([one.low <= truth <= one.high for one in found]))
+
+
+@pytest.mark.parametrize("spread", [WIDE, NARROW])
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_mean(n: int, spread: Spread) -> None:
+    experiments = measured(np.random.default_rng(n), 3000, n, spread)
+    held = coverage(experiments, MEAN.mean(), lambda scores: seeds.mean_over_seeds(scores.mean(1), RATE))
+    assert held == pytest.approx(0.95, abs=0.015)  # of 3,000: standard error 0.004
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_gap_between_two_evaluations(n: int) -> None:
+    experiments = measured(np.random.default_rng(n), 3000, n)
+    difference = experiments[..., 0] - experiments[..., 2]
+    held = coverage(difference, MEAN[0] - MEAN[2], lambda scores: seeds.mean_over_seeds(scores, (-1, 1)))
+    assert held == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("spread", [WIDE, NARROW])
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interquartile_mean(n: int, spread: Spread) -> None:
+    rng = np.random.default_rng(n)
+    truth = float(seeds.interquartile_mean(measured(rng, 1, 200_000, spread)[0]))
+    experiments = measured(rng, 800, n, spread)
+    held = coverage(experiments, truth, lambda scores: seeds.interquartile_mean_over_seeds(scores, RATE))
+    assert held == pytest.approx(0.95, abs=0.025)  # of 800: standard error 0.008
+
+
+@pytest.mark.parametrize("better_by", [0.0, 0.06, 0.2])
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_probability_of_improvement(n: int, better_by: float) -> None:
+    # Few seeds have few orders, so an interval cannot hold it in exactly 95 of 100 cases; it must not hold it in fewer.
+    rng = np.random.default_rng(n)
+    many = 100_000
+    truth = float((measured(rng, 1, many, better_by=better_by) > measured(rng, 1, many)).mean())
+    ours, theirs = measured(rng, 1000, n, better_by=better_by), measured(rng, 1000, n)
+    pairs = np.stack([ours, theirs], 1)
+    held = coverage(pairs, truth, lambda pair: seeds.probability_of_improvement(pair[0], pair[1]))
+    assert held >= 0.94
+    assert n < 10 or held < 0.995
