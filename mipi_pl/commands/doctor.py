@@ -28,9 +28,9 @@ def run(options: Namespace) -> None:
     Raises:
         FailedError: if something that every run needs is wrong.
     """
-    from mipi_pl.commands.diagnosis import State, examine, table
+    from mipi_pl.commands.doctor_checks import State, examine, table
 
     findings = examine(options.start_game)
     print(table(findings))
-    if wrong := [finding.what for finding in findings if finding.state is State.WRONG]:
+    if wrong := [finding.part for finding in findings if finding.state is State.WRONG]:
         raise FailedError(f"not in order: {', '.join(wrong)}")
