@@ -18,8 +18,10 @@ from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import MakeEnv, Result, World, WorldError, evaluate, worlds_of
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
-from mipi_pl.run.config import Config, check_eval, check_evaluation, check_node, check_targets, unknown_key
+from mipi_pl.run.config import Config, check_eval, check_evaluation
+from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.own_folder import use_modules
+from mipi_pl.run.signatures import check_node, check_targets
 from mipi_pl.run.train import as_json, quieten
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
