@@ -1,17 +1,19 @@
 """The `mipi` command. A mistake of the user ends with one message and exit code 2, Ctrl-C with 130.
 
-Each command is a file of mipi_pl/commands/ with its lines of help, ``USAGE``, and ``run(arguments)``. Heavy imports
-wait inside ``run`` until it is known that they are needed: `mipi --help` answers at once.
+Each command is a file of mipi_pl/commands/ with two functions: ``declare`` names its arguments, ``run`` does the work.
+Heavy imports wait inside ``run``, so that `mipi --help` answers at once.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
+from mipi_pl.commands.options import Parser
 from mipi_pl.utils.errors import FailedError, UserError
 
 COMMANDS = (
@@ -30,15 +32,12 @@ COMMANDS = (
 )
 """In the order of `mipi --help`."""
 
-_HELP = """\
-mipi: train agents that cooperate in teams they have never seen
-
-{usage}
-  mipi --version
+_EPILOG = """\
+mipi COMMAND --help says more about a command. A first run: mipi train experiment=quickstart
 
 Every run writes to its own folder below outputs/; outputs/latest is the newest."""
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,20 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    command, *rest = arguments or ["--help"]
-    if command in ("--help", "-h", "help"):
-        print(_help())
-        return OK
-    if command == "--version":
-        print(f"mipi {version('mipi-pl')}")
-        return OK
-    if command not in COMMANDS:
-        return _complain(f"unknown command {command!r}; there are: {', '.join(COMMANDS)}; see mipi --help")
     try:
-        import_module(f"mipi_pl.commands.{command}").run(rest)
+        options = _read(list(sys.argv[1:] if arguments is None else arguments))
+        options.run(options)
     except UserError as error:
-        return _complain(error)
+        return _complain(error, MISTAKE)
     except FailedError as error:
         return _complain(error, FAILED)
     except SystemExit as end:  # after --help; Hydra's way to end, also after a job of a multirun that failed
@@ -79,17 +69,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return OK
 
 
-def _help() -> str:
-    usages = (import_module(f"mipi_pl.commands.{command}").USAGE for command in COMMANDS)
-    return _HELP.format(usage="\n".join(f"  {line}" for usage in usages for line in usage.splitlines()))
+def _read(words: list[str]) -> Namespace:
+    first = words[0] if words else "help"
+    if first == "help":
+        words = ["--help"]
+    elif first not in (*COMMANDS, "--help", "-h", "--version"):
+        raise UserError(f"unknown command {first!r}; there are: {', '.join(COMMANDS)}; see mipi --help")
+    return _parser().parse_args(words)
 
 
-def _complain(message: str | Exception, code: int = USAGE) -> int:
+def _parser() -> Parser:
+    parser = Parser(
+        prog="mipi", description="Train agents that cooperate in teams they have never seen.", epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"mipi {version('mipi-pl')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        import_module(f"mipi_pl.commands.{command}").declare(commands.add_parser)
+    return parser
+
+
+def _complain(error: UserError | FailedError, code: int) -> int:
     # What ends all processes of a run is told by the first.
-    if _process() > 0 and (code == FAILED or getattr(message, "told", False)):
+    if _process() > 0 and (code == FAILED or getattr(error, "told", False)):
         return code
     # Libraries write their messages in several lines.
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     who = f"mipi (process {_process()})" if _process() > 0 else "mipi"
     print(f"{who}: {'; '.join(lines)}", file=sys.stderr)
     return code

@@ -11,7 +11,8 @@ import pytest
 from mipi_pl.cli import main
 from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
-from mipi_pl.run.config import check_node, check_train, resolve
+from mipi_pl.run.config import check_train, resolve
+from mipi_pl.run.signatures import check_node
 from mipi_pl.utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

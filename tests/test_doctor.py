@@ -11,7 +11,7 @@ import pytest
 import stand_in_game
 
 from mipi_pl.cli import main
-from mipi_pl.commands import diagnosis
+from mipi_pl.commands import doctor_checks
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +34,11 @@ def test_what_is_optional_and_absent_is_no_fault_but_comes_with_advice(capsys: p
 def test_a_game_and_its_map_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pysc2", reason="needs the extra sc2: pip install 'mipi-pl[sc2]'")
     monkeypatch.setenv("SC2PATH", str(stand_in_game.install(tmp_path, maps=())))
-    found = {finding.what: finding for finding in diagnosis.examine()}
-    assert found["StarCraft II"].state is diagnosis.State.GOOD
+    found = {finding.part: finding for finding in doctor_checks.examine()}
+    assert found["StarCraft II"].state is doctor_checks.State.GOOD
     assert "no map empty_passive.SC2Map" in found["its map"].advice
     stand_in_game.install(tmp_path)
-    assert {f.what: f for f in diagnosis.examine()}["its map"].state is diagnosis.State.GOOD
+    assert {f.part: f for f in doctor_checks.examine()}["its map"].state is doctor_checks.State.GOOD
 
 
 def test_a_game_that_dies_at_its_start_is_told(
@@ -58,7 +58,7 @@ def test_a_package_of_a_wrong_version_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = importlib.metadata.version
-    monkeypatch.setattr(diagnosis, "version", lambda name: "0.1" if name == "torchrl" else real(name))
+    monkeypatch.setattr(doctor_checks, "version", lambda name: "0.1" if name == "torchrl" else real(name))
     assert main(["doctor"]) == 1
     captured = capsys.readouterr()
     assert "torchrl 0.1 (wanted" in captured.out
@@ -78,6 +78,6 @@ def test_a_pytorch_that_cannot_be_imported_is_told_with_all_the_rest(
 
 def test_a_key_for_wandb_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    assert diagnosis._wandb().state is diagnosis.State.GOOD
+    assert doctor_checks._wandb().state is doctor_checks.State.GOOD
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert "offline" in diagnosis._wandb().found
+    assert "offline" in doctor_checks._wandb().detail

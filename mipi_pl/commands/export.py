@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import Parser
+from mipi_pl.commands.options import AddParser
 from mipi_pl.utils.errors import UserError
 
-USAGE = "mipi export CHECKPOINT                 its policy as one small safetensors file, to hand on"
-
-_HELP = """\
+_DESCRIPTION = """\
 Writes the weights of a checkpoint and the config of its run to one safetensors file, which mipi eval and mipi watch
 take as they take a checkpoint. Unlike a checkpoint it can name no classes but those of this program, so it is safe to
 take from others. No run can be resumed from it."""
 
 
-def run(arguments: list[str]) -> None:
-    """Write the weights of a checkpoint to a file."""
-    parser = Parser("export", _HELP)
+def declare(add_parser: AddParser) -> None:
+    """A checkpoint and the file to write."""
+    summary = "write the policy of a checkpoint to one small safetensors file"
+    parser = add_parser("export", help=summary, description=_DESCRIPTION)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a file that mipi train wrote")
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="a new file (default: policy.safetensors in the run folder)"
     )
-    chosen = parser.parse_args(arguments)
+    parser.set_defaults(run=run)
 
+
+def run(options: Namespace) -> None:
+    """Write the weights of a checkpoint to a file.
+
+    Raises:
+        UserError: for a checkpoint that cannot be used, or a file that exists, has another suffix or cannot be written.
+    """
     from mipi_pl.run.evaluate import output_parent
     from mipi_pl.storage import run_folder, weights
     from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
 
-    path = weights.located(chosen.checkpoint)
+    path = weights.located(options.checkpoint)
     content, _ = read_checkpoint(path)
-    target: Path = chosen.output or output_parent(path) / f"policy{weights.SUFFIX}"
+    target: Path = options.output or output_parent(path) / f"policy{weights.SUFFIX}"
     if target.suffix != weights.SUFFIX:
         raise UserError(f"the name of the file must end in {weights.SUFFIX}, got {target}")
     if target.exists():

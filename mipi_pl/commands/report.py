@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import Parser
+from mipi_pl.commands.options import AddParser
 
-USAGE = "mipi report RUNS ...                   compare runs: a page with curves, tables and intervals"
-
-_HELP = """\
+_DESCRIPTION = """\
 Compares finished runs: learning curves, win rates by team size and composition, the generalization gap, interquartile
 means, the probability of improvement, and what is missing to believe them. Runs that differ in nothing but their seed
 are seeds of one algorithm. Writes report.html, which needs nothing else, report.md and its pictures to a new folder."""
 
 
-def run(arguments: list[str]) -> None:
-    """Write a report."""
-    parser = Parser("report", _HELP)
+def declare(add_parser: AddParser) -> None:
+    """The runs, and where the page goes."""
+    summary = "compare runs: a page with curves, tables and intervals"
+    parser = add_parser("report", help=summary, description=_DESCRIPTION)
     parser.add_argument("runs", metavar="RUNS", type=Path, nargs="+", help="run folders, or folders above them")
     parser.add_argument("--output-dir", type=Path, default=Path("outputs/reports"), help="(default %(default)s)")
     parser.add_argument("--title", default="Report on runs", help="of the page (default: %(default)s)")
-    chosen = parser.parse_args(arguments)
+    parser.set_defaults(run=run)
 
+
+def run(options: Namespace) -> None:
+    """Write a report."""
     from mipi_pl.reporting.report import make_report
 
-    make_report(chosen.runs, chosen.output_dir, chosen.title)
+    make_report(options.runs, options.output_dir, options.title)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import Parser, whole_number
+from mipi_pl.commands.options import AddParser, arguments_of, whole_number
 from mipi_pl.reproduction.plan import SCALES, TARGETS
 
-USAGE = "mipi reproduce TARGET --scale SCALE    a table or figure of the paper beside our numbers"
-
-_HELP = """\
+_DESCRIPTION = """\
 Runs what a table or figure of the paper takes (tasks x algorithms x seeds) and prints the paper's numbers beside ours:
 cell by cell, with the difference, and whether the order of the algorithms holds. Runs that are done are not repeated,
 runs that were cut go on, and tables share runs; so the same command may be given again at any time. --dry-run shows
@@ -18,11 +17,12 @@ what would be done. Words like key=value change all runs, as in mipi train. The 
 MIPI-PPO."""
 
 
-def run(arguments: list[str]) -> None:
-    """Reproduce a table or a figure."""
-    parser = Parser("reproduce", _HELP)
+def declare(add_parser: AddParser) -> None:
+    """A target, overrides and options."""
+    summary = "repeat a table or figure of the paper and compare the numbers"
+    parser = add_parser("reproduce", help=summary, description=_DESCRIPTION)
     parser.add_argument("target", metavar="TARGET", choices=TARGETS, help=", ".join(TARGETS))
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="for all runs")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", default=(), help="for all runs")
     parser.add_argument("--scale", choices=SCALES, default="smoke", help="(default %(default)s)")
     parser.add_argument("--seeds", type=whole_number, nargs="+", help="instead of the scale's")
     parser.add_argument("--tasks", nargs="+", help="of the table, instead of all of them, such as SZ")
@@ -33,8 +33,11 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--launcher-options", metavar="key=value", nargs="+", default=[], help="such as partition=gpu")
     parser.add_argument("--retry-failed", action="store_true", help="go on with failed runs too")
     parser.add_argument("--dry-run", action="store_true", help="show the commands")
-    chosen = parser.parse_intermixed_args(arguments)
+    parser.set_defaults(run=run)
 
+
+def run(options: Namespace) -> None:
+    """Reproduce a table or a figure."""
     from mipi_pl.reproduction.reproduce import Options, reproduce
 
-    reproduce(Options(**vars(chosen)))
+    reproduce(Options(**arguments_of(options)))

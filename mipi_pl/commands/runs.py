@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import Parser
+from mipi_pl.commands.options import AddParser
 
-USAGE = "mipi runs [FOLDER]                     runs below outputs/ or a folder: state, frames, win rates"
-
-_HELP = """\
+_DESCRIPTION = """\
 Lists the runs in and below a folder with state (running, finished, interrupted, failed, damaged), frames, and the
 greedy win rate or return on held-out teams, best and last. An interrupted run goes on with mipi resume."""
 
 
-def run(arguments: list[str]) -> None:
-    """List runs."""
-    parser = Parser("runs", _HELP)
+def declare(add_parser: AddParser) -> None:
+    """The folder."""
+    summary = "list runs below outputs/ or a folder: state, frames, win rates"
+    parser = add_parser("runs", help=summary, description=_DESCRIPTION)
     parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", default=Path("outputs"))
-    folder = parser.parse_args(arguments).folder
+    parser.set_defaults(run=run)
 
+
+def run(options: Namespace) -> None:
+    """List runs."""
     from mipi_pl.reporting.listing import runs_table
     from mipi_pl.reporting.runs import find_runs
 
+    folder = options.folder
     runs = find_runs([folder])
     print(runs_table(runs, folder) if runs else f"no runs in {folder}")

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import Parser, whole_number
+from mipi_pl.commands.options import AddParser, arguments_of, whole_number
 from mipi_pl.utils.errors import FailedError, UserError
 
-USAGE = "mipi theory                            check the paper's statements on random processes"
-
-_HELP = """\
+_DESCRIPTION = """\
 Checks lemmas 1 and 2 and theorems 1 and 2 of the paper exactly, on random processes with 1-3 agents, and shows where
 a statement needs a condition that the paper does not state. Prints a table and writes statements.csv,
 counterexamples.json and convergence.png."""
 
 
-def run(arguments: list[str]) -> None:
-    """Check the statements.
-
-    Raises:
-        FailedError: if one does not come out as it is known to.
-    """
-    parser = Parser("theory", _HELP)
+def declare(add_parser: AddParser) -> None:
+    """How many processes, and where the files go."""
+    summary = "check the paper's statements on random processes"
+    parser = add_parser("theory", help=summary, description=_DESCRIPTION)
     parser.add_argument("--instances", type=whole_number, default=100, help="for each statement (default %(default)s)")
     parser.add_argument("--seed", type=whole_number, default=0, help="of the first; the others follow (%(default)s)")
     parser.add_argument("--output-dir", type=Path, default=Path("outputs/theory"), help="for the files (%(default)s)")
-    chosen = parser.parse_args(arguments)
+    parser.set_defaults(run=run)
 
+
+def run(options: Namespace) -> None:
+    """Check the statements.
+
+    Raises:
+        UserError: for a number out of range, or a folder that cannot be written to.
+        FailedError: if one does not come out as it is known to.
+    """
     from mipi_pl.theory.report import Options
     from mipi_pl.theory.report import run as check_statements
 
     try:
-        known = check_statements(Options(**vars(chosen)))
+        known = check_statements(Options(**arguments_of(options)))
     except ValueError as error:
         raise UserError(f"{error}; see mipi theory --help") from error
     except OSError as error:

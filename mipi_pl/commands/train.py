@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-USAGE = """\
-mipi train [key=value ...]             train; for a first run: mipi train experiment=quickstart
-mipi train -m seed=0,1,2 [...]         several runs, one after the other
-mipi train --cfg job [...]             show the config without training
-mipi train --help                      choices and keys"""
+from argparse import Namespace
+
+from mipi_pl.commands.options import AddParser
 
 
-def run(arguments: list[str]) -> None:
-    """Train; everything behind the command is Hydra's."""
+def declare(add_parser: AddParser) -> None:
+    """Hydra reads the words behind the command, ``--help`` as well."""
+    summary = "train agents; several runs: -m seed=0,1,2; only show the config: --cfg job"
+    add_parser("train", help=summary, raw=True, add_help=False).set_defaults(run=run)
+
+
+def run(options: Namespace) -> None:
+    """Train."""
     from mipi_pl.run.compose import launch
 
-    launch(arguments)
+    launch(options.words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,7 +15,8 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.run.config import check_train, resolve, unknown_key
+from mipi_pl.run.config import check_train, resolve
+from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.own_folder import as_override, named_folder, search_path, use_modules
 from mipi_pl.run.train import train
 from mipi_pl.utils.compat import sweep
@@ -43,21 +44,8 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
-    except MissingConfigException as error:
-        path, _, name = (error.missing_cfg_file or "").rpartition("/")
-        group = path.split("/")[0]
-        options = ", ".join([*(error.options or ()), *_inner_choices(group)]) or "none"
-        raise UserError(f"there is no configs/{path}/{name}.yaml; {group} can be: {options}") from error
-    except ConfigCompositionException as error:
-        if absent := re.match(r"Could not override '(?P<key>[^']+)'", str(error)):
-            known = _known_keys(overrides)
-            if absent["key"] in known:  # it is the entry that does not exist yet
-                example = f"+{absent['key']}.NAME=..."
-                raise UserError(f"{absent['key']} has no such entry yet; to add one, write {example}") from error
-            raise UserError(unknown_key("", absent["key"], known)) from error
-        raise UserError(one_message(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for a number as a choice
-        raise UserError(one_message(error)) from error
+        raise UserError(_reason(error, overrides)) from error
     # Hydra's own state is not set here, so the choices that name the run are written down instead of interpolated.
     choices = composed.hydra.runtime.choices
     composed.run.environment, composed.run.algorithm = choices["env"], choices["algorithm"]
@@ -66,6 +54,22 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         del composed["hydra"]
     use_modules(composed.config_dir)
     return composed
+
+
+def _reason(error: Exception, overrides: Sequence[str]) -> str:
+    """Why Hydra cannot compose the config, with what there is instead."""
+    if isinstance(error, MissingConfigException):
+        path, _, name = (error.missing_cfg_file or "").rpartition("/")
+        group = path.split("/")[0]
+        options = ", ".join([*(error.options or ()), *_inner_choices(group)]) or "none"
+        return f"there is no configs/{path}/{name}.yaml; {group} can be: {options}"
+    absent = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
+    if not (absent and isinstance(error, ConfigCompositionException)):
+        return one_message(error)
+    key, known = absent["key"], _known_keys(overrides)
+    if key in known:  # it is the entry that does not exist yet
+        return f"{key} has no such entry yet; to add one, write +{key}.NAME=..."
+    return unknown_key("", key, known)
 
 
 def _as_hydra_has_it(arguments: Sequence[str]) -> list[str]:
@@ -99,7 +103,7 @@ def _files_below(folder: Traversable, path: str = "") -> list[str]:
 
 def _check_choices(overrides: Sequence[str]) -> None:
     """Lists and numbers, which Hydra takes for names of files without a look."""
-    groups = set(hydra_groups())
+    groups = set(_groups())
     for override in overrides:
         group = re.split("[@=]", override.lstrip("+"))[0]
         if group not in groups or not (value := re.fullmatch(r"[^=]+=([\[{].*)", override)):
@@ -112,29 +116,26 @@ def _check_choices(overrides: Sequence[str]) -> None:
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
     """All keys of the config with the same choices and no other override."""
-    choosing = {*hydra_groups(), "config_dir"}
+    choosing = {*_groups(), "config_dir"}
     config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in choosing])
-    found: list[str] = []
+    return list(_keys_below(OmegaConf.to_container(config)))
 
-    def walk(node: object, path: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                found.append(f"{path}{key}")
-                walk(value, f"{path}{key}.")
 
-    walk(OmegaConf.to_container(config), "")
-    return found
+def _keys_below(node: object, path: str = "") -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{path}{key}"
+        yield from _keys_below(value, f"{path}{key}.")
 
 
 def _inner_choices(group: str) -> list[str]:
     """What can be chosen in the folders of a folder of configs/; a file that builds on no other is a part of others."""
     top = files("configs").joinpath(group)
     folders = [entry for entry in top.iterdir() if entry.is_dir()] if group and top.is_dir() else []
-    found = [(f"{folder.name}/{file.name}", file) for folder in folders for file in folder.iterdir() if file.is_file()]
-    return sorted(name.removesuffix(".yaml") for name, file in found if "\ndefaults:" in file.read_text("utf-8"))
+    inner = [(f"{folder.name}/{file.name}", file) for folder in folders for file in folder.iterdir() if file.is_file()]
+    return sorted(name.removesuffix(".yaml") for name, file in inner if "\ndefaults:" in file.read_text("utf-8"))
 
 
-def hydra_groups() -> list[str]:
+def _groups() -> list[str]:
     """The folders of configs/, each a choice."""
     return [entry.name for entry in files("configs").iterdir() if entry.is_dir() and not entry.name.startswith("_")]
 

@@ -19,10 +19,12 @@ from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, worlds_of
 from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
-from mipi_pl.run.config import Config, check_eval, check_evaluation, check_node, check_targets, unknown_key
+from mipi_pl.run.config import Config, check_eval, check_evaluation
+from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.own_folder import use_modules
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
+from mipi_pl.run.signatures import check_node, check_targets
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint, restore

@@ -22,18 +22,18 @@ def as_override(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: if the folder is missing.
     """
-    found: list[str] = []
+    overrides: list[str] = []
     words = iter(arguments)
     for word in words:
         flag, equals, folder = word.partition("=")
         if flag not in (*_FLAGS, _KEY[:-1]) or (flag == _KEY[:-1] and folder == "null"):
-            found.append(word)
+            overrides.append(word)
             continue
         folder = _unquoted(folder if equals else next(words, ""))
         if not folder or not Path(folder).is_dir():
             raise UserError(f"{flag} must name a folder with your own configs, got {folder or 'nothing'}")
-        found.append(f"{_KEY}{_quoted(str(Path(folder).resolve()))}")
-    return found
+        overrides.append(f"{_KEY}{_quoted(str(Path(folder).resolve()))}")
+    return overrides
 
 
 def named_folder(overrides: Sequence[str]) -> str | None:

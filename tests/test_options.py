@@ -1,0 +1,64 @@
+"""How the words behind `mipi` are read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mipi_pl.cli import COMMANDS
+from mipi_pl.commands.options import Parser
+from mipi_pl.utils.errors import UserError
+
+NO_TORCH = (
+    "import sys; from mipi_pl.cli import main; code = main(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+)
+
+
+def a_parser() -> Parser:
+    """With a command that takes overrides, one that takes raw words and one that takes nothing."""
+    top = Parser(prog="mipi")
+    commands = top.add_subparsers()
+    play = commands.add_parser("play")
+    play.add_argument("checkpoint")
+    play.add_argument("overrides", nargs="*", default=())
+    play.add_argument("--episodes", type=int)
+    commands.add_parser("pass", raw=True)
+    commands.add_parser("rest")
+    return top
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["c a=1 b=2 --episodes 3", "c --episodes 3 a=1 b=2", "--episodes 3 c a=1 b=2", "c a=1 --episodes 3 b=2"],
+)
+def test_overrides_stand_anywhere_and_keep_their_order(words: str) -> None:
+    options = a_parser().parse_args(["play", *words.split()])
+    assert (options.checkpoint, options.episodes) == ("c", 3)
+    assert list(options.overrides) == ["a=1", "b=2"]
+
+
+def test_a_raw_command_gets_flags_and_words_in_their_order() -> None:
+    words = ["-m", "a=1", "--cfg", "job", "~b", "-cd=c d", "--version"]
+    assert a_parser().parse_args(["pass", *words]).words == words
+
+
+@pytest.mark.parametrize("words", ["play c a=1 --bogus", "rest a=1", "rest --bogus"])
+def test_a_word_that_fits_nothing_is_refused_in_the_name_of_the_command(words: str) -> None:
+    with pytest.raises(UserError, match=rf"unrecognized arguments: \S+; see mipi {words[:4]} --help"):
+        a_parser().parse_args(words.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["watch", "--help"], ["reproduce", "table9"]])
+def test_what_needs_no_pytorch_is_answered_without_it(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", NO_TORCH, *arguments], capture_output=True, check=False)
+    assert done.returncode == (2 if "table9" in arguments else 0)
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    from mipi_pl.cli import main
+
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines if line.startswith("    ") and line.strip()} >= set(COMMANDS)
