@@ -1,7 +1,8 @@
 #!/bin/bash
-# Two processes on this machine, started by torchrun; arguments go to `mipi train`:
+# Trains with two processes on this machine, started by torchrun. Arguments are passed to `mipi train`:
 #   examples/torchrun.sh experiment=quickstart algorithm=mipi debug=tiny
-# On several machines, run it on each with NODES, NODE (0, 1, ..) and HEAD (the address of the first) set.
+# For several machines, run the script on each, with NODES (number of machines), NODE (0, 1, ..) and HEAD (address of
+# machine 0) set.
 set -euo pipefail
 PROCESSES=${PROCESSES:-2}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}

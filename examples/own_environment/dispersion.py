@@ -1,4 +1,4 @@
-"""Dispersion of VMAS, by TorchRL, as an entity world: agents spread over as much food as there are agents."""
+"""Dispersion, a scenario of VMAS (through TorchRL), as an entity world: n agents spread over n pieces of food."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from mipi_pl.spec import EntitySpec
 
 
 class Game:
-    """One episode at a time; an environment of VMAS for each team size."""
+    """Plays one episode at a time, with one VMAS environment per team size."""
 
     def __init__(self, team_sizes: Sequence[int], capacity: int) -> None:
         self.capacity = capacity
-        with torch.random.fork_rng():  # VMAS seeds PyTorch's own generator, which belongs to learning
-            how = {"scenario": "dispersion", "num_envs": 1, "continuous_actions": False}
-            self.of_size = [VmasEnv(**how, n_agents=n, n_food=n) for n in team_sizes]
+        with torch.random.fork_rng():  # VMAS seeds PyTorch's global generator, which training uses too
+            options = {"scenario": "dispersion", "num_envs": 1, "continuous_actions": False}
+            self.envs = [VmasEnv(**options, n_agents=n, n_food=n) for n in team_sizes]
 
     def reset(self, composition: int, seed: int) -> View:
-        """Begin."""
-        self.env = self.of_size[composition]
+        """Start an episode of the team size with this index."""
+        self.env = self.envs[composition]
         with torch.random.fork_rng():
             self.env.set_seed(seed)
-            self.shown = self.env.reset()
+            self.td = self.env.reset()
         return self.view()
 
     def step(self, action: np.ndarray) -> View:
-        """Play."""
-        self.shown["agents", "action"] = torch.from_numpy(action[None, : len(self.env.agents)].copy())
-        self.shown = self.env.step(self.shown)["next"]
-        return self.view(float(self.shown["agents", "reward"].mean()), bool(self.shown["terminated"]))
+        """Play one step."""
+        self.td["agents", "action"] = torch.from_numpy(action[None, : len(self.env.agents)].copy())
+        self.td = self.env.step(self.td)["next"]
+        return self.view(float(self.td["agents", "reward"].mean()), bool(self.td["terminated"]))
 
     def view(self, reward: float = 0.0, terminated: bool = False) -> View:
-        """Agents first, then food: which agent (they start in one place), place, velocity, is it eaten."""
-        # VMAS shows each agent its place, its velocity, and where each food is from there and whether it is eaten.
-        rows = self.shown["agents", "observation"][0].numpy()
+        """Return agents, then food: agent number (all start at one position), position, velocity, whether eaten."""
+        # An agent observes its position, its velocity, and per food the relative position and whether it is eaten.
+        rows = self.td["agents", "observation"][0].numpy()
         n, food = len(rows), rows[0, 4:].reshape(-1, 3) + np.append(rows[0, :2], 0.0)
         entities = np.zeros((2 * self.capacity, 6), dtype=np.float32)
         entities[:n, 0], entities[:n, 1:5] = np.arange(1, n + 1) / self.capacity, rows[:, :4]
@@ -49,7 +49,7 @@ class Game:
 
 
 class Dispersion(SteppedEnv):
-    """Dispersion with teams of changing size. Nothing is won; the reward is the mean over the agents."""
+    """Dispersion with teams of varying size. It cannot be won; the reward is the mean over the agents."""
 
     winnable = False
 

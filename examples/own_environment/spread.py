@@ -1,4 +1,4 @@
-"""Simple Spread of PettingZoo (package mpe2) as an entity world: as many landmarks to cover as there are agents."""
+"""Simple Spread of PettingZoo (package mpe2) as an entity world: n agents cover n landmarks."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from mipi_pl.spec import EntitySpec
 
 
 class Game:
-    """One episode at a time; a PettingZoo environment for each team size."""
+    """Plays one episode at a time, with one PettingZoo environment per team size."""
 
     def __init__(self, team_sizes: Sequence[int], capacity: int, max_steps: int) -> None:
         self.capacity = capacity
-        self.of_size = [simple_spread_v3.parallel_env(N=n, max_cycles=max_steps) for n in team_sizes]
+        self.envs = [simple_spread_v3.parallel_env(N=n, max_cycles=max_steps) for n in team_sizes]
 
     def reset(self, composition: int, seed: int) -> View:
-        """Begin."""
-        self.env = self.of_size[composition]
+        """Start an episode of the team size with this index."""
+        self.env = self.envs[composition]
         return self.view(self.env.reset(seed=seed)[0])
 
     def step(self, action: np.ndarray) -> View:
-        """Play."""
-        chosen = {name: int(action[i]) for i, name in enumerate(self.env.agents)}
-        observed, reward, _, truncated, _ = self.env.step(chosen)
-        return self.view(observed, reward=sum(reward.values()) / len(reward), truncated=any(truncated.values()))
+        """Play one step."""
+        actions = {name: int(action[i]) for i, name in enumerate(self.env.agents)}
+        observations, reward, _, truncated, _ = self.env.step(actions)
+        return self.view(observations, reward=sum(reward.values()) / len(reward), truncated=any(truncated.values()))
 
-    def view(self, observed: dict[str, np.ndarray], reward: float = 0.0, truncated: bool = False) -> View:
-        """Agents first, then landmarks: is it an agent, place, velocity."""
-        rows = np.stack(list(observed.values()))  # own velocity, own place, landmarks relative to it, ...
-        n, velocity, place = len(rows), rows[:, :2], rows[:, 2:4]
-        landmarks = rows[0, 4 : 4 + 2 * n].reshape(n, 2) + place[0]
+    def view(self, observations: dict[str, np.ndarray], reward: float = 0.0, truncated: bool = False) -> View:
+        """Return agents, then landmarks as entities with the features: is an agent, position, velocity."""
+        rows = np.stack(list(observations.values()))  # own velocity, own position, relative positions of landmarks, ...
+        n, velocity, position = len(rows), rows[:, :2], rows[:, 2:4]
+        landmarks = rows[0, 4 : 4 + 2 * n].reshape(n, 2) + position[0]
         entities = np.zeros((2 * self.capacity, 5), dtype=np.float32)
-        entities[:n] = np.concatenate([np.ones((n, 1)), place, velocity], axis=1)
+        entities[:n] = np.concatenate([np.ones((n, 1)), position, velocity], axis=1)
         entities[self.capacity : self.capacity + n, 1:3] = landmarks
         present = np.arange(2 * self.capacity) % self.capacity < n
         return View(entities, present, reward=reward, truncated=truncated)
 
 
 class Spread(SteppedEnv):
-    """Simple Spread with teams of changing size. Nothing is won; the reward is the mean over the agents."""
+    """Simple Spread with teams of varying size. It cannot be won; the reward is the mean over the agents."""
 
     winnable = False
 

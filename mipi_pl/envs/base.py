@@ -1,8 +1,8 @@
-"""EntityEnv: the batched TorchRL environment that every world of the project is.
+"""EntityEnv: the base class of all environments of the project, a batched TorchRL environment.
 
-A world implements five methods. `begin` and `advance` play: they write straight into preallocated tensors. `seed_rows`
-seeds each environment. `memory` and `remember` save and restore everything that the next steps depend on. What TorchRL
-wants (specs, partial resets, seeding, random legal actions) is here once.
+A world implements five methods. `begin` and `advance` play and write directly into preallocated tensors, `seed_rows`
+seeds each environment, `memory` and `remember` save and restore its state. `EntityEnv` implements the TorchRL side:
+specs, partial resets, seeding and random available actions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mipi_pl.spec import EntitySpec
 
 @dataclass
 class Frame:
-    """The tensors of one step of all environments, on the CPU, written in place by the world.
+    """One step of all environments as CPU tensors, which the world writes in place.
 
     Shapes: entities [B,E,F] float32; present [B,E], visible [B,A,E], action_mask [B,A,U] bool;
     composition [B] int64; reward [B] float32; terminated, truncated, won [B] bool.
@@ -44,7 +44,7 @@ class Frame:
 
     @classmethod
     def empty(cls, n_envs: int, spec: EntitySpec) -> Frame:
-        """Uninitialised memory: the world writes every element of every row."""
+        """Allocate uninitialised tensors. The world must write every element of every row."""
         b, a, e = n_envs, spec.n_agents, spec.n_entities
         return cls(
             entities=torch.empty(b, e, spec.n_features),
@@ -59,39 +59,41 @@ class Frame:
         )
 
     def clone(self) -> Frame:
-        """A copy in new memory."""
+        """Return a deep copy."""
         return Frame(**{name: value.clone() for name, value in vars(self).items()})
 
 
 class EntityEnv(EnvBase):
-    """B independent episodes of an entity world, stepped at once (the TensorDict contract is in `mipi_pl.spec`).
+    """B independent episodes of an entity world, stepped as one batch.
 
-    A world derives from this class and implements
+    `mipi_pl.spec` defines the keys and shapes of the TensorDict. A world derives from this class and implements
 
     * ``begin(rows, frame)``: start a new episode in the rows that are True and write their first observation,
-    * ``advance(action, frame)``: one step of all rows; write every field of every row,
-    * ``seed_rows(seeds)``: take one 64-bit seed per environment,
-    * ``memory()``: all it knows between two steps, as tensors,
-    * ``remember(memory)``: go on from there,
-    * if its episodes can be looked at, ``scene(index)``,
-    * if there are scripted policies, their names in ``scripted`` and ``make_scripted(name, seed)``.
+    * ``advance(action, frame)``: play one step in all rows and write every field of every row,
+    * ``seed_rows(seeds)``: set one 64-bit seed per environment,
+    * ``memory()`` and ``remember(memory)``: save the complete state between two steps as tensors, and restore it,
+    * ``scene(index)``, if its episodes can be drawn,
+    * ``scripted`` and ``make_scripted(name, seed)``, if it has scripted policies.
 
-    Episodes of one environment depend on its own seed alone, never on its neighbours or the number of threads.
+    The episodes of an environment depend only on its own seed, never on its neighbours or the number of threads.
 
     Args:
-        spec: the sizes of the world.
-        compositions: what `composition` counts.
+        spec: sizes of the world.
+        compositions: compositions that the observation `composition` indexes.
         num_envs: B.
-        seed: seeds all environments; equal seeds and actions give equal rollouts, bit for bit.
-        device: where the returned tensors live; the world itself runs on the CPU.
+        seed: seed of all environments. Equal seeds and actions give equal rollouts, bit for bit.
+        device: device of the returned tensors. The world itself runs on the CPU.
 
     Attributes:
-        winnable: whether `won` means anything here; where it does not, policies are judged by their return.
-        scripted: names of the scripted policies that a learned one can be compared with.
-        resumable: whether `remember` brings back the episodes under way; where not, they end as truncated.
-        max_evaluation_envs: episodes stepped at once in an evaluation; the others are played after them.
-        team_arguments: the constructor's arguments that say which teams play and nothing else.
+        winnable: whether an episode can be won. If not, `won` has no meaning and policies are judged by their return.
+        scripted: names of the scripted policies that a learned policy can be compared with.
+        resumable: whether `remember` restores the running episodes. If not, they end as truncated.
+        max_evaluation_envs: maximum number of episodes stepped at once in an evaluation; further episodes follow.
+        team_arguments: constructor arguments that only select which teams play.
         withheld: compositions that the world keeps out of training, for evaluation.
+
+    Raises:
+        ValueError: if `num_envs` is below 1.
     """
 
     winnable: bool = True
@@ -119,13 +121,13 @@ class EntityEnv(EnvBase):
         self._make_specs()
         self.set_seed(seed)
 
-    # ------------------------------------------------------------------ for the world to implement
+    # ------------------------------------------------------------------ methods that a world implements
 
     @abstractmethod
     def begin(self, rows: Tensor, frame: Frame) -> None:
         """Start an episode where `rows` (bool [B]) is True and write the observation of those rows into `frame`.
 
-        Rewards and ends of a first observation are written by the caller.
+        The caller clears `terminated`, `truncated` and `won` of those rows.
         """
 
     @abstractmethod
@@ -133,66 +135,66 @@ class EntityEnv(EnvBase):
         """Play `action` (int64 [B, A]) and write every field of `frame`.
 
         Raises:
-            ValueError: if an action is not available; the message names environment, agent and action.
+            ValueError: if an action is not available. The message names the environment, the agent and the action.
         """
 
     @abstractmethod
     def seed_rows(self, seeds: np.ndarray) -> None:
-        """Seed each environment: uint64 [B]."""
+        """Seed each environment with one of `seeds` (uint64 [B])."""
 
     @abstractmethod
     def memory(self) -> dict[str, Tensor]:
-        """Copies of everything that the next steps depend on, the random generators included; rows first."""
+        """Return copies of all state that later steps depend on, including random generators; shapes [B, ...]."""
 
     @abstractmethod
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """Go on from what `memory` gave in an environment of the same scenario; the sizes have been checked."""
+        """Restore the state that `memory` returned for the same scenario. The caller has checked the shapes."""
 
     def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
-        """The policy of this name, one of `scripted`, for the episodes of this environment."""
+        """Return the scripted policy `name`, one of `scripted`, for the episodes of this environment."""
         raise NotImplementedError(name)
 
     def scene(self, index: int) -> Scene:
-        """Environment `index` as it stands, to be drawn; nothing else depends on it."""
+        """Return the current state of environment `index` for drawing. Only pictures and videos use it."""
         raise NotImplementedError(f"{type(self).__name__} has no pictures: implement its method scene")
 
-    # ------------------------------------------------------------------ for its users
+    # ------------------------------------------------------------------ scripted policies
 
     def scripted_policy(self, name: str, seed: int = 0) -> Callable[[TensorDictBase], TensorDictBase]:
-        """A scripted policy, which writes ``("agents", "action")``.
+        """Return a scripted policy, which writes ``("agents", "action")``.
 
         Args:
             name: one of `scripted`.
-            seed: of a policy that draws at random.
+            seed: random seed of the policy, if it draws actions.
 
         Raises:
-            ValueError: if there is no such policy here.
+            ValueError: if this world has no such policy.
         """
         if name not in self.scripted:
-            known = f"of this world are {', '.join(self.scripted)}" if self.scripted else "do not exist in this world"
-            raise ValueError(f"scripted policies {known}, got {name!r}")
+            known = f"scripted policies of this world are {', '.join(self.scripted)}"
+            raise ValueError(f"{known if self.scripted else 'this world has no scripted policies'}, got {name!r}")
         return self.make_scripted(name, seed)
 
     # ------------------------------------------------------------------ state
 
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
-        """The world and its last observation, for ``state_dict``; copies, plain tensors."""
+        """Return the world's state and its last observation for ``state_dict``, as copies in plain tensors."""
         frame = {name: tensor.clone() for name, tensor in vars(self._frame).items()}
         return {"world": self.memory(), "frame": frame}
 
     def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Go on from what `get_extra_state` gave, bit for bit.
+        """Restore what `get_extra_state` returned, bit for bit.
 
         Raises:
-            ValueError: if it is of an environment of other sizes.
+            ValueError: if the state comes from an environment with other shapes.
         """
-        for part, now in self.get_extra_state().items():
-            for name, tensor in now.items():
+        for part, current in self.get_extra_state().items():
+            for name, tensor in current.items():
                 saved = state[part][name]
                 if saved.shape != tensor.shape:
                     raise ValueError(
-                        f"the saved state has {name} of shape {tuple(saved.shape)}, this environment of "
-                        f"{tuple(tensor.shape)}: make it with the same num_envs and scenario"
+                        f"the saved state has {name} of shape {tuple(saved.shape)}, but this environment needs "
+                        f"{tuple(tensor.shape)}: create it with the same num_envs and scenario as the saved one"
                     )
         self.remember(state["world"])
         self._frame = Frame(**{name: tensor.clone() for name, tensor in state["frame"].items()})
@@ -251,7 +253,7 @@ class EntityEnv(EnvBase):
         }
 
     @staticmethod
-    def _ends_of(frame: Frame) -> dict[str, Tensor]:
+    def _end_flags(frame: Frame) -> dict[str, Tensor]:
         return {
             keys.DONE: (frame.terminated | frame.truncated).unsqueeze(-1),
             keys.TERMINATED: frame.terminated.unsqueeze(-1),
@@ -263,20 +265,20 @@ class EntityEnv(EnvBase):
         if rows is None:
             rows = torch.ones(self.num_envs, dtype=torch.bool)
         rows = rows.reshape(self.num_envs).cpu()
-        # Rows that go on keep their observation, so the new frame starts as a copy of the last one.
+        # Rows that are not reset keep their observation, so the new frame starts as a copy of the last one.
         frame = self._frame.clone()
-        for ended in (frame.terminated, frame.truncated, frame.won):
-            ended.masked_fill_(rows, False)
+        for flag in (frame.terminated, frame.truncated, frame.won):
+            flag.masked_fill_(rows, False)
         self.begin(rows, frame)
         self._frame = frame
-        return self._pack({**self._observation(frame, rows), **self._ends_of(frame)})
+        return self._pack({**self._observation(frame, rows), **self._end_flags(frame)})
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         frame = Frame.empty(self.num_envs, self.entity_spec)
         self.advance(tensordict.get(keys.ACTION).cpu(), frame)
         self._frame = frame
         observation = self._observation(frame, torch.zeros(self.num_envs, dtype=torch.bool))
-        return self._pack({**observation, keys.REWARD: frame.reward.unsqueeze(-1), **self._ends_of(frame)})
+        return self._pack({**observation, keys.REWARD: frame.reward.unsqueeze(-1), **self._end_flags(frame)})
 
     def _pack(self, content: dict[str, Tensor | TensorDict]) -> TensorDict:
         td = TensorDict(content, batch_size=self.batch_size)
@@ -286,10 +288,10 @@ class EntityEnv(EnvBase):
         self.seed_rows(np.random.SeedSequence(seed).generate_state(self.num_envs, dtype=np.uint64))
 
     def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
-        """Uniform over the available actions (TorchRL's own draw ignores masks).
+        """Draw uniformly from the available actions. TorchRL's own implementation ignores masks.
 
         Args:
-            tensordict: holds the current observation; None takes the environment's own.
+            tensordict: holds the current observation; None uses the last observation of the environment.
         """
         if tensordict is None:
             tensordict = self._pack(self._observation(self._frame, torch.zeros(self.num_envs, dtype=torch.bool)))

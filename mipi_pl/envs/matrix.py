@@ -17,20 +17,20 @@ _TYPES = "AB"
 
 
 class MatrixGame(EntityEnv):
-    """Both agents choose 0 or 1 and are paid by the composition's matrix.
+    """One-step game of two agents. Both choose action 0 or 1; the payoff matrix of the composition gives the reward.
 
-    There are three entities: the two agents, each known by its index alone (s_i^+), and the
-    team, which holds the types of both (s_i^-). Features: index, one-hot (2); types of both agents, one-hot (2 x 2).
+    The three entities are the two agents, each described only by its index (s_i^+), and the team, described by the
+    types of both agents (s_i^-). Features: index, one-hot (2); types of both agents, one-hot (2 x 2).
 
     Args:
-        payoffs: composition such as ``AB`` (types of agent 1 and agent 2) to a 2 x 2 matrix, rows for agent 1.
-        team_compositions: which of them are played, drawn uniformly.
+        payoffs: maps a composition such as ``AB`` (types of agent 1 and agent 2) to a 2 x 2 matrix, rows for agent 1.
+        team_compositions: compositions to play, drawn uniformly.
         num_envs: B.
-        seed: of all draws.
-        device: of the returned tensors.
+        seed: seed of all draws.
+        device: device of the returned tensors.
 
     Raises:
-        ValueError: for an unknown composition or a matrix that is not 2 x 2 and finite.
+        ValueError: if a composition has no payoffs, or a matrix is not 2 x 2 and finite.
     """
 
     team_arguments = ("team_compositions",)
@@ -49,7 +49,7 @@ class MatrixGame(EntityEnv):
             if name not in payoffs or len(name) != 2 or not set(name) <= set(_TYPES):
                 raise ValueError(
                     f"composition {name!r} must be two letters of {_TYPES} with an entry in payoffs; "
-                    f"payoffs has {sorted(payoffs)}"
+                    f"payoffs has entries for {sorted(payoffs)}"
                 )
         self._payoff = np.array([payoffs[name] for name in team_compositions], dtype=np.float32)
         if self._payoff.shape != (len(team_compositions), 2, 2) or not np.isfinite(self._payoff).all():
@@ -68,11 +68,14 @@ class MatrixGame(EntityEnv):
         super().__init__(spec, [Composition(counts) for counts in names], num_envs, seed, device)
 
     def seed_rows(self, seeds: np.ndarray) -> None:
-        """One generator per environment."""
+        """Create one random generator per environment."""
         self._generators = [np.random.Generator(np.random.PCG64(int(seed))) for seed in seeds]
 
     def memory(self) -> dict[str, Tensor]:
-        """The generators' 128-bit state and increment, and the half of a draw that is left, as words of 64 bits."""
+        """Return the state of the PCG64 generators as 64-bit words.
+
+        A generator has a 128-bit state, a 128-bit increment and an optional unused 32-bit half of a draw.
+        """
         words = []
         for generator in self._generators:
             state = generator.bit_generator.state
@@ -81,7 +84,7 @@ class MatrixGame(EntityEnv):
         return {"generators": torch.from_numpy(np.array(words, dtype=np.uint64).view(np.int64))}
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """Set the generators to them."""
+        """Restore the state of the generators."""
         for generator, row in zip(self._generators, memory["generators"].numpy().view(np.uint64).tolist(), strict=True):
             state, increment, has_half, half = (row[i] << 64 | row[i + 1] for i in range(0, 8, 2))
             generator.bit_generator.state = {
@@ -92,13 +95,17 @@ class MatrixGame(EntityEnv):
             }
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
-        """Draw a composition; the observation is the index and the type of both agents."""
+        """Draw a composition and write the observation of the rows that are True."""
         for row in rows.nonzero().flatten().tolist():
             frame.composition[row] = int(self._generators[row].integers(len(self.compositions)))
         self._observe(frame)
 
     def advance(self, action: Tensor, frame: Frame) -> None:
-        """Pay both agents; the episode is over."""
+        """Write the reward of the joint action and end the episode.
+
+        Raises:
+            ValueError: if an action is neither 0 nor 1.
+        """
         if ((action < 0) | (action > 1)).any():
             raise ValueError(f"actions of the matrix game are 0 and 1, got {action.unique().tolist()}")
         frame.composition.copy_(self._frame.composition)
@@ -111,14 +118,14 @@ class MatrixGame(EntityEnv):
         self._observe(frame)
 
     def scene(self, index: int) -> Scene:
-        """The two agents, and between them the team that both see."""
-        paid = f"paid {float(self._frame.reward[index]):g}" if bool(self._frame.terminated[index]) else "to choose"
+        """Return the two agents with the team entity between them."""
+        outcome = f"paid {float(self._frame.reward[index]):g}" if bool(self._frame.terminated[index]) else "to choose"
         types = [_TYPES[k] for k in self._types[self._frame.composition[index]].tolist()]
         agents = (
             Body(k, AGENTS, f"type {types[k]}", f"agent {k + 1}", str(k + 1), 2.0 * k - 1.0, 0.0, 0.3) for k in range(2)
         )
         team = Body(2, THINGS, "team", "team", "".join(types), 0.0, 0.7, 0.25)
-        return Scene((*agents, team), (-2.0, -2.0, 4.0), None, paid)
+        return Scene((*agents, team), (-2.0, -2.0, 4.0), None, outcome)
 
     def _observe(self, frame: Frame) -> None:
         frame.entities.zero_()

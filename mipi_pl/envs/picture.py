@@ -1,4 +1,4 @@
-"""A picture of a scene: shapes by kind, colours by side, bars for health and shield, lines to targets."""
+"""Draws a scene: shapes by kind, colours by side, bars for health and shield, lines to targets."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from PIL import Image, ImageDraw, ImageFont
 from mipi_pl.envs.scene import AGENTS, OTHERS, THINGS, Body, Scene, View
 
 SIDE_COLOURS = {AGENTS: (38, 98, 173), OTHERS: (194, 65, 12), THINGS: (107, 114, 128)}
-"""RGB of each side; the page of `mipi watch` uses the same."""
+"""RGB colour of each side. The page of `mipi watch` uses the same colours."""
 CORNERS = (0, 4, 3, 6, 5, 8)
-"""Corners of the shape of each kind, in the order of their names; 0 is a disc."""
+"""Number of corners of the shape of each kind, kinds sorted by name; 0 is a disc."""
 _GROUND, _OUTSIDE, _GRID, _TEXT = (250, 250, 248), (226, 227, 223), (234, 235, 231), (31, 36, 40)
 _HEALTH, _SHIELD, _EMPTY, _GONE = (46, 139, 87), (64, 160, 220), (206, 208, 204), (176, 180, 176)
-_FINE = 2  # drawn so many times larger and then made smaller, which rounds the edges
+_FINE = 2  # supersampling factor: the scene is drawn this many times larger, then scaled down for smooth edges
 
 
 def draw(scene: Scene, title: str = "", view: View | None = None, size: int = 480) -> np.ndarray:
-    """Draw a scene from above, north up.
+    """Draw a scene from above, north up. Dead or absent bodies are drawn as crosses.
 
     Args:
-        scene: of ``env.scene(index)``.
-        title: written above it.
-        view: the part that is shown; None shows the whole ground.
-        size: width in pixels; the line above adds to the height.
+        scene: scene from ``env.scene(index)``.
+        title: text above the picture.
+        view: part of the ground to show; None shows all of it.
+        size: width in pixels. The title bar adds to the height.
 
     Returns:
-        uint8 [height, size, 3], RGB. Those that are gone are crosses.
+        uint8 [height, size, 3], RGB.
     """
     west, south, side = scene.size if view is None else view
     bar = max(size // 16, 18)
@@ -43,23 +43,23 @@ def draw(scene: Scene, title: str = "", view: View | None = None, size: int = 48
 
     _draw_ground(canvas, scene, scale, place(scene.size[0], scene.size[1] + scene.size[2]))
     kinds = sorted({body.kind for body in scene.bodies})
-    at = {body.slot: place(body.x, body.y) for body in scene.bodies}
-    standing = sorted(scene.bodies, key=lambda body: (body.here, -body.side))
-    for body in standing:
-        if body.here and body.target is not None and body.target in at:
-            canvas.line([at[body.slot], at[body.target]], fill=_pale(SIDE_COLOURS[body.side]), width=_FINE)
-    for body in standing:
-        _draw_body(canvas, body, at[body.slot], max(body.radius * scale, 5.0 * _FINE), kinds)
-    whole = Image.new("RGB", (size, size + bar), _GROUND)
-    whole.paste(image.resize((size, size), Image.Resampling.LANCZOS), (0, bar))
-    wide = _font(bar * 0.6).getlength(title)
-    font = _font(bar * 0.6 * min(1.0, (size - 12) / max(wide, 1.0)))
-    ImageDraw.Draw(whole).text((6, bar / 2), title, fill=_TEXT, font=font, anchor="lm")
-    return np.asarray(whole)
+    centres = {body.slot: place(body.x, body.y) for body in scene.bodies}
+    back_to_front = sorted(scene.bodies, key=lambda body: (body.here, -body.side))
+    for body in back_to_front:
+        if body.here and body.target is not None and body.target in centres:
+            canvas.line([centres[body.slot], centres[body.target]], fill=_pale(SIDE_COLOURS[body.side]), width=_FINE)
+    for body in back_to_front:
+        _draw_body(canvas, body, centres[body.slot], max(body.radius * scale, 5.0 * _FINE), kinds)
+    picture = Image.new("RGB", (size, size + bar), _GROUND)
+    picture.paste(image.resize((size, size), Image.Resampling.LANCZOS), (0, bar))
+    width = _font(bar * 0.6).getlength(title)
+    font = _font(bar * 0.6 * min(1.0, (size - 12) / max(width, 1.0)))
+    ImageDraw.Draw(picture).text((6, bar / 2), title, fill=_TEXT, font=font, anchor="lm")
+    return np.asarray(picture)
 
 
 def title_of(scene: Scene, step: int, name: str) -> str:
-    """What stands above a picture of an episode: whose it is, the step, who is left, how it stands."""
+    """Return the title of a picture: policy name, step, bodies left on each side, status of the episode."""
     left = [sum(body.here for body in scene.bodies if body.side == side) for side in (AGENTS, OTHERS)]
     return f"{name}   step {step}   {left[0]} : {left[1]}   {scene.outcome}"
 

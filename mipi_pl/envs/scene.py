@@ -1,4 +1,4 @@
-"""How an environment stands at one moment, in words that every world shares: for pictures, videos and pages."""
+"""Scene: the state of one environment in a form common to all worlds, for pictures, videos and the watch page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 AGENTS, OTHERS, THINGS = range(3)
-"""Sides: the team, whoever acts against it, what does not act."""
+"""Sides: the agents' team, its opponents, and everything that does not act."""
 
 View = tuple[float, float, float]
 """West edge, south edge and side of the square that is drawn, in the world's units of length."""
@@ -14,21 +14,21 @@ View = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Body:
-    """What fills one entity slot.
+    """The entity in one slot, as it is drawn.
 
     Attributes:
-        slot: of the entity.
+        slot: entity slot.
         side: `AGENTS`, `OTHERS` or `THINGS`.
-        kind: type name; bodies of one kind share a shape.
-        name: that no other body has.
-        label: short, written on the body.
-        x, y: place of its middle, north is up.
-        radius: in the same units.
-        here: alive, or on the map.
-        health, shield: shares of the full ones; None where there is none.
-        order: what it does, in words.
-        target: slot that this is done to.
-        carries: kind of what it carries.
+        kind: type name. Bodies of one kind are drawn in the same shape.
+        name: unique name.
+        label: short text drawn on the body.
+        x, y: centre, in the world's units of length; y points north.
+        radius: radius in the same units.
+        here: whether it is alive or on the map.
+        health, shield: current value as a share of the maximum; None if it has none.
+        order: current activity in words.
+        target: entity slot that the activity is aimed at.
+        carries: kind of the carried object; empty for none.
     """
 
     slot: int
@@ -49,13 +49,13 @@ class Body:
 
 @dataclass(frozen=True)
 class Scene:
-    """One environment at one moment; nothing in it changes when the environment goes on.
+    """A copy of the state of one environment at one step.
 
     Attributes:
-        bodies: one for each filled slot, ascending.
+        bodies: one body per filled slot, in ascending order of slots.
         size: west edge, south edge and side of the square ground.
-        sight: how far an agent sees, from its middle; None where sight is not a matter of distance.
-        outcome: how the episode stands, in words.
+        sight: sight range of an agent, from its centre; None if visibility does not depend on distance.
+        outcome: status of the episode in words.
     """
 
     bodies: tuple[Body, ...]
@@ -65,14 +65,18 @@ class Scene:
 
 
 def view_of(scenes: Iterable[Scene], margin: float = 0.08) -> View:
-    """The smallest square around all that happens in the scenes, with a margin (a share of its side).
+    """Return the smallest square that contains all present bodies of the scenes, plus a margin.
+
+    Args:
+        scenes: scenes of an episode.
+        margin: margin on each side, as a share of the square's side.
 
     Raises:
-        ValueError: if there is nothing to be seen.
+        ValueError: if no scene has a present body.
     """
     bodies = [body for scene in scenes for body in scene.bodies if body.here]
     if not bodies:
-        raise ValueError("expected scenes in which at least one body is there, got none")
+        raise ValueError("expected scenes with at least one present body, got none")
     west = min(body.x - body.radius for body in bodies)
     east = max(body.x + body.radius for body in bodies)
     south = min(body.y - body.radius for body in bodies)

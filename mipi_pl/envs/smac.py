@@ -1,4 +1,4 @@
-"""SmacEnv: the fixed maps of the StarCraft Multi-Agent Challenge, played by its own package, in the entity contract."""
+"""SmacEnv: the fixed maps of the StarCraft Multi-Agent Challenge (package `smac`) as an entity environment."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ _MOVES = ("no_op", "stop", "north", "south", "east", "west")
 
 
 class SmacNotFoundError(ValueError):
-    """The package of StarCraft's SMAC is not installed; the message says what is and how to get it."""
+    """The package `smac` is missing, or an unrelated package of that name is installed."""
 
 
 def check_package() -> None:
-    """See whether the package `smac` is there, and is the one about StarCraft.
+    """Check that the package `smac` is installed and is the StarCraft one.
 
     Raises:
-        SmacNotFoundError: if not.
+        SmacNotFoundError: if it is not. The message says how to install it.
     """
-    found = find_spec("smac")
-    if found is None:
+    package = find_spec("smac")
+    if package is None:
         raise SmacNotFoundError(f"the package smac is missing: {_COMMAND}")
-    folders = [Path(folder) for folder in found.submodule_search_locations or ()]
+    folders = [Path(folder) for folder in package.submodule_search_locations or ()]
     if not any((folder / "env" / "starcraft2").is_dir() for folder in folders):
         raise SmacNotFoundError(
-            "the installed package smac is not StarCraft's but AutoML's SMAC3, which has that name on PyPI: "
+            "expected the package smac of StarCraft, got AutoML's SMAC3, which has the same name on PyPI: "
             f"pip uninstall smac, then {_COMMAND}"
         )
 
 
 class SmacEnv(EntityEnv):
-    """SMAC's `StarCraft2Env` on one of its maps; rules, masks, features and rewards are that package's.
+    """SMAC's `StarCraft2Env` on one of its maps, with the rules, masks, state attributes and rewards of that package.
 
-    The team of a map never changes, so nothing is held out. Entities are described by the attributes of SMAC's state,
-    the side, the place in the army as a tag, and the available actions. A game that dies is restarted by SMAC; its
-    episode ends as truncated.
+    A map has a single fixed team, so nothing is held out. The features of an entity are the attributes of SMAC's state,
+    its side, its index within the army as a tag, and its available actions. SMAC restarts a game that dies; the episode
+    of that game ends as truncated.
 
     Args:
-        num_envs: B, processes of the game, stepped at the same time.
-        seed: of the games' own draws.
-        device: of the returned tensors.
-        map_name: such as ``3m`` or ``3s5z``.
-        team_sizes: None, or the map's own; other teams are refused.
-        difficulty: of the built-in enemy, 1 to 10.
-        max_evaluation_envs: processes of the game in an evaluation.
+        num_envs: B, number of game processes, stepped in parallel.
+        seed: seed of the games.
+        device: device of the returned tensors.
+        map_name: SMAC map, such as ``3m`` or ``3s5z``.
+        team_sizes: None or the team size of the map; other sizes raise an error.
+        difficulty: level of the built-in enemy, 1 to 10.
+        max_evaluation_envs: maximum number of game processes in an evaluation.
 
     Raises:
-        ValueError: if the package, the game or the map is missing, or another team size is asked for.
+        ValueError: if the package, the game or the map is missing, or `team_sizes` does not fit the map.
     """
 
     resumable = False
@@ -80,15 +80,15 @@ class SmacEnv(EntityEnv):
         check_extra()
         check_package()
         self._options = {"map_name": map_name, "difficulty": str(difficulty), "continuing_episode": True}
-        one = self._make(0, map_name)
+        game = self._make(0, map_name)
         find_game().map_file(map_name)
-        if team_sizes is not None and list(team_sizes) != [one.n_agents]:
+        if team_sizes is not None and list(team_sizes) != [game.n_agents]:
             raise ValueError(
-                f"SMAC's map {map_name} has {one.n_agents} agents and no other team, got team_sizes "
-                f"{list(team_sizes)}; for training alone: held_out.team_sizes=[]"
+                f"SMAC's map {map_name} only has teams of {game.n_agents} agents, got team_sizes {list(team_sizes)}; "
+                "to train without held-out teams, set held_out.team_sizes=[]"
             )
-        self._ally, self._enemy = list(one.ally_state_attr_names), list(one.enemy_state_attr_names)
-        a, m, u = one.n_agents, one.n_enemies, one.n_actions
+        self._ally, self._enemy = list(game.ally_state_attr_names), list(game.enemy_state_attr_names)
+        a, m, u = game.n_agents, game.n_enemies, game.n_actions
         actions = (*_MOVES, *(f"target_{k}" for k in range(u - len(_MOVES))))
         state = tuple(dict.fromkeys([*self._ally, *self._enemy]))
         names = ("is_agent", *(f"tag_{k}" for k in range(max(a, m))), *(f"available_{n}" for n in actions[2:]), *state)
@@ -97,7 +97,7 @@ class SmacEnv(EntityEnv):
         self._ends = [(False, False, False)] * num_envs  # terminated, truncated, won
         self._lost = [False] * num_envs
         self._threads = ThreadPoolExecutor(num_envs, "smac")
-        spec = EntitySpec(a, a + m, len(names), u, int(one.episode_limit), names, actions)
+        spec = EntitySpec(a, a + m, len(names), u, int(game.episode_limit), names, actions)
         super().__init__(spec, (Composition(((map_name, a),)),), num_envs, seed, device)
         self.max_evaluation_envs = max_evaluation_envs
 
@@ -111,34 +111,34 @@ class SmacEnv(EntityEnv):
             flags.FLAGS(["mipi"])
         if map_name not in get_smac_map_registry():
             raise ValueError(f"SMAC has no map {map_name!r}; its maps are {', '.join(get_smac_map_registry())}")
-        return StarCraft2Env(seed=seed, **self._options)  # the game is started by its first episode
+        return StarCraft2Env(seed=seed, **self._options)  # the first reset starts the game
 
     def seed_rows(self, seeds: np.ndarray) -> None:
-        """Games of their own for the new seeds; they start with their first episode."""
-        self._end_games()
+        """Replace all games by new ones with these seeds. Their processes start with the first episode."""
+        self._close_games()
         self._seeds, self._episodes = seeds.copy(), np.zeros(len(seeds), dtype=np.int64)
         self._games = [self._make(int(seed % 2**31), str(self._options["map_name"])) for seed in seeds]
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
-        """SMAC's `reset` where `rows` is True."""
-        chosen = rows.nonzero().flatten().tolist()
-        list(self._threads.map(lambda b: self._games[b].reset(), chosen))
-        for b in chosen:
+        """Call SMAC's `reset` in the rows that are True."""
+        reset_rows = rows.nonzero().flatten().tolist()
+        list(self._threads.map(lambda b: self._games[b].reset(), reset_rows))
+        for b in reset_rows:
             self._ends[b], self._lost[b] = (False, False, False), False
             self._episodes[b] += 1
             self._describe(b, frame)
 
     def advance(self, action: Tensor, frame: Frame) -> None:
-        """SMAC's `step` of every game that goes on."""
-        mask, everywhere = self._frame.action_mask, torch.ones(self.num_envs, dtype=torch.bool)
-        refuse_unavailable(first_unavailable(action, mask, everywhere), action.numpy(), mask, self.entity_spec)
-        going = [b for b in range(self.num_envs) if not any(self._ends[b])]
+        """Call SMAC's `step` in every running game."""
+        mask, all_rows = self._frame.action_mask, torch.ones(self.num_envs, dtype=torch.bool)
+        refuse_unavailable(first_unavailable(action, mask, all_rows), action.numpy(), mask, self.entity_spec)
+        running = [b for b in range(self.num_envs) if not any(self._ends[b])]
         lost = torch.tensor(self._lost)
-        for name, seen in vars(self._frame).items():  # what was last seen stays
-            getattr(frame, name)[lost] = seen[lost]
+        for name, last in vars(self._frame).items():  # lost games keep their last observation
+            getattr(frame, name)[lost] = last[lost]
         frame.reward.zero_()
-        rewards = list(self._threads.map(lambda b: self._step_game(b, action[b].tolist()), going))
-        for b, reward in zip(going, rewards, strict=True):
+        rewards = list(self._threads.map(lambda b: self._step_game(b, action[b].tolist()), running))
+        for b, reward in zip(running, rewards, strict=True):
             frame.reward[b] = reward
         for b in range(self.num_envs):
             if not self._lost[b]:
@@ -150,9 +150,9 @@ class SmacEnv(EntityEnv):
             self._ends[b] = (False, True, False)
             return 0.0
         reward, ended, info = self._games[b].step(action)
-        if ended:  # without information when the game failed, and then it counts for neither side
-            cut = "battle_won" not in info or bool(info.get("episode_limit"))
-            self._ends[b] = (not cut, cut, bool(info.get("battle_won", False)))
+        if ended:  # a game that failed has no "battle_won"; its episode is truncated, neither won nor lost
+            truncated = "battle_won" not in info or bool(info.get("episode_limit"))
+            self._ends[b] = (not truncated, truncated, bool(info.get("battle_won", False)))
         return float(reward)
 
     def _describe(self, b: int, frame: Frame) -> None:
@@ -169,28 +169,31 @@ class SmacEnv(EntityEnv):
         for first, names, rows in ((0, self._ally, state["allies"]), (a, self._enemy, state["enemies"])):
             for k in range(len(rows)):
                 entities[first + k, columns[f"tag_{k}"]] = 1.0
-            for place, name in enumerate(names):
-                entities[first : first + len(rows), columns[name]] = torch.from_numpy(rows[:, place]).float()
+            for column, name in enumerate(names):
+                entities[first : first + len(rows), columns[name]] = torch.from_numpy(rows[:, column]).float()
         available = columns["available_north"]
         entities[:a, available : available + mask.shape[1] - 2] = (mask[:, 2:] & alive[:, None]).float()
 
     def memory(self) -> dict[str, Tensor]:
-        """Seeds and numbers of episodes; nothing of the game can be kept."""
+        """Return the seeds and episode numbers. The state of a game cannot be saved."""
         return {"seeds": torch.from_numpy(self._seeds.view(np.int64).copy()), "episodes": torch.tensor(self._episodes)}
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """New games, which do not draw again what the old ones drew; the episodes under way end as truncated."""
+        """Start new games, seeded by the saved seeds and episode numbers so that they do not repeat earlier draws.
+
+        The running episodes end as truncated.
+        """
         pairs = zip(memory["seeds"].numpy().view(np.uint64).tolist(), memory["episodes"].tolist(), strict=True)
         self.seed_rows(np.array([np.random.SeedSequence(pair).generate_state(1, np.uint64)[0] for pair in pairs]))
         self._ends, self._lost = [(False, False, False)] * self.num_envs, [True] * self.num_envs
 
     def close(self, *, raise_if_closed: bool = True) -> None:
-        """End the games."""
-        self._end_games()
+        """Close the games."""
+        self._close_games()
         self._threads.shutdown()
         super().close(raise_if_closed=raise_if_closed)
 
-    def _end_games(self) -> None:
+    def _close_games(self) -> None:
         for game in self._games:
             game.close()
         self._games = []

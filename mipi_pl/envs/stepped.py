@@ -1,6 +1,6 @@
-"""SteppedEnv: plain environments, each of which plays one episode at a time, as one batched entity world.
+"""SteppedEnv: adapter from environments that play one episode at a time to a batched `EntityEnv`.
 
-For worlds that exist already (PettingZoo, VMAS, ...): all that has to be written is what an episode shows as arrays.
+It is meant for existing environments (PettingZoo, VMAS, ...): a wrapper only has to return the state as arrays.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from mipi_pl.spec import EntitySpec
 
 @dataclass
 class View:
-    """What a game shows after its reset or a step, as numpy arrays.
+    """Observation, reward and end flags of one game after a reset or a step, as numpy arrays.
 
     Attributes:
-        entities: [E, F]; the agent slots come first. Rows of absent entities are not looked at.
-        present: [E] bool, which slots are filled.
-        visible: [A, E] bool; None lets every present agent see all that is present. An agent that does not see itself
-            (a dead one) does not act.
-        action_mask: [A, U] bool; None gives agents that act all actions. Others have the first action alone.
-        reward: of the team, for the step.
-        terminated: the episode is over.
-        truncated: the episode was cut off: by a fault, if that is before the time limit of the spec.
-        won: whether it is won, where that means anything.
+        entities: [E, F], agent slots first. Rows of empty slots are ignored.
+        present: [E] bool, whether the slot is filled.
+        visible: [A, E] bool; None means that every present agent sees every present entity. An agent that does not see
+            itself (a dead one) does not act.
+        action_mask: [A, U] bool; None makes all actions available to agents that act. Other agents always have the
+            first action only.
+        reward: team reward of the step.
+        terminated: whether the episode is over.
+        truncated: whether the episode was cut off. Before the time limit of the spec this means a fault.
+        won: whether the episode was won; without meaning in worlds that cannot be won.
     """
 
     entities: np.ndarray
@@ -46,33 +47,36 @@ class View:
 
 
 class Game(Protocol):
-    """A plain environment. Equal compositions, seeds and actions must give equal episodes."""
+    """An environment that plays one episode at a time.
+
+    Equal compositions, seeds and actions must give equal episodes.
+    """
 
     def reset(self, composition: int, seed: int) -> View:
-        """Begin an episode of the composition with this index."""
+        """Start an episode of the composition with this index."""
         ...
 
     def step(self, action: np.ndarray) -> View:
-        """Play the actions int64 [A], which are available; those of empty slots are 0."""
+        """Play one step. `action` is int64 [A]; all actions are available, those of empty slots are 0."""
         ...
 
 
 class SteppedEnv(EntityEnv):
-    """B games, stepped one after the other.
+    """B games as one batched environment, stepped one after the other.
 
-    Each episode draws one of the compositions, all equally likely. After `max_steps` it is truncated. An episode is
-    saved as its seed and its actions and brought back by playing them again, so a game need not be copied.
+    Each episode draws one of the compositions uniformly and is truncated after `max_steps`. The saved state of an
+    episode is its seed and its actions. Restoring it replays the actions, so games need not support copying.
 
     Args:
-        spec: the sizes of the world.
-        compositions: the teams that are drawn.
-        make_game: a new game; called B times.
+        spec: sizes of the world.
+        compositions: teams that episodes draw from.
+        make_game: factory of games; called B times.
         num_envs: B.
-        seed: of all episodes.
-        device: of the returned tensors; games run on the CPU.
+        seed: seed of all episodes.
+        device: device of the returned tensors; games run on the CPU.
 
     Raises:
-        ValueError: if a team has more agents than there are slots, a game shows arrays of other sizes than `spec`
+        ValueError: if a team has more agents than there are slots, a game returns arrays of other shapes than `spec`
             says, or an action is not available.
     """
 
@@ -87,7 +91,9 @@ class SteppedEnv(EntityEnv):
     ) -> None:
         largest = max(composition.size for composition in compositions)
         if largest > spec.n_agents:
-            raise ValueError(f"env.team_sizes must not exceed capacity {spec.n_agents}, the agent slots; got {largest}")
+            raise ValueError(
+                f"env.team_sizes must not exceed capacity {spec.n_agents}, the number of agent slots; got {largest}"
+            )
         self._games = [make_game() for _ in range(num_envs)]
         self._episodes, self._steps = np.zeros(num_envs, dtype=np.int64), np.zeros(num_envs, dtype=np.int64)
         self._ended = np.zeros(num_envs, dtype=bool)
@@ -95,12 +101,12 @@ class SteppedEnv(EntityEnv):
         super().__init__(spec, compositions, num_envs, seed, device)
 
     def seed_rows(self, seeds: np.ndarray) -> None:
-        """The episodes of a row follow from its seed and their number."""
+        """Set the seed of each row. Episode k of a row depends only on this seed and k."""
         self._seeds = seeds.copy()
         self._episodes[:] = 0
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
-        """New episodes in the rows that are True."""
+        """Start new episodes in the rows that are True."""
         for b in rows.nonzero().flatten().tolist():
             self._episodes[b] += 1
             self._steps[b] = 0
@@ -109,7 +115,7 @@ class SteppedEnv(EntityEnv):
             self._write(b, view, frame)
 
     def advance(self, action: Tensor, frame: Frame) -> None:
-        """One step of every game; those that have ended stand still and pay nothing."""
+        """Play one step in every running game. Ended games keep their observation and have reward 0."""
         played, before = action.numpy(), self._frame
         going = torch.from_numpy(~self._ended)
         refuse_unavailable(
@@ -123,13 +129,13 @@ class SteppedEnv(EntityEnv):
             self._write(b, self._step_game(b), frame)
 
     def memory(self) -> dict[str, Tensor]:
-        """Seed and number of each row's episode, and the actions played in it."""
+        """Return the seed, the episode number, the step and the played actions of each row."""
         saved = (self._seeds.view(np.int64), self._episodes, self._steps, self._actions)
         names = ("seeds", "episodes", "steps", "actions")
         return {name: torch.from_numpy(array.copy()) for name, array in zip(names, saved, strict=True)}
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """Play the episodes again up to where they were."""
+        """Replay the running episodes up to their saved step."""
         self._seeds = memory["seeds"].numpy().view(np.uint64).copy()
         steps = memory["steps"].numpy()
         for name, array in (("episodes", self._episodes), ("actions", self._actions)):
@@ -170,10 +176,13 @@ class SteppedEnv(EntityEnv):
             mask &= self._array("action_mask", view.action_mask, mask.shape).astype(bool)
         mask[:, 0] |= ~acts[:, 0]
         if not mask.any(axis=1).all():
-            raise ValueError(f"agent {int(mask.any(axis=1).argmin())} has no available action: action_mask needs one")
-        filled = np.where(present[:, None], entities, 0.0)  # not a product: empty rows may hold NaN
-        shown = {"entities": filled, "present": present, "visible": visible, "action_mask": mask}
-        for name, array in shown.items():
+            agent = int(mask.any(axis=1).argmin())
+            raise ValueError(
+                f"agent {agent} has no available action; action_mask must have at least one True per acting agent"
+            )
+        filled = np.where(present[:, None], entities, 0.0)  # not a product: rows of empty slots may hold NaN
+        observation = {"entities": filled, "present": present, "visible": visible, "action_mask": mask}
+        for name, array in observation.items():
             getattr(frame, name)[b] = torch.from_numpy(np.ascontiguousarray(array))
         for name in ("reward", "terminated", "truncated", "won"):
             getattr(frame, name)[b] = getattr(view, name)
@@ -182,5 +191,5 @@ class SteppedEnv(EntityEnv):
     @staticmethod
     def _array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if np.shape(array) != shape:
-            raise ValueError(f"a game must show {name} of shape {shape}, got {np.shape(array)}")
+            raise ValueError(f"a game must return {name} of shape {shape}, got {np.shape(array)}")
         return np.asarray(array)

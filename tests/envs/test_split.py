@@ -60,15 +60,15 @@ def test_a_list_of_mixes_is_played_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"training": [STALKERS, ZEALOTS], "held_out": [STALKERS]}, "in training and held out as well: 3 stalker;"),
-        ({"held_out": [STALKERS, {"stalker": 3, "zealot": 0}]}, "held_out names a mix twice: 3 stalker"),
-        ({"held_out": [{"stalker": 6}]}, "6 stalker is of none of the sizes"),
-        ({"held_out": [{"marine": 3}]}, "names 'marine'; the types here are stalker, zealot"),
+        ({"training": [STALKERS, ZEALOTS], "held_out": [STALKERS]}, "got in both: 3 stalker;"),
+        ({"held_out": [STALKERS, {"stalker": 3, "zealot": 0}]}, "held_out must list each mix once, got .*: 3 stalker"),
+        ({"held_out": [{"stalker": 6}]}, r"mixes of the sizes \[3, 4, 5\] .*, got 6 stalker"),
+        ({"held_out": [{"marine": 3}]}, "unknown type 'marine'; the types of this world: stalker, zealot"),
         ({"held_out": [{"stalker": 2}]}, "has 2 of stalker and zealot; groups allows 3 to 8"),
         ({"held_out": [{"stalker": 2.5}]}, "must be a whole number, got 2.5"),
-        ({"held_out": ["stalker"]}, "a mix is a mapping"),
+        ({"held_out": ["stalker"]}, "a mix must be a mapping"),
         ({"training": [STALKERS, ZEALOTS]}, "no mix of 5 agents to train on"),
-        ({"training": [STALKERS], "share": 0.5}, "`share` must be 0 beside it"),
+        ({"training": [STALKERS], "share": 0.5}, "`share` must be 0 if `training` lists the training mixes, got 0.5"),
         ({"share": 1.0}, "no mix of 3 agents to train on"),
         ({"share": 0.01}, "holds out no mix of any size"),
         ({"share": 1.5}, "env.split.share must be at least 0 and at most 1, got 1.5"),
@@ -82,7 +82,7 @@ def test_a_split_that_cannot_be_is_refused(declared: dict[str, Any], message: st
 
 @pytest.mark.parametrize(
     ("mixes", "message"),
-    [("some", "env.mixes must be one of training, held_out, all"), ([], "without an entry"), ("held_out", "no mix of")],
+    [("some", "env.mixes must be one of training, held_out, all"), ([], "an empty list"), ("held_out", "no mix of")],
 )
 def test_mixes_that_do_not_exist_are_refused(mixes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -112,9 +112,9 @@ def test_episodes_follow_from_the_seed_and_not_from_neighbours() -> None:
 
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="must not exceed capacity 2, the agent slots; got 3"):
+    with pytest.raises(ValueError, match="must not exceed capacity 2, the number of agent slots; got 3"):
         make(spec=EntitySpec(n_agents=2, n_entities=4, n_features=2, n_actions=3, max_steps=6))
-    with pytest.raises(ValueError, match=r"show entities of shape \(4, 5\), got \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"return entities of shape \(4, 5\), got \(4, 2\)"):
         make(spec=EntitySpec(n_agents=3, n_entities=4, n_features=5, n_actions=3, max_steps=6)).reset()
     env = make()
     td = env.reset()

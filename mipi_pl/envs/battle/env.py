@@ -23,50 +23,53 @@ from mipi_pl.envs.split import Mix, Split
 from mipi_pl.spec import EntitySpec
 
 _OUTCOMES = ("going on", "lost", "time is up", "won", "drawn")
-_WORTH_THREADS = 256  # battles
+_MIN_PARALLEL_BATTLES = 256  # fewer battles do not pay for waking the threads
 _ORDERS = ("idle", "move", "attack", "heal")
 
 
 class BattleEnv(EntityEnv):
-    """Two armies of changing composition fight; the agents command one, a script the other.
+    """Battles between two armies of varying composition. The agents command one army, a script the other.
+
+    Distances are from centre to centre, in map units.
 
     Args:
-        groups: unit types that are mixed freely, each ``{types: [...], min: .., max: ..}``.
-        team_sizes: numbers of agents that occur.
-        capacity: A, agent slots and tags; fixed for a policy.
-        num_envs: B, battles stepped at once.
+        groups: groups of unit types that may be mixed freely, each ``{types: [...], min: .., max: ..}``.
+        team_sizes: numbers of agents.
+        capacity: A, number of agent slots and tags; fixed for a policy.
+        num_envs: B, number of battles stepped at once.
         seed: equal seeds and actions give equal battles, bit for bit.
-        device: of the returned tensors; the battle runs on the CPU.
-        mixes: which mixes of these sizes occur: ``training`` (all that `split` does not hold out), ``held_out``,
-            ``all``, or a list of mixes such as ``{stalker: 2, zealot: 1}``, beside which `team_sizes` means nothing.
-        split: what training never draws, the fields of `mipi_pl.envs.split.Split`; None holds nothing out.
-        enemies: a fixed army ``{type: how many}``; None: the agents' composition, changed by `enemy_delta`.
-        enemy_delta: enemies more (or, negative, fewer) than agents; 0 is symmetric.
-        draw: ``compositions`` draws uniformly over compositions, ``sizes`` over team sizes first.
+        device: device of the returned tensors; the battle runs on the CPU.
+        mixes: mixes of these sizes to play: ``training`` (all that `split` does not hold out), ``held_out``, ``all``,
+            or a list of mixes such as ``{stalker: 2, zealot: 1}``. With a list, `team_sizes` has no effect.
+        split: held-out mixes, as the fields of `mipi_pl.envs.split.Split`; None holds nothing out.
+        enemies: fixed enemy army ``{type: number}``; None uses the agents' composition, changed by `enemy_delta`.
+        enemy_delta: number of enemies minus number of agents; 0 is symmetric.
+        draw: ``compositions`` draws uniformly over compositions, ``sizes`` draws a team size first.
         episode_limit: steps after which the battle is truncated.
         map_size: side of the square map.
-        spawn_distance: between the armies' spawn points.
-        jitter: largest shift, in x and in y, of each army's group of one type.
-        sight_range: within which an agent sees others, from centre to centre.
-        target_range: within which target actions are available, from centre to centre.
-        acquisition_range: within which scripted units attack on sight, from centre to centre.
-        loops_per_step: game loops in a step; there are 22.4 in a second.
-        target_actions: ``tags`` has an attack (and a heal) for each tag, and the features show tags; a policy is then
-            bound to its capacity. ``slots`` has one for each slot and shows no tag: policies score the entity in
-            the slot and act in battles of any capacity.
-        random_tags: deal tags at random each episode, else by slot.
-        centre_of_mass_features: show positions relative to the centre of mass of all living units.
-        kill_reward, win_reward: besides 1 for each point of damage to health and shields.
-        best_return: what the reward is scaled to.
-        reward_scale: ``largest`` gives `best_return` to the richest composition of `reward_reference_size` units,
-            ``composition`` to each.
-        reward_reference_size: None takes the capacity (or the largest army of the family, if that is smaller).
-        both_scripted: the script commands the agents too; their actions are ignored.
-        parallel: spread battles over threads; changes no result. None does so from 256 battles on, where waking the
-            threads pays. Without it no thread is started, so the process may fork.
+        spawn_distance: distance between the armies' spawn points.
+        jitter: maximum random shift, in x and in y, of each army's group of one type.
+        sight_range: distance within which an agent sees others.
+        target_range: distance within which target actions are available.
+        acquisition_range: distance within which scripted units attack on sight.
+        loops_per_step: game loops per step; a second has 22.4 game loops.
+        target_actions: ``tags`` has one attack (and one heal) per tag, and the features show tags; a policy is then
+            bound to its capacity. ``slots`` has one per slot and shows no tags: policies score the entity in the slot
+            and act in battles of any capacity.
+        random_tags: assign tags at random in each episode; otherwise the tag is the slot.
+        centre_of_mass_features: add positions relative to the centre of mass of all living units to the features.
+        kill_reward, win_reward: rewards of a kill and of the victory, in addition to 1 per point of damage to health
+            and shields.
+        best_return: return that the reward is scaled to.
+        reward_scale: ``largest`` makes `best_return` the best return of the composition of `reward_reference_size`
+            units with the highest unscaled return; ``composition`` makes it the best return of every composition.
+        reward_reference_size: number of units; None uses the capacity, or the largest army of the family if smaller.
+        both_scripted: let the script command the agents too; their actions are ignored.
+        parallel: spread battles over threads, without any effect on results. None does so from 256 battles on, where
+            it is faster. If False, no thread is started, so the process may fork.
 
     Raises:
-        ValueError: for impossible values, naming what is allowed.
+        ValueError: for invalid values; the message states the allowed ones.
 
     Examples:
         >>> env = BattleEnv([{"types": ["marine"], "min": 1, "max": 8}], team_sizes=[3], capacity=3, num_envs=2)
@@ -147,7 +150,7 @@ class BattleEnv(EntityEnv):
             action_names=layout.action_names,
             targets=layout.targets,
         )
-        threads = num_envs >= _WORTH_THREADS if parallel is None else parallel
+        threads = num_envs >= _MIN_PARALLEL_BATTLES if parallel is None else parallel
         self._entries = parallel_entries if threads else serial_entries
         self._world, self._columns = scenario.world(), layout.first_columns()
         self._battles, self._units = make_battles(num_envs), make_units(num_envs, spec.n_entities)
@@ -158,21 +161,21 @@ class BattleEnv(EntityEnv):
 
     @property
     def units(self) -> Records:
-        """UNIT [B, E] of `rules_state`, the live memory of the kernels: to be read only, it changes with every step."""
+        """Live units of the kernels: UNIT [B, E] of `rules_state`. Read only; every step changes them."""
         return self._units
 
     @property
     def battles(self) -> Records:
-        """BATTLE [B] of `rules_state`, likewise live."""
+        """Live battles of the kernels: BATTLE [B] of `rules_state`. Read only; every step changes them."""
         return self._battles
 
     @property
     def world(self) -> World:
-        """Constants of the scenario for the kernels, to be read only."""
+        """Constants of the scenario for the kernels. Read only."""
         return self._world
 
     def snapshot(self, index: int) -> BattleSnapshot:
-        """A copy of battle `index` as it stands."""
+        """Return a copy of the current state of battle `index`."""
         battle = self._battles[index]
         return BattleSnapshot(
             map_size=float(self.scenario.map_size),
@@ -201,38 +204,38 @@ class BattleEnv(EntityEnv):
         )
 
     def scene(self, index: int) -> Scene:
-        """Battle `index` as it stands, to be drawn; labels are the tags that actions name."""
+        """Return the current state of battle `index` for drawing. Labels are the tags that target actions refer to."""
         return self.snapshot(index).scene(float(self.scenario.sight_range))
 
     def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
-        """A simple player of `mipi_pl.envs.battle.scripted`."""
-        from mipi_pl.envs.battle.scripted import make_scripted  # compiled for those who ask for it
+        """Return a scripted policy of `mipi_pl.envs.battle.scripted`."""
+        from mipi_pl.envs.battle.scripted import make_scripted  # imported here to compile only when needed
 
         return make_scripted(name, self, seed)
 
     def memory(self) -> dict[str, Tensor]:
-        """The bytes of all battles and units."""
+        """Return the bytes of all battles and units."""
         return to_tensors(self._memory())
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """Write them back."""
+        """Restore the bytes that `memory` returned."""
         from_tensors(self._memory(), memory)
 
     def _memory(self) -> dict[str, np.ndarray]:
         return {"battles": self._battles, "units": self._units}
 
     def seed_rows(self, seeds: np.ndarray) -> None:
-        """Each battle's generator goes on from its own seed."""
+        """Set the state of each environment's random generator to its seed."""
         self._battles["random"] = seeds
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
-        """New battles in the rows that are True."""
+        """Start new battles in the rows that are True."""
         self._entries.begin(
             rows.numpy(), self._battles, self._units, self._pairs, self._world, self._columns, output_of(frame)
         )
 
     def advance(self, action: Tensor, frame: Frame) -> None:
-        """One step of every battle; those that have ended stand still and pay nothing."""
+        """Play one step in every running battle. Ended battles do not change and have reward 0."""
         played = np.ascontiguousarray(action.numpy())
         self._refuse_unavailable(played)
         self._entries.advance(
@@ -242,5 +245,5 @@ class BattleEnv(EntityEnv):
     def _refuse_unavailable(self, action: np.ndarray) -> None:
         if self.scenario.both_scripted:
             return
-        found = find_unavailable(action, self._battles, self._units, self._world)
-        refuse_unavailable(found, action, self._frame.action_mask, self.entity_spec)
+        unavailable = find_unavailable(action, self._battles, self._units, self._world)
+        refuse_unavailable(unavailable, action, self._frame.action_mask, self.entity_spec)

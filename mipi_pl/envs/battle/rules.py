@@ -1,6 +1,6 @@
-"""The battle's compiled entry points: begin, advance, find an action that is not available.
+"""Compiled entry points of the battle: begin, advance and find unavailable actions.
 
-All rules are in the modules `rules_*`; with NUMBA_DISABLE_JIT=1 the very same lines run as plain Python.
+The rules themselves are in the modules `rules_*`. With NUMBA_DISABLE_JIT=1 the same code runs as plain Python.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mipi_pl.utils.compiled import source_hash
 
 @rule
 def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndarray, rules: Record) -> None:
-    """One game loop."""
+    """Play one game loop: time, intentions, attacks, healing, explosions, deaths, movement."""
     n, m = list_living(units), 0
     for a in range(n):
         pass_time(units[units[a].living])
@@ -64,7 +64,7 @@ def play_loop(battle: Record, units: Records, pairs: np.ndarray, damage: np.ndar
 def play_step(
     battle: Record, units: Records, pairs: np.ndarray, actions: np.ndarray, damage: np.ndarray, rules: Record
 ) -> float:
-    """One step; its reward, unscaled. A battle that has ended stays as it is and pays nothing."""
+    """Play one step and return its unscaled reward. A battle that has ended does not change; its reward is 0."""
     if battle.ended != GOING_ON:
         return 0.0
     for i in range(rules.n_agents):
@@ -98,7 +98,7 @@ def _advance_one(b, action, battles, units, pairs, world, columns, out):  # type
 
 
 class Entries(NamedTuple):
-    """The compiled loops over battles. Each exists twice, over threads and in a single one, with equal results."""
+    """Compiled loops over battles. A parallel and a serial version exist; their results are equal."""
 
     begin: Callable[..., int]
     """(rows bool [B], battles, units, pairs, world, columns, out)"""
@@ -111,7 +111,7 @@ def _parallel_entries(source: int) -> Entries:
     def begin_parallel(rows, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
         for b in prange(rows.size):
             if rows[b]:
-                # The index of a parallel loop is unsigned: without the conversion all rules are compiled a second time.
+                # The index of a parallel loop is unsigned. Unconverted, it would compile all rules a second time.
                 _begin_one(np.int64(b), battles, units, pairs, world, columns, out)
         return source
 
@@ -158,4 +158,4 @@ def _make_find_unavailable(source: int) -> Callable[..., int]:
 parallel_entries = _parallel_entries(source_hash(__package__, kernels.__name__))
 serial_entries = _serial_entries(source_hash(__package__, kernels.__name__))
 find_unavailable = _make_find_unavailable(source_hash(__package__, kernels.__name__))
-"""(action, battles, units, world): b x A + i of the first action that is not available, or -1."""
+"""(action int64 [B, A], battles, units, world): flat index b x A + i of the first unavailable action, or -1."""

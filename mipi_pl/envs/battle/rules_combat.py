@@ -1,4 +1,7 @@
-"""Orders, blows and healing of one game loop. Intentions come first, for all; then blows, then healing, then deaths."""
+"""Orders, attacks and healing of one game loop.
+
+All units first decide on an action. Attacks, healing, explosions and deaths are then resolved in that order.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +26,27 @@ from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
 _MOVE_LENGTH = 2.0
-_LEAST_DAMAGE = 0.5  # of a hit on health, however thick the armour
-_PEACE_LOOPS = 160  # 10 Blizzard seconds without damage, 7.14 s at 'faster'
+_LEAST_DAMAGE = 0.5  # minimum damage of a hit on health, whatever the armour
+_PEACE_LOOPS = 160  # loops without damage before shields regenerate: 10 Blizzard seconds, 7.14 s at 'faster'
 _SHIELD_PER_LOOP = 0.125  # 2 per Blizzard second, 2.8 per second at 'faster'
 
 
 @rule
 def distance_between(one: Record, two: Record) -> float:
-    """From centre to centre."""
+    """Return the distance from centre to centre."""
     dx, dy = two.x - one.x, two.y - one.y
     return np.sqrt(dx * dx + dy * dy)
 
 
 @rule
 def reach_to(unit: Record, other: Record) -> float:
-    """How far apart the centres may be for the unit to hit or heal the other."""
+    """Return the maximum distance of the centres at which the unit can hit or heal the other."""
     return unit.reach + unit.radius + other.radius
 
 
 @rule
 def give_order(units: Records, i: int, action: int, rules: Record) -> None:
-    """Turn an agent's action into its order for this step."""
+    """Convert an agent's action to its order for this step."""
     unit = units[i]
     unit.target = -1
     if action <= STOP:
@@ -67,7 +70,7 @@ def give_order(units: Records, i: int, action: int, rules: Record) -> None:
 
 @rule
 def follow_order(units: Records, i: int) -> None:
-    """What unit i does in this loop: fire, heal, walk or stand."""
+    """Set the deed of unit i in this loop from its order: attack, heal, walk or stand."""
     unit = units[i]
     unit.deed = NOTHING
     if unit.order == MOVE:
@@ -89,7 +92,7 @@ def follow_order(units: Records, i: int) -> None:
 
 @rule
 def pass_time(unit: Record) -> None:
-    """The beginning of a loop: the weapon's timer, regeneration, no deed yet."""
+    """Start a loop: advance the weapon's timer and regenerate energy, health and shield."""
     unit.walks = 0
     unit.aim = unit.target if unit.order == ATTACK else -1
     if unit.cooldown > 0.0:
@@ -103,18 +106,18 @@ def pass_time(unit: Record) -> None:
 
 @rule
 def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) -> None:
-    """Unit i fires at its target, and at all that its splash touches.
+    """Let unit i attack its target and all enemies within its splash.
 
-    The timer carries the fraction of a loop over, so that blow k of an unbroken fight falls ceil(k x period) loops
-    after the first; a weapon that was not used when ready keeps no fraction.
+    The timer carries fractions of a loop over: attack k of an unbroken fight comes ceil(k x period) loops after the
+    first. A weapon that is ready but not used keeps no fraction.
     """
     unit = units[i]
     if unit.blast_radius > 0.0:
-        _give_up(unit)
+        _detonate(unit)
         return
     target = units[unit.target]
     unit.cooldown += unit.period
-    _blow(unit, target, damage[unit.kind, target.kind])
+    _hit(unit, target, damage[unit.kind, target.kind])
     if unit.splash_length == 0.0:
         return
     distance = max(distance_between(unit, target), 1e-9)
@@ -128,20 +131,20 @@ def strike(units: Records, n: int, i: int, damage: np.ndarray, rules: Record) ->
         across = max(abs(fx * dy - fy * dx) - 0.5 * unit.splash_length, 0.0)
         along = max(abs(fx * dx + fy * dy) - 0.5 * unit.splash_width, 0.0)
         if across * across + along * along <= other.radius * other.radius:
-            _blow(unit, other, damage[unit.kind, other.kind])
+            _hit(unit, other, damage[unit.kind, other.kind])
 
 
 @rule
-def _give_up(unit: Record) -> None:
-    """The unit sets off its charge, which kills it."""
+def _detonate(unit: Record) -> None:
+    """Kill the unit, which sets off its charge in `explode`."""
     unit.health, unit.shield = 0.0, 0.0
 
 
 @rule
 def explode(units: Records, n: int, damage: np.ndarray, rules: Record) -> None:
-    """The charges of all who die in this loop, and of those whom they kill.
+    """Set off the charges of all units that die in this loop, including units killed by other charges.
 
-    Damage adds up whatever the order, so neither side is first.
+    The result does not depend on the order of the units, so neither side has an advantage.
     """
     more = True
     while more:
@@ -160,23 +163,23 @@ def explode(units: Records, n: int, damage: np.ndarray, rules: Record) -> None:
                 if (j < rules.n_agents) == (i < rules.n_agents) or other.flies:
                     continue
                 if distance_between(unit, other) <= limit:
-                    _blow(unit, other, damage[unit.kind, other.kind])
+                    _hit(unit, other, damage[unit.kind, other.kind])
 
 
 @rule
-def _blow(unit: Record, victim: Record, amount: float) -> None:
-    """All hits of one blow: shields first, without armour; what gets through is reduced by armour."""
+def _hit(unit: Record, victim: Record, amount: float) -> None:
+    """Apply all hits of one attack. Shields absorb damage first and have no armour; armour reduces the rest."""
     for _ in range(unit.hits):
         absorbed = min(amount, victim.shield)
         victim.shield -= absorbed
-        through = amount - absorbed
-        victim.health -= max(through - victim.armour, min(through, _LEAST_DAMAGE))
+        remaining = amount - absorbed
+        victim.health -= max(remaining - victim.armour, min(remaining, _LEAST_DAMAGE))
     victim.peace = 0
 
 
 @rule
 def mend(healer: Record, patient: Record) -> None:
-    """Restore the patient's health, as far as it is wounded and the healer's energy goes. The dead stay dead."""
+    """Restore the patient's health within the limits of its wounds and the healer's energy. The dead stay dead."""
     missing = patient.health_max - patient.health
     if patient.health <= 0.0 or missing <= 0.0:
         return

@@ -1,6 +1,6 @@
-"""Entry points for a battle whose physics is played elsewhere, as by the real game: orders out, units in, judgement.
+"""Entry points for a battle whose physics runs elsewhere, such as in StarCraft II.
 
-Orders, features, masks and rewards come from the very functions that the simulator calls.
+They write orders, and compute observations and rewards from the units. The functions are those that the simulator uses.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mipi_pl.utils.compiled import source_hash
 
 
 class DrivenEntries(NamedTuple):
-    """The compiled loops over battles."""
+    """Compiled loops over battles."""
 
     order: Callable[..., int]
-    """(action int64 [B, A], battles, units, world): write the agents' orders into the units."""
+    """(action int64 [B, A], battles, units, world): writes the agents' orders into the units."""
     look: Callable[..., int]
-    """(rows bool [B], battles, units, world, columns, out): write the first observation of new battles."""
+    """(rows bool [B], battles, units, world, columns, out): writes the first observation of new battles."""
     judge: Callable[..., int]
-    """(battles, units, world, columns, out): write reward, ends and observation after a step of all battles."""
+    """(battles, units, world, columns, out): writes reward, end flags and observation after a step of all battles."""
 
 
 def _entries(source: int) -> DrivenEntries:

@@ -1,6 +1,6 @@
-"""How a battle stands after a step and what the step pays, from what is told of the units before and after it.
+"""Outcome and reward of a step, computed from the observed units before and after it.
 
-The simulator and the real game are judged by the same functions.
+The simulator and StarCraft II use the same functions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mipi_pl.envs.kernels.records import Record, Records
 
 @rule
 def outcome(units: Records, rules: Record) -> int:
-    """Over when a side has nobody left that can fight; won when that is the enemy alone."""
+    """Return the outcome. A side without a living armed unit has lost; if both sides have none, it is a draw."""
     agents = False
     for i in range(units.size):
         if units[i].alive and units[i].fights:
@@ -25,28 +25,28 @@ def outcome(units: Records, rules: Record) -> int:
 
 @rule
 def vitality_of(unit: Record) -> float:
-    """Health and shield as they are told; 0 for the dead and in an empty slot."""
+    """Return health plus shield, both rounded by `told`; 0 for dead units and empty slots."""
     return told(unit.health) + told(unit.shield) if unit.alive else 0.0
 
 
 @rule
 def note_vitality(units: Records) -> None:
-    """Remember the health and shield of all: the next step is paid by what they lose from here."""
+    """Store health plus shield of all units, the reference for the reward of the next step."""
     for i in range(units.size):
         units[i].vitality = vitality_of(units[i])
 
 
 @rule
 def judge(battle: Record, units: Records, rules: Record) -> float:
-    """Count a step that was played, see whether the battle is over, and return the step's reward, unscaled.
+    """Count a step, update the outcome of the battle and return the unscaled reward of the step.
 
-    That is, for each enemy, what it has lost of health and shield over the step (nothing, should it have been healed by
-    more), something for each that died, and something for the victory.
+    The reward is the health and shield that each enemy lost in the step (0 if it gained some), `kill_reward` for each
+    enemy that died, and `win_reward` for the victory.
     """
     reward = 0.0
     for i in range(rules.n_agents, units.size):
-        now = vitality_of(units[i])
-        reward += max(units[i].vitality - now, 0.0)
+        vitality = vitality_of(units[i])
+        reward += max(units[i].vitality - vitality, 0.0)
         if units[i].vitality > 0.0 and not units[i].alive:
             reward += rules.kill_reward
     note_vitality(units)

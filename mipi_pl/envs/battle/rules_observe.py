@@ -1,6 +1,6 @@
-"""What the agents are shown: features, presence, visibility and available actions.
+"""Observations: features, presence, visibility and available actions.
 
-Where each feature is, `mipi_pl.envs.battle.observation.BattleLayout` says; the kernels get it as `Columns`.
+`mipi_pl.envs.battle.observation.BattleLayout` defines the feature columns; the kernels receive them as `Columns`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
-_STEP_AHEAD = 1.0  # a move is available when this far ahead the unit can stand
+_STEP_AHEAD = 1.0  # a move is available if the unit fits on the map this far ahead
 
 
 @rule
 def _can_step(unit: Record, k: int, rules: Record) -> bool:
-    """Whether there is room to the north, south, east or west (k)."""
+    """Whether there is room to move north, south, east or west (k = 0..3)."""
     low, high = unit.radius + _STEP_AHEAD, rules.map_size - unit.radius - _STEP_AHEAD
-    place = told(unit.y if k < 2 else unit.x)
-    return place <= high if k == 0 or k == 2 else place >= low
+    position = told(unit.y if k < 2 else unit.x)
+    return position <= high if k == 0 or k == 2 else position >= low
 
 
 @rule
 def _can_target(unit: Record, other: Record, is_enemy: bool, damage: np.ndarray) -> bool:
-    """Whether the kinds allow an attack on an enemy, or healing another of the own side."""
+    """Whether the unit's kind can attack the other unit (an enemy) or heal it (an ally)."""
     if is_enemy:
         return damage[unit.kind, other.kind] > 0.0
     return unit.heals and other.healable
@@ -33,7 +33,7 @@ def _can_target(unit: Record, other: Record, is_enemy: bool, damage: np.ndarray)
 
 @rule
 def is_available(units: Records, i: int, action: int, damage: np.ndarray, rules: Record) -> bool:
-    """Whether agent i may play the action now."""
+    """Whether the action is available to agent i."""
     unit = units[i]
     if not unit.alive:
         return action == NO_OP
@@ -65,7 +65,18 @@ def observe(
     visible: np.ndarray,
     action_mask: np.ndarray,
 ) -> None:
-    """Write the observation of one battle: [E, F], [E], [A, E], [A, U]."""
+    """Write the observation of one battle.
+
+    Args:
+        units: UNIT [E].
+        damage: float64 [K, K], damage per hit.
+        rules: RULES.
+        columns: first column of each feature block.
+        entities: float32 [E, F], written.
+        present: bool [E], written.
+        visible: bool [A, E], written.
+        action_mask: bool [A, U], written.
+    """
     for i in range(units.size):
         units[i].next_x, units[i].next_y = told(units[i].x), told(units[i].y)
     cx, cy, largest = _spread(units)
@@ -78,12 +89,12 @@ def observe(
         _look_around(units, i, damage, rules, visible[i], action_mask[i])
         for action in range(FIRST_MOVE, rules.n_actions):
             if action_mask[i, action]:
-                entities[i, columns.available + _shown_as(action, rules)] = 1.0
+                entities[i, columns.available + _availability_column(action, rules)] = 1.0
 
 
 @rule
-def _shown_as(action: int, rules: Record) -> int:
-    """The column of an action's availability. Without tags one column says that any attack is, one that any heal is."""
+def _availability_column(action: int, rules: Record) -> int:
+    """Return an action's column in the block `available`. Without tags, all attacks share one and all heals another."""
     if rules.tags or action < FIRST_TARGET:
         return action - FIRST_MOVE
     return FIRST_TARGET - FIRST_MOVE + int(action >= FIRST_TARGET + rules.n_enemies)
@@ -93,7 +104,10 @@ def _shown_as(action: int, rules: Record) -> int:
 def _look_around(
     units: Records, i: int, damage: np.ndarray, rules: Record, visible: np.ndarray, available: np.ndarray
 ) -> None:
-    """What agent i sees [E] and may do [U]; the same as asking `is_available` of every action, in a single look."""
+    """Write which entities agent i sees [E] and which actions are available to it [U].
+
+    The action mask equals `is_available` of every action but is computed in one pass over the units.
+    """
     unit = units[i]
     visible[:] = False
     available[:] = False
@@ -119,7 +133,7 @@ def _look_around(
 
 @rule
 def _spread(units: Records) -> tuple[float, float, float]:
-    """Centre of mass of the living, and how far the farthest is from it."""
+    """Return the centre of mass (x, y) of the living units and the distance of the farthest of them from it."""
     x, y, count = 0.0, 0.0, 0
     for i in range(units.size):
         if units[i].alive:
@@ -146,7 +160,10 @@ def _describe(
     columns: Columns,
     features: np.ndarray,
 ) -> None:
-    """The features of an entity, but for the availability of actions: none when absent, type and tag when dead."""
+    """Write the features of an entity, except the availability of actions.
+
+    All features of an empty slot are 0. A dead unit only has its type and tag.
+    """
     for f in range(features.size):
         features[f] = 0.0
     if unit.kind < 0:

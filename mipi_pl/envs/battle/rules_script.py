@@ -1,7 +1,7 @@
-"""The built-in script: what the enemies do (and, for measuring fairness, what it would do with the agents' side).
+"""The built-in script that commands the enemies. It can also command the agents, to measure fairness.
 
-Fighters attack-move to the centre of the other side's spawn: they walk there, and attack whatever comes within the
-acquisition range. Healers follow their army and mend the most wounded.
+Armed units attack-move to the centre of the other side's spawn: they walk there and attack any enemy within the
+acquisition range. Healers follow their army and heal the most wounded ally.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from mipi_pl.envs.battle.rules_state import ATTACK, HEAL, IDLE
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
-_ARRIVED = 1.0  # from the centre of the other spawn
-_FOLLOW = 1.0  # how near a healer keeps to the centre of its army
+_ARRIVED = 1.0  # distance from the centre of the other side's spawn at which units stop
+_FOLLOW = 1.0  # distance that a healer keeps from the centre of its army
 
 
 @rule
 def script(battle: Record, units: Records, m: int, n: int, i: int, damage: np.ndarray, rules: Record) -> None:
-    """Choose and play the order of unit i. The places 0..m-1 of the living are agents, m..n-1 enemies."""
+    """Choose and follow the order of unit i. Entries 0..m-1 of the list of living units are agents, m..n-1 enemies."""
     unit = units[i]
     is_agent = i < rules.n_agents
-    first, last = (0, m) if is_agent else (m, n)  # places of its own side
+    first, last = (0, m) if is_agent else (m, n)  # range of its own side in the list of living units
     if unit.heals:
         _choose_patient(units, first, last, i, rules)
     else:
@@ -41,7 +41,7 @@ def script(battle: Record, units: Records, m: int, n: int, i: int, damage: np.nd
 
 @rule
 def _choose_target(units: Records, first: int, last: int, i: int, damage: np.ndarray, rules: Record) -> None:
-    """Keep a target that attacks back; else the fighters in range before the others, and of these the nearest."""
+    """Keep a target that attacks back; otherwise attack the nearest enemy in range, armed enemies before others."""
     unit = units[i]
     limit = rules.acquisition * rules.acquisition
     if unit.aim >= 0:
@@ -66,7 +66,7 @@ def _choose_target(units: Records, first: int, last: int, i: int, damage: np.nda
 
 @rule
 def _choose_patient(units: Records, first: int, last: int, i: int, rules: Record) -> None:
-    """The most wounded (least share of health) in reach; else the most wounded within the acquisition range."""
+    """Choose the ally with the lowest share of health within healing range, or else within the acquisition range."""
     unit = units[i]
     best, best_near, best_share = -1, False, 1.0
     for a in range(first, last):
@@ -86,7 +86,7 @@ def _choose_patient(units: Records, first: int, last: int, i: int, rules: Record
 
 @rule
 def _follow_army(units: Records, first: int, last: int, i: int) -> None:
-    """Walk to the centre of the side's fighters."""
+    """Walk to the centre of the armed units of the healer's side."""
     x, y, count = 0.0, 0.0, 0
     for a in range(first, last):
         j = units[a].living

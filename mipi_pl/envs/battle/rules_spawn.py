@@ -1,4 +1,4 @@
-"""The start of a battle: composition, place, tags, full health."""
+"""Start of a battle: composition, positions, tags and units at full health."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.random import below, uniform
 from mipi_pl.envs.kernels.records import Record, Records
 
-_LONG_AGO = 1 << 30
+_LONG_AGO = 1 << 30  # loops since the last damage, so that shields may regenerate at once
 
 
 @rule
@@ -26,7 +26,7 @@ def spawn(
     slots: np.ndarray,
     formation: np.ndarray,
 ) -> None:
-    """Begin a new battle."""
+    """Start a new battle: draw the composition, place both armies and assign tags."""
     drawn = uniform(battle)
     c = 0
     while c < draws.size - 1 and drawn >= draws[c].cumulative:
@@ -34,7 +34,7 @@ def spawn(
     battle.composition = c
     battle.steps = 0
     battle.ended = GOING_ON
-    # A direction at random without trigonometry, whose last bit differs between machines.
+    # Random direction. Trigonometric functions are avoided because their last bit differs between machines.
     ux, uy, squared = 0.0, 0.0, 0.0
     while squared < 1e-4 or squared > 1.0:
         ux = 2.0 * uniform(battle) - 1.0
@@ -43,10 +43,10 @@ def spawn(
     ux, uy = ux / np.sqrt(squared), uy / np.sqrt(squared)
     _place_army(battle, units, rules, kinds, slots[c], formation, 0, ux, uy)
     _place_army(battle, units, rules, kinds, slots[c], formation, 1, -ux, -uy)
-    _deal_tags(battle, units, rules, 0, rules.n_agents)
-    _deal_tags(battle, units, rules, rules.n_agents, rules.n_enemies)
+    _assign_tags(battle, units, rules, 0, rules.n_agents)
+    _assign_tags(battle, units, rules, rules.n_agents, rules.n_enemies)
     settle(units, list_living(units), pairs, rules)
-    # A place can be named to the game as it is told, so that is where everybody stands.
+    # Positions are rounded because the game can only be sent rounded ones.
     for i in range(units.size):
         units[i].x, units[i].y = told(units[i].x), told(units[i].y)
     note_vitality(units)
@@ -64,9 +64,9 @@ def _place_army(
     ux: float,
     uy: float,
 ) -> None:
-    """Fill the slots of a side around its spawn point, which lies from the map's centre in the direction (ux, uy).
+    """Fill the slots of a side around its spawn point, which lies in direction (ux, uy) from the map's centre.
 
-    The formation is turned with that direction: either army sees the other's mirror image, neither stands better.
+    The formation is rotated to that direction, so neither army has a better position.
     """
     sx = 0.5 * (rules.map_size + rules.spawn_distance * ux)
     sy = 0.5 * (rules.map_size + rules.spawn_distance * uy)
@@ -84,11 +84,11 @@ def _place_army(
         unit.alive = 0
         if kind < 0:
             continue
-        if kind != group:  # slots are sorted by kind: a new group, a new jitter
+        if kind != group:  # slots are sorted by kind, so a new group starts here and draws its own jitter
             group, nth = kind, 0
             jx = rules.jitter * (2.0 * uniform(battle) - 1.0)
             jy = rules.jitter * (2.0 * uniform(battle) - 1.0)
-        _outfit(unit, kinds[kind])
+        _initialise_unit(unit, kinds[kind])
         ox, oy = formation[nth, 0] * unit.radius, formation[nth, 1] * unit.radius
         unit.x = sx + jx + ux * ox - uy * oy
         unit.y = sy + jy + uy * ox + ux * oy
@@ -96,8 +96,8 @@ def _place_army(
 
 
 @rule
-def _outfit(unit: Record, kind: Record) -> None:
-    """A fresh unit of a kind."""
+def _initialise_unit(unit: Record, kind: Record) -> None:
+    """Reset a unit to a new unit of its kind."""
     unit.radius, unit.speed, unit.reach, unit.period = kind.radius, kind.speed, kind.reach, kind.period
     unit.armour, unit.hits = kind.armour, kind.hits
     unit.splash_length, unit.splash_width = kind.splash_length, kind.splash_width
@@ -116,15 +116,15 @@ def _outfit(unit: Record, kind: Record) -> None:
 
 
 @rule
-def _deal_tags(battle: Record, units: Records, rules: Record, first: int, n: int) -> None:
-    """A tag for every slot of a side: shuffled, or its own place. Empty slots hold tags that nobody bears."""
+def _assign_tags(battle: Record, units: Records, rules: Record, first: int, n: int) -> None:
+    """Assign a tag to every slot of a side, empty ones included: shuffled, or the slot's index within the side."""
     for k in range(n):
         units[first + k].tag = k
     if rules.random_tags:
         for k in range(n - 1, 0, -1):
             other = first + below(battle, k + 1)
-            held = units[first + k].tag
+            swapped = units[first + k].tag
             units[first + k].tag = units[other].tag
-            units[other].tag = held
+            units[other].tag = swapped
     for i in range(first, first + n):
         units[first + units[i].tag].slot_of_tag = i if units[i].kind >= 0 else -1

@@ -1,4 +1,4 @@
-"""What passes between a battle and those who play it, with the precision of the game."""
+"""Rounding of all observed values to the precision of the game's messages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from mipi_pl.envs.kernels.compiled import rule
 
-_PARTS = 4096.0  # of a unit: the game's own numbers are fixed-point with 12 binary places
+_STEPS_PER_UNIT = 4096.0  # the game's own numbers are fixed-point with 12 binary places
 
 
 @rule
 def told(value: float) -> float:
-    """A position, health, shield, energy or timer as agents and rewards know it: rounded to a multiple of 1/4096.
+    """Round a position, health, shield, energy or timer to a multiple of 1/4096 for observations and rewards.
 
-    Such numbers below 4096 fit exactly into the single precision of the game's messages, so the simulator and the real
-    game hand equal numbers to the functions that make features, masks and rewards of them. Inside, battles keep double
-    precision.
+    Multiples below 4096 are exact in the single precision of the game's messages. The simulator and StarCraft II
+    therefore pass equal numbers to the functions that compute features, masks and rewards. The simulation itself uses
+    double precision.
     """
-    return np.floor(value * _PARTS + 0.5) / _PARTS
+    return np.floor(value * _STEPS_PER_UNIT + 0.5) / _STEPS_PER_UNIT

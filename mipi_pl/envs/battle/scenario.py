@@ -1,4 +1,4 @@
-"""A scenario: which armies meet, and the constants of the rules, checked and turned into arrays for the kernels."""
+"""A battle scenario: armies and constants of the rules, validated and converted to arrays for the kernels."""
 
 from __future__ import annotations
 
@@ -17,55 +17,58 @@ from mipi_pl.envs.split import NOTHING_HELD_OUT, Mix, Split, played_mixes
 from mipi_pl.utils.checks import require
 
 Army = tuple[str, ...]
-"""Type names of an army's units, sorted by the order of the family."""
+"""Type name of each unit of an army."""
 
 
 def type_groups(groups: Sequence[Mapping[str, Any] | TypeGroup]) -> tuple[TypeGroup, ...]:
-    """Groups as they stand in a configuration: ``{types: [...], min: .., max: ..}``.
+    """Convert groups from a config, each ``{types: [...], min: .., max: ..}``.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if a group has another form.
     """
     for g in groups:
         if not isinstance(g, TypeGroup) and not (isinstance(g, Mapping) and set(g) == {"types", "min", "max"}):
-            raise ValueError(f"each of groups is {{types: [..], min: .., max: ..}}, got {g!r}")
+            raise ValueError(f"each of groups must be {{types: [..], min: .., max: ..}}, got {g!r}")
     return tuple(g if isinstance(g, TypeGroup) else TypeGroup(**{str(k): v for k, v in g.items()}) for g in groups)
 
 
 def fixed_army(units: Mapping[str, Any] | None) -> Army | None:
-    """An army as it stands in a configuration: ``{type: how many}``.
+    """Convert a fixed army from a config, ``{type: number}`` or None.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if it has another form.
     """
     if units is None:
         return None
     if not isinstance(units, Mapping) or not units or any(type(n) is not int or n < 1 for n in units.values()):
-        raise ValueError(f"enemies is null or an army {{type: how many}}, such as {{marine: 11}}, got {units!r}")
+        raise ValueError(f"enemies must be null or an army {{type: number}}, such as {{marine: 11}}, got {units!r}")
     return tuple(str(name) for name, n in units.items() for _ in range(n))
 
 
 def enemy_army(composition: Composition, delta: int) -> Army:
-    """The agents' army with |delta| units fewer or more, each of the then most numerous type (ties: first listed).
+    """Return the agents' army with `delta` units added or, if negative, removed.
+
+    Units are added or removed one at a time, each of the type that is most numerous at that point (the first listed
+    among equals).
 
     Raises:
-        ValueError: if nobody would be left.
+        ValueError: if no unit would be left.
     """
     counts = dict(composition.counts)
     if composition.size + delta < 1:
         raise ValueError(f"enemy_delta {delta} leaves no enemy against {composition.label}; use larger team_sizes")
     for _ in range(abs(delta)):
-        most = max(counts, key=lambda name: counts[name])
-        counts[most] += 1 if delta > 0 else -1
+        most_numerous = max(counts, key=lambda name: counts[name])
+        counts[most_numerous] += 1 if delta > 0 else -1
     return tuple(name for name, n in counts.items() for _ in range(n))
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """See `mipi_pl.envs.battle.env.BattleEnv` for the meaning of each value.
+    """Constants of a scenario, documented in `mipi_pl.envs.battle.env.BattleEnv`.
 
     Raises:
-        ValueError: for impossible values, naming what is allowed.
+        ValueError: for invalid values; the message states the allowed ones.
     """
 
     groups: tuple[TypeGroup, ...]
@@ -103,8 +106,7 @@ class Scenario:
             require(f"env.{name}", getattr(self, name), 0)
         if self.enemies is not None and self.enemy_delta:
             raise ValueError(
-                f"enemies names a fixed army, which enemy_delta cannot change: leave one of them out, got enemy_delta "
-                f"{self.enemy_delta}"
+                f"enemy_delta must be 0 with a fixed army in enemies, got {self.enemy_delta}; leave one of them out"
             )
         if self.target_actions not in ("tags", "slots"):
             raise ValueError(f"target_actions must be 'tags' or 'slots', got {self.target_actions!r}")
@@ -112,13 +114,13 @@ class Scenario:
         if largest > self.capacity:
             raise ValueError(
                 f"team_sizes must not exceed capacity, the number of agent slots: got {largest} with "
-                f"capacity {self.capacity}; raise capacity (a policy keeps the capacity it was trained with, unless "
-                f"that was with target_actions=slots) or leave the larger sizes out"
+                f"capacity {self.capacity}; remove the larger sizes or raise capacity (a trained policy keeps its "
+                f"capacity unless it was trained with target_actions=slots)"
             )
         if self.spawn_distance + 2 * self.jitter > self.map_size:
             raise ValueError(
                 f"spawn_distance plus twice the jitter must not exceed map_size {self.map_size}, got "
-                f"{self.spawn_distance} and jitter {self.jitter}"
+                f"spawn_distance {self.spawn_distance} and jitter {self.jitter}"
             )
         if self.reward_scale not in ("largest", "composition"):
             raise ValueError(f"reward_scale must be 'largest' or 'composition', got {self.reward_scale!r}")
@@ -126,12 +128,13 @@ class Scenario:
             for army in (self._agents(composition), self.enemy_army(composition)):
                 if not any(self._units[name].weapon for name in army):
                     raise ValueError(
-                        f"an army of {', '.join(army)} cannot fight; change groups, enemies or enemy_delta"
+                        f"an army needs a unit with a weapon, got {', '.join(army)}; change groups, enemies or "
+                        "enemy_delta"
                     )
 
     @cached_property
     def types(self) -> tuple[UnitType, ...]:
-        """Unit types of the family, in the order of the groups; then those that only the enemies have."""
+        """Unit types of the family in the order of the groups, followed by types that only the enemies have."""
         names = [name for group in self.groups for name in group.types]
         return find_units(list(dict.fromkeys([*names, *(self.enemies or ())])))
 
@@ -141,37 +144,37 @@ class Scenario:
 
     @cached_property
     def compositions(self) -> tuple[Composition, ...]:
-        """All that can be drawn."""
+        """Compositions that episodes draw from."""
         return played_mixes(self.groups, self.team_sizes, self.split, self.mixes)
 
     @cached_property
     def withheld(self) -> tuple[Composition, ...]:
-        """Mixes that the split keeps out of training."""
+        """Compositions that the split holds out of training."""
         return tuple(sorted(self.split.divide(self.groups)[1], key=lambda c: (c.size, c.counts)))
 
     def enemy_army(self, composition: Composition) -> Army:
-        """Whom the agents of this composition meet."""
+        """Return the enemy army for agents of this composition."""
         return enemy_army(composition, self.enemy_delta) if self.enemies is None else self.enemies
 
     @property
     def enemy_capacity(self) -> int:
-        """M, enemy slots and tags."""
+        """M, number of enemy slots and tags."""
         return self.capacity + max(self.enemy_delta, 0) if self.enemies is None else len(self.enemies)
 
     @property
     def healers(self) -> bool:
-        """Whether the family has healers, and so an action per agent tag."""
+        """Whether the family has healers, and therefore heal actions."""
         return any(u.healing for u in self.types)
 
     @cached_property
     def layout(self) -> BattleLayout:
-        """Where features and actions are."""
+        """Layout of features and actions."""
         names = tuple(u.name for u in self.types)
         tags = self.target_actions == "tags"
         return BattleLayout(self.capacity, self.enemy_capacity, names, self.healers, self.centre_of_mass_features, tags)
 
     def world(self) -> World:
-        """Everything for the kernels."""
+        """Convert the scenario to arrays for the kernels."""
         rules = np.zeros(1, dtype=RULES)
         for name in ("map_size", "spawn_distance", "jitter", "kill_reward", "win_reward", "target_range"):
             rules[name] = getattr(self, name)
@@ -198,15 +201,15 @@ class Scenario:
         )
 
     def best_unscaled_return(self, composition: Composition) -> float:
-        """All enemy health and shields, all kills and the victory."""
+        """Return the highest unscaled return: all enemy health and shields, all kills and the victory."""
         army = [self._units[name] for name in self.enemy_army(composition)]
         return sum(u.health + u.shield + self.kill_reward for u in army) + self.win_reward
 
     def _best_of(self, composition: Composition) -> float:
-        """What is scaled to `best_return`: the best of this composition, or the best that any composition allows.
+        """Return the unscaled return that is scaled to `best_return`.
 
-        The latter looks at all compositions of `reward_reference_size` units, whatever team_sizes says, so that
-        training and evaluation on other sizes count in the same coin.
+        It is the best return of this composition or the best of all compositions of `reward_reference_size` units. The
+        latter does not depend on team_sizes, so training and evaluation on other sizes use the same scale.
         """
         if self.reward_scale == "composition":
             return self.best_unscaled_return(composition)
@@ -218,7 +221,10 @@ class Scenario:
         low, high = sum(g.min for g in self.groups), sum(g.max for g in self.groups)
         smallest = max(low, 1, 1 - self.enemy_delta)
         if not smallest <= min(limit, high):
-            raise ValueError(f"reward_reference_size must be at least {smallest} in this scenario, got {limit}")
+            raise ValueError(
+                f"reward_reference_size (by default the capacity) must be at least {smallest} in this scenario, got "
+                f"{limit}"
+            )
         candidates = enumerate_compositions(self.groups, [min(limit, high)])
         return max(self.best_unscaled_return(c) for c in candidates)
 
@@ -231,8 +237,8 @@ class Scenario:
 
 
 def _formation(n: int) -> np.ndarray:
-    """The n places of a hexagonal lattice nearest to its middle, for units of radius 1: float64 [n, 2]."""
+    """Return the n points of a hexagonal lattice nearest to its centre, for units of radius 1: float64 [n, 2]."""
     reach = range(-n, n + 1)
-    lattice = [(2 * q + r, r) for q in reach for r in reach]  # x in units of 1, y in units of the square root of 3
+    lattice = [(2 * q + r, r) for q in reach for r in reach]  # x in units of 1, y in units of sqrt(3)
     nearest = sorted(lattice, key=lambda p: (p[0] ** 2 + 3 * p[1] ** 2, p))[:n]
     return np.array([(1.02 * x, 1.02 * y * np.sqrt(3.0)) for x, y in nearest], dtype=np.float64).reshape(n, 2)

@@ -1,7 +1,7 @@
-"""Simple players for the agents' side, to compare a policy with: `random`, `attack_nearest`, `focus_fire`.
+"""Scripted policies for the agents, for comparison: `random`, `attack_nearest` and `focus_fire`.
 
-They act through the agents' actions, among the available ones only, but know the whole map. Healers mend the most
-wounded ally they can reach and follow the wounded or the army.
+They only choose available agent actions but use the full state of the battle. Healers heal the most wounded ally within
+range; otherwise they follow the most wounded ally or the army.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from mipi_pl.envs.kernels.scripted import ScriptedPolicy
 from mipi_pl.utils.compiled import source_hash
 
 POLICIES = {name: number for number, name in enumerate(BattleEnv.scripted)}
-"""Names of the scripted policies and their numbers in the kernel."""
+"""Name of each scripted policy and its number in the kernel."""
 
 
 @rule
 def _random_action(units: Records, i: int, damage: np.ndarray, rules: Record, generator: Record) -> int:
-    """Uniform over the available actions."""
+    """Draw uniformly from the available actions."""
     count = 0
     for action in range(rules.n_actions):
         count += int(is_available(units, i, action, damage, rules))
-    left = below(generator, count)
+    remaining = below(generator, count)
     for action in range(rules.n_actions):
         if is_available(units, i, action, damage, rules):
-            if left == 0:
+            if remaining == 0:
                 return action
-            left -= 1
+            remaining -= 1
     return NO_OP
 
 
 @rule
 def _walk(units: Records, i: int, x: float, y: float, damage: np.ndarray, rules: Record) -> int:
-    """The available move that leads best towards (x, y); stop when there already, or when no move leads there."""
+    """Return the available move that leads best towards (x, y), or stop if no move gains more than 0.5."""
     dx, dy = x - units[i].x, y - units[i].y
-    best, best_gain = STOP, 0.5  # of the way in that direction
+    best, best_gain = STOP, 0.5  # distance to (x, y) along the direction of the move
     for k in range(4):  # north, south, east, west
         gain = dy if k == 0 else -dy if k == 1 else dx if k == 2 else -dx
         if gain > best_gain and is_available(units, i, FIRST_MOVE + k, damage, rules):
@@ -54,7 +54,7 @@ def _walk(units: Records, i: int, x: float, y: float, damage: np.ndarray, rules:
 
 @rule
 def _fight(units: Records, i: int, weakest: bool, damage: np.ndarray, rules: Record) -> int:
-    """Attack the nearest (or weakest) enemy that can be attacked, fighters first; without one, walk to the nearest."""
+    """Attack the nearest (or weakest) enemy in range, armed enemies first; if none is in range, walk to the nearest."""
     unit = units[i]
     best, best_value = -1, np.inf
     nearest, nearest_value = -1, np.inf
@@ -63,9 +63,9 @@ def _fight(units: Records, i: int, weakest: bool, damage: np.ndarray, rules: Rec
         if not enemy.alive or damage[unit.kind, enemy.kind] == 0.0:
             continue
         dx, dy = enemy.x - unit.x, enemy.y - unit.y
-        last = 0.0 if enemy.fights else 1e6
-        distance = last + dx * dx + dy * dy
-        value = last + enemy.health + enemy.shield if weakest else distance
+        penalty = 0.0 if enemy.fights else 1e6
+        distance = penalty + dx * dx + dy * dy
+        value = penalty + enemy.health + enemy.shield if weakest else distance
         if distance < nearest_value:
             nearest, nearest_value = j, distance
         if value < best_value and is_available(units, i, FIRST_TARGET + enemy.tag, damage, rules):
@@ -77,7 +77,7 @@ def _fight(units: Records, i: int, weakest: bool, damage: np.ndarray, rules: Rec
 
 @rule
 def _heal(units: Records, i: int, damage: np.ndarray, rules: Record) -> int:
-    """Heal the most wounded ally that can be healed; else walk to the most wounded, or with the army."""
+    """Heal the most wounded ally in range; otherwise walk to the most wounded ally, or to the army's centre."""
     best, best_share = -1, 1.0
     far, far_share = -1, 1.0
     x, y, count = 0.0, 0.0, 0
@@ -122,15 +122,20 @@ _choose = _make_choose(source_hash(__package__, kernels.__name__))
 
 
 def make_scripted(name: str, env: EnvBase, seed: int = 0) -> ScriptedPolicy:
-    """A scripted policy for a battle, also one that is wrapped in transforms.
+    """Return a scripted policy for a battle.
+
+    Args:
+        name: one of `POLICIES`.
+        env: battle, which may be wrapped in transforms.
+        seed: seed of the policy `random`.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
         TypeError: if `env` is not a battle.
     """
     base = env.base_env if isinstance(env, TransformedEnv) else env
     if not isinstance(base, BattleEnv):
-        raise TypeError(f"scripted policies play a BattleEnv, got {type(base).__name__}")
+        raise TypeError(f"scripted policies need a BattleEnv, got {type(base).__name__}")
     if name not in POLICIES:
         raise ValueError(f"scripted policies are {', '.join(POLICIES)}, got {name!r}")
     number = POLICIES[name]

@@ -1,4 +1,4 @@
-"""A copy of one battle at one moment: for pictures, tests and looking around."""
+"""Copy of the state of one battle, for pictures, tests and inspection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mipi_pl.envs.scene import AGENTS, OTHERS, Body, Scene
 
 @dataclass(frozen=True)
 class UnitView:
-    """One unit. `side` is 0 for the agents, 1 for the enemies; `cooldown_s` is what is left until it can fire."""
+    """One unit. `side` is 0 for agents and 1 for enemies; `cooldown_s` is the time until it can fire again."""
 
     slot: int
     side: int
@@ -33,7 +33,7 @@ class UnitView:
 
 @dataclass(frozen=True)
 class BattleSnapshot:
-    """One battle; nothing in it changes when the battle goes on. `units` has an entry for each slot that is filled."""
+    """Copy of one battle that later steps do not change. `units` has one entry per filled slot."""
 
     map_size: float
     steps: int
@@ -42,11 +42,11 @@ class BattleSnapshot:
     units: tuple[UnitView, ...]
 
     def scene(self, sight: float) -> Scene:
-        """The same in the words that every world shares; `sight` is how far the agents see."""
+        """Convert to the scene format that all worlds share. `sight` is the agents' sight range."""
         return Scene(tuple(_body(unit) for unit in self.units), (0.0, 0.0, self.map_size), sight, self.outcome)
 
     def in_slot(self, slot: int) -> UnitView:
-        """The unit in a slot.
+        """Return the unit in a slot.
 
         Raises:
             KeyError: if the slot is empty.
@@ -54,7 +54,7 @@ class BattleSnapshot:
         for unit in self.units:
             if unit.slot == slot:
                 return unit
-        raise KeyError(f"slot {slot} is empty; filled are {[unit.slot for unit in self.units]}")
+        raise KeyError(f"slot {slot} is empty; filled slots are {[unit.slot for unit in self.units]}")
 
 
 def _body(unit: UnitView) -> Body:

@@ -1,4 +1,4 @@
-"""The unit table: units.yaml read into checked dataclasses, and from there into arrays for the kernels."""
+"""The unit table: loads units.yaml into validated dataclasses and converts them to arrays for the kernels."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from mipi_pl.envs.battle.rules_state import KIND
 from mipi_pl.envs.kernels.records import Records
 
 LOOPS_PER_S = 22.4
-"""Game loops per second at the speed 'faster'."""
+"""Game loops per second at the game speed 'faster'."""
 FASTEST_PER_S = 5.5
-"""Map units per second: movement looks for neighbours within half a map unit, which must hold two steps of a loop."""
+"""Maximum unit speed in map units per second.
+
+Movement only considers neighbours within half a map unit, so the steps of two units in one loop must not exceed that.
+"""
 
 _Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True)
 class Weapon:
-    """An attack every `cooldown_s`: `hits` times `damage` (plus `bonus` against an attribute).
+    """A weapon that attacks every `cooldown_s` seconds with `hits` hits of `damage`, plus `bonus` against an attribute.
 
-    `range` counts from edge to edge. `splash_length` and `splash_width` span a rectangle across the line of fire,
-    centred on the target, in which every ground enemy is hit; 0 is no splash. A `blast_radius` makes it a charge: when
-    its bearer attacks or dies, every ground enemy within that distance is hit, and the bearer is gone.
+    `range` is from edge to edge. `splash_length` (across the line of fire) and `splash_width` (along it) define a
+    rectangle centred on the target, in which every ground enemy is hit; 0 means no splash. With a `blast_radius` the
+    weapon is an explosive charge: when the unit attacks or dies, every ground enemy within that distance is hit and the
+    unit dies.
     """
 
     damage: float
@@ -46,7 +50,7 @@ class Weapon:
 
 @dataclass(frozen=True)
 class Healing:
-    """The gift of a healer: `health_per_s` to one living ground ally, paid with energy."""
+    """The ability of a healer: restores `health_per_s` to one living ground ally and costs energy."""
 
     range: float
     health_per_s: float
@@ -60,11 +64,11 @@ class Healing:
 class UnitType:
     """One entry of units.yaml.
 
-    `health_per_s` is what it regains by itself. `tall` units stand on the ground and are in reach of anti-air weapons
+    `health_per_s` is the unit's own regeneration. `tall` units stand on the ground but anti-air weapons can hit them
     too.
 
     Raises:
-        ValueError: if it is too fast for the rules of movement.
+        ValueError: if the unit is faster than `FASTEST_PER_S`.
     """
 
     name: str
@@ -85,13 +89,13 @@ class UnitType:
             raise ValueError(f"{self.name}: speed_per_s must be at most {FASTEST_PER_S}, got {self.speed_per_s}")
 
     def can_target(self, other: UnitType) -> bool:
-        """Whether the weapon reaches the plane the other is in."""
+        """Whether the weapon can hit the plane (ground or air) of the other unit."""
         if self.weapon is None:
             return False
         return (self.weapon.hits_ground and not other.flies) or (self.weapon.hits_air and (other.flies or other.tall))
 
     def damage_per_hit(self, other: UnitType) -> float:
-        """Before armour; 0 when the other is out of the weapon's plane."""
+        """Damage per hit before armour; 0 if the weapon cannot hit the other unit's plane."""
         if self.weapon is None or not self.can_target(other):
             return 0.0
         return self.weapon.damage + (self.weapon.bonus if self.weapon.bonus_against in other.attributes else 0.0)
@@ -100,13 +104,13 @@ class UnitType:
 def _part(cls: type[_Part], values: Mapping[str, Any], owner: str) -> _Part:
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     if unknown := set(values) - known:
-        raise ValueError(f"{owner} in units.yaml has unknown keys {sorted(unknown)}; known are {sorted(known)}")
+        raise ValueError(f"{owner} in units.yaml has unknown keys {sorted(unknown)}; known keys are {sorted(known)}")
     return cls(**values)
 
 
 @cache
 def load_units() -> dict[str, UnitType]:
-    """All unit types by name."""
+    """Return all unit types of units.yaml by name."""
     text = (files("mipi_pl.envs.battle") / "units.yaml").read_text(encoding="utf-8")
     table = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(text)))
     units = {}
@@ -120,10 +124,10 @@ def load_units() -> dict[str, UnitType]:
 
 
 def find_units(names: Sequence[str]) -> tuple[UnitType, ...]:
-    """The named types, in that order.
+    """Return the named unit types in the given order.
 
     Raises:
-        ValueError: for a name that units.yaml does not have.
+        ValueError: if units.yaml does not have one of the names.
     """
     units = load_units()
     if unknown := [name for name in names if name not in units]:
@@ -132,14 +136,14 @@ def find_units(names: Sequence[str]) -> tuple[UnitType, ...]:
 
 
 def make_kinds(types: Sequence[UnitType]) -> Records:
-    """The unit table of a family for the kernels, KIND [K]: lengths in map units, times in game loops."""
+    """Return the unit table of a family for the kernels: KIND [K], lengths in map units, times in game loops."""
     kinds = np.zeros(len(types), dtype=KIND)
     for row, unit in zip(kinds, types, strict=True):
         row.health, row.shield, row.armour, row.radius = unit.health, unit.shield, unit.armour, unit.radius
         row.speed, row.health_regen = unit.speed_per_s / LOOPS_PER_S, unit.health_per_s / LOOPS_PER_S
         row.flies, row.fights, row.heals = unit.flies, unit.weapon is not None, unit.healing is not None
         row.healable = "biological" in unit.attributes and not unit.flies
-        row.period = row.health_per_energy = 1.0  # divisors, also where they mean nothing
+        row.period = row.health_per_energy = 1.0  # divisors must not be 0, even if the unit does not use them
         if weapon := unit.weapon:
             row.reach, row.hits, row.period = weapon.range, weapon.hits, weapon.cooldown_s * LOOPS_PER_S
             row.splash_length, row.splash_width = weapon.splash_length, weapon.splash_width
@@ -152,5 +156,5 @@ def make_kinds(types: Sequence[UnitType]) -> Records:
 
 
 def make_damage(types: Sequence[UnitType]) -> np.ndarray:
-    """Damage of a hit before armour, float64 [K attacker, K target]; 0 when the target is out of the weapon's plane."""
+    """Return the damage per hit before armour, float64 [K attacker, K target]; 0 if it cannot hit the target."""
     return np.array([[u.damage_per_hit(v) for v in types] for u in types], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How the worlds are compiled: the decorators of all rules and entry points."""
+"""Numba decorators for the rules and entry points of the compiled worlds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, TypeVar, cast
 from numba import njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-# Wrappers for Python would double the compile time; calls that stay calls cost a third of the speed. Rules make no
-# arrays and keep none, so they need not count references to them (numba's runtime, NRT), which cost a tenth. A rule
-# must not return an array for that reason: its caller would release what nobody has counted. `_nrt` is a private option
-# of numba, which is why pyproject.toml bounds its version.
+# Python wrappers would double the compile time. Calls that are not inlined cost a third of the speed. Rules neither
+# create nor keep arrays, so numba's reference counting (its runtime, NRT) is off; it costs a tenth of the speed. For
+# the same reason a rule must not return an array: its caller would release a reference that was never counted. `_nrt`
+# is a private option of numba, so pyproject.toml bounds numba's version.
 _RULE: dict[str, Any] = {
     "error_model": "numpy",
     "no_cpython_wrapper": True,
@@ -22,13 +22,13 @@ _RULE: dict[str, Any] = {
 
 
 def rule(function: _Function) -> _Function:
-    """Compile a function that is called from other compiled ones alone, and becomes part of them.
+    """Compile a function that only other compiled functions call; it is inlined into them.
 
-    Division by zero follows numpy; no fast-math, so that a compiled world is the uncompiled one bit for bit.
+    Division by zero follows numpy. Fast-math is off, so compiled and uncompiled worlds agree bit for bit.
     """
     return cast(_Function, njit(**_RULE)(function))
 
 
 def entry(parallel: bool = False) -> Callable[[_Function], _Function]:
-    """Compile a function that Python calls; the machine code is kept on disk."""
+    """Compile a function that Python calls. Its machine code is cached on disk."""
     return cast(Any, njit(error_model="numpy", cache=True, parallel=parallel, nogil=True))

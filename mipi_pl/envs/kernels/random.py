@@ -1,6 +1,7 @@
-"""One small random generator for each environment (splitmix64), so that neighbours and threads change nothing.
+"""Random generator of one environment (splitmix64).
 
-It is the field `random`, an unsigned integer, of the environment's record.
+Each environment has its own generator, so its draws do not depend on other environments or on threads. The generator's
+state is the unsigned integer field `random` of the environment's record.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _UNIT = 1.0 / (1 << 53)
 
 @rule
 def uniform(world: Record) -> float:
-    """The environment's next draw in [0, 1)."""
+    """Draw a number uniformly from [0, 1)."""
     z = world.random + _STEP
     world.random = z
     z = (z ^ (z >> _30)) * _MIX_1
@@ -30,5 +31,5 @@ def uniform(world: Record) -> float:
 
 @rule
 def below(world: Record, n: int) -> int:
-    """The environment's next draw from 0..n-1."""
+    """Draw an integer uniformly from 0..n-1."""
     return min(int(uniform(world) * n), n - 1)

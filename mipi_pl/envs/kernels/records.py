@@ -1,7 +1,7 @@
-"""Arrays of records, in which a compiled world keeps its state, and the memory of the tensors that it writes.
+"""Record arrays for the state of compiled worlds, and array views of the tensors that they write.
 
-Records keep kernels readable (``agents[i].speed``) and their argument lists short. With one array per quantity a call
-handed over some hundred words, which made the battle ten times slower and its compilation a minute long.
+Records keep kernels readable (``agents[i].speed``) and their argument lists short. With one array per quantity, a call
+passed about a hundred words; the battle was ten times slower and took a minute to compile.
 """
 
 from __future__ import annotations
@@ -12,33 +12,37 @@ import numpy as np
 
 from mipi_pl.spec import EntitySpec
 
-if TYPE_CHECKING:  # the rules of a world are of use where PyTorch is not
+if TYPE_CHECKING:
     from torch import Tensor
 
     from mipi_pl.envs.base import Frame
 
 Records: TypeAlias = Any
-"""An array of records; attribute access to its fields is beyond static typing."""
+"""Array of records. Static typing cannot express attribute access to its fields."""
 Record: TypeAlias = Any
-"""One record, by reference."""
+"""Reference to one record of an array."""
 
 
 def record_type(fields: str) -> np.dtype[Any]:
-    """Names of fields, each with i (integer) or u (unsigned) after a colon unless it is a float; all of 8 bytes."""
+    """Return a record dtype; each field has 8 bytes.
+
+    Args:
+        fields: field names separated by spaces: ``x`` is a float64, ``n:i`` an int64, ``n:u`` a uint64.
+    """
     types = {"": np.float64, "i": np.int64, "u": np.uint64}
     names = [field.partition(":") for field in fields.split()]
     return np.dtype((np.record, [(name, types[kind]) for name, _, kind in names]))
 
 
 def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Copies of arrays as bytes [B, ...], for `EntityEnv.memory`."""
+    """Copy arrays into byte tensors [B, bytes], for `EntityEnv.memory`."""
     import torch
 
     return {name: torch.from_numpy(_bytes_of(array).copy()) for name, array in arrays.items()}
 
 
 def from_tensors(arrays: dict[str, np.ndarray], memory: dict[str, Tensor]) -> None:
-    """Write back what `to_tensors` gave."""
+    """Write the byte tensors of `to_tensors` back into the arrays."""
     for name, array in arrays.items():
         _bytes_of(array)[...] = memory[name].numpy()
 
@@ -48,7 +52,7 @@ def _bytes_of(records: np.ndarray) -> np.ndarray:
 
 
 class Output(NamedTuple):
-    """Views of the memory of the tensors of a step (see `mipi_pl.envs.base.Frame`)."""
+    """Numpy views of the tensors of a `mipi_pl.envs.base.Frame`, for kernels to write into."""
 
     entities: np.ndarray
     present: np.ndarray
@@ -62,45 +66,46 @@ class Output(NamedTuple):
 
 
 def output_of(frame: Frame) -> Output:
-    """The same memory as a kernel takes it."""
+    """Return numpy views of a frame's tensors."""
     return Output(**{name: getattr(frame, name).numpy() for name in Output._fields})
 
 
 def first_unavailable(action: Tensor, action_mask: Tensor, rows: Tensor) -> int:
-    """For worlds that are not compiled: the `place` that `refuse_unavailable` takes.
+    """Return the flat index b x A + i of the first unavailable action, or -1, in worlds that are not compiled.
 
     Args:
         action: int64 [B, A].
         action_mask: bool [B, A, U].
-        rows: bool [B], where actions are looked at.
+        rows: bool [B], the environments to check.
     """
     n = action_mask.shape[-1]
-    fits = action_mask.gather(-1, action.clamp(0, n - 1).unsqueeze(-1)).squeeze(-1) & (action >= 0) & (action < n)
-    found = (~fits & rows.unsqueeze(-1)).flatten().nonzero()
-    return int(found[0]) if len(found) else -1
+    available = action_mask.gather(-1, action.clamp(0, n - 1).unsqueeze(-1)).squeeze(-1) & (action >= 0) & (action < n)
+    unavailable = (~available & rows.unsqueeze(-1)).flatten().nonzero()
+    return int(unavailable[0]) if len(unavailable) else -1
 
 
 def refuse_unavailable(place: int, action: np.ndarray, action_mask: Tensor, spec: EntitySpec) -> None:
-    """Say what was wrong with an action.
+    """Raise an error if an unavailable action was found.
 
     Args:
-        place: b x A + i of the first action that is not available; negative if there is none.
+        place: flat index b x A + i of the first unavailable action; negative if there is none.
         action: int64 [B, A].
         action_mask: bool [B, A, U].
-        spec: for the names of the actions.
+        spec: sizes and action names of the world.
 
     Raises:
-        ValueError: if there is one, naming environment, agent, action and what would have been available.
+        ValueError: if `place` is not negative. The message names the environment, the agent, the action and the
+            available actions.
     """
     if place < 0:
         return
     b, i = divmod(int(place), spec.n_agents)
 
-    def named(u: int) -> str:
+    def label(u: int) -> str:
         return f"{u} ({spec.action_names[u]})" if 0 <= u < len(spec.action_names) else f"{u}"
 
-    allowed = ", ".join(named(u) for u in action_mask[b, i].nonzero().flatten().tolist())
+    allowed = ", ".join(label(u) for u in action_mask[b, i].nonzero().flatten().tolist())
     raise ValueError(
-        f"environment {b}, agent {i}: action {named(int(action[b, i]))} is not available; available are {allowed}. "
-        "Choose among the actions that agents/action_mask marks as True"
+        f"environment {b}, agent {i}: action {label(int(action[b, i]))} is not available; available are {allowed}. "
+        "Choose an action that is True in agents/action_mask"
     )

@@ -1,4 +1,4 @@
-"""What the scripted policies of the compiled worlds share."""
+"""Base of the scripted policies of the compiled worlds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _GENERATOR = record_type("random:u")
 
 
 class ScriptedPolicy:
-    """Writes ``("agents", "action")`` for the episodes as they stand now; the observation is not looked at.
+    """Policy that chooses actions from the state of the world instead of the observation.
+
+    It writes ``("agents", "action")`` for the current state of the episodes of `env`.
 
     Args:
-        env: whose episodes are played.
-        seed: of the draws, one generator per episode.
-        choose: a kernel that is given the generators [B] and fills int64 [B, A] actions, all of them available.
+        env: environment whose episodes are played.
+        seed: seed of the random generators, one per episode.
+        choose: kernel that takes the generators [B] and an int64 [B, A] array, and fills the array with available
+            actions.
     """
 
     def __init__(self, env: EntityEnv, seed: int, choose: Callable[[Records, np.ndarray], object]) -> None:
@@ -30,7 +33,7 @@ class ScriptedPolicy:
         self._generators["random"] = np.random.SeedSequence(seed).generate_state(env.num_envs, dtype=np.uint64)
 
     def __call__(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Adds the actions."""
+        """Write the actions into `tensordict`."""
         action = np.empty(self._shape, dtype=np.int64)
         self._choose(self._generators, action)
         return tensordict.set(keys.ACTION, torch.from_numpy(action).to(tensordict.device or "cpu"))

@@ -18,47 +18,48 @@ from mipi_pl.envs.resource.scene import scene_of
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
 
-_WORTH_THREADS = 256  # episodes
+_MIN_PARALLEL_EPISODES = 256  # fewer episodes do not pay for waking the threads
 _ACTIONS = ("stay", "north", "south", "east", "west")
 
 
 class ResourceCollection(EntityEnv):
-    """Agents of different skill collect resources, carry them home and keep an invader away from it.
+    """Agents with different skills collect resources, carry them home and defend home against an invader.
 
-    Defaults are those of the paper's appendix D.1 and of COPA. Lengths are those of the square [-1, 1] with home in its
-    middle; times are steps. Nothing is won here: the return counts.
+    Defaults are those of the paper's appendix D.1 and of COPA. The ground is the square [-1, 1]^2 with home at its
+    centre; lengths are in its units, times in steps. Episodes cannot be won; policies are judged by their return.
 
     Args:
-        team_sizes: numbers of agents, drawn uniformly; a composition is such a size.
-        capacity: A, agent slots; fixed for a policy.
-        num_envs: B, episodes stepped at once.
+        team_sizes: numbers of agents, drawn uniformly; each size is a composition.
+        capacity: A, number of agent slots; fixed for a policy.
+        num_envs: B, number of episodes stepped at once.
         seed: equal seeds and actions give equal episodes, bit for bit.
-        device: of the returned tensors; the world runs on the CPU.
+        device: device of the returned tensors; the world runs on the CPU.
         episode_limit: steps after which an episode is truncated.
-        resource_types: K.
-        resources_per_type: of each type.
-        skill_levels: from which each agent draws a skill for each type, each episode.
-        speed_levels: from which it draws its largest speed, in lengths per unit of time (a step is `dt` of them).
-        acceleration: of an agent's drive, in multiples of its largest speed.
-        sight_range: within which an agent sees agents, from centre to centre, and anything else from its edge on.
-        wall: where the inner edges of the four walls are.
+        resource_types: K, number of resource types.
+        resources_per_type: number of resources of each type.
+        skill_levels: each agent draws one of these skills per resource type in each episode.
+        speed_levels: each agent draws its maximum speed from these, in lengths per unit of time (a step lasts `dt`).
+        acceleration: acceleration of an agent's drive, as a multiple of its maximum speed.
+        sight_range: distance within which an agent sees agents (centre to centre) and anything else (to its edge).
+        wall: distance of the inner edges of the four walls from the centre.
         agent_size, home_size, resource_size, invader_size: radii.
-        start_radius: of the circle on which the agents start.
-        resource_radius: nearest and farthest distance of resources from home.
-        resource_spacing: least distance of a resource that appears from the others.
+        start_radius: radius of the circle on which the agents start.
+        resource_radius: minimum and maximum distance of resources from home.
+        resource_spacing: minimum distance of a new resource from the others.
         invader_rim: half the side of the square on whose rim the invader appears.
-        invader_step: length of its way in one step.
-        invader_delay: most steps until it returns; drawn from 1 to this.
-        touch_margin: gap at which bodies still touch.
-        collect_reward: times the agent's skill for the type.
-        deliver_reward, catch_reward, arrival_penalty: for bringing home, for catching the invader, for its arrival.
+        invader_step: distance that the invader walks per step.
+        invader_delay: maximum number of steps until the invader returns; drawn from 1 to this number.
+        touch_margin: maximum gap at which two bodies still touch.
+        collect_reward: reward of collecting a resource, multiplied by the agent's skill for its type.
+        deliver_reward, catch_reward, arrival_penalty: rewards of bringing a resource home and of catching the invader,
+            penalty of the invader's arrival at home.
         reward_scale: factor on all rewards.
-        position_unit: length that is 1 in the features of places; changes nothing but the size of these numbers.
-        dt, damping, contact_force, contact_margin, mass: of the particle physics.
-        parallel: spread episodes over threads; changes no result. None does so from 256 episodes on.
+        position_unit: length that counts as 1 in position features; only rescales these features.
+        dt, damping, contact_force, contact_margin, mass: constants of the particle physics.
+        parallel: spread episodes over threads, without any effect on results. None does so from 256 episodes on.
 
     Raises:
-        ValueError: for impossible values, naming what is allowed.
+        ValueError: for invalid values; the message states the allowed ones.
 
     Examples:
         >>> env = ResourceCollection(team_sizes=[3, 4, 5], capacity=8, num_envs=2)
@@ -151,7 +152,7 @@ class ResourceCollection(EntityEnv):
             feature_names=scenario.feature_names,
             action_names=_ACTIONS,
         )
-        threads = num_envs >= _WORTH_THREADS if parallel is None else parallel
+        threads = num_envs >= _MIN_PARALLEL_EPISODES if parallel is None else parallel
         self._entries = parallel_entries if threads else serial_entries
         self._land, self._columns = scenario.land(), scenario.columns()
         self._state = make_state(num_envs, capacity, scenario.n_resources, resource_types)
@@ -159,43 +160,43 @@ class ResourceCollection(EntityEnv):
 
     @property
     def state(self) -> State:
-        """The live memory of the kernels: to be read only, it changes with every step."""
+        """Live state of the kernels. Read only; every step changes it."""
         return self._state
 
     @property
     def land(self) -> Land:
-        """Constants of the scenario for the kernels, to be read only."""
+        """Constants of the scenario for the kernels. Read only."""
         return self._land
 
     def scene(self, index: int) -> Scene:
-        """Episode `index` as it stands, to be drawn."""
+        """Return the current state of episode `index` for drawing."""
         return scene_of(self.state, self.scenario, index)
 
     def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
-        """A simple player of `mipi_pl.envs.resource.scripted`."""
-        from mipi_pl.envs.resource.scripted import make_scripted  # compiled for those who ask for it
+        """Return a scripted policy of `mipi_pl.envs.resource.scripted`."""
+        from mipi_pl.envs.resource.scripted import make_scripted  # imported here to compile only when needed
 
         return make_scripted(name, self, seed)
 
     def memory(self) -> dict[str, Tensor]:
-        """The bytes of all episodes, agents, skills and resources."""
+        """Return the bytes of all episodes, agents, skills and resources."""
         return to_tensors(self._state._asdict())
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """Write them back."""
+        """Restore the bytes that `memory` returned."""
         from_tensors(self._state._asdict(), memory)
 
     def seed_rows(self, seeds: np.ndarray) -> None:
-        """Each episode's generator goes on from its own seed."""
+        """Set the state of each environment's random generator to its seed."""
         self._state.episodes["random"] = seeds
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
-        """New episodes in the rows that are True."""
+        """Start new episodes in the rows that are True."""
         self._entries.begin(rows.numpy(), self._state, self._land, self._columns, output_of(frame))
 
     def advance(self, action: Tensor, frame: Frame) -> None:
-        """One step of every episode; those that have ended stand still and pay nothing."""
+        """Play one step in every running episode. Ended episodes do not change and have reward 0."""
         played = np.ascontiguousarray(action.numpy())
-        found = find_unavailable(played, self._state.episodes)
-        refuse_unavailable(found, played, self._frame.action_mask, self.entity_spec)
+        unavailable = find_unavailable(played, self._state.episodes)
+        refuse_unavailable(unavailable, played, self._frame.action_mask, self.entity_spec)
         self._entries.advance(played, self._state, self._land, self._columns, output_of(frame))

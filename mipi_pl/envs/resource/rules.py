@@ -1,6 +1,6 @@
-"""The compiled entry points of Resource Collection: begin, advance, find an action that is not available.
+"""Compiled entry points of Resource Collection: begin, advance and find unavailable actions.
 
-All rules are in the modules `rules_*`; with NUMBA_DISABLE_JIT=1 the very same lines run as plain Python.
+The rules themselves are in the modules `rules_*`. With NUMBA_DISABLE_JIT=1 the same code runs as plain Python.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from mipi_pl.utils.compiled import source_hash
 
 @rule
 def play_step(b, action, state, rules):  # type: ignore[no-untyped-def]
-    """One step; its reward, unscaled. An episode that has ended stays as it is and pays nothing."""
+    """Play one step of episode b and return its unscaled reward. An ended episode does not change; its reward is 0."""
     episode, agents, resources = state.episodes[b], state.agents[b], state.resources[b]
     if episode.ended:
         return 0.0
-    came = episode.away == 0
+    invader_present = episode.away == 0
     move_team(episode, agents, resources, action[b], rules)
     reward = pay(episode, agents, state.skills[b], resources, rules)
-    go_on(episode, resources, came, rules)
+    go_on(episode, resources, invader_present, rules)
     episode.steps += 1
     episode.ended = int(episode.steps >= rules.episode_limit)
     return reward
@@ -54,7 +54,7 @@ def _advance_one(b, action, state, land, columns, out):  # type: ignore[no-untyp
 
 
 class Entries(NamedTuple):
-    """The compiled loops over episodes. Each exists twice, over threads and in a single one, with equal results."""
+    """Compiled loops over episodes. A parallel and a serial version exist; their results are equal."""
 
     begin: Callable[..., int]
     """(rows bool [B], state, land, columns, out)"""
@@ -67,7 +67,7 @@ def _parallel_entries(source: int) -> Entries:
     def begin_parallel(rows, state, land, columns, out):  # type: ignore[no-untyped-def]
         for b in prange(rows.size):
             if rows[b]:
-                # The index of a parallel loop is unsigned: without the conversion all rules are compiled a second time.
+                # The index of a parallel loop is unsigned. Unconverted, it would compile all rules a second time.
                 _begin_one(np.int64(b), state, land, columns, out)
         return source
 
@@ -115,4 +115,4 @@ _SOURCE = source_hash(__package__, kernels.__name__)
 parallel_entries = _parallel_entries(_SOURCE)
 serial_entries = _serial_entries(_SOURCE)
 find_unavailable = _make_find_unavailable(_SOURCE)
-"""(action, episodes): b x A + i of the first action that is not available, or -1."""
+"""(action int64 [B, A], episodes): flat index b x A + i of the first unavailable action, or -1."""

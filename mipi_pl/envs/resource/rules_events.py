@@ -1,7 +1,7 @@
-"""What pays: the invader's arrival, catching it, collecting, delivering; then what comes back and the invader's walk.
+"""Events and rewards of a step: invader arrival, catch, collection, delivery; then respawns and the invader's move.
 
-An agent has part in one event a step. Who catches or collects is decided by nearness, not by slot, so that the order of
-the agents means nothing.
+An agent takes part in at most one event per step. The nearest agent catches or collects, so the order of the agent
+slots has no effect.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ def _send_away(episode: Record, rules: Record) -> None:
 
 @rule
 def _invader(episode: Record, agents: Records, rules: Record) -> float:
-    """The invader arrives, or the nearest of those who touch it catches it."""
+    """Let the invader arrive at home, or the nearest agent that touches it catch it; return the reward."""
     if episode.away > 0:
         return 0.0
-    touching = rules.home_size + rules.invader_size + rules.touch_margin
+    contact = rules.home_size + rules.invader_size + rules.touch_margin
     x, y = episode.invader_x, episode.invader_y
-    if x * x + y * y <= touching * touching:
+    if x * x + y * y <= contact * contact:
         episode.lost += 1
         _send_away(episode, rules)
         return -rules.arrival_penalty
-    touching = rules.agent_size + rules.invader_size + rules.touch_margin
-    best, nearest = -1, touching * touching
+    contact = rules.agent_size + rules.invader_size + rules.touch_margin
+    catcher, nearest = -1, contact * contact
     for i in range(episode.team):
         squared = _squared(agents[i], x, y)
-        if squared <= nearest and (best < 0 or squared < nearest):
-            best, nearest = i, squared
-    if best < 0:
+        if squared <= nearest and (catcher < 0 or squared < nearest):
+            catcher, nearest = i, squared
+    if catcher < 0:
         return 0.0
-    agents[best].acted = 1
+    agents[catcher].acted = 1
     episode.caught += 1
     _send_away(episode, rules)
     return rules.catch_reward
@@ -54,33 +54,33 @@ def _invader(episode: Record, agents: Records, rules: Record) -> float:
 
 @rule
 def _collect(episode: Record, agents: Records, skills: np.ndarray, resources: Records, rules: Record) -> float:
-    """Free agents take what they touch, the nearest pair first."""
+    """Let free agents collect resources that they touch, the nearest pair first; return the reward."""
     reward = 0.0
-    touching = rules.agent_size + rules.resource_size + rules.touch_margin
+    contact = rules.agent_size + rules.resource_size + rules.touch_margin
     while True:
-        taker, thing, nearest = -1, -1, touching * touching
+        collector, collected, nearest = -1, -1, contact * contact
         for i in range(episode.team):
             if agents[i].carries != NOTHING or agents[i].acted:
                 continue
             for j in range(resources.size):
                 squared = _squared(agents[i], resources[j].x, resources[j].y)
-                if not resources[j].taken and squared <= nearest and (taker < 0 or squared < nearest):
-                    taker, thing, nearest = i, j, squared
-        if taker < 0:
+                if not resources[j].taken and squared <= nearest and (collector < 0 or squared < nearest):
+                    collector, collected, nearest = i, j, squared
+        if collector < 0:
             return reward
-        agents[taker].carries, agents[taker].acted = thing % rules.n_types, 1
-        resources[thing].taken = 1
+        agents[collector].carries, agents[collector].acted = collected % rules.n_types, 1
+        resources[collected].taken = 1
         episode.collected += 1
-        reward += rules.collect_reward * skills[taker, thing % rules.n_types]
+        reward += rules.collect_reward * skills[collector, collected % rules.n_types]
 
 
 @rule
 def _deliver(episode: Record, agents: Records, rules: Record) -> float:
     reward = 0.0
-    touching = rules.agent_size + rules.home_size + rules.touch_margin
+    contact = rules.agent_size + rules.home_size + rules.touch_margin
     for i in range(episode.team):
         agent = agents[i]
-        if agent.carries != NOTHING and not agent.acted and _squared(agent, 0.0, 0.0) <= touching * touching:
+        if agent.carries != NOTHING and not agent.acted and _squared(agent, 0.0, 0.0) <= contact * contact:
             agent.carries, agent.acted = NOTHING, 1
             episode.delivered += 1
             reward += rules.deliver_reward
@@ -89,7 +89,7 @@ def _deliver(episode: Record, agents: Records, rules: Record) -> float:
 
 @rule
 def pay(episode: Record, agents: Records, skills: np.ndarray, resources: Records, rules: Record) -> float:
-    """The step's events; the sum of the agents' rewards, unscaled."""
+    """Play the events of the step and return the sum of the agents' rewards, unscaled."""
     for i in range(episode.team):
         agents[i].acted = 0
     reward = _invader(episode, agents, rules)
@@ -98,13 +98,13 @@ def pay(episode: Record, agents: Records, skills: np.ndarray, resources: Records
 
 
 @rule
-def go_on(episode: Record, resources: Records, came: bool, rules: Record) -> None:
-    """Taken resources reappear; the invader walks on, or comes back `away` steps after it was sent away.
+def go_on(episode: Record, resources: Records, invader_present: bool, rules: Record) -> None:
+    """Respawn taken resources, and move the invader or bring it back `away` steps after it remaining.
 
     Args:
         episode: EPISODE.
         resources: RESOURCE [R].
-        came: the invader was on its way when the step began.
+        invader_present: whether the invader was on the ground when the step began.
         rules: RULES.
     """
     for j in range(resources.size):
@@ -113,9 +113,9 @@ def go_on(episode: Record, resources: Records, came: bool, rules: Record) -> Non
     if episode.away == 0:
         x, y = episode.invader_x, episode.invader_y
         distance = math.sqrt(x * x + y * y)
-        left = max(distance - rules.invader_step, 0.0) / distance
-        episode.invader_x, episode.invader_y = x * left, y * left
-    elif not came:
+        remaining = max(distance - rules.invader_step, 0.0) / distance
+        episode.invader_x, episode.invader_y = x * remaining, y * remaining
+    elif not invader_present:
         episode.away -= 1
         if episode.away == 0:
             place_invader(episode, rules)

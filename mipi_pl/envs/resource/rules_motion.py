@@ -1,4 +1,4 @@
-"""Particle physics: forces of the own drive, of bodies and of walls, then one step of semi-implicit Euler."""
+"""Particle physics: forces of the agent's drive, of other bodies and of walls, then one semi-implicit Euler step."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.envs.resource.rules_state import EAST, NORTH, SOUTH, WEST
 
-_NEGLIGIBLE = 40.0  # contact margins; at this distance the force is 4e-18 of its unit
+_NEGLIGIBLE = 40.0  # in contact margins; at this gap the force is 4e-18 of its unit
 
 
 @rule
 def _penetration(gap: float, margin: float) -> float:
-    """How deep two bodies sink into each other, smoothly: margin ln(1 + exp(-gap / margin))."""
+    """Return the smoothed penetration depth of two bodies: margin ln(1 + exp(-gap / margin))."""
     scaled = -gap / margin
     return margin * (max(scaled, 0.0) + math.log1p(math.exp(-abs(scaled))))
 
 
 @rule
 def _contact(agent: Record, x: float, y: float, touching: float, rules: Record) -> tuple[float, float]:
-    """Force on an agent from a body at (x, y) whose centre it touches at distance `touching`."""
+    """Return the force on an agent from a body at (x, y). The two touch if their centres are `touching` apart."""
     dx, dy = agent.x - x, agent.y - y
     near = touching + _NEGLIGIBLE * rules.contact_margin
     squared = dx * dx + dy * dy
-    if squared > near * near or squared == 0.0:  # centre upon centre there is no direction to be pushed in
+    if squared > near * near or squared == 0.0:  # no direction if the centres coincide
         return 0.0, 0.0
     distance = math.sqrt(squared)
     force = rules.contact_force * _penetration(distance - touching, rules.contact_margin) / distance
@@ -32,20 +32,20 @@ def _contact(agent: Record, x: float, y: float, touching: float, rules: Record) 
 
 
 @rule
-def _walls(place: float, rules: Record) -> float:
-    """Force along one axis from the two walls across it, always inwards."""
+def _walls(position: float, rules: Record) -> float:
+    """Return the inward force along one axis from the two walls perpendicular to it."""
     room = rules.wall - rules.agent_size
     force = 0.0
-    if room - place < _NEGLIGIBLE * rules.contact_margin:
-        force -= rules.contact_force * _penetration(room - place, rules.contact_margin)
-    if room + place < _NEGLIGIBLE * rules.contact_margin:
-        force += rules.contact_force * _penetration(room + place, rules.contact_margin)
+    if room - position < _NEGLIGIBLE * rules.contact_margin:
+        force -= rules.contact_force * _penetration(room - position, rules.contact_margin)
+    if room + position < _NEGLIGIBLE * rules.contact_margin:
+        force += rules.contact_force * _penetration(room + position, rules.contact_margin)
     return force
 
 
 @rule
 def _drive(agent: Record, action: int, rules: Record) -> None:
-    """The force that the action asks for."""
+    """Set the agent's force to the drive that the action selects."""
     drive = rules.acceleration * agent.speed
     agent.force_x = drive if action == EAST else -drive if action == WEST else 0.0
     agent.force_y = drive if action == NORTH else -drive if action == SOUTH else 0.0
@@ -53,7 +53,7 @@ def _drive(agent: Record, action: int, rules: Record) -> None:
 
 @rule
 def _move(agent: Record, rules: Record) -> None:
-    """Velocity, its limit, place."""
+    """Update velocity, clip it to the maximum speed, and update the position."""
     agent.vx = agent.vx * (1.0 - rules.damping) + agent.force_x / rules.mass * rules.dt
     agent.vy = agent.vy * (1.0 - rules.damping) + agent.force_y / rules.mass * rules.dt
     speed = math.sqrt(agent.vx * agent.vx + agent.vy * agent.vy)
@@ -65,7 +65,7 @@ def _move(agent: Record, rules: Record) -> None:
 
 @rule
 def move_team(episode: Record, agents: Records, resources: Records, actions, rules: Record) -> None:  # type: ignore[no-untyped-def]
-    """One step of all agents; what does not move is home, the resources and the invader, which walks by itself."""
+    """Move all agents by one step. Collisions do not move home, resources or the invader."""
     n = episode.team
     for i in range(n):
         _drive(agents[i], actions[i], rules)

@@ -1,4 +1,4 @@
-"""What the agents and the learner are told: features, presence, visibility, available actions."""
+"""Observations: features, presence, visibility and available actions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mipi_pl.envs.resource.rules_state import N_ACTIONS, NOTHING, STAY
 
 
 class Columns(NamedTuple):
-    """First column of each block of features."""
+    """First column of each feature block."""
 
     kind: int
     position: int
@@ -22,7 +22,7 @@ class Columns(NamedTuple):
 
 @rule
 def is_available(team: int, i: int, action: int) -> bool:
-    """Whether an agent slot may play an action: a team member all of them, an empty slot only the first."""
+    """Whether an agent slot may play an action: all actions for a team member, only the first for an empty slot."""
     return 0 <= action < N_ACTIONS if i < team else action == STAY
 
 
@@ -64,7 +64,7 @@ def _features(episode, agents, skills, resources, rules, columns, entities) -> N
 
 @rule
 def observe(b, state, rules, columns, out):  # type: ignore[no-untyped-def]
-    """Write the observation of episode b as it stands."""
+    """Write the observation of the current state of episode b."""
     episode, agents, resources = state.episodes[b], state.agents[b], state.resources[b]
     present, visible, action_mask = out.present[b], out.visible[b], out.action_mask[b]
     _features(episode, agents, state.skills[b], resources, rules, columns, out.entities[b])

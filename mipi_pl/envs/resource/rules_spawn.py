@@ -1,4 +1,4 @@
-"""The start of an episode, and everything that appears at random: team, resources, invader."""
+"""Start of an episode and random placement of the team, the resources and the invader."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mipi_pl.envs.kernels.random import below, uniform
 from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.envs.resource.rules_state import NOTHING
 
-_TO_THE_CORNERS = (
-    1.42 / 0.99
-)  # COPA: a circle of 1.42, clipped to the square of 0.99; all of it lies on the square's rim
+# COPA clips a circle of radius 1.42 to the square of half side 0.99. The circle encloses the square, so all of it ends
+# up on the square's rim.
+_TO_THE_CORNERS = 1.42 / 0.99
 
 
 @rule
 def _direction(episode: Record) -> tuple[float, float]:
-    """A unit vector, drawn without trigonometry, whose last bit differs between machines."""
+    """Draw a unit vector. Trigonometric functions are avoided because their last bit differs between machines."""
     x, y, squared = 0.0, 0.0, 0.0
     while squared < 1e-4 or squared > 1.0:
         x = 2.0 * uniform(episode) - 1.0
@@ -28,7 +28,7 @@ def _direction(episode: Record) -> tuple[float, float]:
 
 @rule
 def place_resource(episode: Record, resources: Records, j: int, rules: Record) -> None:
-    """Let resource j appear in the ring, away from the others that lie there."""
+    """Place resource j at random in the ring around home, at least `resource_spacing` from the others."""
     free = False
     while not free:
         ux, uy = _direction(episode)
@@ -47,7 +47,7 @@ def place_resource(episode: Record, resources: Records, j: int, rules: Record) -
 
 @rule
 def place_invader(episode: Record, rules: Record) -> None:
-    """Let the invader appear on the rim."""
+    """Place the invader at random on the rim of the square."""
     ux, uy = _direction(episode)
     rim, reach = rules.invader_rim, rules.invader_rim * _TO_THE_CORNERS
     episode.invader_x = min(max(ux * reach, -rim), rim)
@@ -57,7 +57,7 @@ def place_invader(episode: Record, rules: Record) -> None:
 
 @rule
 def spawn(b, state, land):  # type: ignore[no-untyped-def]
-    """Begin a new episode. Draws are made for the team alone, so that empty slots change nothing."""
+    """Start a new episode. Only team members draw, so the number of empty slots does not change the episode."""
     rules, episode = land.rules[0], state.episodes[b]
     agents, skills, resources = state.agents[b], state.skills[b], state.resources[b]
     episode.composition = below(episode, land.sizes.size)

@@ -1,7 +1,8 @@
-"""What the kernels read and write: B episodes as arrays of records, and the rules' constants.
+"""State of the kernels: B episodes as record arrays, and the constants of a scenario.
 
-Entity slots: 0..A-1 the agents, then home, then the R resources, last the invader. The team fills the first slots.
-Lengths are those of the square [-1, 1], home lies in its middle. Flags are integers 0 and 1. All fields have 8 bytes.
+Entity slots: 0..A-1 the agents, then home, the R resources and the invader. The team fills the first slots. The ground
+is the square [-1, 1]^2 with home at its centre; lengths are in its units. Flags are integers 0 and 1. All fields have 8
+bytes.
 """
 
 from __future__ import annotations
@@ -13,23 +14,24 @@ import numpy as np
 from mipi_pl.envs.kernels.records import Records, record_type
 
 STAY, NORTH, SOUTH, EAST, WEST = 0, 1, 2, 3, 4
-"""Actions: forces on the own body."""
+"""Actions: the direction of the force on the agent's body, or none."""
 N_ACTIONS = 5
 NOTHING = -1
-"""Type of what an agent with empty hands carries."""
+"""Value of `carries` for an agent that carries nothing."""
 
 AGENT = record_type("x y vx vy force_x force_y speed carries:i acted:i")
-"""An agent slot [B, A]: place, velocity, force, largest speed, type of the resource it carries, whether something has
-happened to it in this step. Slots beyond the team hold zeros and are never looked at."""
+"""Agent slot [B, A]: position, velocity, force, maximum speed, type of the carried resource, whether the agent took
+part in an event in this step. Slots beyond the team are empty and never read."""
 
 RESOURCE = record_type("x y taken:i")
-"""A resource [B, R]; number j is of type j modulo K. Taken only within a step."""
+"""Resource [B, R]: position, whether it is taken (only within a step). Resource j has type j modulo K."""
 
 EPISODE = record_type(
     "invader_x invader_y away:i team:i composition:i steps:i ended:i collected:i delivered:i caught:i lost:i random:u"
 )
-"""An episode [B]: the invader's place, steps until it returns (0: it is there), agents, what was drawn, steps played,
-whether it is over, its events so far (lost counts arrivals of the invader), its random generator."""
+"""Episode [B]: position of the invader, steps until it returns (0 while it is present), number of agents, composition,
+steps played, whether the episode is over, numbers of events so far (`lost` counts arrivals of the invader), random
+generator."""
 
 RULES = record_type(
     "dt damping contact_force contact_margin mass acceleration wall agent_size home_size resource_size invader_size "
@@ -41,14 +43,14 @@ RULES = record_type(
 
 
 class Land(NamedTuple):
-    """Everything about a scenario that does not change."""
+    """Constants of a scenario, as arrays for the kernels."""
 
     rules: Records
     """RULES [1]."""
     sizes: np.ndarray
-    """int64 [C]: agents of each composition."""
+    """int64 [C]: number of agents of each composition."""
     circle: np.ndarray
-    """float64 [C, A, 2]: directions in which they start."""
+    """float64 [C, A, 2]: unit vectors from home to the start positions."""
     skill_levels: np.ndarray
     """float64 [levels]."""
     speed_levels: np.ndarray
@@ -56,20 +58,20 @@ class Land(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything about B episodes that changes."""
+    """Mutable state of B episodes."""
 
     episodes: Records
     """EPISODE [B]."""
     agents: Records
     """AGENT [B, A]."""
     skills: np.ndarray
-    """float64 [B, A, K]: of each agent for each type of resource."""
+    """float64 [B, A, K]: skill of each agent for each resource type."""
     resources: Records
     """RESOURCE [B, R]."""
 
 
 def make_state(n_envs: int, n_agents: int, n_resources: int, n_types: int) -> State:
-    """B episodes, none of them begun."""
+    """Allocate B episodes that have not started."""
     return State(
         episodes=np.zeros(n_envs, dtype=EPISODE),
         agents=np.zeros((n_envs, n_agents), dtype=AGENT),

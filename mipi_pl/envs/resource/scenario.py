@@ -1,4 +1,4 @@
-"""A scenario of Resource Collection: its constants, checked and turned into arrays for the kernels."""
+"""A scenario of Resource Collection: validated constants, converted to arrays for the kernels."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _COUNTS = ("capacity", "episode_limit", "resource_types", "resources_per_type", 
 
 @dataclass(frozen=True)
 class Scenario:
-    """See `mipi_pl.envs.resource.env.ResourceCollection` for the meaning of each value.
+    """Constants of a scenario, documented in `mipi_pl.envs.resource.env.ResourceCollection`.
 
     Raises:
-        ValueError: for impossible values, naming what is allowed.
+        ValueError: for invalid values; the message states the allowed ones.
     """
 
     team_sizes: tuple[int, ...]
@@ -78,56 +78,63 @@ class Scenario:
 
     def _check_team(self) -> None:
         if not self.team_sizes or len(set(self.team_sizes)) < len(self.team_sizes):
-            raise ValueError(f"env.team_sizes must name at least one size and none twice, got {list(self.team_sizes)}")
+            raise ValueError(f"env.team_sizes must list at least one size and none twice, got {list(self.team_sizes)}")
         for size in self.team_sizes:
             require("env.team_sizes", size, 1)
         if max(self.team_sizes) > self.capacity:
             raise ValueError(
                 f"env.team_sizes must not exceed capacity, got {max(self.team_sizes)} with capacity {self.capacity}; "
-                "raise capacity (before training: it fixes the sizes of the networks)"
+                "raise capacity (only before training, because it fixes the shapes of the networks)"
             )
         for name in ("skill_levels", "speed_levels"):
             if not getattr(self, name):
-                raise ValueError(f"env.{name} must name at least one level")
+                raise ValueError(f"env.{name} must list at least one level, got none")
             for level in getattr(self, name):
                 require(f"env.{name}", level, 0, above=name == "speed_levels")
 
     def _check_places(self) -> None:
         if len(self.resource_radius) != 2:
-            raise ValueError(f"env.resource_radius is the nearest and the farthest, got {list(self.resource_radius)}")
+            raise ValueError(
+                f"env.resource_radius must be [nearest, farthest] distance from home, got {list(self.resource_radius)}"
+            )
         near, far = self.resource_radius
         require("env.resource_radius (nearest)", near, 0)
         require("env.resource_radius (farthest)", far, near)
         reach = self.wall + self.resource_size + self.touch_margin
         if far > reach:
-            raise ValueError(f"env.resource_radius must end at {reach:g}, where agents still reach it, got {far:g}")
-        # At least half of the ring stays free, so that a place is found within few draws.
+            raise ValueError(
+                f"env.resource_radius (farthest) must be at most {reach:g}, within reach of agents, got {far:g}"
+            )
+        # At least half of the ring must stay free, so that few draws find a free position.
         if (self.n_resources - 1) * self.resource_spacing**2 > (far**2 - near**2) / 2:
             raise ValueError(
                 f"env.resource_spacing {self.resource_spacing:g} leaves too little room for {self.n_resources} "
                 f"resources between {near:g} and {far:g}; lower it or widen resource_radius"
             )
         if self.start_radius + self.agent_size > self.wall:
-            raise ValueError(f"env.start_radius must leave the team within the walls, got {self.start_radius:g}")
+            raise ValueError(
+                f"env.start_radius must be at most {self.wall - self.agent_size:g} so that agents start within the "
+                f"walls, got {self.start_radius:g}"
+            )
 
     @property
     def n_resources(self) -> int:
-        """R."""
+        """R, number of resources."""
         return self.resource_types * self.resources_per_type
 
     @property
     def n_entities(self) -> int:
-        """E: agents, home, resources, invader."""
+        """E, number of entity slots: agents, home, resources, invader."""
         return self.capacity + 1 + self.n_resources + 1
 
     @cached_property
     def compositions(self) -> tuple[Composition, ...]:
-        """One for each team size; skills and speeds are drawn anew in every episode and are no part of it."""
+        """One composition per team size. Skills and speeds are not part of it; every episode draws them."""
         return tuple(Composition((("agent", size),)) for size in sorted(self.team_sizes))
 
     @cached_property
     def blocks(self) -> dict[str, tuple[str, ...]]:
-        """Blocks of features in order, each with the names of its columns."""
+        """Feature blocks in order, each with the names of its columns."""
         types = range(self.resource_types)
         return {
             "kind": ("is_agent", "is_home", *(f"is_resource_{k}" for k in types), "is_invader"),
@@ -140,19 +147,19 @@ class Scenario:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """One name per feature, F in all."""
+        """Names of the F features."""
         return tuple(name for columns in self.blocks.values() for name in columns)
 
     def columns(self) -> Columns:
-        """First column of each block, for the kernels."""
+        """First column of each feature block, for the kernels."""
         names = self.feature_names
         return Columns(**{block: names.index(columns[0]) for block, columns in self.blocks.items()})
 
     def land(self) -> Land:
-        """Everything for the kernels."""
+        """Convert the scenario to arrays for the kernels."""
         rules = np.zeros(1, dtype=RULES)
-        same = set(rules.dtype.names) & set(vars(self))
-        for name in same:
+        shared_names = set(rules.dtype.names) & set(vars(self))
+        for name in shared_names:
             rules[name] = getattr(self, name)
         rules["sight"], rules["n_agents"] = self.sight_range, self.capacity
         rules["resource_near"], rules["resource_far"] = self.resource_radius

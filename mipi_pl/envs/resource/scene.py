@@ -1,4 +1,4 @@
-"""An episode of Resource Collection as a scene."""
+"""Conversion of an episode of Resource Collection to a scene."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mipi_pl.envs.scene import AGENTS, OTHERS, THINGS, Body, Scene
 
 
 def scene_of(state: State, scenario: Scenario, index: int) -> Scene:
-    """Episode `index` as it stands: the team, home, the resources by type, the invader while it is there."""
+    """Return the current state of episode `index`: the team, home, the resources by type and the invader."""
     episode, s = state.episodes[index], scenario
     team = [_agent(state, s, index, i) for i in range(int(episode.team))]
     home = Body(s.capacity, THINGS, "home", "home", "home", 0.0, 0.0, s.home_size)
@@ -16,12 +16,12 @@ def scene_of(state: State, scenario: Scenario, index: int) -> Scene:
     for j in range(s.n_resources):
         resource, k = state.resources[index, j], j % s.resource_types
         label = f"{k}{chr(ord('a') + j // s.resource_types)}"
-        at = float(resource.x), float(resource.y)
+        position = float(resource.x), float(resource.y)
         resources.append(
-            Body(home.slot + 1 + j, THINGS, f"resource {k}", f"resource {label}", label, *at, s.resource_size)
+            Body(home.slot + 1 + j, THINGS, f"resource {k}", f"resource {label}", label, *position, s.resource_size)
         )
-    at, here = (float(episode.invader_x), float(episode.invader_y)), bool(episode.away == 0)
-    invader = Body(s.n_entities - 1, OTHERS, "invader", "invader", "!", *at, s.invader_size, here=here)
+    position, here = (float(episode.invader_x), float(episode.invader_y)), bool(episode.away == 0)
+    invader = Body(s.n_entities - 1, OTHERS, "invader", "invader", "!", *position, s.invader_size, here=here)
     outcome = f"delivered {episode.delivered}, caught {episode.caught}, lost {episode.lost}"
     return Scene((*team, home, *resources, invader), (-s.wall, -s.wall, 2 * s.wall), s.sight_range, outcome)
 

@@ -1,7 +1,7 @@
-"""Simple players, to compare a policy with: `random` and `expert`. They know the whole square.
+"""Scripted policies for comparison: `random` and `expert`. They use the full state, not the observation.
 
-`expert`: the agent nearest to the invader goes for it; who carries something goes home; everybody else goes to the
-nearest resource of the type that it is best at. Each steers round bodies in its way.
+In `expert` the agent nearest to the invader chases it, agents that carry a resource go home, and all other agents go to
+the nearest resource of their best skill. All of them steer around bodies in their way.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from mipi_pl.envs.resource.rules_state import EAST, N_ACTIONS, NORTH, NOTHING, S
 from mipi_pl.utils.compiled import source_hash
 
 POLICIES = {name: number for number, name in enumerate(ResourceCollection.scripted)}
-"""Names of the scripted policies and their numbers in the kernel."""
+"""Name of each scripted policy and its number in the kernel."""
 
 _LOOK_AHEAD = 0.16
-"""How far ahead an agent looks for bodies in its way."""
+"""Distance ahead within which an agent avoids bodies."""
 _PASSING = 0.02
-"""The gap with which it passes them."""
+"""Gap that it leaves when passing them."""
 
 
 @rule
 def _nearest_to_invader(episode: Record, agents: Records) -> int:
-    """The agent that goes for the invader; -1 while there is none."""
+    """Return the agent nearest to the invader, or -1 while the invader is away."""
     best, nearest = -1, np.inf
     for i in range(episode.team if episode.away == 0 else 0):
         dx, dy = agents[i].x - episode.invader_x, agents[i].y - episode.invader_y
@@ -42,7 +42,7 @@ def _nearest_to_invader(episode: Record, agents: Records) -> int:
 
 @rule
 def _wanted_resource(agent: Record, skills: np.ndarray, resources: Records) -> int:
-    """The nearest resource of the best skill."""
+    """Return the nearest resource of the agent's best skill."""
     best, best_skill, nearest = 0, -1.0, np.inf
     for j in range(resources.size):
         skill = skills[j % skills.size]
@@ -55,19 +55,26 @@ def _wanted_resource(agent: Record, skills: np.ndarray, resources: Records) -> i
 
 @rule
 def _turn(agent: Record, ux: float, uy: float, x: float, y: float, size: float, rules: Record) -> float:
-    """How strongly a body at (x, y) in the way asks to be passed: positive on its left; 0 if it is not in the way."""
+    """Return how far to turn to avoid a body at (x, y): positive to the left, 0 if it is no obstacle.
+
+    (ux, uy) is the direction to the goal, a unit vector; `size` is the radius of the body.
+    """
     dx, dy = x - agent.x, y - agent.y
     ahead, aside = dx * ux + dy * uy, dx * uy - dy * ux
-    need = size + rules.agent_size + _PASSING
-    if ahead <= 0.0 or ahead > need + _LOOK_AHEAD or abs(aside) >= need:
+    clearance = size + rules.agent_size + _PASSING
+    if ahead <= 0.0 or ahead > clearance + _LOOK_AHEAD or abs(aside) >= clearance:
         return 0.0
-    push = (need - abs(aside)) / max(ahead, need) * 2.0
+    push = (clearance - abs(aside)) / max(ahead, clearance) * 2.0
     return push if aside >= 0.0 else -push
 
 
 @rule
 def _steer(i, episode, agents, resources, x, y, goal, rules):  # type: ignore[no-untyped-def]
-    """The action that leads to (x, y) round other bodies; `goal` is the resource that is no obstacle, or -1."""
+    """Return the action that leads to (x, y) around other bodies.
+
+    `goal` is the index of the resource at (x, y), -1 for home, the number of resources for the invader. The goal is not
+    an obstacle.
+    """
     agent = agents[i]
     dx, dy = x - agent.x, y - agent.y
     distance = math.sqrt(dx * dx + dy * dy) + 1e-12
@@ -81,7 +88,7 @@ def _steer(i, episode, agents, resources, x, y, goal, rules):  # type: ignore[no
             turn += _turn(agent, ux, uy, resources[j].x, resources[j].y, rules.resource_size, rules)
     if goal >= 0:
         turn += _turn(agent, ux, uy, 0.0, 0.0, rules.home_size, rules)
-    # What is wanted is a velocity: the way to go at full speed, turned to the left by `turn`.
+    # Desired velocity (wx, wy): full speed towards the goal, turned to the left by `turn`.
     wx, wy = ux - turn * uy, uy + turn * ux
     length = math.sqrt(wx * wx + wy * wy)
     wx, wy = wx / length * agent.speed, wy / length * agent.speed
@@ -126,7 +133,7 @@ _choose = _make_choose(source_hash(__package__, kernels.__name__))
 
 
 def make_scripted(name: str, env: ResourceCollection, seed: int = 0) -> ScriptedPolicy:
-    """The policy `name` of `POLICIES` for an environment; `seed` is of the policy `random`."""
+    """Return the policy `name`, one of `POLICIES`, for an environment. Only the policy `random` uses `seed`."""
     number = POLICIES[name]
     return ScriptedPolicy(
         env, seed, lambda generators, action: _choose(number, generators, env.state, env.land, action)

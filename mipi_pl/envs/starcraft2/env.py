@@ -1,4 +1,4 @@
-"""StarCraft2Env: the battle with the game's physics."""
+"""StarCraft2Env: battles simulated by StarCraft II itself."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from mipi_pl.utils.errors import FailedError, UserError
 
 
 class StarCraft2Env(BattleEnv):
-    """Battles in StarCraft II, one process of the game for each; everything but the physics is `BattleEnv`'s.
+    """Battles in StarCraft II, one game process per battle. Only the physics differs from `BattleEnv`.
 
-    Compositions, places, tags, orders, features, masks and rewards come from the same functions and draws. The games
-    step at the same time, each waited for by a thread. They are started with the first episode. A game that dies or
-    does not answer is replaced: its episode ends as truncated, the other games go on.
+    Compositions, positions, tags, orders, features, masks and rewards come from the same functions and random draws.
+    The games step in parallel; one thread waits for each. They start with the first episode. A game that dies or does
+    not answer is replaced: its episode ends as truncated, and the other games continue.
 
     Args:
-        num_envs: B, processes of the game.
-        seed: of compositions, places and tags, and of the game's own draws.
-        device: of the returned tensors.
-        map_name: an empty, flat map that defines SMAC's units.
-        version: of the game, such as ``4.10`` or ``Base75689``; None takes the newest that is installed.
-        start_timeout_s: within which a game must have started.
-        timeout_s: after which a game that does not answer is replaced.
-        attempts: how often in a row a battle is tried to be started before giving up.
-        battles_per_game: after which a new game begins in the same process, and with it a new replay.
-        replay_dir: for a replay of each game, with all its battles; None saves none.
-        max_evaluation_envs: processes of the game in an evaluation.
-        battle: the arguments of `BattleEnv`; `acquisition_range` and `parallel` mean nothing here.
+        num_envs: B, number of game processes.
+        seed: seed of compositions, positions and tags, and of the game's own draws.
+        device: device of the returned tensors.
+        map_name: empty, flat map that defines SMAC's units.
+        version: game version, such as ``4.10`` or ``Base75689``; None selects the newest installed one.
+        start_timeout_s: maximum time for a game to start.
+        timeout_s: maximum time for an answer; a game that exceeds it is replaced.
+        attempts: number of consecutive attempts to start a battle before an error.
+        battles_per_game: battles after which the process starts a new game, and with it a new replay.
+        replay_dir: folder for one replay per game, with all its battles; None saves no replays.
+        max_evaluation_envs: maximum number of game processes in an evaluation.
+        battle: arguments of `BattleEnv`; `acquisition_range` and `parallel` have no effect here.
 
     Attributes:
-        faults: games of this environment that failed in the middle of a battle, whose episodes were cut short.
+        faults: number of games that failed during a battle; the episodes of these battles were cut short.
 
     Raises:
-        ValueError: for impossible values, or if the game, its map or the extra `sc2` is missing.
+        ValueError: for invalid values, or if the game, its map or the extra `sc2` is missing.
     """
 
     resumable = False
@@ -70,8 +70,8 @@ class StarCraft2Env(BattleEnv):
         **battle: Any,
     ) -> None:
         if battle.pop("both_scripted", False):
-            raise ValueError("both_scripted must be false in StarCraft II: only the simulator can play both sides")
-        battle.pop("parallel", None)  # of no meaning here
+            raise ValueError("both_scripted must be false in StarCraft II: only the simulator can script both sides")
+        battle.pop("parallel", None)  # has no effect here
         limits = {
             "start_timeout_s": start_timeout_s,
             "timeout_s": timeout_s,
@@ -99,29 +99,29 @@ class StarCraft2Env(BattleEnv):
     # ------------------------------------------------------------------ episodes
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
-        """Draw new battles and let the games set them up.
+        """Draw new battles and set them up in the games.
 
         Raises:
             FailedError: if a game cannot be started.
-            UserError: if the battle's square does not fit the map.
+            UserError: if the battle's square does not fit on the map.
         """
         super().begin(rows, frame)
-        self._at_once(self._begin_battle, rows.nonzero().flatten().tolist())
+        self._in_threads(self._begin_battle, rows.nonzero().flatten().tolist())
         driven_entries.look(
             rows.numpy(), self._battles, self._units, self._world, self._columns, output_of(frame)
         )  # fmt: skip
 
     def advance(self, action: Tensor, frame: Frame) -> None:
-        """One step of every battle that goes on."""
+        """Play one step in every running battle."""
         played = np.ascontiguousarray(action.numpy())
         self._refuse_unavailable(played)
         driven_entries.order(played, self._battles, self._units, self._world)
-        self._at_once(self._play, [b for b in range(self.num_envs) if self._battles[b].ended == GOING_ON])
+        self._in_threads(self._play, [b for b in range(self.num_envs) if self._battles[b].ended == GOING_ON])
         driven_entries.judge(self._battles, self._units, self._world, self._columns, output_of(frame))
 
-    def _at_once(self, work: Callable[[int], None], rows: Iterable[int]) -> None:
-        for done in [self._threads.submit(work, b) for b in rows]:
-            done.result()
+    def _in_threads(self, work: Callable[[int], None], rows: Iterable[int]) -> None:
+        for future in [self._threads.submit(work, b) for b in rows]:
+            future.result()
 
     def _begin_battle(self, b: int) -> None:
         from mipi_pl.envs.starcraft2 import messages, pool
@@ -129,7 +129,7 @@ class StarCraft2Env(BattleEnv):
 
         types = [unit.name for unit in self.scenario.types]
         army = messages.army_of(self._units[b], self.entity_spec.n_agents, types)
-        towards = (float(self._battles[b].agents_x), float(self._battles[b].agents_y))
+        agents_spawn = (float(self._battles[b].agents_x), float(self._battles[b].agents_y))
         self._lost[b] = False
         for attempt in range(1, self._attempts + 1):
             try:
@@ -138,17 +138,17 @@ class StarCraft2Env(BattleEnv):
                 elif self._games[b].battles >= self._battles_per_game:
                     self._save_replay(b)
                     self._games[b].restart()
-                self._games[b].begin(army, towards, self._units[b])
+                self._games[b].begin(army, agents_spawn, self._units[b])
                 return
-            except ValueError as error:  # the map is too small, in every other game too
+            except ValueError as error:  # the map is too small; a new game would not help
                 raise UserError(str(error)) from error
             except GameError as error:
                 self._drop(b)
-                _say(f"environment {b}: no battle in attempt {attempt} of {self._attempts} ({error})")
+                _warn(f"environment {b}: attempt {attempt} of {self._attempts} to start a battle failed ({error})")
                 reason = error
         raise FailedError(
-            f"StarCraft II could not start a battle in {self._attempts} attempts; the last one: {reason}; "
-            "see what is wrong with: mipi doctor"
+            f"StarCraft II could not start a battle in {self._attempts} attempts; the last error: {reason}; "
+            "to find the cause, run: mipi doctor"
         ) from reason
 
     def _play(self, b: int) -> None:
@@ -156,13 +156,13 @@ class StarCraft2Env(BattleEnv):
 
         try:
             if self._lost[b]:
-                raise GameError("the battle was left behind when the run was stopped")
+                raise GameError("a battle cannot be restored from a saved state")
             self._games[b].play(self._units[b], self.entity_spec.n_agents, self.scenario.loops_per_step)
         except GameError as error:
             self._drop(b)
-            self._battles[b].ended = TIME_UP  # pays nothing and is truncated; what was last seen stays
+            self._battles[b].ended = TIME_UP  # truncates with reward 0 and keeps the last observation
             self.faults += int(not self._lost[b])
-            _say(f"environment {b}: the battle is cut short ({error}); the next one gets a new game")
+            _warn(f"environment {b}: the battle is cut short ({error}); the next battle starts in a new game")
 
     def _drop(self, b: int) -> None:
         game, self._games[b] = self._games[b], None
@@ -176,17 +176,17 @@ class StarCraft2Env(BattleEnv):
         try:
             self._games[b].save_replay(self._replay_dir / name)
         except OSError as error:
-            _say(f"environment {b}: the replay is not saved ({error})")
+            _warn(f"environment {b}: the replay could not be saved ({error}); check env.replay_dir")
 
     # ------------------------------------------------------------------ state
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """The draws go on from there. The battles that were under way cannot: their next step truncates them."""
+        """Restore the random generators and the battles' records. Running battles end as truncated at the next step."""
         super().remember(memory)
         self._lost = [True] * self.num_envs
 
     def close(self, *, raise_if_closed: bool = True) -> None:
-        """Save replays and pass the games on to the next environment."""
+        """Save replays and return the games to the pool for the next environment."""
         from mipi_pl.envs.starcraft2 import pool
         from mipi_pl.envs.starcraft2.game import GameError
 
@@ -205,5 +205,5 @@ class StarCraft2Env(BattleEnv):
         super().close(raise_if_closed=raise_if_closed)
 
 
-def _say(message: str) -> None:
+def _warn(message: str) -> None:
     print(f"StarCraft II, {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""One process of the game: starting it, battles in it, replays, and its end. Whatever goes wrong is a `GameError`."""
+"""One StarCraft II process: start, battles, replays and shutdown. All its failures are raised as `GameError`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from mipi_pl.envs.starcraft2.installation import Installation
 from mipi_pl.envs.starcraft2.messages import Message, Place, Soldier
 from mipi_pl.storage.files import replacing
 
-_PATIENCE = 60  # game loops within which armies appear and disappear
+_MAX_WAIT_LOOPS = 60  # game loops within which created units must appear and killed units disappear
 _RUNNING: weakref.WeakSet[Game] = weakref.WeakSet()
 
 
 class GameError(RuntimeError):
-    """The game died, hangs, or answered something that it should not; the process is of no use any more."""
+    """The game died, hangs or sent an invalid answer. Its process can no longer be used."""
 
 
 @dataclass(frozen=True)
 class GameOptions:
-    """What a process is started with.
+    """Start options of a game process.
 
     Attributes:
-        installation: of the game.
-        map_file: the map.
-        map_size: side of the battle's square.
-        seed: of the game's own draws.
-        start_timeout_s: after which a game that does not start has failed.
-        timeout_s: after which a game that does not answer has failed.
+        installation: installed game to run.
+        map_file: file of the map.
+        map_size: side of the battle's square, in map units.
+        seed: seed of the game's own draws.
+        start_timeout_s: maximum time for the game to start.
+        timeout_s: maximum time for the game to answer.
     """
 
     installation: Installation
@@ -46,17 +46,17 @@ class GameOptions:
 
 
 class Game:
-    """A process with one player's connection.
+    """A game process, controlled through the connection of one player.
 
     Args:
-        options: what to start.
+        options: start options.
 
     Attributes:
-        battles: fought in the present game.
-        version: as the game itself says.
+        battles: number of battles fought in the current game.
+        version: version that the game reports.
 
     Raises:
-        GameError: if it cannot be started.
+        GameError: if the process cannot be started.
         ValueError: if the map is too small.
     """
 
@@ -85,11 +85,16 @@ class Game:
         self._controller.join_game(messages.join_request())
         area = self._controller.game_info().start_raw.playable_area
         self.place = Place.of(area, options.map_size)
-        # pysc2 has one limit for both; a start takes much longer than any later answer may.
+        # pysc2 uses one timeout for start and answers, but a start takes much longer than an answer may.
         self._controller._client._sock.settimeout(options.timeout_s)
 
     def begin(self, army: Sequence[Soldier], towards: tuple[float, float], units: Records) -> None:
-        """Clear the field, make both armies, send the enemies to a place, and write what came of it into `units` [E].
+        """Remove all units, create both armies and order the enemies to attack-move to `towards`.
+
+        Args:
+            army: units to create.
+            towards: point (x, y) on the battle's square.
+            units: records [E] that the created units are written into.
 
         Raises:
             GameError: if the game fails.
@@ -99,20 +104,25 @@ class Game:
                 self._controller.debug([messages.kill(u.tag for u in left)])
                 self._wait_for(0)
             self._controller.debug([*messages.create(army, self.place), messages.control_enemy()])
-            found = self._wait_for(len(army))
-            self._slots = messages.recognise(found, army, self.place)
+            created = self._wait_for(len(army))
+            self._slots = messages.recognise(created, army, self.place)
             self._tags = {slot: tag for tag, slot in self._slots.items()}
             enemies = [self._tags[s.slot] for s in army if s.owner == messages.ENEMIES]
             order = messages.attack_move(enemies, *towards, self.place)
             self._controller.actions(messages.action_request([order]))
-            messages.read_units(found, self._slots, units, self.place)
+            messages.read_units(created, self._slots, units, self.place)
             self.battles += 1
 
     def play(self, units: Records, n_agents: int, loops: int) -> None:
-        """Give the agents the orders that stand in `units` [E], play some game loops, and write what came of it.
+        """Issue the agents' orders, play some game loops and read the units.
+
+        Args:
+            units: records [E]; holds the orders and receives the state after the last loop.
+            n_agents: A.
+            loops: number of game loops.
 
         Raises:
-            GameError: if the game fails; `units` then is as it was.
+            GameError: if the game fails; `units` is then unchanged.
         """
         with _failures():
             orders = messages.orders(units, self._tags, n_agents, self.place)
@@ -121,7 +131,7 @@ class Game:
             messages.read_units(self._look(), self._slots, units, self.place)
 
     def save_replay(self, path: Path) -> None:
-        """Write all battles of the present game.
+        """Save a replay of all battles of the current game.
 
         Raises:
             GameError: if the game fails.
@@ -134,7 +144,7 @@ class Game:
             unfinished.write_bytes(data)
 
     def restart(self) -> None:
-        """Begin a new game, and with it a new replay, in the same process.
+        """Start a new game, and with it a new replay, in the same process.
 
         Raises:
             GameError: if the game fails.
@@ -144,33 +154,33 @@ class Game:
         self.battles = 0
 
     def close(self) -> None:
-        """End the process in peace."""
-        with contextlib.suppress(Exception):  # it may have gone by itself, in any way
+        """Ask the process to quit."""
+        with contextlib.suppress(Exception):  # the process may already have ended, in any way
             if self._process is not None:
                 self._process.close()
         self._process = None
 
     def kill(self) -> None:
-        """End the process at once, also one that does not answer."""
-        process = getattr(self._process, "_proc", None)  # pysc2 would first ask it to quit, and wait
+        """Kill the process, even if it does not answer."""
+        process = getattr(self._process, "_proc", None)  # pysc2's own close would first ask it to quit and wait
         if process is not None:
             process.kill()
         self.close()
 
     def _look(self) -> list[Message]:
-        """All living units of both sides."""
+        """Return all living units of both sides."""
         observation = self._controller.observe(disable_fog=True).observation
         sides = (messages.AGENTS, messages.ENEMIES)
         return [u for u in observation.raw_data.units if u.owner in sides and u.health > 0]
 
     def _wait_for(self, count: int) -> list[Message]:
-        for _ in range(_PATIENCE):
+        for _ in range(_MAX_WAIT_LOOPS):
             self._controller.step(1)
-            found = self._look()
-            if len(found) == count:
-                return found
+            units = self._look()
+            if len(units) == count:
+                return units
         raise GameError(
-            f"after {_PATIENCE} game loops there are {len(found)} units instead of {count}; the map must define the "
+            f"expected {count} units within {_MAX_WAIT_LOOPS} game loops, got {len(units)}; use a map that defines the "
             "units of SMAC's maps"
         )
 
@@ -180,7 +190,7 @@ def _launch(installation: Installation, timeout_s: int) -> Any:
     from pysc2 import run_configs
 
     if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["mipi"])  # pysc2 reads its own, which keep their defaults
+        flags.FLAGS(["mipi"])  # pysc2 reads absl flags; parsing no arguments keeps their defaults
     config = run_configs.get()
     build = config.version._replace(build_version=installation.build)
     if build.build_version != config.version.build_version:
@@ -192,12 +202,12 @@ def _launch(installation: Installation, timeout_s: int) -> Any:
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Every way in which pysc2 and the game fail, as one."""
+    """Convert every failure of pysc2 and of the game to `GameError`."""
     from google.protobuf.message import DecodeError
     from pysc2.lib import protocol, remote_controller, sc_process
     from websocket import WebSocketException
 
-    kinds = (
+    failures = (
         protocol.ConnectionError,
         protocol.ProtocolError,
         remote_controller.ConnectError,
@@ -207,18 +217,18 @@ def _failures() -> Iterator[None]:
         WebSocketException,
         OSError,
         LookupError,
-        AttributeError,  # pysc2 forgets its socket when the game has quit
-        TypeError,  # it does not look whether an answer is bytes, as messages are, or text
+        AttributeError,  # pysc2 drops its socket when the game has quit
+        TypeError,  # pysc2 does not check that an answer is bytes and not text
     )
     try:
         yield
-    except kinds as error:
+    except failures as error:
         raise GameError(
             f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
         ) from error
 
 
 @atexit.register
-def _end_all() -> None:
+def _kill_all() -> None:
     for game in list(_RUNNING):
         game.kill()

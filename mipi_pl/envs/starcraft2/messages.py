@@ -1,7 +1,7 @@
-"""Between unit arrays and the game's messages, both ways.
+"""Conversion between unit records and the game's protobuf messages.
 
-The map's coordinates are moved so that the middle of the game's playable area is the middle of the battle's square. All
-that passes is `told`, so nothing is lost in the single precision of the messages.
+Map coordinates are shifted so that the centre of the game's playable area is the centre of the battle's square. All
+values are rounded by `told`, so the single precision of the messages loses nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ protobuf.enable()
 from s2clientprotocol import common_pb2, debug_pb2, raw_pb2, sc2api_pb2  # noqa: E402
 
 Message = Any
-"""A message of the game's protocol; its fields are beyond static typing."""
+"""Message of the game's protocol. Static typing cannot express its fields."""
 
 AGENTS, ENEMIES = 1, 2
-"""Owners: the first player and the second."""
+"""Unit owners: the first and the second player."""
 ABILITIES = {IDLE: 4, MOVE: 16, ATTACK: 23, HEAL: 386}
-"""The game's ability for each order; idle is stop."""
+"""The game's ability id for each order. `IDLE` maps to stop."""
 UNIT_IDS = {
-    # The agents' side takes the variants that SMAC's maps define, which do nothing by themselves.
-    # type: (agents, enemies)
+    # type: (id for agents, id for enemies). Agents use the variants of SMAC's maps, which never act on their own.
     "baneling": (1935, 9),
     "colossus": (1936, 4),
     "hydralisk": (1937, 107),
@@ -41,14 +40,14 @@ UNIT_IDS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where the battle's square lies on the game's map: what is added to x and y."""
+    """Offset of the battle's square on the game's map, added to x and y."""
 
     x: float = 0.0
     y: float = 0.0
 
     @classmethod
     def of(cls, playable: Message, map_size: float) -> Place:
-        """In the middle of the playable area.
+        """Return the offset that puts the square at the centre of the playable area.
 
         Raises:
             ValueError: if the square does not fit.
@@ -56,19 +55,19 @@ class Place:
         width, height = playable.p1.x - playable.p0.x, playable.p1.y - playable.p0.y
         if min(width, height) < map_size:
             raise ValueError(
-                f"the game's map can be walked on {width:g} x {height:g}, the battle needs {map_size:g} squared: "
-                "make env.map_size smaller or choose another env.map_name"
+                f"the battle needs a playable area of {map_size:g} x {map_size:g}, but the map has {width:g} x "
+                f"{height:g}: lower env.map_size or choose another env.map_name"
             )
         return cls((playable.p0.x + playable.p1.x - map_size) / 2.0, (playable.p0.y + playable.p1.y - map_size) / 2.0)
 
     def point(self, x: float, y: float) -> Message:
-        """On the game's map."""
+        """Convert a point on the battle's square to a point on the game's map."""
         return common_pb2.Point2D(x=x + self.x, y=y + self.y)
 
 
 @dataclass(frozen=True)
 class Soldier:
-    """A unit to be made: its slot, owner, id of its type, and where, on the battle's square."""
+    """A unit to create: its slot, owner, unit id, and position (x, y) on the battle's square."""
 
     slot: int
     owner: int
@@ -78,12 +77,12 @@ class Soldier:
 
 
 def army_of(units: Records, n_agents: int, types: Sequence[str]) -> list[Soldier]:
-    """The units of one battle [E] as they have just been drawn.
+    """Return the units to create for a battle that has just been drawn.
 
     Args:
-        units: of the battle.
+        units: records of the battle [E].
         n_agents: A.
-        types: name of each kind.
+        types: type name of each kind.
     """
     army = []
     for slot, unit in enumerate(units):
@@ -95,7 +94,7 @@ def army_of(units: Records, n_agents: int, types: Sequence[str]) -> list[Soldier
 
 
 def create(army: Iterable[Soldier], place: Place) -> list[Message]:
-    """Debug commands that make an army."""
+    """Return debug commands that create an army."""
     return [
         debug_pb2.DebugCommand(
             create_unit=debug_pb2.DebugCreateUnit(
@@ -107,23 +106,28 @@ def create(army: Iterable[Soldier], place: Place) -> list[Message]:
 
 
 def kill(tags: Iterable[int]) -> Message:
-    """A debug command that removes units."""
+    """Return a debug command that removes units."""
     return debug_pb2.DebugCommand(kill_unit=debug_pb2.DebugKillUnit(tag=tags))
 
 
 def control_enemy() -> Message:
-    """A debug command that lets the first player order the second one's units."""
+    """Return a debug command that lets the first player command the units of the second."""
     return debug_pb2.DebugCommand(game_state=debug_pb2.control_enemy)
 
 
 def recognise(found: Sequence[Message], army: Sequence[Soldier], place: Place) -> dict[int, int]:
-    """Slot of each unit, by the game's tag: of one owner and type, whoever stands nearest to where it was asked for.
+    """Map the game's tag of each unit to its slot, matching owner and type and preferring the nearest position.
+
+    Args:
+        found: units in the game.
+        army: requested units.
+        place: offset of the battle on the map.
 
     Raises:
-        LookupError: if other units are there than were asked for.
+        LookupError: if the units in the game are not the requested ones.
     """
     if sorted((u.owner, u.unit_type) for u in found) != sorted((s.owner, s.unit_id) for s in army):
-        raise LookupError(f"{len(army)} units were asked for, and the game has {len(found)}, or of other types")
+        raise LookupError(f"expected the {len(army)} requested units, got {len(found)} units or other types")
     pairs = sorted(
         ((u.pos.x - place.x - s.x) ** 2 + (u.pos.y - place.y - s.y) ** 2, s.slot, u.tag)
         for u in found
@@ -140,7 +144,7 @@ def recognise(found: Sequence[Message], army: Sequence[Soldier], place: Place) -
 
 
 def read_units(found: Iterable[Message], slots: dict[int, int], units: Records, place: Place) -> None:
-    """Write what is told of one battle's units into their records [E]; who is not there any more is dead."""
+    """Write the state of one battle's units into their records [E]. Units missing from `found` are dead."""
     living = set()
     for message in found:
         slot = slots.get(message.tag)
@@ -157,22 +161,22 @@ def _read_unit(message: Message, unit: Record, place: Place) -> None:
     unit.x, unit.y = message.pos.x - place.x, message.pos.y - place.y
     unit.health, unit.shield, unit.energy = message.health, message.shield, message.energy
     unit.cooldown = message.weapon_cooldown
-    # Where the map's variants of a unit differ from the table, the game is right.
+    # The map's variants of a unit may differ from the unit table; the game's values take precedence.
     unit.health_max = message.health_max or unit.health_max
     unit.shield_max = message.shield_max or unit.shield_max
     unit.energy_max = message.energy_max or unit.energy_max
 
 
 def orders(units: Records, tags: dict[int, int], n_agents: int, place: Place) -> list[Message]:
-    """The orders that stand in the records of the living agents as actions.
+    """Convert the orders of the living agents to actions of the game.
 
     Args:
-        units: of one battle [E].
-        tags: the game's tag by slot.
+        units: records of one battle [E].
+        tags: the game's tag of each slot.
         n_agents: A.
-        place: of the battle on the map.
+        place: offset of the battle on the map.
     """
-    found = []
+    actions = []
     for slot in range(n_agents):
         unit = units[slot]
         if not unit.alive:
@@ -182,12 +186,12 @@ def orders(units: Records, tags: dict[int, int], n_agents: int, place: Place) ->
             command.target_world_space_pos.CopyFrom(place.point(unit.goal_x, unit.goal_y))
         elif unit.order in (ATTACK, HEAL):
             command.target_unit_tag = tags[int(unit.target)]
-        found.append(_action(command))
-    return found
+        actions.append(_action(command))
+    return actions
 
 
 def attack_move(tags: Sequence[int], x: float, y: float, place: Place) -> Message:
-    """The enemies' only order: to where the agents appeared, fighting on the way."""
+    """Return the only order that the enemies get: an attack-move to the agents' spawn point (x, y)."""
     return _action(
         raw_pb2.ActionRawUnitCommand(
             ability_id=ABILITIES[ATTACK], unit_tags=tags, target_world_space_pos=place.point(x, y)
@@ -200,7 +204,7 @@ def _action(command: Message) -> Message:
 
 
 def game_request(map_name: str, map_data: bytes, seed: int) -> Message:
-    """A game of one player against the built-in one, on a map, moved on by us and not by the clock."""
+    """Return a request for a game against the built-in player that advances only on request, not in real time."""
     request = sc2api_pb2.RequestCreateGame(
         local_map=sc2api_pb2.LocalMap(map_path=map_name, map_data=map_data), realtime=False, random_seed=seed
     )
@@ -210,12 +214,12 @@ def game_request(map_name: str, map_data: bytes, seed: int) -> Message:
 
 
 def join_request() -> Message:
-    """To join with the plain list of units, without pictures."""
+    """Return a request to join with the raw unit interface, without rendered images."""
     return sc2api_pb2.RequestJoinGame(
         race=common_pb2.Terran, options=sc2api_pb2.InterfaceOptions(raw=True, score=False)
     )
 
 
 def action_request(actions: list[Message]) -> Message:
-    """Several actions at once."""
+    """Return a request that sends several actions at once."""
     return sc2api_pb2.RequestAction(actions=actions)

@@ -1,4 +1,4 @@
-"""Running games that nobody plays at the moment: starting one takes long, so environments pass them on."""
+"""Pool of idle game processes. Starting a game takes long, so environments reuse them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _LOCK = Lock()
 
 
 def take(options: GameOptions) -> Game:
-    """A game with these options, an idle one (started with any seed) or a new process.
+    """Return an idle game with these options (its seed may differ), or start a new process.
 
     Raises:
-        GameError: if it cannot be started.
+        GameError: if the process cannot be started.
         ValueError: if the map is too small.
     """
     with _LOCK:
-        for place, (of_idle, game) in enumerate(_IDLE):
-            if replace(of_idle, seed=options.seed) == options:
-                del _IDLE[place]
+        for index, (idle_options, game) in enumerate(_IDLE):
+            if replace(idle_options, seed=options.seed) == options:
+                del _IDLE[index]
                 return game
     return Game(options)
 
 
 def give_back(options: GameOptions, game: Game) -> None:
-    """Keep a game that works for whoever needs one next; all end with Python."""
+    """Return a working game to the pool. All games end with the Python process."""
     with _LOCK:
         _IDLE.append((options, game))
 
 
 def close_idle() -> None:
-    """End all games that nobody plays."""
+    """Close all idle games."""
     with _LOCK:
         games, _IDLE[:] = [game for _, game in _IDLE], []
     for game in games:

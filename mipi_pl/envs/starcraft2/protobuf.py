@@ -1,8 +1,8 @@
-"""Lets the messages of StarCraft II be imported beside a recent protobuf.
+"""Import hook that makes `s2clientprotocol` work with protobuf 4 and later.
 
-The modules of `s2clientprotocol` were generated for protobuf 3 and are refused by protobuf 4 and later ("Descriptors
-cannot be created directly"). The descriptions inside them are fine: the messages are built from those instead. The
-other remedy, PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python, slows down all messages of every library in the process.
+The modules of `s2clientprotocol` were generated for protobuf 3; protobuf 4 and later refuse them ("Descriptors cannot
+be created directly"). The serialized descriptors inside them are valid, so the hook builds the messages from those. The
+alternative, PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python, slows down the messages of every library in the process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DESCRIPTION = re.compile(r"^\s*serialized_pb=_b\((?P<text>'.*')\)", re.MULTILIN
 
 
 def enable() -> None:
-    """Build the messages of `s2clientprotocol` from their descriptions from now on."""
+    """Install the import hook. Later imports of `s2clientprotocol` build their messages from the descriptors."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -32,14 +32,14 @@ class _Finder(MetaPathFinder):
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not (name.startswith(f"{_PACKAGE}.") and name.endswith("_pb2")):
             return None
-        found = PathFinder.find_spec(name, path)
-        if found is None or found.origin is None:
-            return found
-        description = _DESCRIPTION.search(Path(found.origin).read_text(encoding="utf-8"))
-        if description is None:  # generated for a later protobuf, which imports as it is
-            return found
+        spec = PathFinder.find_spec(name, path)
+        if spec is None or spec.origin is None:
+            return spec
+        description = _DESCRIPTION.search(Path(spec.origin).read_text(encoding="utf-8"))
+        if description is None:  # generated for a later protobuf, so it can be imported unchanged
+            return spec
         serialized = ast.literal_eval(description["text"]).encode("latin1")
-        return ModuleSpec(name, _Messages(serialized), origin=found.origin)
+        return ModuleSpec(name, _Messages(serialized), origin=spec.origin)
 
 
 class _Messages(Loader):
@@ -51,11 +51,11 @@ class _Messages(Loader):
         from google.protobuf.internal import builder
 
         file = descriptor_pb2.FileDescriptorProto.FromString(self._serialized)
-        for dependency in file.dependency:  # must be in the pool before
+        for dependency in file.dependency:  # dependencies must be in the pool first
             importlib.import_module(dependency.removesuffix(".proto").replace("/", ".") + "_pb2")
         pool: Any = descriptor_pool.Default()
-        described = pool.AddSerializedFile(self._serialized)
+        descriptor = pool.AddSerializedFile(self._serialized)
         names = vars(module)
-        names["DESCRIPTOR"] = described
-        builder.BuildMessageAndEnumDescriptors(described, names)
-        builder.BuildTopDescriptorsAndMessages(described, module.__name__, names)
+        names["DESCRIPTOR"] = descriptor
+        builder.BuildMessageAndEnumDescriptors(descriptor, names)
+        builder.BuildTopDescriptorsAndMessages(descriptor, module.__name__, names)

@@ -32,9 +32,9 @@ Make = Callable[..., BattleEnv]
         ({"map_size": float("inf")}, "map_size must be above 0, got inf"),
         ({"win_reward": float("nan")}, "win_reward must be at least 0, got nan"),
         ({"jitter": -1.0}, "env.jitter must be at least 0, got -1.0"),
-        ({"map_size": 10.0}, "must not exceed map_size 10.0, got 14.0 and jitter 1.0"),
+        ({"map_size": 10.0}, "must not exceed map_size 10.0, got spawn_distance 14.0 and jitter 1.0"),
         ({"reward_scale": "best"}, "'largest' or 'composition', got 'best'"),
-        ({"reward_reference_size": 2, "family": "sz"}, "reward_reference_size must be at least 3"),
+        ({"reward_reference_size": 2, "family": "sz"}, "reward_reference_size .* must be at least 3"),
         ({"draw": "evenly"}, "draw must be 'compositions' or 'sizes'"),
         ({"num_envs": 0}, "num_envs must be at least 1"),
     ],
@@ -50,7 +50,7 @@ def test_unknown_units_are_refused() -> None:
 
 
 def test_an_army_that_cannot_fight_is_refused() -> None:
-    with pytest.raises(ValueError, match="an army of medivac, medivac cannot fight"):
+    with pytest.raises(ValueError, match="an army needs a unit with a weapon, got medivac, medivac;"):
         BattleEnv([{"types": ["medivac"], "min": 1, "max": 3}], [2], 3, num_envs=1)
 
 
@@ -121,7 +121,7 @@ def test_the_layout_names_every_place(make_battle: Make) -> None:
     assert layout.action_names[layout.heal(2)] == "heal_2"
     assert layout.feature_names[layout.columns("kind")] == ("type_marine", "type_marauder", "type_medivac")
     assert layout.n_features == 8 + 20 + 3 + 4 + 2 + 2
-    with pytest.raises(KeyError, match="no block of features 'mood'"):
+    with pytest.raises(KeyError, match="no feature block 'mood'"):
         layout.columns("mood")
 
 

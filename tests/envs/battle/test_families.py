@@ -82,11 +82,11 @@ def test_a_fixed_army_may_differ_from_the_agents_in_number_and_kind() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"enemies": {"marine": 2}, "enemy_delta": 1}, "leave one of them out, got enemy_delta 1"),
+        ({"enemies": {"marine": 2}, "enemy_delta": 1}, "enemy_delta must be 0 with a fixed army in enemies, got 1"),
         ({"enemies": {"marine": 0}}, r"such as \{marine: 11\}, got \{'marine': 0\}"),
-        ({"enemies": {}}, "enemies is null or an army"),
+        ({"enemies": {}}, "enemies must be null or an army"),
         ({"enemies": {"mariner": 1}}, "unknown unit types.*mariner"),
-        ({"enemies": {"medivac": 1}}, "an army of medivac cannot fight"),
+        ({"enemies": {"medivac": 1}}, "an army needs a unit with a weapon, got medivac;"),
     ],
 )
 def test_impossible_fixed_armies_are_refused(make_battle: Make, changed: dict[str, Any], message: str) -> None:

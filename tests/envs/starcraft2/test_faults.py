@@ -56,9 +56,9 @@ def test_a_slow_game_is_waited_for(installed: Any) -> None:
 
 def test_a_game_that_never_starts_ends_with_one_message(installed: Any, capfd: pytest.CaptureFixture[str]) -> None:
     installed.set(dead_at_start=True)
-    with pytest.raises(FailedError, match="could not start a battle in 1 attempts; the last one: ConnectError"):
+    with pytest.raises(FailedError, match="could not start a battle in 1 attempts; the last error: ConnectError"):
         installed.game(num_envs=1, attempts=1).reset()
-    assert "no battle in attempt 1 of 1" in capfd.readouterr().err
+    assert "attempt 1 of 1 to start a battle failed" in capfd.readouterr().err
 
 
 def test_replays_are_saved_and_games_are_passed_on(installed: Any, tmp_path: Path) -> None:

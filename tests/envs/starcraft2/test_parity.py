@@ -49,6 +49,6 @@ def test_two_scripts_are_for_the_simulator(installed: Any) -> None:
 def test_a_square_that_does_not_fit_the_map_is_refused(installed: Any) -> None:
     installed.set(playable=20)
     with pytest.raises(
-        UserError, match=r"can be walked on 20 x 20, the battle needs 32 squared: make env.map_size smaller"
+        UserError, match=r"needs a playable area of 32 x 32, but the map has 20 x 20: lower env.map_size"
     ):
         installed.game(num_envs=1).reset()

@@ -93,7 +93,7 @@ def test_a_state_that_comes_back_ends_the_episode_with_what_was_last_seen_and_dr
 
 
 def test_what_the_map_does_not_have_is_refused(smac: Any) -> None:
-    with pytest.raises(ValueError, match=r"map 3m has 3 agents and no other team, got team_sizes .6..*held_out"):
+    with pytest.raises(ValueError, match=r"map 3m only has teams of 3 agents, got team_sizes .6..*held_out"):
         smac(team_sizes=[6])
     with pytest.raises(ValueError, match="SMAC has no map '4m'; its maps are 3m, 8m"):
         smac(map_name="4m")
