@@ -170,7 +170,7 @@ def place_of(root: Path, mutation: Mutation) -> Path:
         where = ", ".join(path.name for path in matches) or "nowhere"
         raise LookupError(
             f"{mutation.what!r}: expected {mutation.text!r} once in {SOURCES}; it is in: {where}. "
-            "Update the mutation to the present source"
+            "Update the mutation to the current source"
         )
     return matches[0]
 

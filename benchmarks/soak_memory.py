@@ -54,7 +54,7 @@ def children(process: int) -> list[int]:
 
 
 def sample(process: int, folder: Path, seconds: float) -> dict[str, float]:
-    """Returns a row of `COLUMNS`: the present resources of a process and the files in its run folder."""
+    """Returns a row of `COLUMNS`: the current resources of a process and the files in its run folder."""
     proc = Path(f"/proc/{process}")
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     saved = [path for path in (folder / "checkpoints").rglob("*") if path.is_file()]

@@ -3,7 +3,7 @@
     python benchmarks/peers/refil.py update --repo PATH --batch FILE
     python benchmarks/peers/refil.py loop --repo PATH --smaclite PATH
 
-FILE is a file written by `batches.py`. This script patches what the checkout needs to run with present PyTorch versions
+FILE is a file written by `batches.py`. This script patches what the checkout needs to run with current PyTorch versions
 at run time and does not change its files. The settings are those of its `default.yaml`, `envs/sc2custom.yaml` and
 `algs/refil.yaml`.
 """
@@ -35,7 +35,7 @@ CAPACITY = 256
 
 
 def make_importable(repo: Path, environments: dict[str, Any]) -> None:
-    """Make the modules of the checkout importable, and patch them for present PyTorch versions.
+    """Make the modules of the checkout importable, and patch them for current PyTorch versions.
 
     `environments` replaces REFIL's own environments, which need StarCraft. Byte masks become booleans, because
     `masked_fill` no longer accepts bytes. Slices become tuples, because PyTorch no longer reads a list as one index.
