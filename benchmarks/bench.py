@@ -1,12 +1,14 @@
-"""All measurements of this folder, in one table with the ratios; it is appended to benchmarks/results.md.
+"""Runs the speed measurements of this folder and appends a table of their figures to benchmarks/results.md.
 
     python benchmarks/bench.py [--threads 2] [--refil PATH [--smaclite PATH]]     # or: make bench REFIL=PATH
 
-The comparisons with peers need their checkouts (`peer_refil.py`, `peer_loop.py`) and are left out otherwise; that of
-the learners is on full synthetic episodes and on real battles (`battles` in the name of a figure). Left out always:
-what measures no speed (fairness, learning, the matrix game, soaks, mutations, StarCraft II parity), and
-`peer_battle.py`, which needs installations of the peers. Each script ends with one line of JSON, which is what the
-table is made of. If one fails, the table says so and has the others' figures; the exit code is then 1.
+The comparisons with peers (`peer_refil.py`, `peer_loop.py`) run only if their checkouts are given. The comparison of
+the learners uses full synthetic episodes and real battles (`battles` in the name of a figure). Never run are scripts
+that do not measure speed (fairness, learning, the matrix game, soaks, mutations, StarCraft II parity), and
+`peer_battle.py`, which needs installations of the peers.
+
+The table consists of the line of JSON with which each script ends. If a script fails, the table has a row for the
+failure and the figures of the others, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ THREADED = {"env_steps.py", "learner_updates.py", "peer_refil.py", "peer_loop.py
 
 
 def planned(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Script and its arguments."""
+    """Returns the scripts to run and the arguments of each."""
     chosen: dict[str, list[str]] = {}
     for path in sorted(FOLDER.glob("*.py")):
         more = ["--threads", str(options.threads)] if path.name in THREADED else []
@@ -57,10 +59,10 @@ def planned(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def run(script: str, arguments: list[str]) -> dict[str, Any]:
-    """Run it, show what it prints, return its JSON; empty if it had nothing to report.
+    """Run a script, echo its output, and return the JSON of its last line; empty if that is not JSON.
 
     Raises:
-        CalledProcessError: if it fails.
+        CalledProcessError: if the script fails.
     """
     last = ""
     command = [sys.executable, str(FOLDER / script), *arguments]
@@ -71,13 +73,13 @@ def run(script: str, arguments: list[str]) -> dict[str, Any]:
             last = line
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    found: dict[str, Any] = json.loads(last) if last.startswith("{") else {}
-    return found
+    results: dict[str, Any] = json.loads(last) if last.startswith("{") else {}
+    return results
 
 
-def figures(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every number with its name; groups within groups are joined by a dot."""
-    for name, value in found.items():
+def figures(results: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every number with its name; the names of nested groups are joined by dots."""
+    for name, value in results.items():
         if isinstance(value, dict):
             yield from figures(value, f"{prefix}{name}.")
         else:
@@ -85,7 +87,7 @@ def figures(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, floa
 
 
 def processor() -> str:
-    """Its name, where the system tells."""
+    """Returns the processor's model name, or its architecture if the system does not report a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -94,7 +96,7 @@ def processor() -> str:
 
 
 def heading(options: argparse.Namespace) -> str:
-    """When, which code, which machine, which command; where a checkout lies is nobody's business."""
+    """Returns date, commit, machine and command as Markdown; PATH replaces the paths of the peers' checkouts."""
     commit = (provenance.commit() or "an installed package")[:10]
     machine = f"{os.cpu_count()} cores ({processor()}), {options.threads} threads"
     command = provenance.command()
@@ -104,12 +106,12 @@ def heading(options: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Measure, print the table, append it."""
+    """Run the measurements, print the table and append it to the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--refil", type=Path, help="a checkout of REFIL, to measure beside it")
-    parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, to measure the whole loop too")
-    parser.add_argument("--only", nargs="+", help="scripts to run, such as learner_updates.py")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor threads (default: all cores)")
+    parser.add_argument("--refil", type=Path, help="a checkout of REFIL, to compare with its learner")
+    parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, to compare the whole loop too")
+    parser.add_argument("--only", nargs="+", help="run only these scripts, such as learner_updates.py")
     options = parser.parse_args()
     rows, failed = [], False
     for script, arguments in planned(options).items():
@@ -120,7 +122,7 @@ def main() -> None:
             except subprocess.CalledProcessError as error:
                 rows, failed = [*rows, f"| {script} | failed, exit code | {error.returncode} |"], True
     if not rows:
-        sys.exit("nothing was measured, so nothing was appended")
+        sys.exit(f"nothing was measured and nothing appended; scripts that can run: {', '.join(planned(options))}")
     table = "\n".join([heading(options), "", "| script | figure | value |", "|---|---|---:|", *rows])
     with RESULTS.open("a", encoding="utf-8") as results:
         results.write(f"\n{table}\n")

@@ -1,9 +1,9 @@
-"""Collecting beside the updates against in turns, and in worker processes against in one.
+"""Speed of collecting during the updates against in turns with them, and in worker processes against in one process.
 
     python benchmarks/collection.py [--threads 1] [--windows 12] [--quick]
 
-The ways to be compared take turns, window by window, so that other load on the machine falls on all. Printed are the
-medians and the least over the windows; where the machine does other work, the least says more.
+The compared modes take turns, window by window, so that other load on the machine affects all of them alike. The
+output has the median and the minimum over the windows. On a busy machine the minimum is more reliable.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ QUICKSTART = ["experiment=quickstart", "algorithm=mipi"]
 
 
 def learning(overrides: list[str], overlap: bool, updates: int) -> Callable[[], float]:
-    """A window: seconds of some updates with what is collected for them."""
+    """Returns a function that makes some updates, collects the episodes for them, and returns the seconds taken."""
     config = resolve(compose([*overrides, f"datamodule.overlap={str(overlap).lower()}"]))
     torch.manual_seed(0)
     data = build("datamodule", config["datamodule"])
@@ -55,7 +55,7 @@ def learning(overrides: list[str], overlap: bool, updates: int) -> Callable[[], 
 
 
 def slow_world(collector: str, workers: int, collections: int) -> tuple[Callable[[], float], ReplayDataModule]:
-    """A window: seconds of some collections in a world that takes its time."""
+    """Returns a function that collects several times in a slow world and returns the seconds taken, and its data."""
     data = ReplayDataModule(SlowWorld, num_envs=4, batch_size=4, collector=collector, workers=workers)
     data.connect(small_mipi(data.env.entity_spec).actor(greedy=False))
 
@@ -69,7 +69,7 @@ def slow_world(collector: str, workers: int, collections: int) -> tuple[Callable
 
 
 def in_turns(ways: dict[str, Callable[[], float]], windows: int) -> dict[str, list[float]]:
-    """Seconds of each window of each way; the first is for warming up."""
+    """Returns the seconds of each window of each mode, without the first window, which warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(windows + 1):
         for name, window in ways.items():
@@ -80,7 +80,7 @@ def in_turns(ways: dict[str, Callable[[], float]], windows: int) -> dict[str, li
 
 
 def report(title: str, seconds: dict[str, list[float]]) -> dict[str, float]:
-    """Print; times of the first way over those of each other."""
+    """Print the times, and return the speed-up of every other mode over the first one."""
     (first, base), *others = seconds.items()
     print(f"{title}\n  {first}: median {statistics.median(base):.3f} s, least {min(base):.3f} s")
     ratios = {}
@@ -95,11 +95,11 @@ def report(title: str, seconds: dict[str, list[float]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print all; the last line is JSON."""
+    """Print all comparisons and a final line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1, help="of each of the two that run at the same time")
-    parser.add_argument("--windows", type=int, default=12)
-    parser.add_argument("--quick", action="store_true", help="does it run?")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the collector and of the learner, each")
+    parser.add_argument("--windows", type=int, default=12, help="timed windows of each mode")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that it runs")
     options = parser.parse_args()
     set_threads(options.threads)
     windows = 1 if options.quick else options.windows

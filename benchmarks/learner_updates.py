@@ -1,10 +1,10 @@
-"""Updates per second of the MIPI learner, beside a plain implementation of the same mathematics.
+"""Updates per second of the MIPI learner, compared with a plain implementation of the same mathematics.
 
     python benchmarks/learner_updates.py [--threads 2] [--repeats 7] [--quick]
 
 Synthetic batches of 32 full episodes of 60 and 100 steps, 8 agents and 8 enemies, networks of the paper (128, 4 heads,
-GRU 64, mixer 128/32), M = 4, RMSprop. Both learners take turns, so that other load on the machine falls on both; the
-figures are medians. The plain learner is `tests/references/padded_learner.py`.
+GRU 64, mixer 128/32), M = 4, RMSprop. The two learners take turns, so that other load on the machine affects both
+alike; the figures are medians. The plain learner is `tests/references/padded_learner.py`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from models.mixers import AttentionMixer
 
 AGENTS = ENEMIES = 8
 FEATURES, ACTIONS = 36, 14
-"""Of a battle at this capacity: about 8 tags, 12 actions, types, health, positions; 6 actions and 8 targets."""
+"""Sizes of a battle at this capacity: about 8 tags, 12 actions, types, health, positions; 6 actions and 8 targets."""
 
 
 def learner(kind: type[MIPI], sizes: Sizes) -> MIPI:
-    """A learner with the networks of the paper."""
+    """Build a learner with the networks of the paper."""
     torch.manual_seed(0)
     optimizer = partial(torch.optim.RMSprop, lr=5e-4, alpha=0.99, eps=1e-5)
     return kind(
@@ -53,7 +53,7 @@ def learner(kind: type[MIPI], sizes: Sizes) -> MIPI:
 
 
 def full_episodes(steps: int, episodes: int) -> Sizes:
-    """Everybody lives to the end."""
+    """Returns the sizes of a batch in which every agent lives to the end of every episode."""
     return Sizes(
         lengths=(steps,) * episodes,
         lifetimes=((steps + 1,) * AGENTS,) * episodes,
@@ -67,7 +67,7 @@ def full_episodes(steps: int, episodes: int) -> Sizes:
 
 
 def measure(steps: int, episodes: int, repeats: int) -> tuple[float, float]:
-    """Median seconds of an update of the real and of the plain learner."""
+    """Returns the median seconds per update of the real and of the plain learner."""
     sizes = full_episodes(steps, episodes)
     padded = random_batch(sizes, partitions=5, dtype=torch.float32)
     batch = trim(padded, AGENTS).set(keys.GROUPS, padded[keys.GROUPS])
@@ -77,18 +77,18 @@ def measure(steps: int, episodes: int, repeats: int) -> tuple[float, float]:
         for one, measured in zip(learners, seconds, strict=True):
             start_s = time.perf_counter()
             drive(one, [batch])
-            if repeat:  # the first is for warming up
+            if repeat:  # the first one warms up
                 measured.append(time.perf_counter() - start_s)
     real, plain = (statistics.median(measured) for measured in seconds)
     return real, plain
 
 
 def main() -> None:
-    """Measure and print."""
+    """Print the updates per second and a final line of JSON."""
     parser = argparse.ArgumentParser(description="Updates per second of the MIPI learner.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="processor threads of PyTorch")
     parser.add_argument("--repeats", type=int, default=5, help="timed updates of each learner")
-    parser.add_argument("--quick", action="store_true", help="small batches: does it run?")
+    parser.add_argument("--quick", action="store_true", help="small batches, to check that it runs")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     figures, ratios = {}, []

@@ -1,11 +1,12 @@
-"""How good a policy is after so many processor minutes: a Markdown table of finished runs, and a CSV of them all.
+"""Win rate by processor time: a Markdown table of finished runs, and a CSV with a row per run.
 
     mipi train -m experiment=cpu algorithm=mipi_ppo,mipi seed=0,1,2 threads=1
     python benchmarks/learning.py outputs --minutes 1 3 5 --table benchmarks/results/learning.csv
 
-A run's evaluations are dated by its frames: their share at an evaluation is the share of its processor time, which is
-that of everything it did, evaluations included. For a minute, the last evaluation before it counts; for the end, the
-one that the run reports. Runs of one task and algorithm are averaged over their seeds.
+The processor time of an evaluation is estimated from its frames: the share of the run's frames collected by then is
+taken as the share of the run's processor time, which includes the evaluations. The score at a given minute is that of
+the last evaluation before it; the final score is the one that the run reports. Scores of one task and algorithm are
+averaged over seeds.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.runs import Run, find_runs
 
 Scores = tuple[float, float]
-"""Of a policy: win rate (or return) on the training teams, and its mean over the held-out teams."""
+"""Win rate (or return) of a policy on the training teams, and its mean over the held-out teams."""
 
 
 def processor_minutes(run: Run) -> float:
-    """That the whole run took."""
+    """Returns the processor minutes of the whole run."""
     return float(json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["processor_seconds"]) / 60
 
 
 def scores_at(run: Run, minutes: float) -> Scores | None:
-    """At the last evaluation within so many processor minutes; None if there was none."""
+    """Returns the scores at the last evaluation within so many processor minutes; None if there was none."""
     within = run.frames * minutes / processor_minutes(run)
     training = {point.frames: point.tally.score.value for point in run.curve if point.evaluation == TRAINING}
     reached = [frames for frames in training if 0 < frames <= within]
@@ -40,19 +41,19 @@ def scores_at(run: Run, minutes: float) -> Scores | None:
 
 
 def scores_of(run: Run, policy: str) -> dict[str, float]:
-    """At the end, by evaluation."""
+    """Returns the final scores of a policy, by evaluation."""
     return {name: played.total.score.value for name, played in run.policies[policy].items()}
 
 
 def final(run: Run, policy: str = "trained") -> Scores:
-    """At the end: on the training teams, and the mean of the held-out ones."""
-    found = scores_of(run, policy)
-    return found.pop(TRAINING), mean(found.values())
+    """Returns the final scores of a policy on the training teams and on average over the held-out teams."""
+    by_evaluation = scores_of(run, policy)
+    return by_evaluation.pop(TRAINING), mean(by_evaluation.values())
 
 
-def over_seeds(found: Sequence[Scores | None]) -> str:
-    """Training and held-out teams as a cell of the table: means, and with several seeds their standard deviations."""
-    known = [scores for scores in found if scores is not None]
+def over_seeds(by_seed: Sequence[Scores | None]) -> str:
+    """Format a cell "training, held-out" of the table: means, and with several seeds their standard deviations."""
+    known = [scores for scores in by_seed if scores is not None]
     if not known:
         return ""
     parts = zip(*known, strict=True)
@@ -60,7 +61,7 @@ def over_seeds(found: Sequence[Scores | None]) -> str:
 
 
 def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
-    """A row for each task and algorithm, and for each scripted policy of a task: "training, mean of held-out"."""
+    """Returns the table: a row per task and algorithm, and per scripted policy; cells are "training, held-out"."""
     heads = ["task", "", "seeds", "frames", "processor minutes", *(f"{m:g} min" for m in minutes), "at the end"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for environment in sorted({run.environment for run in runs}):
@@ -80,7 +81,7 @@ def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
 
 
 def write(runs: Sequence[Run], path: Path) -> None:
-    """A row for each run: where it comes from, and how its last policy did by evaluation."""
+    """Write a CSV with a row per run: its origin, and the scores of its last policy by evaluation."""
     rows = [
         {
             "environment": run.environment,
@@ -103,17 +104,19 @@ def write(runs: Sequence[Run], path: Path) -> None:
 def main() -> None:
     """Print the table and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 5.0, 15.0, 60.0])
-    parser.add_argument("--table", type=Path, help="write a row for each run to this CSV")
+    parser.add_argument("folders", type=Path, nargs="+", help="run folders, or folders that contain them")
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=[1.0, 5.0, 15.0, 60.0], help="processor minutes, a column each"
+    )
+    parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     chosen = parser.parse_args()
-    found = find_runs(chosen.folders)
-    runs = [run for run in found if run.state == "finished"]
-    for run in found:
+    all_runs = find_runs(chosen.folders)
+    runs = [run for run in all_runs if run.state == "finished"]
+    for run in all_runs:
         if run not in runs:
             print(f"left out: {run.folder} ({run.state})")
     if not runs:
-        parser.error(f"no finished run in {', '.join(map(str, chosen.folders))}")
+        parser.error(f"expected folders with finished runs, got none in {', '.join(map(str, chosen.folders))}")
     runs.sort(key=lambda run: (run.environment, run.algorithm, run.seed or 0))
     if chosen.table is not None:
         write(runs, chosen.table)

@@ -3,7 +3,7 @@
     python benchmarks/matrix_game.py run        # mipi train -m experiment=matrix_game algorithm=.. seed=.., then report
     python benchmarks/matrix_game.py report     # benchmarks/results/matrix_game.csv, docs/matrix_game.png
 
-The report takes the newest finished run of each algorithm and seed below `--outputs`.
+The report uses the newest finished run of each algorithm and seed below `--outputs`.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from mipi_pl.theory.matrix_game import exact_payoffs
 ROOT = Path(__file__).resolve().parent.parent
 CSV, PICTURE = ROOT / "benchmarks/results/matrix_game.csv", ROOT / "docs/matrix_game.png"
 REGULARIZERS = {"mipi": "mutual_information", "entropy": "entropy", "value": "none"}
-"""Algorithm to regulariser."""
+"""Regulariser of each algorithm."""
 HELD_OUT = "BB"
 
 
 def run(outputs: Path, seeds: list[int], more: list[str]) -> None:
-    """All runs, one after the other in one process."""
+    """Train all runs one after the other, in one multirun."""
     program = str(Path(sys.executable).parent / "mipi")
     chosen = [f"algorithm={','.join(REGULARIZERS)}", f"seed={','.join(map(str, seeds))}", f"output_dir={outputs}"]
     subprocess.run([program, "train", "-m", "experiment=matrix_game", *chosen, *more], check=True)
 
 
 def collect(outputs: Path) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Every evaluation of every run, and a row for each run."""
+    """Returns a row per evaluation of every run, and a row per run."""
     rows: list[dict[str, object]] = []
     runs: list[dict[str, object]] = []
     for algorithm in REGULARIZERS:
         newest = {path.parts[-3]: path for path in sorted(outputs.glob(f"matrix_game__{algorithm}__*/*/results.json"))}
         for path in newest.values():
-            found = json.loads(path.read_text())
-            head = {"algorithm": algorithm, "seed": found["seed"]}
+            results = json.loads(path.read_text())
+            head = {"algorithm": algorithm, "seed": results["seed"]}
             for evaluation, points in returns(path.parent / "evaluations.csv").items():
                 rows += [
                     {**head, "evaluation": evaluation, "frames": round(1000 * x), "return": y} for x, y, *_ in points
                 ]
-            ends = {"training": found["training"]["return"], HELD_OUT: found["held_out"][HELD_OUT]["return"]}
-            runs.append({**head, **ends, "seconds": found["seconds"], "commit": found["commit"]})
+            ends = {"training": results["training"]["return"], HELD_OUT: results["held_out"][HELD_OUT]["return"]}
+            runs.append({**head, **ends, "seconds": results["seconds"], "commit": results["commit"]})
     return rows, runs
 
 
 def draw(path: Path, rows: list[dict[str, object]]) -> None:
-    """Mean and standard deviation over the seeds, with the exact payoffs as thin lines."""
+    """Draw mean and standard deviation over seeds, with the exact payoffs as thin lines."""
     game = OmegaConf.to_container(OmegaConf.load(ROOT / "configs/env/matrix_game.yaml"))
     assert isinstance(game, dict)
     trained = game["team_compositions"]
@@ -84,7 +84,7 @@ def draw(path: Path, rows: list[dict[str, object]]) -> None:
 def _draw_curve(axes: Axes, rows: list[dict[str, object]], label: str, colour: str) -> None:
     by_frames = defaultdict(list)
     for row in rows:
-        # Runs overshoot their budgets by less than a batch of steps: the same evaluation of each seed belongs together.
+        # Runs overshoot their budgets by less than a batch of steps; rounding groups the same evaluation of all seeds.
         by_frames[round(float(row["frames"]) / 500) * 0.5].append(float(row["return"]))  # type: ignore[arg-type]
     x = sorted(by_frames)
     mean = [statistics.mean(by_frames[at]) for at in x]
@@ -95,7 +95,7 @@ def _draw_curve(axes: Axes, rows: list[dict[str, object]], label: str, colour: s
 
 
 def table(runs: list[dict[str, object]]) -> str:
-    """Returns at the end: mean and standard deviation over the seeds."""
+    """Format the final returns of each algorithm: mean and standard deviation over seeds."""
     lines = []
     for algorithm in REGULARIZERS:
         chosen = [row for row in runs if row["algorithm"] == algorithm]
@@ -109,17 +109,17 @@ def table(runs: list[dict[str, object]]) -> str:
 
 
 def main() -> None:
-    """Run or report."""
+    """Train if asked to, then write the CSV and the picture and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("run", "report"), default="report")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs/matrix_game"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("what", nargs="?", choices=("run", "report"), default="report", help="(default %(default)s)")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs/matrix_game"), help="folder of the runs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="seeds to train")
     arguments, more = parser.parse_known_args()
     if arguments.what == "run":
         run(arguments.outputs, arguments.seeds, more)
     rows, runs = collect(arguments.outputs)
     if not runs:
-        parser.exit(message=f"no finished run in {arguments.outputs}: `python {parser.prog} run` makes them\n")
+        parser.exit(message=f"no finished run in {arguments.outputs}: `python {parser.prog} run` trains them\n")
     write_csv(CSV, rows)
     draw(PICTURE, rows)
     print(table(runs))

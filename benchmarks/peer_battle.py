@@ -1,4 +1,4 @@
-r"""The battle beside SMAClite and SMAX: their rules, and their speed.
+r"""Comparison of the battle with SMAClite and SMAX: rules and speed.
 
     git clone https://github.com/uoe-agents/smaclite PATH && git -C PATH checkout 0d6abbea
     python -m venv LITE && LITE/bin/pip install numpy gymnasium scikit-learn rtree
@@ -7,11 +7,11 @@ r"""The battle beside SMAClite and SMAX: their rules, and their speed.
         --smaclite PATH --smaclite-python LITE/bin/python --smax-python SMAX/bin/python
     python benchmarks/peer_battle.py speed (the same) [--threads 2] [--seconds 5] [--repeats 3]
 
-`rules` asks each the same questions (`peers/battle_questions.py`), prints tables and writes
-benchmarks/results/peer_battle.json. `speed` plays 3s5z (8 against 8) with random legal actions, which are chosen on the
-clock; features and masks are made by all; 512 environments, but SMAClite has one at a time. The sides are processes
-that take turns; figures are medians, by the clock and by processor seconds (on a busy machine, trust the latter). No
-code of the peers is in this repository; our side is this checkout.
+`rules` runs the same measurements on each simulator (`peers/battle_questions.py`), prints tables and writes
+benchmarks/results/peer_battle.json. `speed` plays 3s5z (8 against 8) with random legal actions. The time includes the
+choice of actions, features and masks. Ours and SMAX run 512 environments, SMAClite supports only one at a time. The
+sides are processes that take turns. Figures are medians, per second of wall time and per processor second; on a busy
+machine, trust the latter. This repository contains no code of the peers; our side is this checkout.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RETARGET = {
 
 
 def sides(options: argparse.Namespace) -> list[Side]:
-    """The three processes."""
+    """Start the processes of the three simulators."""
     root = Path(__file__).resolve().parents[1]
     arguments = [options.what, "--episodes", options.episodes, "--seconds", options.seconds]
     slow = [options.what, "--episodes", options.smaclite_episodes, "--seconds", options.seconds]
@@ -52,31 +52,31 @@ def sides(options: argparse.Namespace) -> list[Side]:
 
 
 def rules(options: argparse.Namespace) -> dict[str, Any]:
-    """All answers, by side, one side after the other."""
-    found: dict[str, Any] = {
+    """Measure the rules of each side, one side after the other, and write the results to `RESULT`."""
+    results: dict[str, Any] = {
         "commit": provenance.commit(),
         "battles_on_each_map": dict.fromkeys(SIDES, options.episodes) | {"smaclite": options.smaclite_episodes},
     }
     for side in sides(options):
-        found[side.name] = side.turn()
+        results[side.name] = side.turn()
         side.end()
-    RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return found
+    RESULT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return results
 
 
 def shown(value: float | None) -> str:
-    """A number of a table."""
+    """Format a number of a table; a dash for None."""
     return "-" if value is None else f"{value:.2f}"
 
 
 def row(title: str, values: list[float | None]) -> str:
-    """A line of a table."""
+    """Returns a row of a Markdown table."""
     return f"| {title} | " + " | ".join(map(shown, values)) + " |"
 
 
-def tables(found: dict[str, Any]) -> str:
-    """The answers as they stand in docs/battle.md."""
-    answers = [found[side] for side in SIDES]
+def tables(results: dict[str, Any]) -> str:
+    """Format the results of `rules` as the Markdown tables of docs/battle.md."""
+    answers = [results[side] for side in SIDES]
 
     def head(first: str) -> list[str]:
         return [f"| {first} | " + " | ".join(SIDES.values()) + " |", "|---|" + "---|" * len(SIDES)]
@@ -93,7 +93,7 @@ def tables(found: dict[str, Any]) -> str:
     for key, title in (("delay_s", "shields return after, s"), ("per_s", "shields return per s")):
         lines.append(row(title, [(one["shield_per_s"] or {}).get(key) for one in answers]))
     for kind in ("colossus", "baneling"):
-        for place in found["ours"]["splash"][kind]:
+        for place in results["ours"]["splash"][kind]:
             where = "that is its target" if place.startswith("0 ") else place
             title = f"{kind.capitalize()}'s blow on a Marauder {where}"
             lines.append(row(title, [one["splash"].get(kind, {}).get(place) for one in answers]))
@@ -107,41 +107,41 @@ def tables(found: dict[str, Any]) -> str:
 
 
 def speed(options: argparse.Namespace) -> dict[str, float]:
-    """Environment steps per second, medians over the turns, and ours over theirs."""
+    """Returns environment steps per second, as medians over the turns, and the ratios of ours to the peers'."""
     taken = take_turns(sides(options), options.repeats)
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for unit in ("steps_per_s", "steps_per_cpu_s"):
         rates = {name: statistics.median(turn[unit] for turn in turns) for name, turns in taken.items()}
         rates["ours_torchrl"] = statistics.median(turn[f"torchrl_{unit}"] for turn in taken["ours"])
-        found |= {f"{name}_{unit}": round(rate, 1) for name, rate in rates.items()}
+        figures |= {f"{name}_{unit}": round(rate, 1) for name, rate in rates.items()}
         for peer in ("smaclite", "smax"):
             for name in ("ours", "ours_torchrl"):
-                found[f"{name}_over_{peer}_{unit}"] = round(rates[name] / rates[peer], 1)
+                figures[f"{name}_over_{peer}_{unit}"] = round(rates[name] / rates[peer], 1)
     for name, turns in taken.items():
         each = [turn["steps_per_cpu_s"] for turn in turns]
-        found[f"{name}_spread_per_cpu_s"] = round(max(each) / min(each), 2)
-    return found
+        figures[f"{name}_spread_per_cpu_s"] = round(max(each) / min(each), 2)
+    return figures
 
 
 def main() -> None:
-    """Print; the last line is JSON."""
+    """Print the results and a final line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("rules", "speed"))
+    parser.add_argument("what", choices=("rules", "speed"), help="what to compare")
     parser.add_argument("--smaclite", type=Path, required=True, help="a checkout of SMAClite")
-    parser.add_argument("--smaclite-python", required=True, help="a Python that has what it needs")
-    parser.add_argument("--smax-python", required=True, help="a Python that has jaxmarl")
-    parser.add_argument("--episodes", type=int, default=200, help="battles on each map, for the win rates")
-    parser.add_argument("--smaclite-episodes", type=int, default=20, help="the same of SMAClite, which is slow")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
+    parser.add_argument("--smaclite-python", required=True, help="a Python with the requirements of SMAClite")
+    parser.add_argument("--smax-python", required=True, help="a Python with jaxmarl")
+    parser.add_argument("--episodes", type=int, default=200, help="battles per map, for the win rates")
+    parser.add_argument("--smaclite-episodes", type=int, default=20, help="the same for SMAClite, which is slow")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn of `speed`")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each side")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor threads of each side")
     options = parser.parse_args()
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # read by what the sides import
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # the libraries of the sides read them on import
         os.environ[name] = str(options.threads)
     if options.what == "rules":
-        found = rules(options)
-        print(tables(found))
-        print(json.dumps({name: found[name]["maps"] for name in SIDES}))
+        results = rules(options)
+        print(tables(results))
+        print(json.dumps({name: results[name]["maps"] for name in SIDES}))
     else:
         print(json.dumps(speed(options)))
 

@@ -1,10 +1,10 @@
-"""Updates and frames per second of whole runs on one and on two processes, one thread each.
+"""Updates and frames per second of whole runs with one process and with two, one thread each.
 
     python benchmarks/scaling.py [--processes 1,2] [--updates 60] [key=value ...]
 
-Runs `mipi train` with the quickstart's networks and battles; the time is that between the first and the last update,
-without the start of the processes, the evaluations and the checkpoints. Each process has a batch and battles of its
-own, so at perfect scaling updates/s stay the same and frames/s grow with the processes. Ends with one line of JSON.
+Runs `mipi train` with the quickstart's networks and battles. The measured time is that between the first and the last
+update, without the start of the processes, evaluations and checkpoints. Each process has its own batch and battles, so
+with perfect scaling updates/s stay the same and frames/s grow with the number of processes. Ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ NEVER = 10**9
 
 
 class Stopwatch(Callback):
-    """Notes time, frames and updates after the first updates and at the end.
+    """Callback that measures updates and frames per second after the first updates.
 
     Args:
-        path: of the file that the first process writes.
-        skip: updates before the clock starts: collection for the warm-up and compilation.
-        updates: to measure.
+        path: file that the first process writes.
+        skip: updates before the clock starts, which include the warm-up collection and compilation.
+        updates: number of updates to measure.
     """
 
     def __init__(self, path: str, skip: int, updates: int) -> None:
@@ -40,7 +40,7 @@ class Stopwatch(Callback):
         self._start: tuple[float, int] = (0.0, 0)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
-        """Start or stop."""
+        """Start the clock after `skip` updates; stop training and write the speeds `updates` later."""
         now = time.perf_counter(), int(trainer.datamodule.frames)
         if pl_module.updates == self.skip:
             self._start = now
@@ -48,12 +48,12 @@ class Stopwatch(Callback):
             trainer.should_stop = True
             if trainer.is_global_zero:
                 seconds = now[0] - self._start[0]
-                found = {"updates_per_s": self.updates / seconds, "frames_per_s": (now[1] - self._start[1]) / seconds}
-                self.path.write_text(json.dumps(found))
+                speeds = {"updates_per_s": self.updates / seconds, "frames_per_s": (now[1] - self._start[1]) / seconds}
+                self.path.write_text(json.dumps(speeds))
 
 
 def measure(processes: int, updates: int, overrides: list[str]) -> dict[str, float]:
-    """Speeds of a run."""
+    """Train with this number of processes; returns updates and frames per second."""
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "speeds.json"
         command = [
@@ -72,28 +72,28 @@ def measure(processes: int, updates: int, overrides: list[str]) -> dict[str, flo
         path = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-        found: dict[str, float] = json.loads(note.read_text())
-        return found
+        speeds: dict[str, float] = json.loads(note.read_text())
+        return speeds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--processes", default="1,2", help="numbers of processes; the first is what others are compared to"
+        "--processes", default="1,2", help="numbers of processes; the others are compared with the first"
     )
-    parser.add_argument("--updates", type=int, default=60)
-    parser.add_argument("overrides", nargs="*", help="of mipi train")
+    parser.add_argument("--updates", type=int, default=60, help="updates to measure (default %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="arguments of mipi train")
     arguments = parser.parse_args()
     numbers = [int(number) for number in arguments.processes.split(",")]
-    found = {number: measure(number, arguments.updates, arguments.overrides) for number in numbers}
-    base = found[numbers[0]]
-    for number, speeds in found.items():
+    by_number = {number: measure(number, arguments.updates, arguments.overrides) for number in numbers}
+    base = by_number[numbers[0]]
+    for number, speeds in by_number.items():
         ratio = speeds["frames_per_s"] / base["frames_per_s"]
         print(
             f"{number} processes of 1 thread: {speeds['updates_per_s']:.2f} updates/s, "
             f"{speeds['frames_per_s']:,.0f} frames/s, {ratio:.2f} times {numbers[0]}"
         )
-    print(json.dumps({str(number): speeds for number, speeds in found.items()}))
+    print(json.dumps({str(number): speeds for number, speeds in by_number.items()}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Train for a time and watch what the process holds: memory, threads, child processes, files.
+"""Leak test: trains for a long time and samples the memory, threads, child processes and open files of the run.
 
     python benchmarks/soak_memory.py [--minutes 60] [--outputs outputs/soak-memory]
 
-The run is the quickstart without an end, with a replay of 300 episodes: it is full after a minute, and memory has
-no reason to grow. Samples are taken every 10 s from the operating system (Linux). At the end the run gets SIGTERM; then
-no process of it may be left. The samples go to samples.csv, the picture to memory.png, both in --outputs.
+The run is an endless quickstart with a replay of 300 episodes. The replay is full after a minute, after which memory
+should not grow. The script samples the operating system (Linux) every 10 s and sends SIGTERM at the end. After that no
+process of the run may remain. It writes samples.csv and the picture memory.png to --outputs.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ COLUMNS = (
 
 
 def children(process: int) -> list[int]:
-    """Numbers of the processes that a process and its threads have started."""
-    found: list[int] = []
+    """Returns the IDs of the processes that a process and its threads have started."""
+    started: list[int] = []
     for thread in Path(f"/proc/{process}/task").iterdir():
-        found += [int(number) for number in (thread / "children").read_text().split()]
-    return found
+        started += [int(number) for number in (thread / "children").read_text().split()]
+    return started
 
 
 def sample(process: int, folder: Path, seconds: float) -> dict[str, float]:
-    """What there is now."""
+    """Returns a row of `COLUMNS`: the current resources of a process and the files in its run folder."""
     proc = Path(f"/proc/{process}")
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     saved = [path for path in (folder / "checkpoints").rglob("*") if path.is_file()]
@@ -72,20 +72,20 @@ def sample(process: int, folder: Path, seconds: float) -> dict[str, float]:
 
 
 def size_of(paths: list[Path]) -> float:
-    """In MiB; a file that was replaced meanwhile counts nothing."""
+    """Returns the size of all files in MiB, without files that were replaced in the meantime."""
     return sum(path.stat().st_size for path in paths if path.exists()) / 2**20
 
 
 def watch(command: list[str], outputs: Path, minutes: float) -> tuple[list[dict[str, float]], int, list[int]]:
-    """The samples, the exit code after SIGTERM, and the processes that are left."""
+    """Run a command and sample it; returns the samples, the exit code after SIGTERM and the remaining processes."""
     rows: list[dict[str, float]] = []
     with (outputs / "run.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         start, started = time.monotonic(), children(process.pid)
         while (seconds := time.monotonic() - start) < 60 * minutes and process.poll() is None:
             time.sleep(EVERY_S)
-            found = sorted(outputs.glob("marines__mipi__0/*/checkpoints"))
-            if found and process.poll() is None:
-                rows.append(sample(process.pid, found[-1].parent, seconds))
+            checkpoints = sorted(outputs.glob("marines__mipi__0/*/checkpoints"))
+            if checkpoints and process.poll() is None:
+                rows.append(sample(process.pid, checkpoints[-1].parent, seconds))
                 started = sorted({*started, *children(process.pid)})
         process.send_signal(signal.SIGTERM)
         code = process.wait()
@@ -94,7 +94,7 @@ def watch(command: list[str], outputs: Path, minutes: float) -> tuple[list[dict[
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:
-    """Memory, and what could leak beside it."""
+    """Draw memory, and the counts of the other resources that could leak."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, layout="constrained")
     minutes = [row["seconds"] / 60 for row in rows]
     above.plot(minutes, [row["memory_mib"] for row in rows])
@@ -110,23 +110,23 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
 
 
 def main() -> int:
-    """Watch and print; 1 if anything grew or is left."""
+    """Run the test and print a line of JSON; returns 1 if a resource grew or a process remained."""
     parser = argparse.ArgumentParser(description="Watch the memory of a long training run.")
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--outputs", type=Path, default=Path("outputs/soak-memory"))
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes to train (default %(default)s)")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs/soak-memory"), help="(default %(default)s)")
     arguments = parser.parse_args()
     outputs = arguments.outputs
     outputs.mkdir(parents=True, exist_ok=True)
     mipi = str(Path(sys.executable).parent / "mipi")
     rows, code, left = watch([mipi, "train", *ENDLESS, f"output_dir={outputs}"], outputs, arguments.minutes)
     if not rows:
-        sys.exit(f"the run ended before it could be watched; see {outputs / 'run.log'}")
+        sys.exit(f"the run ended before the first sample; see {outputs / 'run.log'}")
     with (outputs / "samples.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     draw(rows, outputs / "memory.png")
-    # The first fifth fills the replay and compiles; then the mean of a fifth is compared with that of the last.
+    # The first fifth fills the replay and compiles, so the mean of the second fifth is compared with that of the last.
     fifth = max(1, len(rows) // 5)
     early, late = rows[fifth : 2 * fifth] or rows, rows[-fifth:]
     figures = {}

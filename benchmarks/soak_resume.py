@@ -1,11 +1,11 @@
-"""Kill a training run at random moments, resume it each time, and compare the end with a run that was never touched.
+"""Resume test: kills a training run at random times, resumes it, and compares the end with an uninterrupted run.
 
     python benchmarks/soak_resume.py [--kills 20] [--frames 30_000] [--seed 0] [--outputs outputs/soak]
 
 The run is a short quickstart on real battles. Each process gets SIGKILL (half of the time), SIGTERM or SIGINT after a
-random time, start-up and the moments in which it saves included. Compared are networks, targets, optimizers, loops,
-callbacks, random states, environments, the episodes under way, counters, all kept episodes, metrics.csv and
-evaluations.csv, bit for bit.
+random time, also during start-up and while it saves. The two ends must be equal bit for bit in networks, targets,
+optimizers, loops, callbacks, random states, environments, open episodes, counters, all kept episodes, metrics.csv and
+evaluations.csv.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ SHORT = [
 
 
 def mipi(*arguments: str) -> list[str]:
-    """The command line of this very installation."""
+    """Returns a command line that runs `mipi` of this installation."""
     return [str(Path(sys.executable).parent / "mipi"), *arguments]
 
 
 def run_for(command: list[str], limit_s: float | None, number: signal.Signals, log: Path) -> int:
-    """Exit code of a command that gets a signal after a time."""
+    """Run a command, send it a signal after `limit_s` seconds (None: never), and return its exit code."""
     with log.open("a") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
             return process.wait(limit_s)
@@ -54,23 +54,23 @@ def run_for(command: list[str], limit_s: float | None, number: signal.Signals, l
 
 
 def finish(root: Path) -> Path:
-    """The run folder below `root`."""
+    """Returns the run folder below `root`."""
     (folder,) = root.glob("marines__mipi__0/*")
     return folder
 
 
 def main() -> None:
-    """Run, kill, resume, compare."""
+    """Train the uninterrupted run, kill and resume the other, and compare; exits with 1 if they differ."""
     parser = argparse.ArgumentParser(description="Kill and resume a run, and compare its end.")
-    parser.add_argument("--kills", type=int, default=20, help="processes that get a signal")
-    parser.add_argument("--frames", type=int, default=30_000, help="of the run: fewer on a busy machine")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=int, default=20, help="number of processes that get a signal")
+    parser.add_argument("--frames", type=int, default=30_000, help="frames of the run; use fewer on a busy machine")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the signals and their times")
     parser.add_argument("--outputs", type=Path, default=Path("outputs/soak"), help="folder of the runs; must not exist")
     arguments = parser.parse_args()
     if arguments.outputs.exists():
-        parser.error(f"{arguments.outputs} exists: name another with --outputs, or remove it")
+        parser.error(f"--outputs must be a new folder, but {arguments.outputs} exists: choose another or remove it")
     os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
-    # A job in the background is started with Ctrl-C ignored, and so would be its children.
+    # A background job ignores SIGINT, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     draw = random.Random(arguments.seed)
     arguments.outputs.mkdir(parents=True)
@@ -80,8 +80,8 @@ def main() -> None:
     code = run_for(mipi(*train, f"output_dir={whole}"), None, signal.SIGKILL, log)
     whole_s = time.monotonic() - start_s
     if code:
-        parser.error(f"the run itself failed, see {log}")
-    print(f"untouched: {whole_s:.0f} s")
+        parser.error(f"the uninterrupted run failed with exit code {code}; see {log}")
+    print(f"uninterrupted run: {whole_s:.0f} s")
     counts: dict[str, int] = {}
     for kill in range(arguments.kills):
         choice = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
@@ -89,7 +89,7 @@ def main() -> None:
         started = list(broken.glob("marines__mipi__0/*/checkpoints/index.json"))
         again = mipi("resume", str(finish(broken))) if started else mipi(*train, f"output_dir={broken}")
         if not started and broken.exists():
-            finish(broken).rename(arguments.outputs / f"too_early_{kill}")  # it had no checkpoint yet
+            finish(broken).rename(arguments.outputs / f"too_early_{kill}")  # killed before its first checkpoint
             (broken / "marines__mipi__0").rmdir()
         code = run_for(again, limit_s, number, log)
         if code == 0:
@@ -98,11 +98,11 @@ def main() -> None:
         print(f"{number.name} after {limit_s:.1f} s, exit code {code}", flush=True)
     if not (finish(broken) / "results.json").exists():
         run_for(mipi("resume", str(finish(broken))), None, signal.SIGKILL, log)
-    found = differences(content(finish(whole)), content(finish(broken)))
+    messages = differences(content(finish(whole)), content(finish(broken)))
     resumed_at = json.loads((finish(broken) / "results.json").read_text())["resumed_at"]
-    print("\n".join(found) or "the ends are equal, bit for bit")
-    print(json.dumps({"signals": counts, "resumed_at_updates": resumed_at, "differences": len(found)}))
-    sys.exit(bool(found))
+    print("\n".join(messages) or "the ends are equal, bit for bit")
+    print(json.dumps({"signals": counts, "resumed_at_updates": resumed_at, "differences": len(messages)}))
+    sys.exit(bool(messages))
 
 
 if __name__ == "__main__":

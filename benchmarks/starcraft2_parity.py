@@ -1,6 +1,8 @@
-"""The same battles in the simulator and through StarCraft II's protocol, compared bit for bit.
+"""Parity test: plays the same battles in the simulator and through StarCraft II's protocol, and compares every bit.
 
-The game is the stand-in of the tests, started by pysc2: python benchmarks/starcraft2_parity.py --battles 100
+    python benchmarks/starcraft2_parity.py --battles 100
+
+pysc2 starts the stand-in for the game that the tests use.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ FAMILIES = ("sz", "csz", "mmm")
 
 
 def compare(family: str, battles: int, envs: int, seed: int, folder: Path) -> tuple[int, int, int]:
-    """Battles, steps and tensors compared; ends with an error at the first difference."""
+    """Returns the numbers of battles, steps and tensors compared; exits with a message at the first difference."""
     node = resolve(compose([f"env={family}"]))["env"]
     scenario = {name: node[name] for name in ("groups", "capacity")} | {"team_sizes": [3, 4, 5, 6, 7, 8]}
     os.environ["SC2PATH"] = str(stand_in_game.install(folder / "game"))
@@ -36,30 +38,31 @@ def compare(family: str, battles: int, envs: int, seed: int, folder: Path) -> tu
     game = StarCraft2Env(num_envs=envs, seed=seed, start_timeout_s=600, **scenario)
     simulator = BattleEnv(num_envs=envs, seed=seed, **scenario)
     players = [simulator.scripted_policy(name, seed) for name in simulator.scripted]
-    one, other = game.reset(), simulator.reset()
+    of_game, of_simulator = game.reset(), simulator.reset()
     ended = steps = tensors = 0
     while ended < battles:
-        action = players[steps % len(players)](other.select(("agents", "action_mask")))["agents", "action"]
-        one["agents", "action"], other["agents", "action"] = action, action.clone()
-        (seen, one), (expected, other) = game.step_and_maybe_reset(one), simulator.step_and_maybe_reset(other)
-        for mine, theirs in ((seen["next"], expected["next"]), (one, other)):
+        action = players[steps % len(players)](of_simulator.select(("agents", "action_mask")))["agents", "action"]
+        of_game["agents", "action"], of_simulator["agents", "action"] = action, action.clone()
+        played, of_game = game.step_and_maybe_reset(of_game)
+        expected, of_simulator = simulator.step_and_maybe_reset(of_simulator)
+        for ours, theirs in ((played["next"], expected["next"]), (of_game, of_simulator)):
             for name in theirs.keys(True, True):
-                if not torch.equal(mine[name], theirs[name]):
-                    sys.exit(f"{family}: {name} differs in step {steps}")
+                if not torch.equal(ours[name], theirs[name]):
+                    sys.exit(f"{family}: {name} of game and simulator differ in step {steps}")
                 tensors += 1
         ended, steps = ended + int(expected["next", "done"].sum()), steps + 1
     if game.faults:
-        sys.exit(f"{family}: {game.faults} games failed")
+        sys.exit(f"{family}: expected no failed game, got {game.faults}")
     game.close()
-    pool.close_idle()  # the next family's stand-in must know other units
+    pool.close_idle()  # the stand-in of the next family needs other units
     return ended, steps * envs, tensors
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--battles", type=int, default=100, help="of each family (default %(default)s)")
-    parser.add_argument("--envs", type=int, default=4, help="processes (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--battles", type=int, default=100, help="battles per family (default %(default)s)")
+    parser.add_argument("--envs", type=int, default=4, help="game processes (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the battles (default %(default)s)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for family in FAMILIES:

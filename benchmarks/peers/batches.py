@@ -1,7 +1,8 @@
-"""The batches on which learners are compared: made once, given to every side as the same file.
+"""Training batches for the comparison of learners. Every side reads the same file.
 
-A file holds N whole episodes as they lie in our replay ([N, T+1] with the keys of `mipi_pl.spec`, padded to the time
-limit T) as plain tensors; sizes are those of the tensors. Each side trims and packs as it does in training.
+A file holds N whole episodes in the format of our replay ([N, T+1] with the keys of `mipi_pl.spec`, padded to the time
+limit T) as plain tensors. The sizes of the world follow from the shapes. Each side trims and packs the episodes as it
+does in training.
 """
 
 from __future__ import annotations
@@ -27,42 +28,45 @@ POLICIES = BattleEnv.scripted
 
 
 def full(steps: int, episodes: int = EPISODES) -> TensorDict:
-    """Synthetic: every agent acts up to the time limit, and each sees more than half of the others."""
+    """Returns synthetic episodes: every agent acts up to the time limit and sees more than half of the others."""
     sizes = full_episodes(steps, episodes)
     return trim(random_batch(sizes, partitions=0, dtype=torch.float32), sizes.n_agents)
 
 
 def battles(steps: int, policy: str, episodes: int = EPISODES) -> TensorDict:
-    """The first battle of each of as many environments: Stalkers and Zealots, 8 against 8.
+    """Play the first battle in each of N environments: Stalkers and Zealots, 8 against 8.
 
     Args:
         steps: time limit.
-        policy: who plays, one of `POLICIES`.
+        policy: scripted policy of the agents, one of `POLICIES`.
         episodes: N.
+
+    Returns:
+        The N episodes, in the order in which they ended.
     """
     config = resolve(compose(["env=sz", "network=refil", "env.team_sizes=[8]", f"env.episode_limit={steps}"]))
     env = build("env", config["env"])(num_envs=episodes, seed=0)
     played = env.rollout(steps, env.scripted_policy(policy), break_when_any_done=False)
     done = played.get(("next", keys.DONE)).squeeze(-1)
-    step, row = done.T.nonzero(as_tuple=True)  # the order in which they are handed out
+    step, row = done.T.nonzero(as_tuple=True)  # the order in which the assembler returns episodes
     ended = EpisodeAssembler(episodes, env.entity_spec).add(played)
-    assert ended is not None  # by the time limit at the latest
+    assert ended is not None  # the time limit ends every episode
     return ended[(done.cumsum(dim=1) == 1)[row, step]]
 
 
 def spec_of(batch: TensorDict) -> EntitySpec:
-    """The sizes of its world."""
+    """Returns the sizes of the world that a batch comes from."""
     n_agents, n_actions = batch.get(keys.ACTION_MASK).shape[2:]
     rows, n_entities, n_features = batch.get(keys.ENTITIES).shape[1:]
     return EntitySpec(n_agents, n_entities, n_features, n_actions, max_steps=rows - 1)
 
 
 def describe(batch: TensorDict) -> dict[str, float]:
-    """What kind of batch it is.
+    """Summarize a batch.
 
     Returns:
-        Mean ``length`` of its episodes and length of the ``longest``, in steps; ``acting_share``: of all (step, agent)
-        pairs up to the longest episode, those in which the agent acts (it lives, and the step was played).
+        Mean ``length`` of the episodes and length of the ``longest``, in steps. ``acting_share`` is the share of the
+        (step, agent) pairs, up to the longest episode, in which the agent acts (it is alive and the step was played).
     """
     valid, visible = batch.get(keys.VALID), batch.get(keys.VISIBLE)
     n_agents, lengths = visible.shape[2], valid.sum(dim=1)
@@ -76,10 +80,10 @@ def describe(batch: TensorDict) -> dict[str, float]:
 
 
 def save(batch: TensorDict, path: Path) -> None:
-    """Write the file."""
+    """Write a batch to a file."""
     torch.save(batch.to_dict(), path)
 
 
 def load(path: Path) -> TensorDict:
-    """Read it; [N]."""
+    """Read the batch [N] of a file."""
     return TensorDict(torch.load(path, weights_only=True)).auto_batch_size_(1)

@@ -1,4 +1,4 @@
-"""A side of the comparison of battles: this repository's.
+"""Our side of the comparison of battles.
 
 python benchmarks/peers/battle_ours.py rules --episodes 500
 python benchmarks/peers/battle_ours.py speed --seconds 5
@@ -31,7 +31,10 @@ _EAST = 4
 
 
 class Ours:
-    """See `battle_questions.Simulator`. An arena with a Marine more on each side, so that no battle ends."""
+    """The battle of this repository as a `battle_questions.Simulator`.
+
+    Each side has one more Marine, so that no battle ends.
+    """
 
     kinds: Sequence[str] = KINDS
     maps: Sequence[str] = tuple(MAPS)
@@ -62,12 +65,12 @@ class Ours:
     def loop(self, orders: Mapping[int, Order]) -> None:
         """See `battle_questions.Simulator`."""
         actions = {}
-        for agent, (what, whom) in orders.items():
-            action = {"east": _EAST, "attack": self.arena.attack(whom)}.get(what)
-            actions[agent] = self.arena.heal(whom) if action is None else action
+        for agent, (order, target) in orders.items():
+            action = {"east": _EAST, "attack": self.arena.attack(target)}.get(order)
+            actions[agent] = self.arena.heal(target) if action is None else action
         try:
             self.arena.play(actions)
-        except ValueError:  # refused before anything is played: its target is too far away, or none for this unit
+        except ValueError:  # raised before the step: the target is out of range or not valid for this unit
             self.arena.play()
 
     def life(self, side: int) -> list[float]:
@@ -86,7 +89,7 @@ class Ours:
 
 
 def speed(environments: int, seconds: float) -> Callable[[], dict[str, float]]:
-    """A turn: 3s5z, random legal actions; the kernel alone, then through TorchRL."""
+    """Returns a turn that measures 3s5z with random legal actions: the kernel alone, then through TorchRL."""
     env = make("map_3s5z", num_envs=environments, seed=0)
     player = env.scripted_policy("random")
     empty, frame = TensorDict({}, [environments]), Frame.empty(environments, env.entity_spec)

@@ -1,7 +1,8 @@
-"""What is asked of every battle simulator, and the maps on which a scripted player plays. No library is needed here.
+"""Measurements of the rules that run on every battle simulator, and the maps of the scripted policy.
 
-A `Simulator` is one battle in which units are placed by hand and which is played game loop by game loop. The agents do
-what they are told and else stand; the enemies stand too, unless they follow their script.
+A `Simulator` is one battle with units placed by hand, played game loop by game loop. Agents follow their orders and
+otherwise stand still. Enemies stand still unless they follow their script. This module needs no library, because each
+simulator runs in its own Python environment.
 """
 
 from __future__ import annotations
@@ -25,45 +26,51 @@ MAPS: dict[str, tuple[dict[str, int], dict[str, int], int]] = {
     "MMM": ({"marine": 7, "marauder": 2, "medivac": 1}, {"marine": 7, "marauder": 2, "medivac": 1}, 150),
     "10m_vs_11m": ({"marine": 10}, {"marine": 11}, 150),
 }
-"""Agents, enemies, most steps (of 8 game loops)."""
+"""Agents, enemies and time limit (in steps of 8 game loops) of each map."""
 _FAR = 20.0 * 60
 
 
 class Simulator(Protocol):
-    """One side of the comparison."""
+    """A battle simulator, one side of the comparison.
+
+    Attributes:
+        kinds: unit types that it has, of `KINDS`.
+        maps: maps that it can play, of `MAPS`.
+        loops_per_s: game loops per second of its clock.
+        repeats: how often to repeat a fight; above 1 if its duration is random.
+    """
 
     kinds: Sequence[str]
     maps: Sequence[str]
     loops_per_s: float
     repeats: int
-    """More than 1 where the same fight does not always take the same time."""
 
     def begin(self, agents: Sequence[Placed], enemies: Sequence[Placed], scripted: bool) -> None:
-        """Place units on a flat map of 32 x 32; the script, if any, walks to (9, 16)."""
+        """Place units on a flat map of 32 x 32. With `scripted` the enemies' script walks to (9, 16)."""
 
     def move(self, agent: int, x: float, y: float) -> None:
-        """Put an agent elsewhere."""
+        """Move an agent to a position at once."""
 
     def loop(self, orders: Mapping[int, Order]) -> None:
-        """One game loop."""
+        """Play one game loop."""
 
     def life(self, side: int) -> list[float]:
-        """Health and shield of each unit placed on a side (0: agents), 0 for the dead."""
+        """Returns health plus shield of each placed unit of a side (0: agents), 0 for dead units."""
 
     def place(self, agent: int) -> tuple[float, float]:
-        """Where an agent is."""
+        """Returns the position of an agent."""
 
     def hurt(self, agent: int, amount: float) -> bool:
-        """Take so much life from an agent, shield first; whether it has a shield."""
+        """Take this much life from an agent, shield first; returns whether it has a shield."""
 
     def play(self, name: str, episodes: int) -> dict[str, float]:
-        """Win rate and mean length in steps of `attack_nearest` on a map, against the simulator's own enemies."""
+        """Returns win rate and mean length in steps of `attack_nearest` on a map, against the simulator's enemies."""
 
 
 def ask(world: Simulator, episodes: int) -> dict[str, Any]:
-    """All answers."""
+    """Run all measurements on a simulator; `episodes` battles per map."""
     kinds = [kind for kind in KINDS if kind in world.kinds]
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "loops_per_s": world.loops_per_s,
         "walk_per_s": {kind: walking_speed(world, kind) for kind in kinds},
         "kill_s": {
@@ -77,11 +84,11 @@ def ask(world: Simulator, episodes: int) -> dict[str, Any]:
         "retarget": retargeting(world),
         "maps": {name: world.play(name, episodes) for name in MAPS if name in world.maps},
     }
-    return found
+    return results
 
 
 def walking_speed(world: Simulator, kind: str) -> float:
-    """Map units per second of the simulator's clock, once the unit walks."""
+    """Returns the walking speed in map units per second of the simulator's clock, without the first loop."""
     world.begin([(kind, 8.0, 16.0)], [("marine", 28.0, 28.0)], scripted=False)
     world.loop({0: ("east", 0)})
     start = world.place(0)
@@ -91,8 +98,11 @@ def walking_speed(world: Simulator, kind: str) -> float:
 
 
 def time_to_kill_s(world: Simulator, attacker: str, victim: str) -> float | None:
-    """From the first blow to death, side by side, by the simulator's clock; None if it cannot be killed."""
-    found = []
+    """Returns the seconds from the first blow to death at close range, by the simulator's clock.
+
+    None if the attacker cannot kill the victim.
+    """
+    times_s = []
     gap = RADIUS[attacker] + RADIUS[victim] + 0.05
     for _ in range(world.repeats):
         world.begin([(attacker, 12.0, 16.0)], [(victim, 12.0 + gap, 16.001), ("marine", 28.0, 28.0)], scripted=False)
@@ -103,15 +113,15 @@ def time_to_kill_s(world: Simulator, attacker: str, victim: str) -> float | None
             if life < start and not first:
                 first = loop
             if life <= 0.0:
-                found.append((loop - first) / world.loops_per_s)
+                times_s.append((loop - first) / world.loops_per_s)
                 break
             if (loop == 40 and not first) or world.life(0)[0] <= 0.0:
                 return None
-    return mean(found) if found else None
+    return mean(times_s) if times_s else None
 
 
 def healing(world: Simulator) -> float:
-    """Health per second that a Medivac restores to a wounded Marauder."""
+    """Returns the health per second that a Medivac restores to a wounded Marauder."""
     world.begin([("marauder", 12.0, 16.0), ("medivac", 13.5, 16.0)], [("marine", 30.0, 30.0)], scripted=False)
     world.hurt(0, 60.0)
     before = world.life(0)[0]
@@ -121,7 +131,10 @@ def healing(world: Simulator) -> float:
 
 
 def shield_return(world: Simulator) -> dict[str, float] | None:
-    """Seconds without damage until a Zealot's shield comes back, and how fast."""
+    """Returns the seconds without damage until a Zealot's shield regenerates, and the shield per second.
+
+    None if there are no shields or they do not regenerate.
+    """
     world.begin([("zealot", 12.0, 16.0)], [("marine", 30.0, 30.0)], scripted=False)
     if not world.hurt(0, 30.0):
         return None
@@ -138,7 +151,7 @@ def shield_return(world: Simulator) -> dict[str, float] | None:
 
 
 def splash(world: Simulator, kind: str) -> dict[str, float]:
-    """Damage of one blow to a Marauder and to those that stand 1.2, 2.4 and 3.6 to its side."""
+    """Returns the damage of one blow to the targeted Marauder and to others 1.2, 2.4 and 3.6 to its side."""
     gap = 5.0 if kind == "colossus" else RADIUS[kind] + RADIUS["marauder"] + 0.05
     aside = (0.0, 1.2, 2.4, 3.6)
     row = [("marauder", 12.0 + gap, 16.001 + dy) for dy in aside]
@@ -152,11 +165,12 @@ def splash(world: Simulator, kind: str) -> dict[str, float]:
 
 
 def retargeting(world: Simulator) -> dict[str, Any]:
-    """What the scripted enemies do, one Marauder of theirs being watched.
+    """Measure how the script of the enemies chooses targets, on one Marauder.
 
-    acquired_within: the farthest Marine behind its back (distance of the centres) that it turns to.
-    to_the_nearer...: share of its damage that goes to a Marine that comes nearer than the one it fights, when that one
-    stands still and when that one shoots back.
+    Returns:
+        ``acquired_within``: largest distance (between centres) at which it turns to a Marine behind it.
+        ``to_the_nearer_when_...``: share of its damage that goes to a Marine that comes nearer than its target, if the
+        target is ``standing`` still or ``shooting_back``.
     """
     within = 0.0
     for half in range(4, 23):

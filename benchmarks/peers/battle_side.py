@@ -1,4 +1,4 @@
-"""What the three sides of the comparison of battles have in common: their command line."""
+"""Command line and timing that the three sides of the comparison of battles share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ Turn = Callable[[], dict[str, float]]
 
 
 def timed(play: Callable[[], int], seconds: float, name: str = "") -> dict[str, float]:
-    """Environment steps per second of the clock and of processors, of calls that return how many they played.
+    """Call `play` for some seconds and measure its speed.
 
-    On a busy machine the second says more.
+    Args:
+        play: plays some steps and returns their number.
+        seconds: time to measure.
+        name: prefix of the results' names.
+
+    Returns:
+        Environment steps per second of wall time, and per processor second, which is more reliable on a busy machine.
     """
     steps, start_s, start_cpu_s = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start_s < seconds or not steps:
@@ -27,12 +33,12 @@ def timed(play: Callable[[], int], seconds: float, name: str = "") -> dict[str, 
 
 
 def main(simulator: Callable[[], Simulator], speed: Callable[[int, float], Turn]) -> None:
-    """Work whenever it is our turn: `rules` answers all questions at once, `speed` measures for some seconds."""
+    """Work in turns: `rules` runs all measurements in one turn, `speed` measures for some seconds in each turn."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("rules", "speed"))
-    parser.add_argument("--episodes", type=int, default=100, help="battles on each map")
-    parser.add_argument("--environments", type=int, default=512)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("what", choices=("rules", "speed"), help="what to measure")
+    parser.add_argument("--episodes", type=int, default=100, help="battles per map (default %(default)s)")
+    parser.add_argument("--environments", type=int, default=512, help="environments of `speed` (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn of `speed` (default %(default)s)")
     options = parser.parse_args()
     output = claim_output()
     if options.what == "speed":

@@ -1,4 +1,4 @@
-"""A side of the comparison of battles: SMAClite, from a checkout outside this repository.
+"""SMAClite's side of the comparison of battles, from a checkout outside this repository.
 
 PATH/bin/python benchmarks/peers/battle_smaclite.py rules --episodes 40     # PYTHONPATH: the checkout
 """
@@ -28,14 +28,14 @@ _FIRST_TARGET = 6
 
 
 def flat_map(groups: list[Group]) -> MapInfo:
-    """An empty map with these groups; the enemies walk to (9, 16)."""
+    """Returns an empty map with these groups, whose enemies walk to (9, 16)."""
     own = sum(n for group in groups for _, n in group.units if group.faction == Faction.ALLY)
     other = sum(n for group in groups for _, n in group.units) - own
     return MapInfo("flat", own, other, groups, (9, 16), TerrainPreset.ALL_GREEN.value, False, False)
 
 
 def known_map(name: str) -> MapInfo:
-    """Its own, or the same made of Marines where it has none."""
+    """Returns SMAClite's own map of this name, or builds the map of Marines that it lacks."""
     if name in PRESETS:
         return MapPreset[PRESETS[name]].map_info
     own, other, _ = MAPS[name]
@@ -48,7 +48,7 @@ def known_map(name: str) -> MapInfo:
 
 
 class SMAClite:
-    """See `battle_questions.Simulator`."""
+    """SMAClite as a `battle_questions.Simulator`."""
 
     kinds: Sequence[str] = tuple(unit.name.lower() for unit in StandardUnit if unit.name != "SPINE_CRAWLER")
     maps: Sequence[str] = tuple(MAPS)
@@ -57,7 +57,7 @@ class SMAClite:
 
     def begin(self, agents: Sequence[Placed], enemies: Sequence[Placed], scripted: bool) -> None:
         """See `battle_questions.Simulator`."""
-        placed = [(Faction.ALLY, one) for one in agents] + [(Faction.ENEMY, one) for one in enemies]
+        placed = [(Faction.ALLY, unit) for unit in agents] + [(Faction.ENEMY, unit) for unit in enemies]
         groups = [Group(x, y, side, [(StandardUnit[kind.upper()], 1)]) for side, (kind, x, y) in placed]
         self.env = SMACliteEnv(map_info=flat_map(groups), seed=0)
         self.env.reset()
@@ -82,11 +82,11 @@ class SMAClite:
     def loop(self, orders: Mapping[int, Order]) -> None:
         """See `battle_questions.Simulator`."""
         for k, unit in enumerate(self.sides[0]):
-            what, whom = orders.get(k, ("stop", 0))
-            target = self.sides[int(what == "attack")][whom]
-            if what == "east":
+            order, number = orders.get(k, ("stop", 0))
+            target = self.sides[int(order == "attack")][number]
+            if order == "east":
                 unit.command = MoveCommand(unit.pos + np.array([2.0, 0.0]))
-            elif what == "stop" or target.hp <= 0:
+            elif order == "stop" or target.hp <= 0:
                 unit.command = StopCommand()
             else:
                 unit.command = AttackUnitCommand(target)
@@ -116,7 +116,7 @@ class SMAClite:
 
 
 def attack_nearest(env: Any) -> list[int]:
-    """The player that this repository calls so."""
+    """Returns the actions of this repository's scripted policy `attack_nearest`."""
     available, actions = env.get_avail_actions(), [0] * env.n_agents
     for k, unit in env.agents.items():
         healer = unit.combat_type == CombatType.HEALING
@@ -142,7 +142,7 @@ def attack_nearest(env: Any) -> list[int]:
 
 
 def speed(environments: int, seconds: float) -> Callable[[], dict[str, float]]:
-    """A turn: 3s5z, random legal actions; it has one battle at a time."""
+    """Returns a turn that measures 3s5z with random legal actions, in one environment."""
     del environments
     env, draw = SMACliteEnv(map_info=known_map("3s5z"), seed=0), random.Random(0)
     env.reset()

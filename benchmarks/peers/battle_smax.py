@@ -1,4 +1,4 @@
-"""A side of the comparison of battles: SMAX, from the package jaxmarl in an environment of its own.
+"""SMAX's side of the comparison of battles, from the package jaxmarl in its own Python environment.
 
 PATH/bin/python benchmarks/peers/battle_smax.py rules --episodes 500
 """
@@ -20,11 +20,14 @@ from jaxmarl.environments.smax import (  # type: ignore[import-not-found]
 _SLOTS = 4
 _STOP, _EAST, _FIRST_TARGET = 4, 1, 5
 _STEPS = 10
-"""Steps in a compiled call of `speed`."""
+"""Steps per compiled call of `speed`."""
 
 
 class SMAX:
-    """See `battle_questions.Simulator`. Empty slots are dead units, so that everything is compiled once."""
+    """SMAX as a `battle_questions.Simulator`.
+
+    Empty slots hold dead units, so that all battles have the same shapes and compile once.
+    """
 
     maps: Sequence[str] = tuple(name for name in MAPS if name != "MMM")
     loops_per_s = 16.0
@@ -70,7 +73,7 @@ class SMAX:
         self._change(unit_positions=self.state.state.unit_positions.at[agent].set(jnp.array([x, y])))
 
     def hurt(self, agent: int, amount: float) -> bool:
-        """See `battle_questions.Simulator`; there are no shields here."""
+        """See `battle_questions.Simulator`; SMAX has no shields."""
         self._change(unit_health=self.state.state.unit_health.at[agent].add(-amount))
         return False
 
@@ -78,8 +81,8 @@ class SMAX:
         """See `battle_questions.Simulator`."""
         own = {}
         for k, name in enumerate(self.env.agents):
-            what, whom = orders.get(k, ("stop", 0))
-            own[name] = jnp.array({"east": _EAST, "attack": _FIRST_TARGET + whom}.get(what, _STOP))
+            order, target = orders.get(k, ("stop", 0))
+            own[name] = jnp.array({"east": _EAST, "attack": _FIRST_TARGET + target}.get(order, _STOP))
         self.key, key = jax.random.split(self.key)
         if self.scripted:
             self.state = self.led(key, self.state, own)
@@ -122,7 +125,7 @@ class SMAX:
 
 
 def attack_nearest(env: Any, state: Any) -> Any:
-    """The player that this repository calls so, [agents]."""
+    """Returns the actions [agents] of this repository's scripted policy `attack_nearest`."""
     inner, own = state.state, env.num_allies
     available = env.get_avail_actions(state)
     apart = inner.unit_positions[None, own:] - inner.unit_positions[:own, None]
@@ -137,7 +140,7 @@ def attack_nearest(env: Any, state: Any) -> Any:
 
 
 def speed(environments: int, seconds: float) -> Callable[[], dict[str, float]]:
-    """A turn: 3s5z, random legal actions, everything in one compiled call; ended battles begin anew."""
+    """Returns a turn that measures 3s5z with random legal actions. Compiled calls also restart ended battles."""
     env = HeuristicEnemySMAX(scenario=map_name_to_scenario("3s5z"), max_steps=150)
 
     def step(carry: Any, key: Any) -> Any:

@@ -1,9 +1,10 @@
-"""A side of the comparison: this repository's learners and its whole training loop.
+"""Our side of the comparison with REFIL: the learners and the whole training loop.
 
     python benchmarks/peers/ours.py update --algorithm mipi --precision 32-true --batch FILE
     python benchmarks/peers/ours.py loop --algorithm mipi --precision bf16-mixed
 
-Networks are `network=refil`, settings the defaults of `configs/`: both are the paper's. FILE is one of `batches.py`.
+The networks are those of `network=refil` and the settings are the defaults of `configs/`; both are the paper's. FILE is
+a file written by `batches.py`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def updates(algorithm: str, precision: str, path: Path) -> Callable[[], Report]:
-    """A turn is one update on the batch of the file, trimmed as a batch of the replay is."""
+    """Returns a turn that makes one update on the batch of the file, trimmed as the replay trims a batch."""
     seed_everything(0, verbose=False)
     episodes = load(path)
     spec = spec_of(episodes)
@@ -55,7 +56,7 @@ def updates(algorithm: str, precision: str, path: Path) -> Callable[[], Report]:
     ImaginaryPartition().on_train_batch_start(None, learner, batch, 0)
 
     def turn() -> Report:
-        # As Lightning does it under `trainer.precision=bf16-mixed`.
+        # The same as Lightning's `trainer.precision=bf16-mixed`.
         with torch.autocast("cpu", torch.bfloat16) if precision == "bf16-mixed" else nullcontext():
             start_s, start_cpu_s = time.perf_counter(), time.process_time()
             drive(learner, [batch])
@@ -65,10 +66,10 @@ def updates(algorithm: str, precision: str, path: Path) -> Callable[[], Report]:
 
 
 class Turns(Callback):
-    """Hands over after every 8 updates, and counts what was done in between.
+    """Callback that ends a turn after every 8 updates and reports what the turn did.
 
     Args:
-        output: for the reports.
+        output: stream for the reports.
     """
 
     def __init__(self, output: TextIO) -> None:
@@ -77,7 +78,7 @@ class Turns(Callback):
         self.lengths: list[float] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the collection by itself; wait for the first turn."""
+        """Time the collection separately, and wait for the first turn."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         collect = data.collect
 
@@ -92,13 +93,13 @@ class Turns(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TensorDictBase, batch_idx: int
     ) -> None:
-        """Is the turn over?"""
+        """Report and wait if the turn is over."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.lengths.append(float(batch.get(keys.VALID).sum()) / len(batch))
         if (data.batches - self.first[2]) % ENVIRONMENTS:
             return
         frames, episodes, batches = self.first
-        found = {
+        done = {
             "seconds": time.perf_counter() - self.start_s,
             "cpu_seconds": processor_seconds() - self.start_cpu_s,
             "seconds_collecting": self.collecting_s,
@@ -107,7 +108,7 @@ class Turns(Callback):
             "updates": data.batches - batches,
             "length": statistics.mean(self.lengths),
         }
-        report(self.output, found)
+        report(self.output, done)
         self._wait(trainer)
 
     def _wait(self, trainer: Trainer) -> None:
@@ -119,7 +120,7 @@ class Turns(Callback):
 
 
 def train(algorithm: str, precision: str, threads: int, output: TextIO) -> None:
-    """`mipi train` without its evaluations: Stalkers and Zealots, 8 against 8, until there are no more turns."""
+    """Train as `mipi train` does, without evaluations, until the turns end: Stalkers and Zealots, 8 against 8."""
     with tempfile.TemporaryDirectory() as folder:
         chosen = [f"algorithm={algorithm}", NETWORKS, "env=sz", "env.team_sizes=[8]", "datamodule.capacity=256"]
         config = resolve(compose([*chosen, f"++trainer.precision={precision}", f"output_dir={folder}"]))
@@ -133,13 +134,13 @@ def train(algorithm: str, precision: str, threads: int, output: TextIO) -> None:
 
 
 def main() -> None:
-    """Work whenever it is our turn."""
+    """Work in turns until they end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("update", "loop"))
-    parser.add_argument("--algorithm", default="mipi")
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
-    parser.add_argument("--batch", type=Path, help="a file of batches.py, for the updates")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("what", choices=("update", "loop"), help="what to measure")
+    parser.add_argument("--algorithm", default="mipi", help="(default %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="(default %(default)s)")
+    parser.add_argument("--batch", type=Path, help="a file of batches.py, for `update`")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch threads")
     options = parser.parse_args()
     output = claim_output()
     if options.what == "loop":

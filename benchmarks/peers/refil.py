@@ -1,10 +1,11 @@
-"""A side of the comparison: REFIL's own code, from a checkout outside this repository.
+"""REFIL's side of the comparison: its own code, from a checkout outside this repository.
 
     python benchmarks/peers/refil.py update --repo PATH --batch FILE
     python benchmarks/peers/refil.py loop --repo PATH --smaclite PATH
 
-FILE is one of `batches.py`. What the checkout needs to run with today's PyTorch is put around it from outside; its
-files stay as they are. Settings are those of its `default.yaml`, `envs/sc2custom.yaml` and `algs/refil.yaml`.
+FILE is a file written by `batches.py`. This script patches what the checkout needs to run with current PyTorch versions
+at run time and does not change its files. The settings are those of its `default.yaml`, `envs/sc2custom.yaml` and
+`algs/refil.yaml`.
 """
 
 from __future__ import annotations
@@ -26,22 +27,28 @@ import yaml
 from turns import Report, claim_output, my_turn, processor_seconds, report
 
 Sizes = Mapping[str, int]
-"""Of a world, under REFIL's names."""
+"""Sizes of a world, under REFIL's names."""
 SMACLITE: Sizes = {"n_agents": 8, "n_entities": 16, "n_actions": 14, "entity_shape": 36}
 EPISODES, ENVIRONMENTS, EPISODE_LIMIT = 32, 8, 150
 CAPACITY = 256
-"""Episodes of the replay; its size has no part in the speed."""
+"""Episodes of the replay; its size does not affect the speed."""
 
 
 def make_importable(repo: Path, environments: dict[str, Any]) -> None:
-    """Let the modules of the checkout be imported, with `environments` in the place of its own, which need StarCraft.
+    """Make the modules of the checkout importable, and patch them for current PyTorch versions.
 
-    Masks of bytes are turned to booleans, which is all that `masked_fill` takes today, and slices come as tuples, since
-    PyTorch no longer reads a list as one index.
+    `environments` replaces REFIL's own environments, which need StarCraft. Byte masks become booleans, because
+    `masked_fill` no longer accepts bytes. Slices become tuples, because PyTorch no longer reads a list as one index.
+
+    Raises:
+        SystemExit: if `repo` is not a checkout of REFIL.
     """
     source = repo / "src"
     if not (source / "learners").is_dir():
-        raise SystemExit(f"--repo {repo}: no REFIL there (there is no folder {source / 'learners'})")
+        raise SystemExit(
+            f"--repo must be a checkout of REFIL, got {repo} without the folder {source / 'learners'}: "
+            "see benchmarks/peer_refil.py for the command that clones it"
+        )
     sys.path.insert(0, str(source))
     sys.dont_write_bytecode = True
     registry: Any = types.ModuleType("envs")
@@ -59,12 +66,12 @@ def make_importable(repo: Path, environments: dict[str, Any]) -> None:
 
     parse = EpisodeBatch._parse_slices
     EpisodeBatch._parse_slices = lambda batch, items: tuple(parse(batch, items))
-    # Of tensors that are copied and arrays that are joined one by one, several thousand times.
+    # REFIL's way of copying tensors and joining arrays triggers thousands of these warnings.
     warnings.filterwarnings("ignore", category=UserWarning)
 
 
 def settings(repo: Path, sizes: Sizes) -> SimpleNamespace:
-    """The three files, the later ones first, and what REFIL reads from its environment."""
+    """Merge REFIL's three files of settings, of which later ones win, and add what REFIL reads from its environment."""
     merged: dict[str, Any] = {}
     for name in ("default.yaml", "envs/sc2custom.yaml", "algs/refil.yaml"):
         merged |= yaml.safe_load((repo / "src" / "config" / name).read_text())
@@ -82,11 +89,11 @@ def settings(repo: Path, sizes: Sizes) -> SimpleNamespace:
 
 
 class Peer:
-    """Controller, learner and makers of batches.
+    """REFIL's controller, learner and replay.
 
     Args:
         args: see `settings`.
-        max_steps: longest episode.
+        max_steps: length of the longest episode.
     """
 
     def __init__(self, args: SimpleNamespace, max_steps: int) -> None:
@@ -116,24 +123,25 @@ class Peer:
 
 
 def sizes_of(episodes: Mapping[str, Any]) -> Sizes:
-    """Of the world of a batch."""
+    """Returns the sizes of the world that a batch comes from."""
     _, _, n_entities, features = episodes["entities"].shape
     *_, n_agents, n_actions = episodes["agents"]["action_mask"].shape
     return {"n_agents": n_agents, "n_entities": n_entities, "n_actions": n_actions, "entity_shape": features}
 
 
 def fields(episodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """What REFIL stores of the same episodes, [N, T+1, ...].
+    """Convert episodes of our replay to the fields of REFIL's, [N, T+1, ...].
 
-    Its masks say what is hidden and who is missing, ours what is seen and who is there. The time limit ends an episode
-    as any end does (its `continuing_episode: false`, which is our default too). Observations after the last are zeros.
+    REFIL's masks are 1 where an entity is hidden or absent; ours are True where it is visible or present. The time
+    limit ends an episode like any other end (REFIL's `continuing_episode: false`, also our default). Steps after the
+    last observation are zeros.
     """
     agents, played = episodes["agents"], episodes["valid"]
     observed = played.clone()
     observed[:, 1:] |= played[:, :-1]
     hidden = torch.ones(*episodes["present"].shape, episodes["present"].shape[-1], dtype=torch.bool)
     hidden[:, :, : agents["visible"].shape[2]] = ~agents["visible"]
-    found = {
+    converted = {
         "entities": episodes["entities"],
         "obs_mask": hidden.byte(),
         "entity_mask": (~episodes["present"]).byte(),
@@ -143,11 +151,14 @@ def fields(episodes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         "terminated": (episodes["terminated"] | episodes["truncated"]).unsqueeze(-1).byte(),
         "filled": observed.unsqueeze(-1).long(),
     }
-    return {name: value * observed.view(*observed.shape, *[1] * (value.dim() - 2)) for name, value in found.items()}
+    return {name: value * observed.view(*observed.shape, *[1] * (value.dim() - 2)) for name, value in converted.items()}
 
 
 def updates(repo: Path, path: Path) -> Callable[[], Report]:
-    """A turn is one update on the batch of the file, cut to its longest episode; reports the losses of the first."""
+    """Returns a turn that makes one update on the batch of the file, cut to its longest episode.
+
+    Its report has the losses of the first update.
+    """
     make_importable(repo, {})
     from components.episode_buffer import EpisodeBatch
 
@@ -170,7 +181,7 @@ def updates(repo: Path, path: Path) -> Callable[[], Report]:
 
 
 def loop(repo: Path, smaclite: Path) -> Callable[[], Report]:
-    """A turn is one run of its own runner (an episode in each of 8 environments) and as many updates.
+    """Returns a turn that runs REFIL's runner once (an episode in each of 8 environments) and makes 8 updates.
 
     The first turn collects until a batch can be drawn.
     """
@@ -204,7 +215,7 @@ def loop(repo: Path, smaclite: Path) -> Callable[[], Report]:
         lengths = []
         for _ in range(ENVIRONMENTS):
             batch = peer.buffer.sample(EPISODES)
-            lengths.append(float(batch["filled"].sum()) / EPISODES - 1)  # less the last observation
+            lengths.append(float(batch["filled"].sum()) / EPISODES - 1)  # the last observation is not a step
             peer.learner.train(batch[:, : batch.max_t_filled()], runner.t_env, episodes)
         end_s = time.perf_counter()
         return {
@@ -221,13 +232,13 @@ def loop(repo: Path, smaclite: Path) -> Callable[[], Report]:
 
 
 def main() -> None:
-    """Work whenever it is our turn."""
+    """Work in turns until they end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("update", "loop"))
-    parser.add_argument("--repo", type=Path, required=True)
-    parser.add_argument("--smaclite", type=Path)
-    parser.add_argument("--batch", type=Path, help="a file of batches.py, for the updates")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("what", choices=("update", "loop"), help="what to measure")
+    parser.add_argument("--repo", type=Path, required=True, help="a checkout of REFIL")
+    parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, for `loop`")
+    parser.add_argument("--batch", type=Path, help="a file of batches.py, for `update`")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch threads")
     options = parser.parse_args()
     output = claim_output()
     torch.set_num_threads(options.threads)

@@ -1,4 +1,4 @@
-"""SMAClite as the environment of REFIL's own runner: entities and masks from the units of the battle."""
+"""Adapter from SMAClite to the environment interface of REFIL's runner, with entities and masks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SIGHT_RANGE = 9.0
 
 
 class SMACliteEntities:
-    """3 Stalkers and 5 Zealots on each side (the map 3s5z).
+    """The map 3s5z: 3 Stalkers and 5 Zealots on each side.
 
     Features of an entity: slot, available actions from the third on (agents), health, weapon cooldown (agents),
-    shield, position from the centre over the size of the map, type; zeros up to `n_features`.
+    shield, position relative to the centre divided by the size of the map, type; zeros up to `n_features`.
 
     Args:
-        n_features: width of an entity.
-        episode_limit: steps after which an episode ends.
+        n_features: number of features of an entity.
+        episode_limit: time limit of an episode, in steps.
     """
 
     def __init__(self, n_features: int, episode_limit: int) -> None:
         self.map = MapPreset.MAP_3S5Z.map_info
         self.env = SMACliteEnv(map_info=self.map)
-        # SMAClite makes flat observations in each step, which nobody reads here.
+        # REFIL does not read SMAClite's flat observations, so skip computing them in each step.
         self.env.get_obs = tuple
         self.n_agents, self.n_actions = self.env.n_agents, self.env.n_actions
         self.n_entities = self.n_agents + self.env.n_enemies
@@ -35,13 +35,13 @@ class SMACliteEntities:
         self.steps = 0
 
     def reset(self, **_: Any) -> None:
-        """Begin a battle; REFIL's choice of scenarios has no meaning here."""
+        """Begin a battle; REFIL's scenario arguments are ignored."""
         self.env.reset()
         self.steps = 0
         self._look()
 
     def step(self, actions: Sequence[int]) -> tuple[float, bool, dict[str, bool]]:
-        """Reward, end, and whether it was the limit's."""
+        """Play a step; returns the reward, whether the episode ended, and whether the time limit ended it."""
         _, reward, done, _, info = self.env.step([int(action) for action in actions])
         self.steps += 1
         self._look()
@@ -49,17 +49,17 @@ class SMACliteEntities:
         return reward, done or at_limit, {**info, "episode_limit": at_limit}
 
     def _look(self) -> None:
-        """Living units, in their slots."""
+        """Read the living units by slot, and the available actions."""
         enemies = {self.n_agents + slot: unit for slot, unit in self.env.enemies.items()}
         self._units = {**self.env.agents, **enemies}
         self._available = np.array(self.env.get_avail_actions(), dtype=np.int32)
 
     def get_avail_actions(self) -> Any:
-        """[agents, actions]."""
+        """Returns the available actions [agents, actions]."""
         return self._available
 
     def get_entities(self) -> Any:
-        """[entities, n_features]."""
+        """Returns the features [entities, n_features]."""
         entities = np.zeros((self.n_entities, self.n_features), dtype=np.float32)
         first_of_unit = self.n_agents + self.n_actions - 2
         for slot, unit in self._units.items():
@@ -80,7 +80,7 @@ class SMACliteEntities:
         return entities
 
     def get_masks(self) -> tuple[Any, Any]:
-        """What is not seen [entities, entities] and who is not there [entities], as bytes; the dead are there."""
+        """Returns the hidden [entities, entities] and the absent entities [entities], as bytes; dead are not absent."""
         hidden = np.ones((self.n_entities, self.n_entities), dtype=np.uint8)
         slots = np.array(list(self._units), dtype=int)
         positions = np.array([unit.pos for unit in self._units.values()]).reshape(-1, 2)
@@ -89,13 +89,13 @@ class SMACliteEntities:
         return hidden, np.zeros(self.n_entities, dtype=np.uint8)
 
     def get_env_info(self, _: Any) -> dict[str, int]:
-        """What the runner reads."""
+        """Returns the sizes that the runner reads."""
         return {"episode_limit": self.episode_limit, "n_agents": self.n_agents, "n_actions": self.n_actions}
 
     def get_stats(self) -> dict[str, float]:
-        """None."""
+        """Returns no statistics; the runner requires the method."""
         return {}
 
     def close(self) -> None:
-        """End."""
+        """Close the environment."""
         self.env.close()

@@ -1,7 +1,7 @@
-"""Sides of a comparison, each a process of its own, that work in turns: load on the machine falls on all of them.
+"""Processes that take turns in a comparison, so that other load on the machine affects all sides alike.
 
-A side is a script that makes itself ready, waits for its turn (`my_turn`), works, reports (`report`) and waits again.
-Nothing else of it reaches the standard output, so that libraries may print what they like.
+A side is a script that prepares its work, waits for its turn (`my_turn`), works, reports (`report`) and waits again.
+Its standard output carries only reports; everything that libraries print goes to the standard error.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _GO = "go\n"
 
 
 class Side:
-    """The process of one side, seen from the script that compares.
+    """Handle of the comparing script to the process of one side.
 
     Args:
-        name: of the side.
-        script: Python file of this folder.
-        arguments: of the script.
-        folders: put in front of its module search path.
-        python: runs it; a peer whose needs conflict with ours has its own.
+        name: name of the side.
+        script: Python file in this folder.
+        arguments: arguments of the script.
+        folders: folders to prepend to its module search path.
+        python: interpreter; a peer whose requirements conflict with ours has its own.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Side:
         )
 
     def turn(self) -> Report:
-        """Let it work once and wait for the report.
+        """Let the side work for one turn, and return its report.
 
         Raises:
-            RuntimeError: if the process has ended; it says why on the standard error.
+            RuntimeError: if the process has ended; its standard error has the reason.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -64,19 +64,22 @@ class Side:
         else:
             line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended with exit code {self._process.wait()}; its messages stand above")
-        found: Report = json.loads(line)
-        return found
+            raise RuntimeError(
+                f"expected a report of {self.name}, but its process ended with exit code {self._process.wait()}: "
+                "see its messages above"
+            )
+        figures: Report = json.loads(line)
+        return figures
 
     def end(self) -> None:
-        """Send it home."""
+        """Let the process exit, and wait for it."""
         self._process.communicate()
 
 
 def take_turns(sides: Sequence[Side], repeats: int) -> dict[str, list[Report]]:
-    """Reports of `repeats` turns of each side, by name; a turn more comes first, for warming up.
+    """Returns the reports of `repeats` turns of each side, by name.
 
-    Each side is warmed up alone, so that none is made ready while another one is measured.
+    One more turn comes first, as a warm-up. The sides warm up one after the other before any of them is measured.
     """
     try:
         for side in sides:
@@ -88,33 +91,33 @@ def take_turns(sides: Sequence[Side], repeats: int) -> dict[str, list[Report]]:
     return {side.name: [turns[side.name] for turns in rounds] for side in sides}
 
 
-# ---------------------------------------------------------------------- from inside a side
+# ---------------------------------------------------------------------- called inside a side
 
 
 def claim_output() -> TextIO:
-    """The standard output, for reports; from now on other prints of this process go to the standard error."""
+    """Returns the standard output for reports, and redirects all other output of the process to the standard error."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return output
 
 
 def processor_seconds() -> float:
-    """Of this process and of the living processes that it has started, since their beginning (Linux)."""
+    """Returns the processor seconds of this process and its living children since they started (Linux)."""
     own = Path("/proc/self/task")
     children = {pid for task in own.iterdir() for pid in (task / "children").read_text().split()}
     spent = 0
     for pid in ("self", *children):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        spent += int(fields[11]) + int(fields[12])  # in user and in kernel mode
+        spent += int(fields[11]) + int(fields[12])  # user and kernel mode
     return spent / os.sysconf("SC_CLK_TCK")
 
 
 def my_turn() -> bool:
-    """Wait; False when there are no more turns."""
+    """Wait for the next turn; returns False if there are no more."""
     return sys.stdin.readline() == _GO
 
 
-def report(output: TextIO, found: Mapping[str, Any]) -> None:
-    """The end of a turn."""
-    output.write(json.dumps(found) + "\n")
+def report(output: TextIO, figures: Mapping[str, Any]) -> None:
+    """End a turn by writing its figures to the comparing script."""
+    output.write(json.dumps(figures) + "\n")
     output.flush()
