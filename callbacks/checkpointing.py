@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there at all, and from which a run goes on exactly."""
+"""Atomically written checkpoints from which a run resumes exactly."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from mipi_pl.utils.checks import DivergedError, require
 
 
 class Checkpointing(Callback):
-    """``checkpoints/update_*.ckpt`` every `every_frames` and at every kind of end, ``best.ckpt`` by a metric.
+    """Writes ``checkpoints/update_*.ckpt`` every `every_frames` and when training ends, and the best by a metric.
 
-    ``last.ckpt`` is the newest. A checkpoint is made between two updates, when nothing of the one before is pending:
-    what is trained from it is what would have been trained without the interruption. If one cannot be written, such as
-    on a full disk, that is said, training goes on and the ones before stay. Several processes write one checkpoint:
-    each the files of its own episodes, the first all else.
-    The reported results are those of the last one: choosing by what is reported would be dishonest. That is also why
-    ``best.ckpt`` is chosen on the training teams; ``best-heldout.ckpt``, for looking at, is the luckiest of many.
+    ``last.ckpt`` is the newest checkpoint. Checkpoints are written between two updates, when the previous update is
+    complete, so a resumed run trains exactly as an uninterrupted one. If a checkpoint cannot be written, for example on
+    a full disk, a message is printed, training continues and earlier checkpoints are kept. Several processes write one
+    checkpoint: each writes the files of its own episodes, and the first writes everything else.
+
+    The reported results are those of the last checkpoint, because selecting by the reported metric would bias them. For
+    the same reason ``best.ckpt`` is selected on the training teams. ``best-heldout.ckpt`` is for inspection only: it is
+    the luckiest of many evaluations.
 
     Args:
         every_frames: environment steps between two checkpoints.
-        keep: newest checkpoints that are kept; an older one serves if the newest is damaged.
-        monitor: metric of which the largest value makes the best checkpoint (the first one among equals);
-            null writes no best.ckpt.
-        monitor_held_out: the same for best-heldout.ckpt.
+        keep: number of newest checkpoints to keep; an older one is used if the newest is damaged.
+        monitor: metric whose largest value selects ``best.ckpt`` (the first one if several are equal); None writes no
+            ``best.ckpt``.
+        monitor_held_out: the same for ``best-heldout.ckpt``.
 
     Attributes:
-        stop_requested: set it, in any process, to end training after the update that is under way, with a checkpoint.
+        stop_requested: set to True in any process to end training after the current update, with a checkpoint.
 
     Raises:
         ValueError: if a number is not positive.
@@ -57,7 +59,7 @@ class Checkpointing(Callback):
         self._written = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ask to be called between updates."""
+        """Register with the datamodule to be called between updates."""
         datamodule_of(trainer).at_rest = lambda: self._at_rest(trainer)
 
     def _at_rest(self, trainer: Trainer) -> None:
@@ -68,7 +70,7 @@ class Checkpointing(Callback):
             self.save(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Keep the best."""
+        """Write the best checkpoints if a monitored metric has improved."""
         for file, metric in self._monitors.items():
             value = trainer.callback_metrics.get(metric)
             if value is not None and float(value) > self._best.get(file, -math.inf):
@@ -85,60 +87,60 @@ class Checkpointing(Callback):
             _dump(trainer, unfinished)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last one."""
+        """Write the last checkpoint."""
         self.save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what was learned when a stop was asked for; after an error, the checkpoint before it is kept."""
+        """Write a checkpoint if a stop was requested; after an error, the previous checkpoint remains the newest."""
         if self.stop_requested and isinstance(exception, KeyboardInterrupt):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint; if that fails, say so and leave those before.
+        """Write a checkpoint; if that fails, print a message and keep the earlier ones.
 
         Raises:
-            DivergedError: if a parameter is not finite, instead of putting that in the place of what was good.
+            DivergedError: if a parameter is not finite; no checkpoint is written then.
         """
         distributed.together(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
         if name == self._written or distributed.by_first(lambda: _folder(trainer).relink(name)):
             return
         data = datamodule_of(trainer)
-        # The files of episodes are there before the checkpoint that names them.
+        # The files of episodes are written before the checkpoint that refers to them.
         if self._attempt(trainer, name, data.write_journal):
             written = self._attempt(trainer, name, lambda: self._write_newest(trainer, name))
             self._written = name if written else self._written
 
     def _write_newest(self, trainer: Trainer, name: str) -> None:
-        of_ranks = distributed.gather(datamodule_of(trainer).journal_files())
+        journal_files = distributed.gather(datamodule_of(trainer).journal_files())
         folder = _folder(trainer)
         if not trainer.is_global_zero:
             _dump(trainer, folder.path / name)
             return
-        needs = {file: sha256 for files in of_ranks for file, sha256 in files.items()}
+        needs = {file: sha256 for files in journal_files for file, sha256 in files.items()}
         folder.add(name, datamodule_of(trainer).frames, needs, lambda path: _dump(trainer, path), self.keep)
 
     @staticmethod
     def _attempt(trainer: Trainer, name: str, write: Callable[[], None]) -> bool:
-        """Whether every process has written its part; if not, the first says why."""
+        """Return whether every process has written its part; if not, print the first error."""
         failure = None
         try:
             write()
-        except (OSError, RuntimeError) as error:  # PyTorch's writer turns the first into the second
+        except (OSError, RuntimeError) as error:  # PyTorch's writer turns an OSError into a RuntimeError
             if not isinstance(error, OSError) and "PytorchStreamWriter" not in str(error):
                 raise
             failure = str(error)
-        failures = [one for one in distributed.gather(failure) if one is not None]
+        failures = [message for message in distributed.gather(failure) if message is not None]
         if failures:
-            trainer.print(f"checkpoint {name} not written ({failures[0]}); those before it stay")
+            trainer.print(f"checkpoint {name} not written ({failures[0]}); earlier checkpoints are kept")
         return not failures
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedule and the best values so far."""
+        """Return the schedule and the best values so far."""
         return {"next": self._schedule.next, "bests": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The schedule and the best values so far."""
+        """Restore the schedule and the best values so far."""
         self._schedule.next, self._best = state_dict["next"], dict(state_dict.get("bests", {}))
 
 
@@ -151,11 +153,11 @@ def _count_finite(module: LightningModule) -> int:
 
 
 def _dump(trainer: Trainer, path: Path) -> None:
-    """All processes take part; the first one writes."""
+    """Save a checkpoint; all processes must call this, and the first one writes."""
     try:
         trainer.save_checkpoint(path, weights_only=False)
     except (OSError, RuntimeError):
-        trainer.strategy.barrier()  # at which the others wait for the writer
+        trainer.strategy.barrier()  # the other processes wait here for the writer
         raise
 
 

@@ -1,4 +1,4 @@
-"""How the policy that collects does: it explores, so it is weaker than the greedy one that is evaluated."""
+"""Metrics of the collecting policy, which explores and is therefore weaker than the greedy policy in evaluations."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mipi_pl.utils.checks import require
 
 
 class CollectionMetrics(Callback):
-    """Log win rate (where something is won), return length of the collected episodes, how many there were, and speeds.
+    """Logs win rate (if the environment has one), return and length of the collected episodes, counts and speeds.
 
-    Of several processes, the episodes of all count. ``collect/cut_short`` is how many episodes faults of the world have
-    ended since the run began.
+    The episodes of all processes are included. ``collect/cut_short`` is the number of episodes that environment faults
+    have ended since the run began.
 
     Args:
-        every_updates: updates between two rows; the means are over the episodes collected since the last one.
+        every_updates: updates between two rows; the means are over the episodes collected since the previous row.
 
     Raises:
         ValueError: if `every_updates` is not positive.
@@ -35,11 +35,11 @@ class CollectionMetrics(Callback):
         self._throughput = Throughput()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here the clock runs."""
+        """Start the clock for the speeds."""
         self._throughput.update(time.monotonic(), datamodule_of(trainer).frames, trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Log what has been collected since the last row, if it is time."""
+        """Log the metrics since the previous row every `every_updates` updates."""
         if trainer.global_step % self.every_updates:
             return
         data = datamodule_of(trainer)
@@ -47,9 +47,9 @@ class CollectionMetrics(Callback):
         self._throughput.update(time.monotonic(), data.frames, trainer.global_step)
         metrics |= dict(zip(("speed/frames_per_s", "speed/updates_per_s"), self._throughput.speeds(), strict=True))
         metrics |= {f"collect/{name}": float(value) for name, value in data.collection_metrics().items()}
-        of_all = distributed.gather((data.finished(), data.cut_short))
-        metrics["collect/cut_short"] = float(sum(cut_short for _, cut_short in of_all))
-        finished = [summary for summaries, _ in of_all for summary in summaries]
+        processes = distributed.gather((data.finished(), data.cut_short))
+        metrics["collect/cut_short"] = float(sum(cut_short for _, cut_short in processes))
+        finished = [summary for summaries, _ in processes for summary in summaries]
         if finished:
             episodes: TensorDictBase = torch.cat(finished)
             if data.env.winnable:

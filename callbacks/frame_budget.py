@@ -1,4 +1,4 @@
-"""Training ends after a number of environment steps."""
+"""The end of training after a number of environment steps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mipi_pl.utils.checks import require
 
 
 class FrameBudget(Callback):
-    """Stop after the update in which the collected environment steps reach `total_frames`.
+    """Stops training after the update in which the collected environment steps reach `total_frames`.
 
-    Steps are collected in whole batches, so the count may end above the budget by less than one batch.
+    Steps are collected in whole batches, so the final count can exceed the budget by less than one batch.
 
     Args:
-        total_frames: environment steps, counted by ``datamodule.frames``.
+        total_frames: budget in environment steps, as counted by ``datamodule.frames``.
 
     Raises:
         ValueError: if `total_frames` is not positive.
@@ -28,11 +28,11 @@ class FrameBudget(Callback):
         self.total_frames = total_frames
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A resumed run may have reached its end already."""
+        """Stop at once if a resumed run has already reached its budget."""
         self._stop_if_enough(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Look at the count."""
+        """Stop if the budget is reached."""
         self._stop_if_enough(trainer)
 
     def _stop_if_enough(self, trainer: Trainer) -> None:

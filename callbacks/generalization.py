@@ -1,4 +1,4 @@
-"""Greedy evaluation on training teams and held-out teams while training goes on."""
+"""Greedy evaluation on training teams and held-out teams during training."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ from mipi_pl.utils.checks import require
 
 
 class GeneralizationEvaluation(Callback):
-    """Every `every_frames` environment steps, play greedy episodes in environments of its own.
+    """Plays greedy episodes every `every_frames` environment steps, in environments of its own.
 
-    Logs ``eval/win_rate_<name>`` and ``eval/return_<name>`` with their intervals ``.._low`` and ``.._high`` for the
-    training teams and each held-out size, and as ``eval/score_<name>`` the one of the two that counts: the return in a
-    world where nothing is won, which has no win rates; ``held_out/score`` is the mean of the held-out ones. The same by
-    size and by composition goes to ``evaluations.csv`` in the run folder, and to loggers with a ``log_evaluation``.
-    Training is not disturbed: neither its environments nor its random numbers are touched. Rows that cannot be written,
-    such as on a full disk, wait for the next evaluation.
+    Logs ``eval/win_rate_<name>`` and ``eval/return_<name>``, with intervals ``.._low`` and ``.._high``, for the
+    training teams and each held-out size. ``eval/score_<name>`` is the win rate, or the return in environments without
+    a win condition, which have no win rates. ``held_out/score`` is the mean score of the held-out evaluations.
+
+    The results by size and by composition are written to ``evaluations.csv`` in the run folder and passed to loggers
+    that have a method ``log_evaluation``. Rows that cannot be written, for example on a full disk, are kept and written
+    with the next evaluation. The environments and random numbers of training are not affected.
 
     Args:
-        make_env: the environment of training.
+        make_env: factory of the training environment.
         every_frames: environment steps between two evaluations.
-        episodes: of each evaluation.
-        team_sizes: held-out team sizes, one evaluation each.
-        worlds: further evaluations: a name to the environment arguments that differ from training.
-        seed: of the evaluation environments.
-        by_utilities: play the training teams once more with the argmax of the utilities instead of the policy's, where
-            an algorithm has both, and log ``eval/win_rate_training_by_utilities`` and so on: where it wins more often,
-            the policy lags behind its critic.
+        episodes: greedy episodes per evaluation.
+        team_sizes: held-out team sizes; each is one evaluation.
+        worlds: further evaluations: name to the environment arguments that differ from training.
+        seed: seed of the evaluation environments.
+        by_utilities: for algorithms that have both a policy and utilities, also play the training teams with the argmax
+            of the utilities, and log ``eval/win_rate_training_by_utilities`` and so on. If that wins more often, the
+            policy lags behind its critic.
 
     Attributes:
-        latest: the last results.
-        latest_by_utilities: the last results of the utilities, if they were asked for.
+        latest: results of the latest evaluation.
+        latest_by_utilities: results of the latest evaluation by utilities; empty without `by_utilities`.
 
     Raises:
-        ValueError: for a count that is not positive.
+        ValueError: if a count is not positive.
     """
 
     def __init__(
@@ -69,13 +70,13 @@ class GeneralizationEvaluation(Callback):
         self._unwritten: list[Row] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Evaluate when the next multiple of `every_frames` has been reached."""
+        """Evaluate if the next multiple of `every_frames` has been reached."""
         frames = datamodule_of(trainer).frames
         if self._schedule.due(frames):
             self.evaluate(trainer, pl_module, frames)
 
     def evaluate(self, trainer: Trainer, algorithm: Any, frames: int) -> None:
-        """Play, keep, log."""
+        """Evaluate the policy, keep the results in `latest`, log them and write them to ``evaluations.csv``."""
         was_training = algorithm.training
         algorithm.eval()
         self.latest = self._play(algorithm)
@@ -83,8 +84,8 @@ class GeneralizationEvaluation(Callback):
             self.latest_by_utilities = self._play(algorithm, self.worlds.worlds[:1], by_utilities=True)
         algorithm.train(was_training)
         metrics = self.metrics()
-        # Lightning's own logging would drop this row unless it falls on a multiple of log_every_n_steps; the callbacks'
-        # metrics (for `monitor`) are only fed by it, so both ways are needed.
+        # Both calls are needed: Lightning's logging drops rows between multiples of log_every_n_steps, and it alone
+        # fills `callback_metrics`, which checkpointing monitors.
         algorithm.log_dict(metrics, logger=False)
         rows = rows_of("greedy", self.latest)
         for logger in trainer.loggers:
@@ -106,13 +107,13 @@ class GeneralizationEvaluation(Callback):
         try:
             append_csv(Path(trainer.default_root_dir) / "evaluations.csv", self._unwritten)
         except OSError as error:
-            trainer.print(f"evaluations.csv not written ({error}); its rows are kept until that works again")
+            trainer.print(f"evaluations.csv not written ({error}); the rows are kept and written with the next ones")
         else:
             self._unwritten = []
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What is still to be written."""
-        if self._unwritten and trainer.is_global_zero:  # a checkpoint brings the first one's rows to all processes
+        """Write the rows that could not be written before."""
+        if self._unwritten and trainer.is_global_zero:  # a checkpoint restores the rows in all processes
             self._write(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -120,27 +121,27 @@ class GeneralizationEvaluation(Callback):
         self.worlds.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the environments: after an exception Lightning calls no `teardown`."""
+        """Close the environments, because Lightning does not call `teardown` after an exception."""
         self.worlds.close()
 
     def metrics(self) -> dict[str, float]:
-        """The latest results under the names that are logged."""
-        found: dict[str, float] = {}
+        """Return the latest results under the names that are logged."""
+        metrics: dict[str, float] = {}
         named = [(result.name, result) for result in self.latest]
         named += [(f"{result.name}_by_utilities", result) for result in self.latest_by_utilities]
         for name, result in named:
-            found[f"eval/score_{name}"] = result.total.headline.value
+            metrics[f"eval/score_{name}"] = result.total.headline.value
             for key, value in result.total.as_dict().items():
                 quantity, _, end = key.rpartition("_") if key.endswith(("_low", "_high")) else (key, "", "")
                 if key != "episodes":
-                    found[f"eval/{quantity}_{name}" + (f"_{end}" if end else "")] = float(value)
+                    metrics[f"eval/{quantity}_{name}" + (f"_{end}" if end else "")] = float(value)
         held_out = [result.total.headline.value for result in self.latest if result.name != TRAINING]
-        return found | ({"held_out/score": sum(held_out) / len(held_out)} if held_out else {})
+        return metrics | ({"held_out/score": sum(held_out) / len(held_out)} if held_out else {})
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedule, and rows that could not be written yet."""
+        """Return the schedule and the rows that could not be written yet."""
         return {"next": self._schedule.next, "unwritten": self._unwritten}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The schedule, and rows that could not be written yet."""
+        """Restore the schedule and the rows that could not be written yet."""
         self._schedule.next, self._unwritten = state_dict["next"], state_dict.get("unwritten", [])

@@ -1,4 +1,4 @@
-"""Draws the imaginary partitions of each training batch (REFIL; section 4.3 of the paper)."""
+"""Random imaginary partitions for each training batch (REFIL; section 4.3 of the paper)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mipi_pl.losses.partition import draw_groups
 
 
 class ImaginaryPartition(Callback):
-    """Writes as many random partitions into the batch as the algorithm uses for it.
+    """Adds as many random partitions to each batch as the algorithm uses.
 
     Args:
-        seed: of the draws; of several processes each draws partitions of its own.
+        seed: seed of the partitions; several processes derive different seeds from it.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -25,7 +25,7 @@ class ImaginaryPartition(Callback):
         self.generator = torch.Generator().manual_seed(seed)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Now it is known which process this is."""
+        """Seed the generator for this process, whose rank is known from here on."""
         self.generator.manual_seed(distributed.rank_seed(self.seed))
 
     def on_train_batch_start(
@@ -38,9 +38,9 @@ class ImaginaryPartition(Callback):
         batch.set(keys.GROUPS, groups.transpose(0, 1).to(entities.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the generator, in each process."""
+        """Return the state of the generator in each process."""
         return distributed.join_states({"generator": self.generator.get_state()})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on drawing from there."""
+        """Restore the state of the generator."""
         self.generator.set_state(distributed.own_state(state_dict)["generator"])

@@ -11,13 +11,13 @@ from mipi_pl.utils.checks import require
 
 
 class AnnealLearningRate(Callback):
-    """Lower every optimizer's learning rate in a straight line to a share of where it began.
+    """Lowers every optimizer's learning rate linearly to a share of its initial value.
 
-    The rate depends on the frames collected alone, so a run that is continued finds its place again.
+    The rate depends only on the frames collected, so a resumed run continues with the right one.
 
     Args:
         total_frames: environment steps over which the rate falls.
-        final_share: of the first rate, at the end; 1 keeps it constant, as the paper does.
+        final_share: final rate as a share of the initial one; 1 keeps it constant, as in the paper.
 
     Raises:
         ValueError: if a value is out of range.

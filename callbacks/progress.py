@@ -1,4 +1,4 @@
-"""What the terminal shows while training: a bar counted in frames, or plain lines where there is no terminal."""
+"""Progress of training: a bar in frames on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from mipi_pl.utils.checks import require
 
 _WINDOW_S = 30.0
 _WIDTH = 80
-_INDENT = " " * 7  # below the text behind the percentage
+_INDENT = " " * 7  # aligns with the text after the percentage
 _BESIDE_BAR = _WIDTH - 16 - 4 - 2
 
 
 class Throughput:
-    """Speeds over the last half minute, so that they show the present and not the average since the start."""
+    """Current speeds, averaged over the last 30 seconds instead of the whole run."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int, int]] = deque()
+        self._counts: deque[tuple[float, int, int]] = deque()
 
     def update(self, now_s: float, frames: int, updates: int) -> None:
-        """Take note of the counts at a time."""
-        self._seen.append((now_s, frames, updates))
-        while len(self._seen) > 2 and now_s - self._seen[1][0] > _WINDOW_S:
-            self._seen.popleft()
+        """Record the counts at a time."""
+        self._counts.append((now_s, frames, updates))
+        while len(self._counts) > 2 and now_s - self._counts[1][0] > _WINDOW_S:
+            self._counts.popleft()
 
     def speeds(self) -> tuple[float, float]:
-        """Frames and updates per second; zeros before there are two notes."""
-        (start_s, frames, updates), (end_s, last_frames, last_updates) = self._seen[0], self._seen[-1]
+        """Return frames and updates per second; zeros before the second call of `update`."""
+        (start_s, frames, updates), (end_s, last_frames, last_updates) = self._counts[0], self._counts[-1]
         span_s = end_s - start_s
         if span_s <= 0:
             return 0.0, 0.0
@@ -46,17 +46,17 @@ class Throughput:
 
 
 class Progress(ProgressBar):
-    """Frames and updates done and per second, remaining time, the latest greedy win rates (or returns).
+    """Shows frames and updates with their rates, the remaining time, and the latest greedy win rates or returns.
 
-    On a terminal this is a bar that is redrawn; elsewhere, as in a log file or a notebook, a plain line every `every_s`
-    seconds without control characters, and one for each evaluation. None is longer than 80 columns.
+    On a terminal this is a bar that is redrawn. Elsewhere, for example in a log file or a notebook, it is a plain line
+    without control characters every `every_s` seconds, and one for each evaluation. No line exceeds 80 columns.
 
     Args:
-        total_frames: the budget.
+        total_frames: budget in environment steps.
         every_s: seconds between two plain lines.
 
     Raises:
-        ValueError: for a number that is not positive.
+        ValueError: if a number is not positive.
     """
 
     def __init__(self, total_frames: int, every_s: float = 10.0) -> None:
@@ -69,18 +69,18 @@ class Progress(ProgressBar):
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._last_s = 0.0
-        self._told = ("", "")
+        self._printed = ("", "")
 
     def disable(self) -> None:
-        """Lightning turns the display off on all processes but the first."""
+        """Turn the display off; Lightning does so in all processes except the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """And on again."""
+        """Turn the display on again."""
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar if there is a terminal to draw it on."""
+        """Open the bar if the output is a terminal."""
         self._last_s = time.monotonic()
         self._throughput.update(self._last_s, self._frames(trainer), self._updates(pl_module))
         if self._enabled and sys.stdout.isatty():
@@ -90,7 +90,7 @@ class Progress(ProgressBar):
             self._bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Redraw, or print a line when it is time."""
+        """Redraw the bar, or print a plain line every `every_s` seconds."""
         now_s, frames, updates = time.monotonic(), self._frames(trainer), self._updates(pl_module)
         self._throughput.update(now_s, frames, updates)
         if self._bar is not None and self._task is not None:
@@ -99,33 +99,33 @@ class Progress(ProgressBar):
         elif self._enabled and now_s - self._last_s >= self.every_s:
             self._last_s = now_s
             self.print(f"{min(1.0, frames / self.total_frames):4.0%} | {', '.join(self.describe(frames, updates))}")
-            self._tell(trainer)
+            self._print_changes(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last state of the bar on the terminal."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the terminal back."""
+        """Close the bar."""
         self._close()
 
-    def _tell(self, trainer: Trainer) -> None:
-        """What stands below a plain line: the scores and the faults, each once for each change."""
+    def _print_changes(self, trainer: Trainer) -> None:
+        """Print the scores and the faults below a plain line, each only if it has changed."""
         scores, faults = self._below(trainer, _WIDTH - len(_INDENT))
-        told = (textwrap.indent("\n".join(scores), _INDENT), textwrap.indent("\n".join(faults), _INDENT))
-        for text, before in zip(told, self._told, strict=True):
+        texts = (textwrap.indent("\n".join(scores), _INDENT), textwrap.indent("\n".join(faults), _INDENT))
+        for text, before in zip(texts, self._printed, strict=True):
             if text and text != before:
                 self.print(text)
-        self._told = told
+        self._printed = texts
 
     def _below(self, trainer: Trainer, width: int) -> tuple[list[str], list[str]]:
-        """The latest scores, and what faults have cost (in this process)."""
+        """Return the lines of the latest scores, and of the episodes cut short by faults in this process."""
         cut_short = datamodule_of(trainer).cut_short
         faults = [f"episodes cut short by faults of the world: {cut_short:,}"] if cut_short else []
         return score_lines(trainer.callback_metrics, width), faults
 
     def describe(self, frames: int, updates: int) -> tuple[str, str]:
-        """How far training is and how fast it goes, in two parts."""
+        """Return two texts: frames with their rate and the remaining time; updates with their rate."""
         frames_per_s, updates_per_s = self._throughput.speeds()
         left_s = (self.total_frames - frames) / frames_per_s if frames_per_s > 0 else None
         return (
@@ -134,7 +134,7 @@ class Progress(ProgressBar):
         )
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the bar; Lightning's own printing comes through here too."""
+        """Print above the bar; `Trainer.print` also calls this."""
         if self._bar is not None:
             self._bar.console.print(*args, highlight=False, markup=False)
         elif self._enabled:
@@ -155,12 +155,12 @@ class Progress(ProgressBar):
 
 
 def score_lines(metrics: Any, width: int) -> list[str]:
-    """`latest_scores` in lines of at most `width`."""
+    """Wrap `latest_scores` to lines of at most `width` characters."""
     return textwrap.wrap(latest_scores(metrics), width, break_on_hyphens=False)
 
 
 def latest_scores(metrics: Any) -> str:
-    """Such as ``win rate training: 0.71, 6: 0.62``, or returns; empty before the first evaluation."""
+    """Return, for example, ``win rate training: 0.71, 6: 0.62``, or returns; empty before the first evaluation."""
     scored = [name.removeprefix("eval/score_") for name in metrics if name.startswith("eval/score_")]
     winnable = any(name.startswith("eval/win_rate_") for name in metrics)
     measure, places = ("win rate", 2) if winnable else ("return", 1)
@@ -169,7 +169,7 @@ def latest_scores(metrics: Any) -> str:
 
 
 def clock(seconds: float | None) -> str:
-    """Minutes and seconds, with hours where there are any; dashes for unknown."""
+    """Format seconds as minutes and seconds, with hours if there are any; None as dashes."""
     if seconds is None:
         return "--:--"
     minutes, rest = divmod(max(0, round(seconds)), 60)

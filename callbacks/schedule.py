@@ -1,4 +1,4 @@
-"""The schedule of callbacks that act every so many environment steps."""
+"""Schedule for callbacks that act after every fixed number of environment steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ class EveryFrames:
     """Due once for every multiple of `frames` that the count of environment steps reaches or passes.
 
     Args:
-        frames: environment steps between two times.
+        frames: environment steps between two due counts.
 
     Attributes:
-        next: the count at which it is due again.
+        next: the next count at which it is due.
 
     Examples:
         >>> schedule = EveryFrames(100)
@@ -23,7 +23,7 @@ class EveryFrames:
         self.next = frames
 
     def due(self, collected: int) -> bool:
-        """Whether it is due at this count; if so, it is not due again before the next multiple."""
+        """Return whether it is due at this count; if so, it is not due again before the next multiple."""
         if collected < self.next:
             return False
         self.next = (collected // self.frames + 1) * self.frames

@@ -1,4 +1,4 @@
-"""When the target networks are refreshed (the algorithm owns them)."""
+"""Schedule of the target network updates; the algorithm owns the networks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mipi_pl.utils.checks import require
 
 
 class TargetUpdate(Callback):
-    """Copies the networks to their targets every so many collected episodes.
+    """Copies the networks to their target networks every `every_episodes` collected episodes.
 
     Args:
-        every_episodes: 200 in the paper.
+        every_episodes: collected episodes between two copies; 200 in the paper.
 
     Raises:
         ValueError: if `every_episodes` is not positive.
@@ -30,16 +30,16 @@ class TargetUpdate(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the datamodule's count of episodes."""
+        """Update the targets if enough episodes were collected since the last update."""
         episodes = datamodule_of(trainer).episodes
         if episodes - self.last_update >= self.every_episodes:
             pl_module.update_targets()  # type: ignore[operator]
             self.last_update = episodes
 
     def state_dict(self) -> dict[str, Any]:
-        """The episode of the last update."""
+        """Return the episode count at the last update."""
         return {"last_update": self.last_update}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting from there."""
+        """Restore the episode count at the last update."""
         self.last_update = state_dict["last_update"]

@@ -1,4 +1,4 @@
-"""Videos of greedy episodes while training goes on."""
+"""Videos of greedy episodes during training."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from mipi_pl.utils.checks import require
 
 
 class EpisodeVideo(Callback):
-    """Every `every_frames` environment steps, play a greedy episode of each team size and keep it as a GIF.
+    """Plays a greedy episode of each team size every `every_frames` environment steps and saves it as a GIF.
 
-    The files are ``videos/<frames>_<teams>.gif`` in the run folder; none is ever overwritten. Loggers with a method
-    ``log_video(path, step)`` are given the path. Training is not disturbed: neither its environments nor its random
-    numbers are touched.
+    The files are ``videos/<frames>_<teams>.gif`` in the run folder; existing files are never overwritten. Loggers with
+    a method ``log_video(path, step)`` receive the path. The environments and random numbers of training are not
+    affected.
 
     Args:
-        make_env: the environment of training.
-        every_frames: environment steps between two videos; None for no videos at all.
-        team_sizes: a video of each; None for one of the training teams.
-        seed: of the environments, so that every video starts alike.
+        make_env: factory of the training environment.
+        every_frames: environment steps between two videos; None records no videos.
+        team_sizes: team sizes to record, one video each; None records one video of the training teams.
+        seed: seed of the environments, so that all videos start from the same state.
 
     Raises:
-        ValueError: for a count that is not positive, a team size that the environment refuses, or a world without
-            pictures.
+        ValueError: if a count is not positive, the environment refuses a team size, or it cannot draw pictures.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class EpisodeVideo(Callback):
                         raise ValueError(f"no videos: {error}") from error
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Play when the next multiple of `every_frames` has been reached; the first process alone."""
+        """Record if the next multiple of `every_frames` has been reached, in the first process only."""
         frames = datamodule_of(trainer).frames
         if self._schedule is not None and self._schedule.due(frames) and trainer.is_global_zero:
             for world in self.worlds:
@@ -85,10 +84,10 @@ class EpisodeVideo(Callback):
                 logger.log_video(path, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedule."""
+        """Return the schedule."""
         return {"next": 0 if self._schedule is None else self._schedule.next}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The schedule."""
+        """Restore the schedule."""
         if self._schedule is not None:
             self._schedule.next = state_dict["next"]

@@ -1,4 +1,4 @@
-"""One piece of work at a time in a thread of its own."""
+"""A worker thread that runs one function at a time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Result = TypeVar("Result")
 
 
 class Background(Generic[Result]):
-    """Runs a function beside the main thread, which alone decides when, and when to wait for it.
+    """Runs a function in a second thread; the main thread starts it and waits for it.
 
-    Whoever changes what the function reads or writes calls `wait` first: there are no locks.
+    There are no locks: call `wait` before changing anything that the function reads or writes.
 
     Attributes:
-        closing: what the function does is no longer wanted; it may end early.
+        closing: whether `close` was called; the running function may then return early.
 
     Raises:
-        ValueError: from `start`, if numba's threads cannot be used by two threads at once.
+        ValueError: from `start`, if numba's threading layer does not support two threads at once.
     """
 
     def __init__(self) -> None:
@@ -29,25 +29,25 @@ class Background(Generic[Result]):
         self._work: Future[Result] | None = None
 
     def start(self, work: Callable[[], Result]) -> None:
-        """Begin; what was begun before has been waited for."""
+        """Start `work`; the previous work must have been waited for."""
         assert self._work is None
         if self._thread is None:
             _refuse_unsafe_threads()
-            # numba counts threads for each Python thread; PyTorch for the process.
+            # numba's thread count is set per Python thread; PyTorch's is set per process.
             self._thread = ThreadPoolExecutor(1, "collection", numba.set_num_threads, (numba.get_num_threads(),))
         self._work = self._thread.submit(work)
 
     def wait(self) -> Result | None:
-        """What the work gave, once it is done; None if there is none.
+        """Wait for the running work and return its result; None if no work was started.
 
         Raises:
-            Exception: what the work raised.
+            Exception: any exception that the work raised.
         """
         work, self._work = self._work, None
         return None if work is None else work.result()
 
     def close(self) -> None:
-        """End the thread, after its work; what that gave or raised is dropped."""
+        """Wait for the running work, end the thread, and discard the result or exception."""
         self.closing = True
         thread, self._thread, self._work = self._thread, None, None
         if thread is not None:
@@ -57,10 +57,10 @@ class Background(Generic[Result]):
 def _refuse_unsafe_threads() -> None:
     try:
         layer = numba.threading_layer()  # type: ignore[attr-defined]
-    except ValueError:  # no kernel has run yet, as with fused=false
+    except ValueError:  # no kernel has run yet, for example with fused=false
         return
     if layer == "workqueue":
         raise ValueError(
-            "datamodule.overlap needs numba's threads to be safe, and only its layer 'workqueue' was found: install "
-            "OpenMP or TBB (see docs/collection.md), or set fused=false or datamodule.overlap=false"
+            "datamodule.overlap needs a thread-safe numba threading layer, but numba uses 'workqueue': install OpenMP "
+            "or TBB (see docs/collection.md), or set fused=false or datamodule.overlap=false"
         )

@@ -1,4 +1,4 @@
-"""What all datamodules share: a TorchRL collector driven by the algorithm's policy, counts, state."""
+"""Base class of the datamodules: collection with the algorithm's policy, counters and checkpoint state."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from mipi_pl.utils.checks import choose, require
 
 
 class Assembler(Protocol):
-    """Makes of a collector's steps what batches are made of, and keeps what is not complete."""
+    """Turns a collector's steps into episodes or sequences and keeps the unfinished ones."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What is not complete, as plain tensors."""
+        """Return the unfinished episodes or sequences as plain tensors."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state returned by `state_dict`."""
 
 
 class CollectionDataModule(LightningDataModule):
-    """Collects steps with the current policy; what becomes of them is the subclass's business.
+    """Collects steps with the current policy; subclasses turn them into batches.
 
     Args:
         make_env: factory of the training environments; takes num_envs and seed.
         num_envs: B, environments stepped at once.
-        seed: of environments and exploration.
-        steps_per_collection: environment steps between two looks for finished episodes.
-        updates_per_epoch: length of a Lightning epoch.
-        collector: where the environments live: ``inline``, ``processes`` or ``ray``.
-        workers: processes that share the environments, but for ``inline``.
-        own_copy: collect with a copy of the policy, so that learning and collecting may go on at the same time.
+        seed: seed of the environments and of exploration.
+        steps_per_collection: steps per environment in one collection; finished episodes are taken out after each.
+        updates_per_epoch: length of a Lightning epoch, in updates.
+        collector: where the environments are stepped: ``inline``, ``processes`` or ``ray``.
+        workers: number of workers that share the environments; ignored for ``inline``.
+        own_copy: collect with a copy of the policy, so that learning and collection can run at the same time.
 
     Attributes:
-        env: the training environments; with workers a single one that is never played, for its sizes.
-        exact_resume: whether a checkpoint holds all that the next batches depend on.
-        at_rest: called when all that belongs to the batch before is done: the moments at which a checkpoint is exact.
-        frames: environment steps collected, each environment counted, over all processes.
+        env: the training environments; with workers, a single environment that only provides the sizes.
+        exact_resume: whether a checkpoint holds everything that the next batches depend on.
+        at_rest: called whenever the previous batch has been fully processed; a checkpoint written then is exact.
+        frames: environment steps collected, summed over environments and processes.
         episodes: episodes finished and used, over all processes.
-        cut_short: those of this process that a fault of the world has ended.
-        batches: batches given.
+        cut_short: episodes of this process that an environment fault ended.
+        batches: batches returned so far.
 
     Raises:
-        ValueError: for values out of range.
+        ValueError: if a value is out of range.
     """
 
     def __init__(
@@ -81,21 +81,21 @@ class CollectionDataModule(LightningDataModule):
         self.seed = seed
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
         self.frames = self.episodes = self.batches = self.cut_short = 0
-        self._own_episodes = self._fewest_episodes = 0  # of this process, and of the one that has fewest
+        self._own_episodes = self._fewest_episodes = 0  # of this process; smallest count of any process
         self.at_rest: Callable[[], None] = _nothing
         self._finished: list[TensorDictBase] = []
-        self._assembler: Assembler  # of the subclass
+        self._assembler: Assembler  # set by the subclass
         self._source: StepSource | None = None
         self._actor: Actor | None = None
 
     @abstractmethod
     def next_batch(self) -> TensorDictBase:
-        """Collect as long as it takes, then a batch [N] of sequences, trimmed."""
+        """Collect until enough data is available, then return a trimmed batch [N] of sequences."""
 
     # ------------------------------------------------------------------ collection
 
     def setup(self, stage: str) -> None:
-        """Connect the collector to the algorithm that is trained."""
+        """Connect the collector to the algorithm being trained."""
         if self._source is None and self.trainer is not None:
             algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
             seed = distributed.rank_seed(self.seed)
@@ -104,74 +104,74 @@ class CollectionDataModule(LightningDataModule):
             self.connect(algorithm.actor(greedy=False, seed=seed), seed)
 
     def teardown(self, stage: str) -> None:
-        """End the workers and close the environments, however training ended."""
+        """End the workers and close the environments, whether or not training succeeded."""
         if self._source is not None:
             self._source.close()
         self.env.close(raise_if_closed=False)
 
     def reseed(self, seed: int) -> None:
-        """Of a process among several: battles and draws of its own."""
+        """Reseed the environments, so that each of several processes plays different episodes."""
         self.env.set_seed(seed)
 
     def connect(self, actor: Actor, seed: int = 0) -> None:
-        """Collect with `actor` from now on; `seed` is for the environments of workers."""
+        """Collect with `actor` from now on; `seed` is the seed of the workers' environments."""
         self._actor = actor
         self._source = self._connect(actor, seed, lambda: self.frames)
 
     @property
     def source(self) -> StepSource:
-        """Where steps come from.
+        """The source of environment steps.
 
         Raises:
-            RuntimeError: if there is no policy yet.
+            RuntimeError: if no policy is connected yet.
         """
         if self._source is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
         return self._source
 
     def count(self, finished: TensorDictBase) -> None:
-        """Take note of the outcome (see `datamodules.episodes.summarize`) of episodes that this process uses."""
+        """Count finished episodes of this process, given as summaries (see `datamodules.episodes.summarize`)."""
         self._own_episodes += len(finished)
         self.cut_short += int(finished["cut_short"].sum())
         if len(finished):
             self._finished.append(finished)
 
     def agree(self, of_processes: list[int]) -> None:
-        """Count the episodes of all processes, from the own count of each."""
+        """Update the episode counts from the count of each process."""
         self.episodes, self._fewest_episodes = sum(of_processes), min(of_processes)
 
     def finished(self) -> list[TensorDictBase]:
-        """Return, length, outcome and composition of this process's episodes counted since the last call."""
+        """Summaries of the episodes that this process counted since the last call."""
         finished, self._finished = self._finished, []
         return finished
 
     def collection_metrics(self) -> dict[str, float]:
-        """What else there is to log about collection now."""
+        """Additional metrics about collection to log."""
         return {}
 
     def train_dataloader(self) -> Epoch:
-        """Batches for one epoch after the other."""
+        """Return the batches of an epoch."""
         return Epoch(self.next_batch, self.updates_per_epoch)
 
     # ------------------------------------------------------------------ state
 
     def write_journal(self) -> None:
-        """Write what a checkpoint needs beside itself.
+        """Write the files that a checkpoint refers to.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if a file cannot be written.
         """
 
     def journal_files(self) -> dict[str, str]:
-        """Names, relative to the checkpoints, and checksums of the files that `write_journal` wrote."""
+        """Paths, relative to the checkpoint folder, and SHA-256 checksums of the files that `write_journal` wrote."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next batches of all processes depend on, besides the files of `write_journal`."""
+        """Return the state of all processes that the next batches depend on, except the files of `write_journal`."""
         return {} if self._source is None else distributed.join_states(self.own_state())
 
     def own_state(self) -> dict[str, Any]:
-        """What those of this process depend on, as plain tensors."""
+        """Return the state of this process, as plain tensors."""
         return {
             "frames": self.frames,
             "episodes": self._own_episodes,
@@ -182,37 +182,41 @@ class CollectionDataModule(LightningDataModule):
         }
 
     def under_way(self, source: StepSource) -> dict[str, Any]:
-        """Environments and policy, and the episodes that are not over."""
+        """Return the state of environments and policy, and the unfinished episodes."""
         return {"assembler": self._assembler.state_dict(), **source.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, bit for bit; environments of workers begin new episodes.
+        """Restore the state returned by `state_dict`, bit for bit; environments of workers begin new episodes.
 
         Raises:
-            ValueError: if it belongs to other environments or another number of processes, or a file of the journal
-                is missing or damaged.
+            ValueError: if the state belongs to other environments or another number of processes, or a file of the
+                journal is missing or damaged.
         """
-        of_all = distributed.split_states(state)
-        self.load_own_state(of_all[distributed.rank()])
-        self.agree([one["episodes"] for one in of_all])
+        states = distributed.split_states(state)
+        self.load_own_state(states[distributed.rank()])
+        self.agree([own["episodes"] for own in states])
 
     def load_own_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `own_state` gave."""
+        """Restore the state returned by `own_state`."""
         source = self.source
         if self.exact_resume:
             source.load_state_dict(state)
             self._assembler.load_state_dict(state["assembler"])
         self._finished = [TensorDict(episodes).auto_batch_size_(1) for episodes in state["finished"]]
         self.frames, self._own_episodes, self.batches = state["frames"], state["episodes"], state["batches"]
-        self.cut_short = state.get("cut_short", 0)  # younger than the first checkpoints
+        self.cut_short = state.get("cut_short", 0)  # absent from the oldest checkpoints
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Default of `CollectionDataModule.at_rest`: does nothing."""
 
 
 class Epoch:
-    """An epoch of batches. It has a length, without which Lightning would fetch one batch ahead of the policy."""
+    """Iterable of one epoch of batches.
+
+    It has a length because Lightning prefetches from an iterable without one, and the prefetched batch would have been
+    collected by an outdated policy.
+    """
 
     def __init__(self, next_batch: Callable[[], TensorDictBase], length: int) -> None:
         self.next_batch, self.length = next_batch, length

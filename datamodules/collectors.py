@@ -1,4 +1,4 @@
-"""Which kind of collector is chosen, and what can be known of it before anything is started."""
+"""Choice of the collector, and checks of its options before anything is started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mipi_pl.utils.checks import require
 
 
 class CollectorKind(str, Enum):
-    """Where the environments live."""
+    """Where the environments are stepped."""
 
     INLINE = "inline"
     PROCESSES = "processes"
@@ -24,18 +24,21 @@ class CollectorKind(str, Enum):
 def make_source(
     kind: CollectorKind, env: EntityEnv, make_env: MakeEnv, num_envs: int, steps: int, workers: int, own_copy: bool
 ) -> Callable[[Actor, int, Callable[[], int]], StepSource]:
-    """A factory that still needs the actor, the seed, and how many frames there are when the first step is played."""
+    """Return a factory of the step source.
+
+    Its arguments are the actor, the seed, and a function that returns the number of frames collected so far.
+    """
     if kind is CollectorKind.INLINE:
         return lambda actor, *_: InlineSource(env, actor, steps, own_copy)
-    chosen = {CollectorKind.PROCESSES: ProcessSource, CollectorKind.RAY: RaySource}[kind]
-    return lambda actor, seed, frames: chosen(make_env, num_envs, actor, steps, workers, seed, frames)
+    source = {CollectorKind.PROCESSES: ProcessSource, CollectorKind.RAY: RaySource}[kind]
+    return lambda actor, seed, frames: source(make_env, num_envs, actor, steps, workers, seed, frames)
 
 
 def check_workers(kind: CollectorKind, workers: int, num_envs: int) -> None:
-    """What can be known before anything is started.
+    """Check the number of workers and that Ray is installed if it is needed.
 
     Raises:
-        ValueError: if the environments cannot be shared out evenly, or Ray is not installed.
+        ValueError: if the environments cannot be divided evenly among the workers, or Ray is not installed.
     """
     require("datamodule.workers", workers, 1)
     if kind is CollectorKind.INLINE:
@@ -43,4 +46,4 @@ def check_workers(kind: CollectorKind, workers: int, num_envs: int) -> None:
     if num_envs % workers:
         raise ValueError(f"datamodule.workers ({workers}) must divide datamodule.num_envs ({num_envs})")
     if kind is CollectorKind.RAY and find_spec("ray") is None:
-        raise ValueError("datamodule.collector=ray needs Ray: pip install 'mipi-pl[ray]'; or take collector=processes")
+        raise ValueError("datamodule.collector=ray needs Ray: pip install 'mipi-pl[ray]', or use collector=processes")

@@ -1,4 +1,4 @@
-"""From a stream of environment steps to whole, padded episodes."""
+"""Assembly of whole, padded episodes from a stream of environment steps."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mipi_pl import spec as keys
 from mipi_pl.spec import EntitySpec
 
 OBSERVED = (keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK)
-"""What an observation consists of."""
+"""Keys of an observation."""
 PER_STEP = (keys.REWARD, keys.TERMINATED, keys.TRUNCATED)
-"""What a step brings."""
+"""Keys of the result of a step."""
 
 
 def empty_episodes(count: int, spec: EntitySpec) -> TensorDict:
-    """Zeroed storage of `count` episodes of up to T steps and the observation after the last: [count, T+1, ...]."""
+    """Return zeroed storage [count, T+1, ...] for episodes of up to T steps and the observation after the last one."""
     rows, a, e = (count, spec.max_steps + 1), spec.n_agents, spec.n_entities
 
     def flags(*sizes: int) -> Tensor:
@@ -46,11 +46,11 @@ def empty_episodes(count: int, spec: EntitySpec) -> TensorDict:
 
 
 class EpisodeAssembler:
-    """Collects the steps of B environments until an episode is over, then hands it out whole.
+    """Collects the steps of B environments and returns each episode once it has ended.
 
     Args:
-        num_envs: B.
-        spec: sizes of the world.
+        num_envs: B, number of environments.
+        spec: sizes of the environment.
     """
 
     def __init__(self, num_envs: int, spec: EntitySpec) -> None:
@@ -60,24 +60,24 @@ class EpisodeAssembler:
         self._rows = torch.arange(num_envs)
 
     def state_dict(self) -> dict[str, Any]:
-        """The episodes that are not over, as plain tensors."""
+        """Return the unfinished episodes as plain tensors."""
         return {"open": self._open.to_dict(), "length": self._length.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state returned by `state_dict`."""
         self._open = TensorDict(state["open"], batch_size=self._open.batch_size)
         self._length = state["length"].clone()
 
     def add(self, steps: TensorDictBase) -> TensorDict | None:
-        """Take a collector's batch [B, T']; return the episodes that ended in it, or None.
+        """Add a collector's batch [B, T'] and return the episodes that ended in it, or None.
 
-        They are in the order of their last steps, and those that ended together in the order of their environments.
+        The episodes are ordered by the time of their last step, and those that end at the same time by environment.
 
-        Every step is written once, all of them together: into the episode that was open before or, after an end, into
-        a fresh one.
+        All steps are written in one vectorized operation: each goes into the open episode of its environment or, after
+        an episode end within the batch, into a new one.
 
         Raises:
-            ValueError: if an episode is longer than the world said it can be.
+            ValueError: if an episode has more than `spec.max_steps` steps.
         """
         done = steps.get(("next", keys.DONE)).squeeze(-1)
         ended_before = torch.nn.functional.pad(done[:, :-1], (1, 0))
@@ -85,7 +85,10 @@ class EpisodeAssembler:
         begin = torch.where(ended_before, time, 0).cummax(dim=1).values
         place = time - begin + torch.where(piece == 0, self._length.unsqueeze(1), 0)
         if int(place.max()) >= self.spec.max_steps:
-            raise ValueError(f"an episode is longer than max_steps={self.spec.max_steps}; mend the environment's spec")
+            raise ValueError(
+                f"an episode is longer than max_steps={self.spec.max_steps}; correct max_steps in the environment's "
+                "spec, or let the environment truncate at that step"
+            )
         self._length = torch.where(done[:, -1], 0, place[:, -1] + 1)
         if not done.any():
             self._write(self._open, (self._rows.unsqueeze(1), place), steps, ...)
@@ -93,13 +96,13 @@ class EpisodeAssembler:
         return self._split(steps, done, piece, place)
 
     def _split(self, steps: TensorDictBase, done: Tensor, piece: Tensor, place: Tensor) -> TensorDict:
-        """Write steps among which episodes end: end number j, in the order of time, begins fresh episode j.
+        """Write a batch of steps in which episodes end: the j-th end, by time, begins new episode j.
 
         Args:
             steps: [B, T'].
-            done: [B, T'].
-            piece: [B, T'] how many episodes of this row have ended before the step, within these steps.
-            place: [B, T'] of the step in its episode.
+            done: bool [B, T'], whether an episode ends with the step.
+            piece: int64 [B, T'], number of episodes of the row that ended in this batch before the step.
+            place: int64 [B, T'], index of the step in its episode.
         """
         time, row = done.T.nonzero(as_tuple=True)
         fresh = empty_episodes(len(row), self.spec)
@@ -133,33 +136,35 @@ class EpisodeAssembler:
 
 
 def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
-    """Cut a batch to its longest episode and to the entity slots that any episode fills.
+    """Cut a batch to its longest episode and to the entity slots that any of its episodes fills.
 
-    Agents and other entities are cut apart, so that the agents stay the first A' entities.
+    Agents and other entities are cut separately, so that the agents remain the first A' entities.
 
     Args:
-        batch: [N] TensorDict of `empty_episodes`.
-        n_agents: A.
+        batch: [N] episodes in the layout of `empty_episodes`.
+        n_agents: A, number of agent slots.
     """
     return trimmed_rows(batch, torch.arange(len(batch)), n_agents)
 
 
 def sample_trimmed(buffer: TensorDictReplayBuffer, count: int, n_agents: int, generator: torch.Generator) -> TensorDict:
-    """`trim` of `count` episodes of the buffer, all different, each choice equally likely and independent of the last.
+    """Draw `count` different episodes of the buffer uniformly, independently of earlier draws, and `trim` them.
 
-    TorchRL's samplers draw with replacement, or go through the whole buffer before an episode can come again.
+    TorchRL's samplers draw with replacement, or go through the whole buffer before they repeat an episode.
 
     Raises:
-        ValueError: if the buffer has fewer episodes.
+        ValueError: if the buffer has fewer than `count` episodes.
     """
     if count > len(buffer):
-        raise ValueError(f"a batch of {count} different episodes needs as many in the replay, which has {len(buffer)}")
+        raise ValueError(
+            f"a batch needs {count} different episodes and the replay has {len(buffer)}; collect more episodes first"
+        )
     rows = torch.randperm(len(buffer), generator=generator)[:count]
     return trimmed_rows(buffer.storage[:], rows, n_agents)
 
 
 def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> TensorDict:
-    """`trim` of some of the episodes."""
+    """`trim` of the episodes with the indices `rows` [N]."""
     valid = episodes.get(keys.VALID)[rows]
     steps = int(valid.sum(dim=1).max()) + 1
     filled = filled_slots(episodes.get(keys.PRESENT)[:, :steps][rows].flatten(0, 1), n_agents)
@@ -178,11 +183,11 @@ def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> Tenso
 
 
 def filled_slots(present: Tensor, n_agents: int) -> tuple[int, int]:
-    """How many of the agents' slots, and of the others', it takes to hold all that are present: at least one agent's.
+    """Return the smallest numbers of agent slots (at least 1) and other slots that hold all present entities.
 
     Args:
         present: bool [*X, E].
-        n_agents: A.
+        n_agents: A, number of agent slots.
     """
     filled = present.flatten(0, -2).any(dim=0)
     agents, others = (int(part.nonzero().max()) + 1 if part.any() else 0 for part in filled.tensor_split([n_agents]))
@@ -190,14 +195,19 @@ def filled_slots(present: Tensor, n_agents: int) -> tuple[int, int]:
 
 
 def kept_slots(key: Any, values: Tensor, n_agents: int, filled: tuple[int, int], rows: Tensor | None = None) -> Tensor:
-    """Values [N, T, ...] under a key of `mipi_pl.spec`, cut to the slots that are filled, of all N or of some rows.
+    """Cut values to the filled slots; agents and other entities separately, so that the agents remain the first.
 
-    Agents and other entities are cut apart, so that the agents stay the first ones.
+    Args:
+        key: key of `mipi_pl.spec` that the values belong to.
+        values: [N, T, ...].
+        n_agents: A, number of agent slots.
+        filled: numbers of agent slots and other slots to keep, from `filled_slots`.
+        rows: indices of the episodes to keep; None keeps all.
     """
     agents, others = filled
     if key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION):
         values = values[:, :, :agents]
-    if rows is not None:  # a copy, and so behind what only looks at a part
+    if rows is not None:  # indexing copies, so it comes after the slice above, which is a view
         values = values[rows]
     dim = {keys.ENTITIES: 2, keys.PRESENT: 2, keys.VISIBLE: 3}.get(key)
     if dim is None or values.shape[dim] == agents + others:
@@ -206,9 +216,10 @@ def kept_slots(key: Any, values: Tensor, n_agents: int, filled: tuple[int, int],
 
 
 def summarize(episodes: TensorDictBase, spec: EntitySpec) -> TensorDict:
-    """Outcome of whole episodes [N].
+    """Return a summary of whole episodes [N].
 
-    ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``, and ``cut_short``: ended by a fault.
+    Its keys are ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``, and ``cut_short`` (whether
+    an environment fault ended the episode).
     """
     length = episodes.get(keys.VALID).sum(dim=1)
     return TensorDict(

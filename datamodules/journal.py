@@ -1,4 +1,4 @@
-"""The replay on disk: finished episodes in files that are written once and never changed."""
+"""The replay on disk: finished episodes in files that are written once and never modified."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mipi_pl.spec import EntitySpec
 from mipi_pl.storage.files import DamagedError, save_whole, sha256_of, verify
 
 Segment = dict[str, Any]
-"""Plain, for the checkpoint: ``file``, ``sha256`` and the numbers ``first`` and ``end`` of its episodes."""
+"""Entry of a checkpoint for one file: ``file``, ``sha256``, and its episodes from ``first`` to before ``end``."""
 
 
 class EpisodeJournal:
-    """Episodes by number, in segments that follow one another; a checkpoint names those that it needs.
+    """Numbered episodes in consecutive segments, one file each; a checkpoint lists the segments that it needs.
 
-    Each checkpoint writes the episodes since the last one, so nothing is written twice, whatever the capacity.
+    Each checkpoint writes only the episodes since the previous one, so no episode is written twice.
 
     Args:
-        folder: of the files; made when the first is written.
-        capacity: episodes that the replay keeps: older ones are not needed.
+        folder: folder of the files; created with the first file.
+        capacity: number of episodes that the replay keeps; older ones are not needed.
 
     Attributes:
-        segments: those that hold the last `capacity` episodes.
+        segments: the segments that hold the last `capacity` episodes.
     """
 
     def __init__(self, folder: Path, capacity: int) -> None:
@@ -38,14 +38,14 @@ class EpisodeJournal:
 
     @property
     def end(self) -> int:
-        """Number of the first episode that is not written yet."""
+        """Number of the first episode that has not been written yet."""
         return int(self.segments[-1]["end"]) if self.segments else 0
 
     def append(self, first: int, episodes: TensorDictBase) -> None:
-        """Write episodes that begin with number `first`; the file is whole or not there.
+        """Write episodes numbered from `first` into a new file, atomically.
 
         Raises:
-            OSError: if it cannot be written; the journal is as before.
+            OSError: if the file cannot be written; the journal is then unchanged.
         """
         end = first + len(episodes)
         path = self.folder / f"episodes_{first:09d}_{end:09d}.pt"
@@ -54,23 +54,23 @@ class EpisodeJournal:
         self.segments = [s for s in self.segments if s["end"] > end - self.capacity]
 
     def read(self, spec: EntitySpec, numbers: range) -> TensorDict:
-        """These episodes, padded, in order.
+        """Return the episodes with these numbers, padded, in order.
 
         Raises:
-            DamagedError: if a file is missing or damaged, or an episode in none of them.
+            DamagedError: if a file is missing or damaged, or no file contains one of the episodes.
         """
-        found = empty_episodes(len(numbers), spec)
+        episodes = empty_episodes(len(numbers), spec)
         missing = set(numbers)
         for segment in self.segments:
             part = range(max(segment["first"], numbers.start), min(segment["end"], numbers.stop))
             if part:
                 rows = slice(part.start - segment["first"], part.stop - segment["first"])
                 place = slice(part.start - numbers.start, part.stop - numbers.start)
-                found[place] = unpack(self._load(segment), spec)[rows]
+                episodes[place] = unpack(self._load(segment), spec)[rows]
                 missing -= set(part)
         if missing:
-            raise DamagedError(f"{self.folder}: episode {min(missing)} is in no file")
-        return found
+            raise DamagedError(f"{self.folder}: no file contains episode {min(missing)}")
+        return episodes
 
     def _load(self, segment: Segment) -> dict[str, Tensor]:
         path = self.folder / segment["file"]
@@ -80,7 +80,7 @@ class EpisodeJournal:
 
 
 def pack(episodes: TensorDictBase) -> dict[str, Tensor]:
-    """Plain tensors without the padding: ``lengths`` [n], and for each key the observed steps one after the other."""
+    """Return episodes as tensors without padding: ``lengths`` [n], and for each key the concatenated observed steps."""
     observed = observed_steps(episodes.get(keys.VALID))
     flat = episodes.flatten_keys(".")
     packed = {str(k): v[observed] if v.dim() > 1 else v.clone() for k, v in flat.items()}

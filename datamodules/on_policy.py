@@ -1,4 +1,4 @@
-"""The on-policy datamodule: rollouts of the present policy, each thrown away after it was learned from."""
+"""The on-policy datamodule: rollouts of the current policy, each discarded after its update."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mipi_pl.utils.checks import require
 
 
 class OnPolicyDataModule(CollectionDataModule):
-    """Each batch is a rollout: every environment plays the same number of steps and goes on where it was.
+    """Yields rollouts of a fixed number of steps per environment; each continues where the previous one stopped.
 
-    No environment waits for another. An episode that is longer than what is left of a rollout is cut there: its first
-    part is learned from with the value of the observation at the cut, and the next rollout begins with the rest.
+    No environment waits for another. An episode that is still running at the end of a rollout is cut there: its first
+    part is bootstrapped with the value of the observation at the cut, and the next rollout begins with the rest.
 
     Args:
         make_env: factory of the training environments; takes num_envs and seed.
         num_envs: B, environments stepped at once.
-        seed: of environments and exploration.
+        seed: seed of the environments and of exploration.
         rollout_steps: T, steps of each environment in a batch.
         updates_per_epoch: length of a Lightning epoch, in rollouts.
 
     Attributes:
-        episodes: episodes that have ended.
+        episodes: number of episodes that have ended, over all processes.
 
     Raises:
-        ValueError: for values out of range.
+        ValueError: if a value is out of range.
     """
 
     on_policy = True
@@ -49,10 +49,10 @@ class OnPolicyDataModule(CollectionDataModule):
         self._assembler = RolloutCutter(num_envs, self.env.entity_spec)
 
     def next_batch(self) -> TensorDictBase:
-        """Play a rollout; [N] sequences of up to T steps, by environment and time.
+        """Collect a rollout and return its [N] sequences of up to T steps, ordered by environment and time.
 
         Raises:
-            DivergedError: if the policy is no longer finite, in any process.
+            DivergedError: if the policy is no longer finite in any process.
         """
         self.at_rest()
         batches: list[TensorDictBase] = []

@@ -1,4 +1,4 @@
-"""The replay datamodule: TorchRL collector, whole episodes, TensorDict replay buffer, a fixed update-to-data ratio."""
+"""The replay datamodule: whole episodes in a TensorDict replay buffer, with a fixed number of updates per episode."""
 
 from __future__ import annotations
 
@@ -25,50 +25,52 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import require
 
 REPLAY_FOLDER = "checkpoints/replay"
-"""Where the episodes are, below the run folder."""
+"""Folder of the stored episodes, relative to the run folder."""
 
 Played = list[tuple[int, TensorDict | None]]
-"""For each collection, the number of frames and the episodes that ended."""
+"""Number of frames and finished episodes, for each collection."""
 
 _REFILL = 256
-"""Episodes that are read at once when a run is resumed."""
+"""Number of episodes read at once when a run is resumed."""
 
 
 class ReplayDataModule(CollectionDataModule):
-    """Collects with the current policy, stores whole episodes, and yields trimmed batches of them.
+    """Collects episodes with the current policy, stores them whole, and yields trimmed batches of them.
 
     Args:
         make_env: factory of the training environments; takes num_envs and seed.
         num_envs: B, environments stepped at once.
-        seed: of environments, exploration and sampling.
-        capacity: episodes kept; the oldest go first.
+        seed: seed of the environments, of exploration and of sampling.
+        capacity: episodes kept; the oldest are replaced first.
         batch_size: N, episodes in a batch.
         updates_per_episode: batches yielded per collected episode.
-        warmup_episodes: episodes collected before the first batch; at least `batch_size`.
-        steps_per_collection: environment steps between two looks for finished episodes.
-        epsilon_start: uniform exploration mixed into the behaviour policy at first.
-        epsilon_end: and after `epsilon_frames`.
-        epsilon_frames: frames of linear annealing.
-        epsilon_hold: mean number of steps for which an agent that explores keeps its action.
-        storage: ``ram`` or ``memmap`` (on disk, until training ends; what `mipi resume` needs is in the run folder).
-        storage_dir: where ``memmap`` makes a folder of its own; None is the system's place for temporary files.
-        updates_per_epoch: length of a Lightning epoch.
+        warmup_episodes: episodes collected before the first batch; raised to `batch_size` if smaller.
+        steps_per_collection: steps per environment in one collection; finished episodes are stored after each.
+        epsilon_start: initial probability of uniform exploration.
+        epsilon_end: probability of uniform exploration from frame `epsilon_frames` on.
+        epsilon_frames: frames over which epsilon is annealed linearly.
+        epsilon_hold: mean number of steps for which an exploring agent repeats its action.
+        storage: ``ram``, or ``memmap`` for temporary files on disk, which are removed when training ends. `mipi resume`
+            does not need them: it reads the episodes from the run folder.
+        storage_dir: folder in which ``memmap`` creates its own subfolder; None is the system's folder for temporary
+            files.
+        updates_per_epoch: length of a Lightning epoch, in updates.
         overlap: collect for the next batch while an update runs, with the policy from before that update.
-        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` share them out to
-            workers, for slow worlds.
-        workers: how many, for ``processes`` and ``ray``; a divisor of `num_envs`.
+        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` divide them among
+            workers, for slow environments.
+        workers: number of workers for ``processes`` and ``ray``; a divisor of `num_envs`.
 
     Attributes:
-        env: the training environments; with workers a single one that is never played, for its sizes.
-        exact_resume: whether a checkpoint holds all that the next batches depend on.
-        at_rest: called before and while a batch is made, when all that belongs to the one before is done: the moments
-            at which a checkpoint is exact.
-        frames: environment steps collected, each environment counted, over all processes.
+        env: the training environments; with workers, a single environment that only provides the sizes.
+        exact_resume: whether a checkpoint holds everything that the next batches depend on.
+        at_rest: called before a batch is sampled and after each collection, when the previous batch has been fully
+            processed; a checkpoint written then is exact.
+        frames: environment steps collected, summed over environments and processes.
         episodes: episodes finished and stored, over all processes.
 
     Raises:
-        ValueError: for values out of range, or `overlap` in several processes, which collect in step.
-        OSError: if no folder can be made in `storage_dir`.
+        ValueError: if a value is out of range, or for `overlap` with several processes, which collect in lockstep.
+        OSError: if no folder can be created in `storage_dir`.
     """
 
     on_policy = False
@@ -109,7 +111,10 @@ class ReplayDataModule(CollectionDataModule):
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
         if overlap and distributed.size() > 1:
-            raise ValueError("datamodule.overlap is for a single process; several (trainer.devices) collect in step")
+            raise ValueError(
+                f"datamodule.overlap needs a single process, and this run has {distributed.size()}, which collect in "
+                "lockstep: set datamodule.overlap=false or trainer.devices=1"
+            )
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._background: Background[Played] | None = Background() if overlap else None
         self.batch_size = batch_size
@@ -129,30 +134,30 @@ class ReplayDataModule(CollectionDataModule):
             return LazyTensorStorage(capacity)
         if parent is not None:
             Path(parent).mkdir(parents=True, exist_ok=True)
-        # Of its own, so that neither other runs nor the files of this one before it was resumed are in the way.
+        # A new folder, because other runs, or this run before it was resumed, may have left files there.
         folder = tempfile.mkdtemp(prefix="mipi-replay-", dir=parent)
         self._remove_storage = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return LazyMemmapStorage(capacity, scratch_dir=folder)
 
     def setup(self, stage: str) -> None:
-        """Connect the collector to the algorithm that is trained, and the journal to the run folder."""
+        """Connect the collector to the algorithm being trained, and the journal to the run folder."""
         if self._journal is None and self.trainer is not None:
             folder = _of_rank(Path(self.trainer.default_root_dir) / REPLAY_FOLDER)
             self._journal = EpisodeJournal(folder, self._capacity)
         super().setup(stage)
 
     def connect(self, actor: Actor, seed: int = 0) -> None:
-        """Collect with `actor` from now on, exploring as this datamodule says."""
+        """Collect with `actor` from now on, with the exploration set in this datamodule."""
         actor.hold = self.epsilon_hold
         super().connect(actor, seed)
 
     def reseed(self, seed: int) -> None:
-        """Of a process among several: battles and draws of its own."""
+        """Reseed environments and sampling, so that each of several processes has different episodes and batches."""
         super().reseed(seed)
         self._draws.manual_seed(seed)
 
     def teardown(self, stage: str) -> None:
-        """End the thread and the workers and remove the files of ``memmap``, however training ended."""
+        """End the thread and the workers and remove the ``memmap`` files, whether or not training succeeded."""
         if self._background is not None:
             self._background.close()
         super().teardown(stage)
@@ -161,18 +166,18 @@ class ReplayDataModule(CollectionDataModule):
 
     @property
     def epsilon(self) -> float:
-        """Exploration for the frames collected so far."""
+        """Probability of uniform exploration after the frames collected so far."""
         return self._epsilon_at(self.frames)
 
     def _epsilon_at(self, frames: int) -> float:
-        done = min(1.0, frames / self.epsilon_frames) if self.epsilon_frames else 1.0
-        return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
+        progress = min(1.0, frames / self.epsilon_frames) if self.epsilon_frames else 1.0
+        return self.epsilon_start + progress * (self.epsilon_end - self.epsilon_start)
 
     def collect(self) -> None:
-        """Play `steps_per_collection` steps in all environments of all processes and store the episodes that end.
+        """Play `steps_per_collection` steps in all environments of all processes and store the finished episodes.
 
         Raises:
-            DivergedError: if the policy is no longer finite, in any process.
+            DivergedError: if the policy is no longer finite in any process.
         """
         self.source.refresh()
         self._store(lambda: [self._play(self.source, self.frames)])
@@ -182,7 +187,7 @@ class ReplayDataModule(CollectionDataModule):
         return steps.numel(), self._assembler.add(steps)
 
     def _store(self, play: Callable[[], Played]) -> None:
-        """Store what each process plays, in step."""
+        """Run `play` and store its episodes, in all processes together."""
 
         def work() -> int:
             for frames, episodes in play():
@@ -195,15 +200,15 @@ class ReplayDataModule(CollectionDataModule):
         self.agree(distributed.together(work))
 
     def collection_metrics(self) -> dict[str, float]:
-        """Exploration."""
+        """Return epsilon, the probability of uniform exploration."""
         return {"epsilon": self.epsilon}
 
     def sample(self) -> TensorDictBase:
-        """A batch of `batch_size` different episodes, trimmed."""
+        """Return a trimmed batch of `batch_size` different episodes."""
         return sample_trimmed(self._buffer, self.batch_size, self.env.entity_spec.n_agents, self._draws)
 
     def next_batch(self) -> TensorDictBase:
-        """Collect until an update is owed, then sample."""
+        """Collect until the number of episodes allows another update, then sample a batch."""
         self.settle()
         self.at_rest()
         while not self._owed(self._fewest_episodes):
@@ -215,22 +220,23 @@ class ReplayDataModule(CollectionDataModule):
         return batch
 
     def _owed(self, episodes: int) -> bool:
+        """Whether `updates_per_episode` allows another update after so many episodes."""
         return self.batches + 1 <= (episodes - self.warmup_episodes) * self.updates_per_episode
 
-    # ------------------------------------------------------------------ beside the updates
+    # ------------------------------------------------------------------ collection during updates
 
     def settle(self) -> None:
-        """Wait for what is being collected beside an update, and store it.
+        """Wait for the collection that runs during an update, and store its episodes.
 
         Raises:
-            Exception: what went wrong over there.
+            Exception: any exception raised by that collection.
         """
         if self._background is not None:
             played = self._background.wait() or []
             self._store(lambda: played)
 
     def _collect_ahead(self) -> None:
-        """Begin to collect what the next batch will need; no counter moves before `settle`."""
+        """Start collecting the episodes that the next batch will need; counters do not change before `settle`."""
         if self._background is None or self._source is None or self._owed(self._fewest_episodes):
             return
         self._source.refresh()
@@ -248,10 +254,10 @@ class ReplayDataModule(CollectionDataModule):
     # ------------------------------------------------------------------ state
 
     def write_journal(self) -> None:
-        """Write the episodes that are not on disk yet; a checkpoint needs them beside itself.
+        """Write the episodes that are not on disk yet; a checkpoint refers to their files.
 
         Raises:
-            OSError: if they cannot be written.
+            OSError: if the file cannot be written.
         """
         self.settle()
         if self._journal is not None and self._journal.end < self._own_episodes:
@@ -260,19 +266,19 @@ class ReplayDataModule(CollectionDataModule):
             self._journal.append(first, new.exclude("index"))
 
     def journal_files(self) -> dict[str, str]:
-        """Names, relative to the checkpoints, and checksums of the files that hold the replay."""
+        """Paths, relative to the checkpoint folder, and SHA-256 checksums of the files that hold the replay."""
         segments = [] if self._journal is None else self._journal.segments
         folder = _of_rank(Path(Path(REPLAY_FOLDER).name))
         return {f"{folder / segment['file']}": segment["sha256"] for segment in segments}
 
     def own_state(self) -> dict[str, Any]:
-        """See `CollectionDataModule`; the replay itself is in the journal."""
+        """Return the state of this process as in `CollectionDataModule`; the replay itself is in the journal."""
         self.settle()
         segments = [] if self._journal is None else self._journal.segments
         return {**super().own_state(), "journal": segments, "draws": self._draws.get_state()}
 
     def load_own_state(self, state: dict[str, Any]) -> None:
-        """See `CollectionDataModule`."""
+        """Restore the state returned by `own_state`, and read the replay from the journal."""
         super().load_own_state(state)
         assert self._journal is not None
         self._journal.segments = state["journal"]
@@ -280,7 +286,7 @@ class ReplayDataModule(CollectionDataModule):
         self._draws.set_state(state["draws"])
 
     def _refill(self) -> None:
-        """Put the last episodes back where they were: number n at n modulo the capacity."""
+        """Restore the last episodes to their places in the buffer: number n is at index n modulo the capacity."""
         assert self._journal is not None
         kept = range(max(0, self._own_episodes - self._capacity), self._own_episodes)
         turn = next((n for n in kept if n % self._capacity == 0), kept.start)
@@ -293,5 +299,5 @@ class ReplayDataModule(CollectionDataModule):
 
 
 def _of_rank(folder: Path) -> Path:
-    """A process's own, so that none meets the files of another; the first keeps the folder."""
+    """Return this process's folder; the first process uses `folder` itself, the others a subfolder of it."""
     return folder / f"rank_{distributed.rank()}" if distributed.rank() else folder

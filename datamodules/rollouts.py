@@ -1,4 +1,4 @@
-"""From a rollout of B environments to the sequences that it is made of: an episode's part that lies within it."""
+"""Division of a rollout of B environments into sequences: the parts of episodes that lie within it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mipi_pl.spec import EntitySpec
 
 
 class RolloutCutter:
-    """Cuts rollouts at the ends of episodes and remembers of each environment what its open episode has come to.
+    """Cuts rollouts at the ends of episodes and keeps length, return and last action of the unfinished episodes.
 
     Args:
-        num_envs: B.
-        spec: sizes of the world.
+        num_envs: B, number of environments.
+        spec: sizes of the environment.
     """
 
     def __init__(self, num_envs: int, spec: EntitySpec) -> None:
@@ -28,26 +28,26 @@ class RolloutCutter:
         self._action = torch.full((num_envs, spec.n_agents), spec.n_actions)
 
     def state_dict(self) -> dict[str, Any]:
-        """Length, return and last action of the open episodes."""
+        """Return length, return and last action of the unfinished episodes."""
         return {"length": self._length, "return": self._return, "action": self._action}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state returned by `state_dict`."""
         self._length, self._return, self._action = state["length"], state["return"], state["action"]
 
     def cut(self, steps: TensorDictBase) -> tuple[TensorDict, TensorDict]:
-        """Sequences, by environment and time, and the episodes that ended.
+        """Return the sequences of a rollout and a summary of the episodes that ended in it.
 
         Args:
-            steps: [B, T] of a collector; the first ones go on where the last call's ended.
+            steps: [B, T] steps of a collector, which continue those of the previous call.
 
         Returns:
-            A batch [N] of sequences of up to S steps and the observation after the last, cut to the entity slots that
-            are filled, with the keys of `mipi_pl.spec`; and for each ended episode ``return_``, ``length``, ``won``,
-            ``composition`` and ``cut_short``.
+            A batch [N] of sequences, ordered by environment and time, with the keys of `mipi_pl.spec`: up to S steps
+            and the observation after the last one, cut to the filled entity slots. And, for each episode that ended,
+            ``return_``, ``length``, ``won``, ``composition`` and ``cut_short``, as in `summarize`.
 
         Raises:
-            ValueError: if an episode is longer than the world said it can be.
+            ValueError: if an episode has more than `spec.max_steps` steps.
         """
         done = steps.get(("next", keys.DONE)).squeeze(-1)
         begins = torch.nn.functional.pad(done[:, :-1], (1, 0))
@@ -67,7 +67,10 @@ class RolloutCutter:
         earned = earned + torch.where(carried, self._return[environment], 0.0)
         ended, so_far = done[environment, end], first_step + length
         if int(so_far.max()) > self.spec.max_steps:
-            raise ValueError(f"an episode is longer than max_steps={self.spec.max_steps}; mend the environment's spec")
+            raise ValueError(
+                f"an episode is longer than max_steps={self.spec.max_steps}; correct max_steps in the environment's "
+                "spec, or let the environment truncate at that step"
+            )
 
         batch = self._sequences(steps, number, place, (environment, end), length)
         batch.set(keys.ENVIRONMENT, environment).set(keys.FIRST_STEP, first_step)
@@ -84,11 +87,11 @@ class RolloutCutter:
             },
             batch_size=[len(played)],
         )
-        self._go_on(environment, ended, so_far, earned, steps.get(keys.ACTION)[:, -1])
+        self._carry_over(environment, ended, so_far, earned, steps.get(keys.ACTION)[:, -1])
         return batch, finished
 
-    def _go_on(self, environment: Tensor, ended: Tensor, length: Tensor, earned: Tensor, action: Tensor) -> None:
-        """Remember the episodes that are open after the last step, from the last sequence of each environment."""
+    def _carry_over(self, environment: Tensor, ended: Tensor, length: Tensor, earned: Tensor, action: Tensor) -> None:
+        """Store the state of the unfinished episodes from the last sequence of each environment."""
         last = keys.last_sequences(environment)
         over = ended[last]
         self._length = torch.where(over, 0, length[last])
@@ -98,14 +101,14 @@ class RolloutCutter:
     def _sequences(
         self, steps: TensorDictBase, number: Tensor, place: Tensor, last: tuple[Tensor, Tensor], length: Tensor
     ) -> TensorDict:
-        """The steps laid out by sequence, [N, S+1, ...].
+        """Rearrange the steps by sequence: [N, S+1, ...].
 
         Args:
             steps: [B, T].
-            number: [B, T] of the sequence that each step belongs to.
-            place: [B, T] of each step in its sequence.
-            last: environment and time of each sequence's last step.
-            length: [N] steps of each sequence.
+            number: int64 [B, T], index of the sequence that each step belongs to.
+            place: int64 [B, T], index of each step in its sequence.
+            last: environment [N] and time [N] of each sequence's last step.
+            length: int64 [N], steps of each sequence.
         """
         n_agents = self.spec.n_agents
         filled = filled_slots(steps.get(keys.PRESENT).flatten(0, 1), n_agents)
@@ -113,16 +116,16 @@ class RolloutCutter:
         after = (torch.arange(len(length)), length)
         fields: dict[Any, Tensor] = {}
         for key in (*OBSERVED, keys.ACTION):
-            now = kept_slots(key, steps.get(key), n_agents, filled)
-            laid_out = now.new_zeros(*shape, *now.shape[2:])
-            laid_out[number, place] = now
+            values = kept_slots(key, steps.get(key), n_agents, filled)
+            sequences = values.new_zeros(*shape, *values.shape[2:])
+            sequences[number, place] = values
             if key != keys.ACTION:
                 nested = key if isinstance(key, tuple) else (key,)
-                shown_last = steps.get(("next", *nested))[last].unsqueeze(1)
-                laid_out[after] = kept_slots(key, shown_last, n_agents, filled).squeeze(1)
-            fields[key] = laid_out
+                final = steps.get(("next", *nested))[last].unsqueeze(1)
+                sequences[after] = kept_slots(key, final, n_agents, filled).squeeze(1)
+            fields[key] = sequences
         for key in PER_STEP:
-            now = steps.get(("next", key)).squeeze(-1)
-            fields[key] = now.new_zeros(shape).index_put((number, place), now)
+            values = steps.get(("next", key)).squeeze(-1)
+            fields[key] = values.new_zeros(shape).index_put((number, place), values)
         fields[keys.VALID] = torch.arange(shape[1]) < length.unsqueeze(1)
         return TensorDict(fields, batch_size=shape[:1])

@@ -1,7 +1,7 @@
-"""Where steps come from; this file: environments in this process.
+"""Sources of environment steps: their interface, and the source that steps environments in this process.
 
-Each kind hands out [B, T'] steps of the same B environments in the same order, so that what is made of them does not
-depend on it. The policy acts in all environments of a process in one call.
+Every source returns steps [B, T'] of the same B environments in the same order, so batches do not depend on the kind of
+source. The policy acts in all environments of a process in one call.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ MakeEnv = Callable[..., EntityEnv]
 
 
 class StepSource:
-    """An endless stream of steps under the newest policy it was given.
+    """An endless stream of steps, played with the policy of the latest `refresh`.
 
     Attributes:
-        exact: whether `state_dict` holds all that the next steps depend on. Environments of other processes keep
-            theirs: a resumed run begins new episodes there.
+        exact: whether `state_dict` holds everything that the next steps depend on. It does not for environments in
+            other processes, where a resumed run begins new episodes.
     """
 
     exact = False
 
     def next(self, epsilon: float) -> TensorDictBase:
-        """The next steps [B, T'] with this share of uniform exploration; valid until the next call.
+        """Return the next steps [B, T'], valid until the next call.
+
+        Args:
+            epsilon: probability of uniform exploration.
 
         Raises:
             WorkerError: if a process that steps environments has died.
@@ -38,32 +41,32 @@ class StepSource:
         raise NotImplementedError
 
     def refresh(self) -> None:
-        """Act with the learner's present parameters from now on; never called while `next` runs."""
+        """Act with the learner's current parameters from now on; must not be called while `next` runs."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next steps depend on, as plain tensors, as far as it is known here."""
+        """Return the state that the next steps depend on, as plain tensors, as far as this process knows it."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave.
+        """Restore the state returned by `state_dict`.
 
         Raises:
-            ValueError: if it belongs to other environments.
+            ValueError: if the state belongs to other environments.
         """
 
     def close(self) -> None:
-        """End what was started."""
+        """Close the environments and end the workers."""
 
 
 class InlineSource(StepSource):
-    """All environments in this process.
+    """Steps all environments in this process.
 
     Args:
         env: the environments.
-        actor: the policy; its networks are the learner's own.
-        steps: T'.
-        own_copy: act with a copy of the networks that `refresh` brings up to date, so that learning and collecting may
-            go on at the same time.
+        actor: the policy; it shares its networks with the learner.
+        steps: T', steps per environment in each call of `next`.
+        own_copy: act with a copy of the networks, updated by `refresh`, so that learning and collection can run at the
+            same time.
     """
 
     exact = True
@@ -86,7 +89,7 @@ class InlineSource(StepSource):
         self._stream: Iterator[TensorDictBase] = iter(self._collector)
 
     def refresh(self) -> None:
-        """Copy the learner's parameters, if they are not shared."""
+        """Copy the learner's parameters unless they are shared."""
         if self._learner is not None:
             self._actor.agent.load_state_dict(self._learner.state_dict())
 
@@ -96,14 +99,14 @@ class InlineSource(StepSource):
         return next(self._stream)
 
     def close(self) -> None:
-        """Let the environments end what they started."""
+        """Close the environments."""
         self._env.close(raise_if_closed=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Environments, the observation that the next step starts from, recurrent states and draws."""
+        """Return the state of environments and policy, and the observation from which the next step starts."""
         return {
             "environment": self._env.get_extra_state(),
-            # TorchRL has no public name for the observation that the next step starts from.
+            # TorchRL has no public name for the observation from which the next step starts.
             "observation": self._collector._carrier.clone().to_dict(),
             "actor": self._actor.memory(),
         }

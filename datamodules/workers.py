@@ -1,4 +1,4 @@
-"""Steps from environments in other processes of this machine, or in actors of Ray: for slow worlds."""
+"""Step sources whose environments run in other processes or Ray actors, for slow environments."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from models import fused
 
 
 class WorkerPolicy(nn.Module):
-    """The policy as it is sent to workers: parameters and exploration in tensors, everything else made over there.
+    """The policy that is sent to the workers: networks and epsilon as tensors; each worker builds its own `Actor`.
 
     Args:
-        actor: of which networks are copied.
-        seeds: of the draws of each worker.
+        actor: the policy whose networks are copied.
+        seeds: seed of the random draws of each worker.
     """
 
     epsilon: Tensor
@@ -43,42 +43,42 @@ class WorkerPolicy(nn.Module):
         self._actor: Callable[[], Actor] | None = None
 
     def forward(self, td: TensorDictBase) -> TensorDictBase:
-        """As `Actor`."""
+        """Act as `Actor` does."""
         if self._actor is None:
             fused.enable(self._fused)
-            made = Actor(self.agent, greedy=False, seed=self._seeds[WorkerEnv.index])
-            made.hold = self._hold
-            self._actor = lambda: made  # not a submodule: its parameters are this module's already
+            own_actor = Actor(self.agent, greedy=False, seed=self._seeds[WorkerEnv.index])
+            own_actor.hold = self._hold
+            self._actor = lambda: own_actor  # in a closure, so that its parameters are not registered twice
         actor = self._actor()
         actor.epsilon = float(self.epsilon)
         return actor(td)
 
 
 class WorkerEnv:
-    """Makes the environments of a worker, over there.
+    """Factory of a worker's environments, called in the worker.
 
     Args:
         make_env: factory of the environments.
-        num_envs: of this worker.
-        seed: of this worker.
-        index: of this worker.
+        num_envs: number of environments of this worker.
+        seed: seed of this worker's environments.
+        index: number of this worker, from 0.
     """
 
     index = 0
-    """Of the worker that this process is."""
+    """Number of the worker that runs in this process."""
 
     def __init__(self, make_env: MakeEnv, num_envs: int, seed: int, index: int) -> None:
         self._make_env, self._options = make_env, {"num_envs": num_envs, "seed": seed}
         self._index = index
 
     def __call__(self) -> EntityEnv:
-        """The environments."""
+        """Make the environments and record the worker's number in this process."""
         WorkerEnv.index = self._index
         return self._make_env(**self._options)
 
 
 class _Unregistered:
-    """Calls a module whose parameters lie in shared memory, so that TorchRL need not carry them anywhere."""
+    """Wrapper that hides a module from TorchRL: its parameters are in shared memory and need no transfer."""
 
     def __init__(self, module: WorkerPolicy) -> None:
         self._module = module
@@ -88,19 +88,17 @@ class _Unregistered:
 
 
 class WorkerSource(StepSource):
-    """Environments shared out to workers, which step them at the same time; they start with the first step.
+    """Environments divided among workers that step them in parallel; the workers start at the first `refresh`.
 
     Args:
         make_env: factory of the environments.
         num_envs: B, over all workers.
-        actor: the policy, of which workers act with a copy.
-        steps: T'.
-        workers: how many; a divisor of B.
-        seed: of environments and draws.
-        frames: collected before; a resumed run meets new episodes.
-
-    Raises:
-        ValueError: if the environments cannot be shared out evenly.
+        actor: the policy; the workers act with a copy of it.
+        steps: T', steps per environment in each call of `next`.
+        workers: number of workers, a divisor of B.
+        seed: seed of the environments and of the policy's random draws.
+        frames: returns the number of frames collected so far; part of the seed, so that a resumed run plays new
+            episodes.
     """
 
     def __init__(
@@ -120,7 +118,7 @@ class WorkerSource(StepSource):
         self._stream: Iterator[TensorDictBase] | None = None
 
     def refresh(self) -> None:
-        """Copy the learner's parameters; workers see them with their next step."""
+        """Copy the learner's parameters, which the workers use from their next step on; start the workers if needed."""
         if self._policy is None:
             seeds = np.random.SeedSequence([self._seed, self._frames()]).generate_state(2 * self._workers).tolist()
             self._policy = WorkerPolicy(self._actor, seeds[self._workers :])
@@ -133,7 +131,7 @@ class WorkerSource(StepSource):
 
     @abstractmethod
     def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
-        """The collector."""
+        """Start the workers and return the collector."""
 
     def close(self) -> None:
         """End the workers."""
@@ -143,7 +141,7 @@ class WorkerSource(StepSource):
 
 
 class ProcessSource(WorkerSource):
-    """Workers are processes of this machine; parameters reach them through shared memory."""
+    """Workers are processes on this machine; they read the parameters from shared memory."""
 
     def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
         policy.share_memory()
@@ -170,28 +168,28 @@ class ProcessSource(WorkerSource):
         self._policy.epsilon.fill_(epsilon)
         try:
             return next(self._stream)
-        except (RuntimeError, ValueError, EOFError, OSError) as error:  # the second: TorchRL, while it ends the others
+        except (RuntimeError, ValueError, EOFError, OSError) as error:  # TorchRL's clean-up can raise a ValueError
             raise WorkerError(f"a worker process died ({self._deaths() or error})") from error
 
     def _deaths(self) -> str:
-        """Which workers died, and how; the others are alive, or TorchRL has let go of them or ended them itself."""
-        found = []
+        """Describe the workers that died; the others are alive, or TorchRL has ended or closed them."""
+        deaths = []
         for number, process in enumerate(self._collector.procs):
-            with suppress(ValueError):  # it has been let go of
-                if process.exitcode:  # 0: ended by TorchRL, because of the one that died
-                    found.append(f"worker {number}: exit code {process.exitcode}")
-        hint = "; if that is 1, its own message stands above" if found else ""
-        return ", ".join(found) + hint
+            with suppress(ValueError):  # the process object has been closed
+                if process.exitcode:  # 0: ended by TorchRL because another worker died
+                    deaths.append(f"worker {number}: exit code {process.exitcode}")
+        hint = "; with exit code 1, the worker's own error message is above" if deaths else ""
+        return ", ".join(deaths) + hint
 
     def close(self) -> None:
-        """End the workers; PyTorch's number of threads stays."""
+        """End the workers and keep PyTorch's number of threads, which TorchRL would change."""
         threads = torch.get_num_threads()
         super().close()
         torch.set_num_threads(threads)
 
 
 class RaySource(WorkerSource):
-    """Workers are actors of Ray: the cluster at RAY_ADDRESS, or one that is started on this machine."""
+    """Workers are Ray actors, in the cluster at RAY_ADDRESS or in one that is started on this machine."""
 
     def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
         from torchrl.collectors.distributed import RayCollector
@@ -225,11 +223,11 @@ class RaySource(WorkerSource):
         try:
             self._collector.update_policy_weights_()
             return next(self._stream).flatten(0, 1)
-        except (RayError, RuntimeError, StopIteration) as error:  # the second: from sending parameters
+        except (RayError, RuntimeError, StopIteration) as error:  # sending parameters raises the RuntimeError
             raise WorkerError(f"a Ray worker failed: {error}") from error
 
 
 def leave_signals_to_the_first_process() -> None:
-    """Ctrl-C in a terminal, and the end of a cluster's job, reach workers too; the first process decides."""
+    """Ignore SIGINT and SIGTERM, which a terminal or cluster also sends to workers; the main process handles them."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

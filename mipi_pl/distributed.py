@@ -1,7 +1,8 @@
-"""The processes of one run: which one this is, and what all of them do together.
+"""Ranks and collective operations of the processes of a run.
 
-Every function but `rank`, `size`, `rank_seed` and `is_lost` must be called by all processes, in the same order. With a
-single process, or where none were connected, each does nothing but its work.
+All processes must call these functions in the same order, except `rank`, `size`, `rank_seed` and `is_lost`, which
+any process may call at any time. In a single process, or without an initialized process group, no function
+communicates.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ T = TypeVar("T")
 Task = TypeVar("Task")
 
 _OF_RANKS = "of_ranks"
-"""Key under which a checkpoint holds the states of several processes."""
+"""Key under which a checkpoint stores the states of several processes."""
 
 
 def size() -> int:
-    """Number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if size() > 1 else 0
 
 
 def rank_seed(seed: int) -> int:
-    """Of this process, so that each draws numbers of its own; the first keeps the seed of the run."""
+    """Return the seed of this process, derived from the seed of the run; the first process uses `seed` itself."""
     return int(np.random.SeedSequence([seed, rank()]).generate_state(1)[0]) if rank() else seed
 
 
@@ -42,14 +43,15 @@ def rank_seed(seed: int) -> int:
 
 
 def joint_mean(total: Tensor, count: Tensor) -> Tensor:
-    """Share of this process in the mean over the elements of all, such that the mean of the shares is that mean.
+    """Return this process's share of the mean over the elements of all processes.
 
-    Averaged gradients of it are therefore the gradient of the mean over the joined batch, however the elements are
-    spread. A single process divides its sum by its count.
+    The mean of the shares over the processes is the mean over all elements. Averaging the gradients of the shares
+    therefore gives the gradient of the mean over the joined batch, however the elements are distributed. In a single
+    process this is the sum divided by the count.
 
     Args:
         total: sum over this process's elements.
-        count: their number; if it is 0 in all processes, the sum is divided by 1.
+        count: number of this process's elements; if it is 0 in all processes, the sum is divided by 1.
     """
     if size() == 1:
         return total / count.clamp(min=1)
@@ -59,17 +61,17 @@ def joint_mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def joint_mean_of(values: Tensor) -> Tensor:
-    """`joint_mean` of all numbers of a vector."""
+    """Return `joint_mean` of the elements of a vector."""
     return joint_mean(values.sum(), torch.tensor(len(values), device=values.device))
 
 
 @torch.no_grad()
 def mean_everywhere(total: Tensor, count: Tensor) -> Tensor:
-    """The mean over the elements of all processes, the same number in each; without gradient.
+    """Return the mean over the elements of all processes, the same number in each process; without gradient.
 
     Args:
         total: sum over this process's elements.
-        count: their number.
+        count: number of this process's elements.
     """
     share = joint_mean(total, count)
     if size() > 1:
@@ -79,11 +81,11 @@ def mean_everywhere(total: Tensor, count: Tensor) -> Tensor:
 
 
 def moments_everywhere(values: Tensor, times: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the elements of all processes, the same numbers in each; without gradient.
+    """Return mean and variance over the elements of all processes, the same in each process; without gradient.
 
     Args:
-        values: [P] of this process.
-        times: int64 [P], how often each of them counts; None for once.
+        values: [P], elements of this process.
+        times: int64 [P], number of times that each element counts; None for once.
     """
     if times is None:
         times = torch.ones(len(values), dtype=torch.int64, device=values.device)
@@ -94,7 +96,7 @@ def moments_everywhere(values: Tensor, times: Tensor | None = None) -> tuple[Ten
 
 @torch.no_grad()
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the processes, in one message; one that no process has stays None."""
+    """Replace each gradient by its mean over the processes, in one all-reduce; if no process has it, it stays None."""
     if size() == 1:
         return
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
@@ -108,7 +110,7 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def average(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Means of named numbers over the processes, in one message."""
+    """Return the means of named numbers over the processes, in one all-reduce."""
     if size() == 1 or not values:
         return values
     flat = torch.stack([value.detach().double() for value in values.values()])
@@ -120,42 +122,42 @@ def average(values: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def anywhere(flag: bool) -> bool:
-    """Whether it is True in any process."""
+    """Return whether `flag` is True in any process."""
     return flag if size() == 1 else any(_all_numbers(int(flag)))
 
 
 def together(work: Callable[[], int]) -> list[int]:
-    """What `work` returns in each process: a number that is not negative.
+    """Run `work` in every process and return all results, by rank; `work` must return a number that is not negative.
 
     Raises:
-        DivergedError: if it is raised in any process, with the message of the first that did.
+        DivergedError: if `work` raises it in any process, with the message of the first such process.
     """
     if size() == 1:
         return [work()]
-    found, message = -1, None
+    result, message = -1, None
     try:
-        found = work()
+        result = work()
     except DivergedError as error:
         message = str(error)
-    numbers = _all_numbers(found)
-    if min(numbers) < 0:
-        raise DivergedError(next(told for told in gather(message) if told is not None))
-    return numbers
+    results = _all_numbers(result)
+    if min(results) < 0:
+        raise DivergedError(next(text for text in gather(message) if text is not None))
+    return results
 
 
 def gather(own: T) -> list[T]:
-    """The object of each process, in the order of their numbers."""
+    """Return the objects of all processes, by rank."""
     if size() == 1:
         return [own]
-    found: list[Any] = [None] * size()
-    dist.all_gather_object(found, own)
-    return cast(list[T], found)
+    objects: list[Any] = [None] * size()
+    dist.all_gather_object(objects, own)
+    return cast(list[T], objects)
 
 
 def by_first(work: Callable[[], T]) -> T:
-    """What `work` returns in the first process, which alone does it; what it raises there is raised in all.
+    """Run `work` in the first process only and return its result, or raise its exception, in all processes.
 
-    In the others the exception has an attribute ``told``: the first process tells the user.
+    In the other processes the exception's attribute ``told`` is True, because the first process informs the user.
     """
     if size() == 1:
         return work()
@@ -163,7 +165,7 @@ def by_first(work: Callable[[], T]) -> T:
     if rank() == 0:
         try:
             outcome[0] = work()
-        except Exception as error:  # whatever it is, the others wait to hear of it
+        except Exception as error:  # of any kind, because the other processes wait for the outcome
             outcome[1] = error
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
@@ -173,14 +175,14 @@ def by_first(work: Callable[[], T]) -> T:
 
 
 def divided(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
-    """The outcome of `work` for each task, in their order; the processes take the tasks in turn."""
+    """Divide the tasks among the processes and return the results of `work`, in the order of the tasks."""
     tasks = list(tasks)
-    found = gather([work(task) for task in tasks[rank() :: size()]])
-    return [found[number % size()][number // size()] for number in range(len(tasks))]
+    results = gather([work(task) for task in tasks[rank() :: size()]])
+    return [results[number % size()][number // size()] for number in range(len(tasks))]
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether it says that another process can no longer be reached; Gloo's errors have no type of their own."""
+    """Return whether the error means that another process is unreachable; Gloo's errors have no type of their own."""
     return size() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error).lower())
 
 
@@ -188,30 +190,34 @@ def is_lost(error: RuntimeError) -> bool:
 
 
 def join_states(own: dict[str, Any]) -> dict[str, Any]:
-    """For the one checkpoint of all processes: the states of each; of a single process, its own as it is."""
+    """Return the states of all processes as one checkpoint entry; in a single process, `own` itself."""
     return own if size() == 1 else {_OF_RANKS: gather(own)}
 
 
 def split_states(saved: dict[str, Any]) -> list[dict[str, Any]]:
-    """The states that `join_states` joined, by process.
+    """Return the states that `join_states` joined, by rank.
 
     Raises:
-        ValueError: if they are not of as many processes as there are now.
+        ValueError: if their number differs from the current number of processes.
     """
-    found = saved.get(_OF_RANKS, [saved])
-    if len(found) != size():
-        raise ValueError(f"it holds the states of {len(found)} processes, and there are {size()} now")
-    return cast(list[dict[str, Any]], found)
+    states = saved.get(_OF_RANKS, [saved])
+    if len(states) != size():
+        raise ValueError(f"it holds the states of {len(states)} processes, but this run has {size()}")
+    return cast(list[dict[str, Any]], states)
 
 
 def own_state(saved: dict[str, Any]) -> dict[str, Any]:
-    """The one of this process; as `split_states`."""
+    """Return the state of this process from those that `join_states` joined.
+
+    Raises:
+        ValueError: as `split_states`.
+    """
     return split_states(saved)[rank()]
 
 
 def _all_numbers(own: int) -> list[int]:
-    place = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    numbers = torch.zeros(size(), dtype=torch.int64, device=place)
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    numbers = torch.zeros(size(), dtype=torch.int64, device=device)
     numbers[rank()] = own
     dist.all_reduce(numbers)
     return [int(number) for number in numbers.tolist()]

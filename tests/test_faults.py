@@ -75,7 +75,7 @@ def test_a_run_folder_that_becomes_read_only_keeps_its_checkpoints_and_the_run_e
     assert "checkpoint update_" in told.out
     assert "evaluations.csv not written" in told.out
     assert told.out.count("logger csv failed") == 1
-    assert "those before it stay" in told.out
+    assert "earlier checkpoints are kept" in told.out
     newest = CheckpointFolder(folder).newest_whole(pytest.fail)
     assert newest is not None
     Event.after, Event.happened = 0, False

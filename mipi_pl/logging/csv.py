@@ -1,4 +1,4 @@
-"""The CSV logger of a run: metrics.csv, which a resumed run continues."""
+"""CSV logger whose ``metrics.csv`` a resumed run continues."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from mipi_pl.utils.compat import CSVWriter
 
 
 class _KeepingWriter(CSVWriter):
-    """Lightning's deletes the file that it finds, which a resumed run still needs if it is killed again.
+    """Writer that keeps an existing file and writes atomically.
 
-    And where the disk is full it would leave half a row, or nothing of the rows from before a new column.
+    Lightning's writer deletes an existing file, which a resumed run still needs if it is killed again. On a full disk
+    it would also leave half a row, or lose all earlier rows when a column is added.
     """
 
     def _check_log_dir_exists(self) -> None:
-        """Whatever is there stays; `ResumableCSVLogger.restore` decides what of it is valid."""
+        """Keep existing files; `ResumableCSVLogger.restore` removes the rows that are no longer valid."""
 
     def save(self) -> None:
-        """Write the rows that are not written yet.
+        """Write the rows that have not been written yet.
 
         Raises:
-            OSError: if that fails: the file is as it was, and the rows wait for the next time.
+            OSError: if the file cannot be written; it is then unchanged, and the rows are kept for the next call.
         """
         if not self.metrics:
             return
@@ -55,10 +56,10 @@ class _KeepingWriter(CSVWriter):
 
 
 class ResumableCSVLogger(CSVLogger):
-    """Lightning's, which can be put back to an earlier content; for the first process, which alone writes.
+    """Lightning's CSV logger, with a content that can be restored; only the first process writes.
 
     Args:
-        save_dir: the run folder; ``metrics.csv`` is written straight into it.
+        save_dir: the run folder, which will contain ``metrics.csv``.
     """
 
     def __init__(self, save_dir: str) -> None:
@@ -73,10 +74,10 @@ class ResumableCSVLogger(CSVLogger):
         return self._experiment
 
     def content(self) -> dict[str, Any]:
-        """All that was logged.
+        """Return everything that was logged, after writing it.
 
         Raises:
-            OSError: if some of it cannot be written.
+            OSError: if the file cannot be written.
         """
         self.experiment.save()
         path = Path(self.experiment.metrics_file_path)
@@ -84,11 +85,11 @@ class ResumableCSVLogger(CSVLogger):
         return {"text": text, "columns": list(self.experiment.metrics_keys)}
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go on from what `content` gave."""
+        """Restore the file and columns returned by `content`."""
         self.experiment.metrics_keys = list(content["columns"])
         path = Path(self.experiment.metrics_file_path)
         if not content["text"]:
-            path.unlink(missing_ok=True)  # all its rows are of updates that were lost
+            path.unlink(missing_ok=True)  # all its rows belong to updates that were lost
             return
         with replacing(path) as unfinished:
             unfinished.write_text(content["text"], encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The workspace of Weights & Biases in which runs of this project are looked at, made by wandb-workspaces."""
+"""Weights & Biases workspace for the runs of this project, built with wandb-workspaces."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 ALGORITHM = "run.algorithm"
-"""Key of the config by which runs are put together: curves are means over seeds."""
+"""Config key by which runs are grouped, so that curves are means over seeds."""
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What the workspace shows.
+    """Content of the workspace.
 
     Attributes:
-        entity: user or team.
-        project: in which the runs are.
-        name: of the workspace.
+        entity: user or team in W&B.
+        project: project that contains the runs.
+        name: name of the workspace.
         held_out: names of the held-out evaluations, such as team sizes.
-        measure: ``win_rate``, or ``return`` where nothing is won.
-        group: runs of this group alone, such as an experiment; None for all.
+        measure: ``win_rate``, or ``return`` for environments without a win condition.
+        group: show only the runs of this group, such as an experiment; None shows all.
     """
 
     entity: str
@@ -34,7 +34,7 @@ class Dashboard:
     group: str | None = None
 
     def workspace(self) -> ws.Workspace:
-        """As an object that can be saved; nothing is sent."""
+        """Return the workspace as an object that can be saved; nothing is sent."""
         only = [ws.Metric("Group") == self.group] if self.group else []
         return ws.Workspace(
             entity=self.entity,
@@ -46,9 +46,9 @@ class Dashboard:
         )
 
     def definition(self) -> dict[str, Any]:
-        """As plain data, in the form that is sent to W&B."""
-        found: dict[str, Any] = self.workspace()._spec
-        return found
+        """Return the workspace as plain data, in the form that is sent to W&B."""
+        spec: dict[str, Any] = self.workspace()._spec
+        return spec
 
     def _by_team(self) -> ws.Section:
         named = {"training": "as trained", **{name: f"{name}, never seen" for name in self.held_out}}
@@ -96,13 +96,13 @@ def _what_is_learned() -> list[ws.Section]:
 
 
 def _section(name: str, panels: list[Any], is_open: bool = True) -> ws.Section:
-    for place, panel in enumerate(panels):  # three in a row
+    for place, panel in enumerate(panels):  # three per row
         panel.layout = wr.Layout(x=8 * (place % 3), y=6 * (place // 3), w=8, h=6)
     return ws.Section(name=name, panels=panels, is_open=is_open)
 
 
 def _curves(title: str, metric: str) -> wr.LinePlot:
-    """A line for each algorithm, the mean over its runs with the standard error."""
+    """Return a plot with a line per algorithm: the mean over its runs with the standard error."""
     return wr.LinePlot(
         title=title,
         x="frames",

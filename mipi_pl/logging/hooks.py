@@ -1,4 +1,4 @@
-"""What every logger may do besides Lightning's methods, and loggers whose failure does not end training."""
+"""Optional logger methods in addition to Lightning's, and loggers whose failures do not end training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 AnyLogger = TypeVar("AnyLogger", bound=Logger)
 
 HOOKS = ("log_evaluation", "log_video", "log_finished", "close")
-"""Methods that a logger may have besides Lightning's: see `mipi_pl.logging.wandb.ResumableWandbLogger`."""
+"""Methods that a logger may have in addition to Lightning's: see `mipi_pl.logging.wandb.ResumableWandbLogger`."""
 
 
 def tell(loggers: Iterable[Logger], hook: str, *arguments: Any) -> None:
-    """Call one of `HOOKS` of every logger that has it."""
+    """Call one of `HOOKS` on every logger that has it."""
     for logger in loggers:
         if hasattr(logger, hook):
             getattr(logger, hook)(*arguments)
@@ -24,7 +24,7 @@ def tell(loggers: Iterable[Logger], hook: str, *arguments: Any) -> None:
 
 @contextmanager
 def closing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Close them at the end, however that comes."""
+    """Close the loggers when the block ends, with or without an exception."""
     succeeded = False
     try:
         yield
@@ -34,23 +34,25 @@ def closing(loggers: Sequence[Logger]) -> Iterator[None]:
 
 
 def going_on(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -> AnyLogger:
-    """The same logger, which does not end training when it fails: that is said once, and tried again at each row.
+    """Return the same logger, changed so that its exceptions do not end training.
+
+    The first failure is reported, later ones are not; every call is tried again.
 
     Args:
-        logger: any of Lightning's.
-        name: for the message.
-        say: what the user is told goes here.
+        logger: any Lightning logger.
+        name: name of the logger in the message.
+        say: prints a message to the user.
     """
-    told: list[str] = []
+    reported: list[str] = []
 
     def caught(method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
         def call(*arguments: Any, **options: Any) -> Any:
             try:
                 return method(*arguments, **options)
-            except Exception as error:  # whatever a library of somebody else raises, it is not about learning
-                if not told:
-                    told.append(name)
+            except Exception as error:  # of any kind, because a logging failure does not affect learning
+                if not reported:
+                    reported.append(name)
                     kept = "; its rows are kept until it works again" if isinstance(logger, CSVLogger) else ""
                     say(f"logger {name} failed ({type(error).__name__}: {error}); training goes on{kept}")
                 return None

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases: where it goes, what is written beside the metrics, and how it goes on."""
+"""Weights & Biases logger: online or offline, with evaluations, videos and checkpoints, and resumable."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from mipi_pl.utils.errors import FailedError, UserError
 
 MODES = ("auto", "online", "offline")
 RUN_ID = "wandb_run_id.txt"
-"""In the run folder: what a resumed run goes on under."""
+"""File in the run folder with the run's id in W&B, under which a resumed run continues."""
 ARTIFACTS = {"best-heldout.ckpt": "best-heldout", "best.ckpt": "best-training", "last.ckpt": "last"}
-"""Checkpoints and their aliases; the last in this order is also W&B's ``latest``."""
+"""Checkpoint files and their aliases in W&B; the last one in this order is also W&B's ``latest``."""
 
 
 class ResumableWandbLogger(WandbLogger):
-    """Curves against frames, tables of the evaluations, videos, and the checkpoints of a finished run.
+    """Logs curves against frames, tables of evaluations, videos, and the checkpoints of a finished run.
 
-    W&B's own step is the number of updates and never falls, so that a resumed run goes on where its checkpoint was. Of
-    several processes the first one alone logs.
+    W&B's own step is the number of updates and never decreases, so a resumed run continues from its checkpoint. Only
+    the first of several processes logs.
 
     Args:
         save_dir: the run folder.
-        project: of Weights & Biases.
-        name: of the run.
-        entity: user or team; None for that of the key.
-        group: runs that belong together, such as an experiment; None for none.
-        job_type: of the run.
-        tags: of the run.
-        mode: ``online``, ``offline``, or ``auto``: offline when there is no key or no network, with one line that says
-            so and how to send the run later.
-        checkpoints: whether those of a finished run are kept as artifacts, see `ARTIFACTS`.
+        project: project in W&B.
+        name: name of the run.
+        entity: user or team; None for the default of the API key.
+        group: group of runs that belong together, such as an experiment; None for no group.
+        job_type: job type of the run in W&B.
+        tags: tags of the run.
+        mode: ``online``, ``offline``, or ``auto``. ``auto`` is offline if there is no API key or no network, and then
+            prints one line with the reason and the command that sends the run later.
+        checkpoints: whether to store the checkpoints of a finished run as artifacts, see `ARTIFACTS`.
 
     Raises:
-        ValueError: for another mode, or if there is no key for ``online``.
+        ValueError: if `mode` is unknown, or ``online`` without an API key.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class ResumableWandbLogger(WandbLogger):
         self._folder, self._mode, self._checkpoints, self._step = Path(save_dir), mode, checkpoints, 0
         first = distributed.rank() == 0
         if first and wandb.run is not None:
-            wandb.finish()  # an earlier run of this process, as in a multirun; the new one would be written into it
+            wandb.finish()  # an earlier run of this process, as in a multirun, would receive the metrics of this one
         if mode == "online" and not distributed.by_first(has_key) and os.environ.get("WANDB_MODE") != "disabled":
-            raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or take mode=offline")
+            raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or use mode=offline")
         reason = why_offline() if mode == "auto" and first else None
         super().__init__(
             project=project,
@@ -87,14 +87,14 @@ class ResumableWandbLogger(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The run of W&B, begun when it is first asked for."""
+        """The run in W&B, started at the first access."""
         if self._experiment is None:
             self._experiment = self._begin()
         return self._experiment
 
     def _begin(self) -> Any:
-        os.environ.setdefault("WANDB_SILENT", "true")  # its own banner would drown the progress lines
-        commit = (provenance.commit() or "").removesuffix("-dirty") or None  # of the program, not of the working folder
+        os.environ.setdefault("WANDB_SILENT", "true")  # W&B's banner would hide the progress lines
+        commit = (provenance.commit() or "").removesuffix("-dirty") or None  # of this program, not the current folder
         given = {key: value for key, value in self._wandb_init.items() if value is not None}
         options = {**given, "settings": wandb.Settings(git_commit=commit)}
         mode = "disabled" if os.environ.get("WANDB_MODE") == "disabled" else "offline" if self._offline else "online"
@@ -102,7 +102,9 @@ class ResumableWandbLogger(WandbLogger):
             run = wandb.init(**options, mode=mode)  # type: ignore[arg-type]
         except (wandb.Error, OSError) as error:
             if self._mode != "auto":
-                raise UserError(f"logger.wandb: {error}; logger.wandb.mode=offline needs no connection") from error
+                raise UserError(
+                    f"logger.wandb: {error}; logger.wandb.mode=offline logs without a connection"
+                ) from error
             self._say_offline((str(error).splitlines() or [type(error).__name__])[0])
             run = wandb.init(**options, mode="offline")
         run.define_metric("frames")
@@ -115,7 +117,7 @@ class ResumableWandbLogger(WandbLogger):
             with replacing(self._folder / RUN_ID) as unfinished:
                 unfinished.write_text(f"{run_id}\n", encoding="utf-8")
         except OSError as error:
-            print(f"wandb: {RUN_ID} not written ({error}); if this run is resumed, it will be a new one of W&B")
+            print(f"wandb: {RUN_ID} not written ({error}); if this run is resumed, W&B will show it as a new run")
 
     def _known_id(self) -> str | None:
         path = self._folder / RUN_ID
@@ -125,30 +127,30 @@ class ResumableWandbLogger(WandbLogger):
         where = run_folder.shown(self._folder / "wandb")
         print(f"wandb: {reason}, so this run is logged offline; send it with: wandb sync {where}/offline-run-*")
 
-    # ------------------------------------------------------------------ what is logged
+    # ------------------------------------------------------------------ logging
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """A row.
+        """Log a row of metrics.
 
         Args:
-            metrics: by name; ``frames`` among them is what curves are drawn against, else the last one is.
-            step: updates; None for those of the row before.
+            metrics: values by name. ``frames`` is the x axis of all curves; if it is missing, W&B uses the last one.
+            step: number of updates; None for that of the previous row.
         """
         self._step = max(self._step, step or 0)
         self.experiment.log(dict(metrics), step=self._step)
 
     @rank_zero_only
     def log_evaluation(self, rows: Sequence[Mapping[str, Any]], frames: int, step: int) -> None:
-        """Table and charts by team size and by composition.
+        """Log a table of an evaluation and charts by team size and by composition.
 
         Args:
-            rows: as in evaluations.csv, of one evaluation.
+            rows: rows of one evaluation, as in evaluations.csv.
             frames: environment steps collected.
-            step: updates.
+            step: number of updates.
         """
         columns = ["frames", *(key for key in rows[0] if key != "policy")]
-        # A column has one type, and the size of a whole evaluation is a range such as 3-5.
+        # A column has a single type, and the size can be a range such as 3-5, so sizes are strings.
         cells = [{**row, "frames": frames, "size": str(row["size"])} for row in rows]
         table = wandb.Table(columns=[*columns], data=[[row[column] for column in columns] for row in cells])
         score = "win_rate" if "win_rate" in rows[0] else "return"
@@ -166,22 +168,22 @@ class ResumableWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_video(self, path: Path, step: int) -> None:  # type: ignore[override]
-        """A battle.
+        """Log a video.
 
         Args:
-            path: a GIF or MP4, which is copied: ``<frames>_<evaluation>`` is called ``video/<evaluation>``.
-            step: updates.
+            path: a GIF or MP4, which W&B copies; ``<frames>_<evaluation>`` is logged as ``video/<evaluation>``.
+            step: number of updates.
         """
         frames, _, name = path.stem.partition("_")
-        name = re.sub(r"-\d+$", "", name)  # of a file whose name was taken
+        name = re.sub(r"-\d+$", "", name)  # the suffix that avoids overwriting an existing file
         self.log_metrics({f"video/{name or frames}": wandb.Video(str(path))}, step)
 
     @rank_zero_only
     def log_finished(self, scores: Mapping[str, float]) -> None:
-        """What remains of a run: its final scores as summary, the picture, the checkpoints as versions of one artifact.
+        """Log the final scores as the run's summary, the picture, and the checkpoints as versions of one artifact.
 
         Args:
-            scores: by name, of the greedy policy of the last update.
+            scores: scores by name, of the greedy policy after the last update.
         """
         run = self.experiment
         run.log({"results": wandb.Image(str(self._folder / "results.png"))}, step=self._step)
@@ -190,13 +192,13 @@ class ResumableWandbLogger(WandbLogger):
             path = self._folder / "checkpoints" / file
             if path.is_file():
                 artifact = wandb.Artifact(f"policy-{run.id}", type="model", metadata={"file": file, **scores})
-                # A finished run changes no more, so the file need not be copied before it is sent.
+                # The files of a finished run no longer change, so they need not be copied before they are sent.
                 artifact.add_file(str(path), name="policy.ckpt", policy="immutable")
                 run.log_artifact(artifact, aliases=[alias])
 
     @rank_zero_only
     def close(self, succeeded: bool) -> None:
-        """Write what is left; a run that did not succeed is marked so and goes on when it is resumed."""
+        """Finish the run in W&B; a run that did not succeed is marked as failed and continues when it is resumed."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if succeeded else 1)
             self._experiment = None
@@ -208,12 +210,12 @@ def _size_name(row: Mapping[str, Any]) -> str:
 
 
 def default_entity() -> str:
-    """User or team of the key.
+    """Return the user or team of the API key.
 
     Raises:
         FailedError: if W&B does not answer or does not know the key.
     """
     try:
         return str(wandb.Api().default_entity)
-    except Exception as error:  # of many kinds: requests' and wandb's own
-        raise FailedError(f"W&B did not answer ({error}); --entity names the user or team without asking") from error
+    except Exception as error:  # wandb raises exceptions of its own and of requests
+        raise FailedError(f"W&B did not answer ({error}); name the user or team with --entity") from error

@@ -1,4 +1,4 @@
-"""Whether Weights & Biases can be used from here: a key, and a server that answers. Asks nothing of its package."""
+"""Checks for a Weights & Biases API key and a reachable server, without importing its package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIMEOUT_S = 3
 
 
 def why_offline() -> str | None:
-    """Why a run had better be logged offline; None if it may be sent."""
+    """Return why a run must be logged offline, or None if nothing prevents logging it online."""
     mode = os.environ.get("WANDB_MODE")
     if mode == "disabled":
         return None
@@ -22,19 +22,19 @@ def why_offline() -> str | None:
     if not has_key():
         return "no key (set WANDB_API_KEY or run `wandb login`)"
     try:
-        socket.create_connection(_door(), timeout=_TIMEOUT_S).close()
+        socket.create_connection(_endpoint(), timeout=_TIMEOUT_S).close()
     except OSError:
         return f"{_server().netloc} cannot be reached"
     return None
 
 
 def has_key() -> bool:
-    """Whether this user has a key for the server."""
+    """Return whether WANDB_API_KEY or the netrc file holds a key for the server."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    names = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
-        return netrc.netrc(names).authenticators(_server().hostname or "") is not None
+        return netrc.netrc(path).authenticators(_server().hostname or "") is not None
     except (OSError, ValueError, netrc.NetrcParseError):
         return False
 
@@ -43,10 +43,10 @@ def _server() -> SplitResult:
     return urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
 
 
-def _door() -> tuple[str, int]:
-    """Host and port to knock at: those of the proxy where one stands before the server."""
+def _endpoint() -> tuple[str, int]:
+    """Return the host and port to connect to: those of the proxy if one is configured, else of the server."""
     server = _server()
     host = server.hostname or ""
     proxy = None if proxy_bypass(host) else getproxies().get(server.scheme)
-    door = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else server
-    return door.hostname or "", door.port or (443 if door.scheme == "https" else 80)
+    endpoint = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else server
+    return endpoint.hostname or "", endpoint.port or (443 if endpoint.scheme == "https" else 80)

@@ -1,6 +1,7 @@
-"""Improvement under a marginal that follows the policy: Blahut-Arimoto (section 4.3 of the paper, theorem 2).
+"""Policy improvement with a marginal that follows the policy: Blahut-Arimoto (section 4.3 of the paper, theorem 2).
 
-One agent with one own state s_i^+: X teams s_i^* with shares rho [X], utilities Q_i [X, U], policies [X, U].
+All functions consider one agent in one own state s_i^+, with X teams s_i^* of probability rho [X], utilities
+Q_i [X, U] and policies [X, U].
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from mipi_pl.theory.policy_iteration import divergences
 
 
 def objective(utilities: Array, shares: Array, policy: Array, alpha: float, marginal: Array | None = None) -> float:
-    """(10), averaged over the teams: sum_x rho(x) [E_pi Q - alpha KL(pi || marginal)].
+    """Return objective (10), averaged over the teams: sum_x rho(x) [E_pi Q - alpha KL(pi || marginal)].
 
     Args:
-        utilities: [X, U].
-        shares: rho [X].
+        utilities: Q_i [X, U].
+        shares: rho [X], probabilities of the teams.
         policy: [X, U].
         alpha: temperature.
-        marginal: [U]; None takes the policy's own average (11).
+        marginal: [U]; None uses the average of the policy over the teams (11).
     """
     prior = shares @ policy if marginal is None else marginal
     gain = (policy * utilities).sum(axis=1) - alpha * divergences(policy, np.broadcast_to(prior, policy.shape))
@@ -30,13 +31,13 @@ def objective(utilities: Array, shares: Array, policy: Array, alpha: float, marg
 
 @dataclass(frozen=True)
 class Alternation:
-    """What (12) and (13) find.
+    """Iterates of the alternation of (12) and (13).
 
     Attributes:
-        policies: pi^0 .. pi^M, each [X, U].
-        marginals: those that (12) makes of pi^0 .. pi^(M-1), each [U].
-        objectives: of pi^0 .. pi^M, each under its own marginal.
-        doubt: by how much the optimum can lie above the last objective at most.
+        policies: pi^0 to pi^M, each [X, U].
+        marginals: marginals (12) of pi^0 to pi^(M-1), each [U].
+        objectives: objectives of pi^0 to pi^M, each under its own marginal.
+        doubt: upper bound on how far the optimum lies above the last objective.
     """
 
     policies: list[Array]
@@ -46,11 +47,12 @@ class Alternation:
 
 
 def alternate(utilities: Array, shares: Array, start: Array, alpha: float, iterations: int) -> Alternation:
-    """M alternations of (12) and (13).
+    """Alternate (12) and (13) M = `iterations` times from the policy `start` [X, U].
 
-    For any marginal m the optimum is at most J(m) + alpha max_u log sum_x rho(x) exp(Q/alpha) / Z_x(m). J(m) is the
-    best objective at this marginal, alpha sum_x rho(x) log Z_x(m), and the sum is the factor by which the next
-    alternation would raise the share of action u.
+    The bound `doubt` holds for any marginal m: the optimum is at most
+    J(m) + alpha max_u log sum_x rho(x) exp(Q/alpha) / Z_x(m). Here J(m) is the best objective with this marginal,
+    alpha sum_x rho(x) log Z_x(m), and the sum over x is the factor by which the next alternation would multiply the
+    probability of action u.
     """
     kernel = _kernel(utilities, alpha)
     policies, marginals = [start], []
@@ -62,16 +64,19 @@ def alternate(utilities: Array, shares: Array, start: Array, alpha: float, itera
     marginal = shares @ policies[-1]
     normaliser = kernel @ marginal
     factors = shares @ (kernel / normaliser[:, None])
-    most = shares @ (utilities.max(axis=1) + alpha * np.log(normaliser)) + alpha * np.log(factors.max())
-    found = [objective(utilities, shares, policy, alpha) for policy in policies]
-    return Alternation(policies, marginals, found, float(most) - found[-1])
+    bound = shares @ (utilities.max(axis=1) + alpha * np.log(normaliser)) + alpha * np.log(factors.max())
+    objectives = [objective(utilities, shares, policy, alpha) for policy in policies]
+    return Alternation(policies, marginals, objectives, float(bound) - objectives[-1])
 
 
 def solve(utilities: Array, shares: Array, alpha: float, *, precision: float = 1e-11) -> tuple[Array, Array, float]:
-    """Optimal policy [X, U], its marginal [U] and the objective, from a uniform start until `precision` is certain.
+    """Return the optimal policy [X, U], its marginal [U] and its objective.
+
+    The alternation starts from a uniform marginal and stops when the objective is proven to be within `precision` of
+    the optimum.
 
     Raises:
-        ArithmeticError: if it is not reached within 200,000 alternations.
+        ArithmeticError: if `precision` is not reached within 200,000 alternations.
     """
     kernel, marginal = _kernel(utilities, alpha), np.full(utilities.shape[1], 1 / utilities.shape[1])
     for _ in range(200_000):

@@ -1,4 +1,4 @@
-"""The picture of `mipi theory`: how fast evaluation, policy iteration and Blahut-Arimoto converge."""
+"""Picture of `mipi theory`: convergence of evaluation, policy iteration and Blahut-Arimoto."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ _FLOOR = 1e-14
 
 
 def draw_convergence(path: Path, seed: int) -> None:
-    """Three panels for `_LINES` random instances each, with the bounds of the theory dashed, as a PNG."""
+    """Draw three panels with `_LINES` random instances each and the theoretical bounds dashed, and save them as a PNG.
+
+    Args:
+        path: path of the PNG.
+        seed: seed of the first instance; the others use the following seeds.
+    """
     figure = Figure(figsize=(15, 4.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right = (figure.add_subplot(1, 3, place + 1) for place in range(3))
@@ -41,7 +46,13 @@ def draw_convergence(path: Path, seed: int) -> None:
 
 
 def tied_problem() -> tuple[Array, Array, float, Array]:
-    """Two teams in which the second action is exactly not worth its information: slower than geometric convergence."""
+    """Return a problem with slower than geometric convergence.
+
+    In its two teams the gain of the second action is exactly offset by the cost of its information.
+
+    Returns:
+        Utilities [2, 2], probabilities of the teams [2], temperature, and the policy [2, 2] to start from.
+    """
     alpha = 0.5
     utilities = np.array([[0.0, alpha * np.log(1.5)], [0.0, alpha * np.log(0.5)]])
     return utilities, np.array([0.5, 0.5]), alpha, np.full((2, 2), 0.5)
@@ -61,16 +72,16 @@ def _draw_iteration(axes: Axes, i: Instance, colour: str, label: bool) -> None:
     divided = iterate(i.mmdp, i.start, i.weights, i.marginals, i.alpha)
     printed = iterate(i.mmdp, i.start, i.weights, i.marginals, i.alpha, divided=False, steps=20)
     best, shown = divided.values[-1], np.arange(12)
-    right, wrong = (_gaps(found.values, best, len(shown)) for found in (divided, printed))
-    _draw(axes, shown, right, right[0] * i.mmdp.gamma**shown, colour)
-    axes.plot(shown, wrong, color=colour, linewidth=1.0, linestyle=":")
+    gaps, printed_gaps = (_gaps(iteration.values, best, len(shown)) for iteration in (divided, printed))
+    _draw(axes, shown, gaps, gaps[0] * i.mmdp.gamma**shown, colour)
+    axes.plot(shown, printed_gaps, color=colour, linewidth=1.0, linestyle=":")
     if label:
         for style, text in (("-", "temperature alpha/w"), (":", "temperature alpha, as printed"), ("--", "bound")):
             axes.plot([], [], color="#555555", linestyle=style, label=text)
 
 
 def _gaps(values: list[Array], best: Array, count: int) -> Array:
-    """Distances of the first iterates to the best; after the last one it stays."""
+    """Return the distances of the first `count` iterates to the best; the last iterate is repeated if needed."""
     return np.array([np.abs(values[min(k, len(values) - 1)] - best).max() for k in range(count)])
 
 
@@ -78,9 +89,9 @@ def _draw_alternation(
     axes: Axes, utilities: Array, shares: Array, alpha: float, start: Array, colour: str, steps: int = 1000
 ) -> None:
     _, marginal, best = solve(utilities, shares, alpha, precision=1e-9)
-    found = alternate(utilities, shares, start, alpha, steps)
+    result = alternate(utilities, shares, start, alpha, steps)
     m = np.arange(1, steps + 1)
-    _draw(axes, m, best - np.array(found.objectives[1:]), bound(marginal, found.marginals[0], alpha) / m, colour)
+    _draw(axes, m, best - np.array(result.objectives[1:]), bound(marginal, result.marginals[0], alpha) / m, colour)
 
 
 def _draw(axes: Axes, x: Indices, gaps: Array, limit: Array, colour: str) -> None:

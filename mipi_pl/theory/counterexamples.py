@@ -1,4 +1,4 @@
-"""The smallest games in which a statement fails as it is printed, found by trying all games of a small grid."""
+"""Small games in which a statement fails as printed: for each statement the worst game of a small grid."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A game and what goes wrong in it.
+    """A game in which a statement fails.
 
     Attributes:
-        statement: as in the table.
-        game: what is played.
-        seen: what happens.
-        violation: by how much, in units of return.
+        statement: name of the statement, as in the table of `mipi theory`.
+        game: description of the game.
+        seen: description of the failure.
+        violation: size of the violation, in units of return.
     """
 
     statement: str
@@ -36,12 +36,12 @@ class Counterexample:
 
 
 def counterexamples() -> list[Counterexample]:
-    """All of them; nothing is random."""
+    """Return all counterexamples; the computation is deterministic."""
     return [_printed_reward(), _undivided(), _not_additive(), _two_limits(), _lost_action(), _other_shares()]
 
 
 def one_state(payoffs: Array, n_agents: int) -> MMDP:
-    """The game of these payoffs [J], played for ever at discount 1/2."""
+    """Return the one-state game with these payoffs [J], repeated forever at discount 1/2."""
     joint = len(payoffs)
     return MMDP(
         reward=payoffs[None].astype(np.float64),
@@ -104,11 +104,11 @@ def _two_limits() -> Counterexample:
 
     def limits(payoffs: Iterable[float]) -> list[tuple[float, Array]]:
         game = one_state(np.array(list(payoffs)), 2)
-        found = [iterate_in_turn(game, start, uniform, 0.25, steps=60) for start in starts]
-        return [(_value(game, one.policies, uniform, 0.25), one.policies) for one in found]
+        policies = [iterate_in_turn(game, start, uniform, 0.25, steps=60).policies for start in starts]
+        return [(_value(game, limit, uniform, 0.25), limit) for limit in policies]
 
     payoffs = max(product(_PAYOFFS, repeat=4), key=lambda case: float(np.ptp([value for value, _ in limits(case)])))
-    (low, worse), (high, better) = sorted(limits(payoffs), key=lambda found: found[0])
+    (low, worse), (high, better) = sorted(limits(payoffs), key=lambda limit: limit[0])
     return Counterexample(
         "Theorem 1 without (6)",
         f"two agents, one state, payoffs {_matrix(payoffs)}; uniform marginals, alpha 0.25; one agent at a time",
@@ -136,7 +136,7 @@ def _other_shares() -> Counterexample:
     def gap(case: tuple[tuple[float, ...], float]) -> float:
         return gap_of_shares(np.array(case[0]).reshape(2, 2), actual, np.array([case[1], 1 - case[1]]), alpha)
 
-    # One utility of each team may be 0: only differences matter.
+    # One utility of each team is 0 without loss of generality, because only differences matter.
     cases = [((0.0, a, 0.0, b), share) for a, b in product((-1.0, 1.0, 2.0), repeat=2) for share in (0.1, 0.3)]
     values, share = max(cases, key=gap)
     return Counterexample(
@@ -151,7 +151,7 @@ def _other_shares() -> Counterexample:
 def _step(
     payoffs: Array, old: Array, weights: Array, alpha: float, *, divided: bool = True
 ) -> tuple[float, float, Array]:
-    """Values before and after an improvement of all agents, and the new policies; uniform marginals."""
+    """Return the values before and after an improvement of all agents, and the new policies; uniform marginals."""
     game, uniform = one_state(payoffs, len(old)), np.full_like(old, 0.5)
     q, value = evaluate_policies(game, old, uniform, alpha)
     new = improved_policies(game, q, weights, uniform, alpha, divided=divided)
@@ -163,7 +163,7 @@ def _value(game: MMDP, policies: Array, marginals: Array, alpha: float) -> float
 
 
 def _pairs(first: float, second: float) -> Array:
-    """Policies [2, 1, 2] of two agents from their probabilities of action 0."""
+    """Return policies [2, 1, 2] of two agents, given their probabilities of action 0."""
     return np.array([[[first, 1 - first]], [[second, 1 - second]]])
 
 

@@ -1,4 +1,4 @@
-"""What a check of a statement reports, and the random instances that checks share."""
+"""Results of the checks of statements, and the random instances that the checks share."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mipi_pl.theory.mmdp import MMDP, Array, Sizes, random_marginals, random_mmd
 from mipi_pl.theory.policy_iteration import evaluate_policies, improved_policies
 
 TOLERANCE = 1e-9
-"""Violations up to this, relative to the size of the values, are rounding."""
+"""Largest violation that counts as rounding, relative to the size of the values."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table.
+    """Result of one check, a line of the table.
 
     Attributes:
-        statement: where the paper makes it.
-        checked: under which condition, what.
-        instances: how many random ones.
-        failed: in how many of them it was violated.
+        statement: name of the statement in the paper.
+        checked: the checked property or the condition under which it was checked.
+        instances: number of random instances.
+        failed: number of instances that violate the statement.
         largest: largest violation, in units of return.
-        known: whether it holds according to docs/theory.md.
+        known: whether the statement holds according to docs/theory.md.
     """
 
     statement: str
@@ -36,32 +36,32 @@ class Finding:
 
     @classmethod
     def of(cls, statement: str, checked: str, violations: Iterable[float], known: bool) -> Finding:
-        """From one violation for each instance: by how much an inequality or equality is missed, 0 if it holds."""
-        found = np.array(list(violations))
-        return cls(statement, checked, len(found), int((found > TOLERANCE).sum()), float(found.max()), known)
+        """Summarize the violations of all instances: by how much each misses an inequality or equality, or 0."""
+        sizes = np.array(list(violations))
+        return cls(statement, checked, len(sizes), int((sizes > TOLERANCE).sum()), float(sizes.max()), known)
 
     @property
     def holds(self) -> bool:
-        """In every instance."""
+        """Whether the statement holds in every instance."""
         return self.failed == 0
 
     @property
     def verdict(self) -> str:
-        """For the table."""
+        """``holds`` or ``fails``, for the table."""
         return "holds" if self.holds else "fails"
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A random process with marginals, weights, temperature and policies to begin with.
+    """A random process with marginals, weights, temperature and initial policies.
 
     Attributes:
         mmdp: the process.
         marginals: [n, S, U].
-        weights: w_i(s) [n, S], 1/4 to 4.
-        alpha: 0.05 to 2.
-        start: policies [n, S, U].
-        rng: for further draws.
+        weights: w_i(s) [n, S], from 1/4 to 4.
+        alpha: temperature, from 0.05 to 2.
+        start: initial policies [n, S, U].
+        rng: random generator for further draws.
     """
 
     mmdp: MMDP
@@ -73,11 +73,11 @@ class Instance:
 
     @property
     def ones(self) -> Array:
-        """Weights of 1."""
+        """Weights of 1, [n, S]."""
         return np.ones_like(self.weights)
 
     def after(self, improvements: int, weights: Array) -> Array:
-        """The policies after some improvements at the temperature that the proof needs."""
+        """Return the policies [n, S, U] after some improvements at the temperature alpha/w that the proof needs."""
         policies = self.start
         for _ in range(improvements):
             q, _ = evaluate_policies(self.mmdp, policies, self.marginals, self.alpha)
@@ -86,7 +86,7 @@ class Instance:
 
 
 def draw(seed: int, *, additive: bool) -> Instance:
-    """Up to 3 agents, 3 compositions of up to 3 situations and 3 actions; sharp and soft policies."""
+    """Draw an instance: up to 3 agents, 3 compositions of up to 3 situations, 3 actions; sharp and soft policies."""
     rng = np.random.default_rng(seed)
     sizes = Sizes(
         n_agents=int(rng.integers(1 if additive else 2, 4)),
@@ -103,11 +103,11 @@ def draw(seed: int, *, additive: bool) -> Instance:
 
 
 def excess(larger: Array, smaller: Array) -> float:
-    """By how much `larger` lies below `smaller` somewhere, relative to the size of both where that is above 1."""
+    """Return the most by which `larger` falls below `smaller`, relative to their largest absolute value if above 1."""
     size = max(1.0, float(np.abs(larger).max()), float(np.abs(smaller).max()))
     return max(0.0, float((smaller - larger).max())) / size
 
 
 def distance(one: Array, other: Array) -> float:
-    """Largest difference, relative as in `excess`."""
+    """Return the largest absolute difference, relative as in `excess`."""
     return max(excess(one, other), excess(other, one))

@@ -1,4 +1,4 @@
-"""Figure 2(d) of the paper for one run: learned returns in the matrix game against the exact solutions."""
+"""Figure 2(d) of the paper for one run: learned returns in the matrix game compared with the exact solutions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STYLES = {
     "entropy": ("entropy", PALETTE[1], "--"),
     "none": ("reward only", PALETTE[4], ":"),
 }
-"""Regulariser to label, colour and line."""
+"""Label, colour and line style of each regularizer."""
 
 
 def draw_matrix_game(
@@ -32,17 +32,18 @@ def draw_matrix_game(
     trained: Sequence[str],
     alpha: float,
 ) -> None:
-    """A panel for each evaluation: the return of the greedy policy as it learns, with its 95 % interval.
+    """Draw a panel for each evaluation: the return of the greedy policy during training, with its 95 % interval.
 
-    Lines show what the exact solutions are paid, played greedily; the mean over the teams in training.
+    Horizontal lines show the returns of the exact solutions, played greedily; on the training teams, their mean.
 
     Args:
-        path: of the picture, a PNG.
-        title: above all panels.
-        evaluations: the evaluations.csv of the run.
-        policies: name to results; the first names the evaluations. An evaluation that is no team has no lines.
-        payoffs: of all teams.
-        trained: teams of training.
+        path: path of the picture, a PNG.
+        title: title above all panels.
+        evaluations: path of the run's ``evaluations.csv``.
+        policies: results by policy name; the first entry names the evaluations. A panel has lines only if its
+            evaluation is named after a team.
+        payoffs: payoff matrices of all teams.
+        trained: names of the training teams.
         alpha: temperature of the exact solutions.
     """
     names = [result.name for result in next(iter(policies.values()))]
@@ -64,19 +65,19 @@ def draw_matrix_game(
 
 
 def returns(evaluations: Path) -> dict[str, list[tuple[float, float, float, float]]]:
-    """Evaluation to its points: thousands of frames, mean return, and its 95 % interval, by frames."""
-    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    """Return the points of each evaluation, by frames: thousands of frames, mean return, and its 95 % interval."""
+    curves: dict[str, list[tuple[float, float, float, float]]] = {}
     with evaluations.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["level"] == "all":
                 mean, low, high = (float(row[key]) for key in ("return", "return_low", "return_high"))
                 point = (int(row["frames"]) / 1000, mean, low, high)
-                found.setdefault(row["evaluation"], []).append(point)
-    return {name: sorted(points) for name, points in found.items()}
+                curves.setdefault(row["evaluation"], []).append(point)
+    return {name: sorted(points) for name, points in curves.items()}
 
 
 def draw_exact(axes: Axes, exact: Mapping[str, Mapping[str, float]], teams: Sequence[str]) -> None:
-    """A horizontal line for each regulariser: the mean of its payoffs in these teams, where they are known."""
+    """Draw a horizontal line for each regularizer at its mean payoff in these teams, if all of them are known."""
     for regularizer, payoffs in exact.items():
         if all(team in payoffs for team in teams):
             label, colour, line = STYLES[regularizer]
@@ -85,7 +86,7 @@ def draw_exact(axes: Axes, exact: Mapping[str, Mapping[str, float]], teams: Sequ
 
 
 def dress(axes: Axes, title: str) -> None:
-    """Labels, grid and legend."""
+    """Set title, axis labels, grid and legend."""
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("environment steps (thousands)")
     axes.set_ylabel("return of the greedy policy")

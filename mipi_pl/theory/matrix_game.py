@@ -1,7 +1,7 @@
-"""The exact solution of (3) under its constraint (4) for the matrix game of section 5.1.
+"""Exact solution of (3) under its constraint (4) for the matrix game of section 5.1 of the paper.
 
-Each agent's own part s_i^+ is its index and s_i^- the team, so the constraint makes the marginal of an agent the mean
-of its policies over the training teams. Letters: C training teams, U actions, policies [2, C, U].
+Each agent's own part s_i^+ is its index and s_i^- is the team. The constraint therefore makes an agent's marginal the
+mean of its policies over the training teams. Sizes: C training teams, U actions; policies are [2, C, U].
 """
 
 from __future__ import annotations
@@ -18,87 +18,88 @@ from mipi_pl.theory.policy_iteration import divergences, improve
 from mipi_pl.utils.checks import choose, require
 
 Payoffs = Mapping[str, Sequence[Sequence[float]]]
-"""Team, such as ``AB``, to matrix [U, U], rows for agent 1."""
+"""Payoff matrix [U, U] of each team, such as ``AB``; rows are the actions of agent 1."""
 
 _SHARES = np.linspace(0.05, 0.95, 5)
-"""Probabilities of action 0 from which the ascent starts, for each agent and team."""
+"""Initial probabilities of action 0, for each agent and team."""
 _ROUNDS = 150
-"""Of coordinate ascent; the ascent goes on where that was not enough."""
+"""Rounds of coordinate ascent from every start; the best result is then improved further."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What is best in training.
+    """Optimal policies on the training teams.
 
     Attributes:
         policies: pi_i(u|s) [2, C, U].
-        objective: (3).
+        objective: value of (3).
     """
 
     policies: Array
     objective: float
 
     def greedy(self) -> Array:
-        """The most probable actions, as policies [2, C, U]."""
-        chosen: Array = np.eye(self.policies.shape[-1])[self.policies.argmax(axis=-1)]
-        return chosen
+        """Return the most probable actions as deterministic policies [2, C, U]."""
+        greedy: Array = np.eye(self.policies.shape[-1])[self.policies.argmax(axis=-1)]
+        return greedy
 
 
 def solve(payoffs: Payoffs, trained: Sequence[str], regularizer: str, alpha: float) -> Solution:
-    """Maximise (3), with the policies' own averages as marginals, over all products of policies.
+    """Maximize (3) over all products of policies, with the policies' own averages as marginals.
 
-    Coordinate ascent with exact maximisers (each agent's policy given the other's and the marginal, and the marginals)
-    from a grid of starts; without a regulariser, all deterministic policies.
+    The method is coordinate ascent from a grid of starts. Each step is an exact maximizer: an agent's policy given the
+    other agent's policy and the marginal, or the marginals given the policies. Without a regularizer, all deterministic
+    policies are tried instead.
 
     Args:
-        payoffs: of all teams.
-        trained: teams of training, equally likely; the others are held out.
+        payoffs: payoff matrices of all teams.
+        trained: names of the training teams, which are equally likely; the others are held out.
         regularizer: ``mutual_information``, ``entropy`` or ``none``.
-        alpha: temperature; at 0 there is no regulariser.
+        alpha: temperature; 0 means no regularizer.
 
     Raises:
-        ValueError: for an unknown regulariser or a negative temperature.
+        ValueError: if the regularizer is unknown or the temperature is negative.
     """
     kind = choose("regularizer", regularizer, Regularizer)
     games = _matrices(payoffs, trained)
     require("alpha", alpha, 0)
-    free = kind is Regularizer.NONE or alpha == 0
-    policies = _best_deterministic(games) if free else _ascend(games, kind, alpha)
+    unregularized = kind is Regularizer.NONE or alpha == 0
+    policies = _best_deterministic(games) if unregularized else _ascend(games, kind, alpha)
     return Solution(policies, float(objective(games, policies[None], kind, alpha)[0]))
 
 
 def payoffs_in_training(games: Array, policies: Array) -> Array:
-    """Expected payoff in each training team [C]."""
-    found: Array = np.einsum("cu,cuv,cv->c", policies[0], games, policies[1])
-    return found
+    """Return the expected payoff in each training team, [C]."""
+    expected: Array = np.einsum("cu,cuv,cv->c", policies[0], games, policies[1])
+    return expected
 
 
 def payoffs_elsewhere(game: Array, policies: Array) -> Array:
-    """Expected payoffs [C, C] in a team that was never seen.
+    """Return the expected payoffs [C, C] in a held-out team.
 
-    What the policies do there is open. Entry [j, k] is the payoff if agent 1 takes it for training team j and agent 2
-    for training team k. All are equal if neither policy depends on the team.
+    The policies are undefined there. Entry [j, k] is the payoff if agent 1 acts as in training team j and agent 2 as in
+    training team k. All entries are equal if neither policy depends on the team.
     """
-    found: Array = np.einsum("ju,uv,kv->jk", policies[0], game, policies[1])
-    return found
+    expected: Array = np.einsum("ju,uv,kv->jk", policies[0], game, policies[1])
+    return expected
 
 
 def objective(games: Array, policies: Array, regularizer: Regularizer, alpha: float) -> Array:
-    """(3) for B pairs of policies [B, 2, C, U] in the games [C, U, U]."""
+    """Return (3), [B], for B pairs of policies [B, 2, C, U] in the games [C, U, U]."""
     payoff = np.einsum("bcu,cuv,bcv->bc", policies[:, 0], games, policies[:, 1]).mean(axis=1)
     if regularizer is Regularizer.NONE or alpha == 0:
         return payoff
-    found: Array = payoff - alpha * divergences(policies, _prior(policies, regularizer)).mean(axis=2).sum(axis=1)
-    return found
+    value: Array = payoff - alpha * divergences(policies, _prior(policies, regularizer)).mean(axis=2).sum(axis=1)
+    return value
 
 
 def exact_payoffs(payoffs: Payoffs, trained: Sequence[str], alpha: float) -> dict[str, dict[str, float]]:
-    """Payoffs of the exact solutions, played greedily: regulariser to team to payoff.
+    """Return the payoffs of the exact solutions, played greedily, by regularizer and team.
 
-    For a held-out team the mean of `payoffs_elsewhere` stands.
+    The payoff of a held-out team is the mean of `payoffs_elsewhere`.
     """
     games = _matrices(payoffs, trained)
-    found: dict[str, dict[str, float]] = {}
+    exact: dict[str, dict[str, float]] = {}
     for kind in Regularizer:
         greedy = solve(payoffs, trained, kind.value, alpha).greedy()
         elsewhere = {
@@ -106,9 +107,9 @@ def exact_payoffs(payoffs: Payoffs, trained: Sequence[str], alpha: float) -> dic
             for name, game in payoffs.items()
             if name not in trained
         }
-        known = zip(trained, payoffs_in_training(games, greedy).tolist(), strict=True)
-        found[kind.value] = {**dict(known), **elsewhere}
-    return found
+        in_training = zip(trained, payoffs_in_training(games, greedy).tolist(), strict=True)
+        exact[kind.value] = {**dict(in_training), **elsewhere}
+    return exact
 
 
 def _matrices(payoffs: Payoffs, teams: Sequence[str]) -> Array:
@@ -116,7 +117,7 @@ def _matrices(payoffs: Payoffs, teams: Sequence[str]) -> Array:
 
 
 def _prior(policies: Array, regularizer: Regularizer) -> Array:
-    """What the policies are compared with: their average over the teams, or (entropy) the constant 1."""
+    """Return the reference of the divergence: the policies' average over the teams, or the constant 1 for entropy."""
     if regularizer is Regularizer.ENTROPY:
         return np.ones_like(policies)
     return np.broadcast_to(policies.mean(axis=2, keepdims=True), policies.shape)
@@ -124,8 +125,8 @@ def _prior(policies: Array, regularizer: Regularizer) -> Array:
 
 def _ascend(games: Array, regularizer: Regularizer, alpha: float) -> Array:
     grid = np.array(list(product(_SHARES, repeat=2 * len(games)))).reshape(-1, 2, len(games))
-    found = _climb(games, np.stack((grid, 1 - grid), axis=-1), regularizer, alpha, _ROUNDS)
-    best = found[np.argmax(objective(games, found, regularizer, alpha))]
+    policies = _climb(games, np.stack((grid, 1 - grid), axis=-1), regularizer, alpha, _ROUNDS)
+    best = policies[np.argmax(objective(games, policies, regularizer, alpha))]
     return _climb(games, best[None], regularizer, alpha, 20 * _ROUNDS)[0]
 
 
@@ -140,7 +141,7 @@ def _climb(games: Array, policies: Array, regularizer: Regularizer, alpha: float
 
 
 def _best_deterministic(games: Array) -> Array:
-    # Each team is a problem of its own: the best joint action, the first one if several are equally good.
+    # Each team is an independent problem: its best joint action, the first one if several are equally good.
     policies = np.zeros((2, *games.shape[:2]))
     for team, game in enumerate(games):
         first, second = np.unravel_index(np.argmax(game), game.shape)

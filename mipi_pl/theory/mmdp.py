@@ -1,6 +1,6 @@
-"""Small multi-agent Markov decision processes with full observability, as tables (section 3 of the paper).
+"""Small, fully observable multi-agent Markov decision processes as tables (section 3 of the paper).
 
-Letters: n agents, S states, U actions of each agent, J = U^n joint actions, O own states s_i^+ of each agent.
+Sizes: n agents, S states, U actions per agent, J = U^n joint actions, O own states s_i^+ per agent.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MMDP:
-    """Several team compositions are states between which no transition leads; a marginal does not see which it is.
+    """A multi-agent Markov decision process in tables.
+
+    Team compositions are represented by sets of states without transitions between them; the marginals do not observe
+    the composition.
 
     Attributes:
         reward: [S, J].
-        transition: [S, J, S], each row a distribution.
-        own: [n, S] index of s_i^+, the part of the state that agent i's marginal sees.
+        transition: [S, J, S]; each row is a distribution over the next states.
+        own: int64 [n, S], index of s_i^+, the part of the state that agent i's marginal observes.
         gamma: discount, below 1.
-        n_actions: U.
+        n_actions: U, actions per agent.
 
     Raises:
-        ValueError: for sizes that do not fit, rows that are no distributions, or a discount outside [0, 1).
+        ValueError: if the shapes do not match, a row is not a distribution, or the discount is outside [0, 1).
     """
 
     reward: Array
@@ -67,18 +70,18 @@ class MMDP:
 
     @property
     def actions(self) -> Indices:
-        """[J, n]: what each agent does in each joint action."""
+        """Action of each agent in each joint action, int64 [J, n]."""
         return joint_actions(self.n_agents, self.n_actions)
 
 
 def joint_actions(n_agents: int, n_actions: int) -> Indices:
-    """[J, n], the last agent's action changing fastest."""
+    """Return all joint actions, int64 [J, n]; the last agent's action changes fastest."""
     return np.array(list(product(range(n_actions), repeat=n_agents)), dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a random process: S = compositions * situations."""
+    """Sizes of a random process, which has S = compositions * situations states."""
 
     n_agents: int = 2
     compositions: int = 2
@@ -89,13 +92,13 @@ class Sizes:
 
 
 def random_mmdp(sizes: Sizes, rng: np.random.Generator, *, additive: bool) -> MMDP:
-    """Standard normal rewards, Dirichlet transitions within each composition, own states that hide the composition.
+    """Draw a process: normal rewards, Dirichlet transitions within each composition, own states that hide it.
 
     Args:
-        sizes: of the process.
-        rng: of all draws.
-        additive: rewards are sums, and transitions mixtures, of one term for each agent: then and only then does every
-            policy's joint value have the decomposition (6).
+        sizes: sizes of the process.
+        rng: random generator of all draws.
+        additive: make the rewards sums, and the transitions mixtures, of one term per agent. Then and only then the
+            joint value of every policy has the decomposition (6).
     """
     n, c, x, u = sizes.n_agents, sizes.compositions, sizes.situations, sizes.n_actions
     states, actions = c * x, joint_actions(n, u)
@@ -116,12 +119,15 @@ def random_mmdp(sizes: Sizes, rng: np.random.Generator, *, additive: bool) -> MM
 
 
 def random_policies(mmdp: MMDP, rng: np.random.Generator, sharpness: float = 1.0) -> Array:
-    """[n, S, U] softmax of normal logits; a large sharpness makes them nearly deterministic, never quite."""
+    """Draw policies [n, S, U] as the softmax of normal logits.
+
+    A large `sharpness` makes them nearly deterministic, but every action keeps a positive probability.
+    """
     return _softmax(np.clip(sharpness * rng.standard_normal((mmdp.n_agents, mmdp.n_states, mmdp.n_actions)), -300, 300))
 
 
 def random_marginals(mmdp: MMDP, rng: np.random.Generator) -> Array:
-    """[n, S, U]: pi_i(u|s_i^+) spread over the states, equal wherever s_i^+ is; every action has a share."""
+    """Draw marginals pi_i(u|s_i^+) as [n, S, U], equal in states with equal s_i^+; all probabilities are positive."""
     table = _softmax(rng.standard_normal((mmdp.n_agents, mmdp.n_own, mmdp.n_actions)))
     return np.stack([table[i][mmdp.own[i]] for i in range(mmdp.n_agents)])
 

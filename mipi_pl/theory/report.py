@@ -1,4 +1,4 @@
-"""`mipi theory`: all statements of sections 4.2 and 4.3 on random processes, as a table, pictures and files."""
+"""Command `mipi theory`: checks all statements of sections 4.2 and 4.3 of the paper on random processes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ WIDTH = 80
 
 @dataclass(frozen=True)
 class Options:
-    """Of the command.
+    """Options of the command.
 
     Attributes:
-        instances: random processes for each statement.
-        seed: the first of as many.
-        output_dir: for the files.
+        instances: number of random processes for each statement.
+        seed: seed of the first process; the others use the following seeds.
+        output_dir: folder for the files.
 
     Raises:
-        ValueError: for counts or seeds that are no such numbers.
+        ValueError: if a number is out of range.
     """
 
     instances: int = 100
@@ -45,13 +45,17 @@ class Options:
 
 
 def run(options: Options, say: Callable[[str], None] = print) -> bool:
-    """Check everything and write statements.csv, counterexamples.json and convergence.png.
+    """Check all statements and write statements.csv, counterexamples.json and convergence.png.
+
+    Args:
+        options: options of the command.
+        say: prints a message to the user.
 
     Returns:
         Whether every statement holds or fails as docs/theory.md says.
 
     Raises:
-        OSError: if the folder cannot be written to.
+        OSError: if a file cannot be written.
     """
     options.output_dir.mkdir(parents=True, exist_ok=True)
     seeds = range(options.seed, options.seed + options.instances)
@@ -63,24 +67,25 @@ def run(options: Options, say: Callable[[str], None] = print) -> bool:
     say(as_text(examples))
     _write_csv(options.output_dir / "statements.csv", findings)
     with replacing(options.output_dir / "counterexamples.json") as path:
-        path.write_text(json.dumps([dataclasses.asdict(one) for one in examples], indent=2) + "\n", encoding="utf-8")
+        content = json.dumps([dataclasses.asdict(example) for example in examples], indent=2)
+        path.write_text(content + "\n", encoding="utf-8")
     draw_convergence(options.output_dir / "convergence.png", options.seed)
     say("")
     for label, name in (("table", "statements.csv"), ("games", "counterexamples.json"), ("picture", "convergence.png")):
         say(f"{label:<10} {options.output_dir / name}")
-    unknown = [finding for finding in findings if finding.holds != finding.known]
-    for finding in unknown:
+    unexpected = [finding for finding in findings if finding.holds != finding.known]
+    for finding in unexpected:
         say(f"not as in docs/theory.md: {finding.statement}, {finding.checked}: {finding.verdict}")
-    return not unknown
+    return not unexpected
 
 
 def check_all(seeds: range) -> list[Finding]:
-    """Every statement on one random instance for each seed."""
+    """Check every statement on one random instance per seed."""
     return [*lemma_1(seeds), *lemma_2(seeds), *theorem_1(seeds), *theorem_2(seeds), following_marginal(seeds)]
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """A row for each statement, at most 80 columns wide."""
+    """Format a table with a row per finding, at most 80 columns wide."""
     rows = [
         [
             f"{finding.statement:<17} {finding.checked}",
@@ -94,7 +99,7 @@ def table(findings: Sequence[Finding]) -> str:
 
 
 def as_text(examples: Sequence[Counterexample]) -> str:
-    """A paragraph for each."""
+    """Format a paragraph per counterexample, at most 80 columns wide."""
     paragraphs = []
     for example in examples:
         text = f"{example.game}: {example.seen}."

@@ -1,4 +1,4 @@
-"""Lemma 1, lemma 2 and theorem 1 on random processes: policy iteration with a fixed marginal."""
+"""Checks of lemma 1, lemma 2 and theorem 1 on random processes: policy iteration with a fixed marginal."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mipi_pl.theory.policy_iteration import (
 )
 
 _MAX_DETERMINISTIC = 256
-"""Deterministic policies are enumerated up to this number, otherwise drawn."""
+"""Largest number of deterministic policies that is enumerated; if there are more, some are drawn."""
 
 
 def lemma_1(seeds: range) -> list[Finding]:
-    """Joint policy evaluation converges to the joint value."""
-    found = [_evaluation(draw(seed, additive=False)) for seed in seeds]
-    contraction, limit, printed = zip(*found, strict=True)
+    """Check that joint policy evaluation converges to the joint value."""
+    violations = [_evaluation(draw(seed, additive=False)) for seed in seeds]
+    contraction, limit, printed = zip(*violations, strict=True)
     return [
         Finding.of("Lemma 1", "(5) contracts by gamma", contraction, True),
         Finding.of("Lemma 1", "its iterates reach the exact solution", limit, True),
@@ -37,6 +37,7 @@ def lemma_1(seeds: range) -> list[Finding]:
 
 
 def _evaluation(i: Instance) -> tuple[float, float, float]:
+    """Return the violations of the contraction, of the limit, and of the limit with the reward of appendix A.1."""
     m, joint = i.mmdp, joint_policy(i.mmdp, i.start)
     cost = i.alpha * divergences(i.start, i.marginals).sum(axis=0)
     one, other = (10 * i.rng.standard_normal(m.reward.shape) for _ in range(2))
@@ -46,7 +47,7 @@ def _evaluation(i: Instance) -> tuple[float, float, float]:
     q = one
     for _ in range(int(np.ceil(np.log(1e-13) / np.log(m.gamma)))):
         q = backup(m, q, joint, cost)
-    # The reward of appendix A.1 charges the information of s' undiscounted; with it V loses cost / gamma, not cost.
+    # The reward of appendix A.1 does not discount the information cost of s', so V loses cost / gamma instead of cost.
     printed = m.reward - m.transition @ cost
     flow = np.einsum("sj,sjt->st", joint, m.transition)
     undiscounted = printed + m.gamma * m.transition @ np.linalg.solve(
@@ -56,7 +57,7 @@ def _evaluation(i: Instance) -> tuple[float, float, float]:
 
 
 def lemma_2(seeds: range) -> list[Finding]:
-    """Improvement lowers the joint value nowhere."""
+    """Check that improvement lowers the joint value nowhere."""
     additive, general = ([draw(seed, additive=kind) for seed in seeds] for kind in (True, False))
     return [
         Finding.of("Lemma 2", "(6) holds, weights 1", [_loss(i, i.ones) for i in additive], True),
@@ -70,7 +71,7 @@ def lemma_2(seeds: range) -> list[Finding]:
 
 
 def _loss(i: Instance, weights: Array, *, divided: bool = True) -> float:
-    # Near the optimum a wrong improvement has the most to lose, so the old policies are also improved ones.
+    # A wrong improvement loses most near the optimum, so it is also checked from policies that were improved before.
     worst = 0.0
     for improvements in (0, 1, 4):
         old = i.after(improvements, weights)
@@ -90,7 +91,7 @@ def _loss_in_turn(i: Instance) -> float:
 
 
 def theorem_1(seeds: range) -> list[Finding]:
-    """Alternation converges to policies that no other policy beats."""
+    """Check that the alternation converges to policies that no other policy beats."""
     additive, general = ([draw(seed, additive=kind) for seed in seeds] for kind in (True, False))
     products, correlated, speed = zip(*[_optimality(i) for i in additive], strict=True)
     return [
@@ -103,41 +104,43 @@ def theorem_1(seeds: range) -> list[Finding]:
 
 
 def _optimality(i: Instance) -> tuple[float, float, float]:
+    """Return by how much products of policies, correlated policies, and the rate gamma of the gap are violated."""
     m = i.mmdp
-    found = iterate(m, i.start, i.weights, i.marginals, i.alpha)
-    best = found.values[-1] if found.converged else np.full_like(found.values[-1], -np.inf)
+    result = iterate(m, i.start, i.weights, i.marginals, i.alpha)
+    best = result.values[-1] if result.converged else np.full_like(result.values[-1], -np.inf)
     products = max(
-        excess(best, evaluate_policies(m, policies, i.marginals, i.alpha)[0]) for policies in _rivals(i, found.policies)
+        excess(best, evaluate_policies(m, policies, i.marginals, i.alpha)[0])
+        for policies in _rivals(i, result.policies)
     )
     correlated = 0.0
     for concentration in (0.05, 0.3, 1.0) * 5:
         joint = i.rng.dirichlet(np.full(m.reward.shape[1], concentration), size=m.n_states)
         cost = i.alpha * divergences(individual_policies(m, joint), i.marginals).sum(axis=0)
         correlated = max(correlated, excess(best, evaluate(m, joint, cost)[0]))
-    gaps = [np.abs(q - best).max() for q in found.values]
+    gaps = [np.abs(q - best).max() for q in result.values]
     size = max(1.0, float(np.abs(best).max()))
     speed = max(float(after - m.gamma * before) / size for before, after in pairwise(gaps))
     return products, correlated, max(0.0, speed)
 
 
 def _rivals(i: Instance, near: Array) -> list[Array]:
-    """Random policies of any sharpness, deterministic ones, and small changes of the policies `near`."""
+    """Return random policies of varying sharpness, deterministic policies, and small changes of the policies `near`."""
     n, states, u = near.shape
     rivals = [random_policies(i.mmdp, i.rng, sharpness) for sharpness in (0.3, 1.0, 5.0, 50.0) * 5]
     rivals += [(1 - t) * near + t * other for t in (1e-3, 0.1) for other in rivals[:5]]
-    every = u ** (n * states) <= _MAX_DETERMINISTIC
-    choices = product(range(u), repeat=n * states) if every else i.rng.integers(u, size=(40, n * states))
+    enumerable = u ** (n * states) <= _MAX_DETERMINISTIC
+    choices = product(range(u), repeat=n * states) if enumerable else i.rng.integers(u, size=(40, n * states))
     return rivals + [np.eye(u)[np.array(choice).reshape(n, states)] for choice in choices]
 
 
 def _undivided_gap(i: Instance) -> float:
     best = iterate(i.mmdp, i.start, i.weights, i.marginals, i.alpha).values[-1]
-    found = iterate(i.mmdp, i.start, i.weights, i.marginals, i.alpha, divided=False)
-    return excess(found.values[-1], best)
+    undivided = iterate(i.mmdp, i.start, i.weights, i.marginals, i.alpha, divided=False).values[-1]
+    return excess(undivided, best)
 
 
 def _other_limits(i: Instance) -> float:
-    """How far the limit from one start lies below the limit from another."""
+    """Return how far the limit from one start lies below the limit from another."""
     starts = [i.start, *(random_policies(i.mmdp, i.rng, 5.0) for _ in range(5))]
     limits = [iterate_in_turn(i.mmdp, start, i.marginals, i.alpha, steps=200).values[-1] for start in starts]
     return max(excess(limits[0], other) for other in limits[1:])

@@ -1,4 +1,4 @@
-"""Theorem 2 on random utilities: improvement under a marginal that follows the policy; and equations (8)-(9)."""
+"""Checks of theorem 2 on random utilities and of (8)-(9) on random processes: the marginal follows the policy."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mipi_pl.theory.mmdp import Array
 from mipi_pl.theory.policy_iteration import decompose, evaluate_policies
 
 ALTERNATIONS = 100
-"""M up to which the rate is checked."""
+"""Largest number M of alternations for which the rate is checked."""
 _PRECISION = 1e-9
-"""Of the optimum that is compared with; it is never overrated."""
+"""Precision of the optimum used for comparison, which is never above the true optimum."""
 _ROUNDS = 20
-"""Of evaluation and alternation, where the marginal follows."""
+"""Rounds of evaluation and alternation when the marginal follows the policy."""
 
 
 def theorem_2(seeds: range) -> list[Finding]:
-    """(12)-(13) converge at O(1/M) from any start."""
+    """Check that (12)-(13) converge at the rate O(1/M) from any start."""
     cases = [random_problem(seed) for seed in seeds]
     return [
         Finding.of("Theorem 2", "gap at M <= alpha KL(m*, m^0) / M", [_beyond_rate(*case) for case in cases], True),
@@ -31,23 +31,31 @@ def theorem_2(seeds: range) -> list[Finding]:
 
 
 def following_marginal(seeds: range) -> Finding:
-    """Whether policy iteration stays monotone when the marginal follows the policy, which the paper does not claim."""
+    """Check whether policy iteration stays monotone when the marginal follows the policy.
+
+    The paper does not claim this.
+    """
     violations = [_fall_of_values(draw(seed, additive=True)) for seed in seeds]
     return Finding.of("(8)-(9)", "values never fall, marginal follows", violations, False)
 
 
 def bound(optimum: Array, first: Array, alpha: float) -> float:
-    """M times the gap after M alternations is at most alpha KL(m* || m^0), m^0 the marginal of the start.
+    """Return the constant of theorem 2, alpha KL(m* || m^0), where m^0 is the marginal of the start.
 
-    Each alternation brings the marginal nearer to m* by the gap over alpha, in the sense of KL(m* || m), and the gap
-    never grows. This is the constant of theorem 2, for which the paper refers to the literature.
+    It bounds M times the gap after M alternations: each alternation lowers KL(m* || m) by at least the gap over alpha,
+    and the gap never grows. The paper refers to the literature for this constant.
+
+    Args:
+        optimum: marginal m* of the optimum [U].
+        first: marginal m^0 of the start [U].
+        alpha: temperature.
     """
     used = optimum > 1e-12
     return alpha * float((optimum[used] * np.log(optimum[used] / first[used])).sum())
 
 
 def random_problem(seed: int) -> tuple[Array, Array, float, Array]:
-    """Utilities [X, U], shares [X], temperature, a start [X, U]."""
+    """Draw utilities [X, U], probabilities of the teams [X], a temperature, and a policy [X, U] to start from."""
     rng = np.random.default_rng([seed, 2])
     teams, actions = int(rng.integers(1, 6)), int(rng.integers(2, 5))
     start = rng.dirichlet(np.full(actions, rng.choice([0.2, 1.0, 5.0])), size=teams)
@@ -58,9 +66,9 @@ def random_problem(seed: int) -> tuple[Array, Array, float, Array]:
 
 def _beyond_rate(utilities: Array, shares: Array, alpha: float, start: Array) -> float:
     _, marginal, best = solve(utilities, shares, alpha, precision=_PRECISION)
-    found = alternate(utilities, shares, start, alpha, ALTERNATIONS)
-    limit = bound(marginal, found.marginals[0], alpha)
-    return max(0.0, *(best - value - limit / m for m, value in enumerate(found.objectives[1:], 1)))
+    result = alternate(utilities, shares, start, alpha, ALTERNATIONS)
+    limit = bound(marginal, result.marginals[0], alpha)
+    return max(0.0, *(best - value - limit / m for m, value in enumerate(result.objectives[1:], 1)))
 
 
 def _fall(utilities: Array, shares: Array, alpha: float, start: Array) -> float:
@@ -83,22 +91,25 @@ def _gap_of_shares(seed: int) -> float:
 
 
 def gap_of_shares(utilities: Array, actual: Array, imagined: Array, alpha: float) -> float:
-    """How far (12)-(13), with imagined shares in (11), stay below the best of (10) averaged with the actual shares.
+    """Return how far (12)-(13), with `imagined` shares in (11), stay below the best of (10) with the `actual` shares.
 
-    Two teams and two actions: the best is searched on a grid, and may be better still.
+    There are two teams and two actions. The best is searched on a grid, so the result is a lower bound.
     """
     limit = alternate(utilities, imagined, np.full((2, 2), 0.5), alpha, 20 * ALTERNATIONS).policies[-1]
-    found = objective(utilities, actual, limit, alpha, imagined @ limit)
+    reached = objective(utilities, actual, limit, alpha, imagined @ limit)
     p = np.linspace(0.001, 0.999, 250)
     grid = np.stack(np.meshgrid(p, p, indexing="ij"), axis=-1)
     policies = np.stack((grid, 1 - grid), axis=-1)  # [P, P, X, U]
     prior = np.einsum("x,pqxu->pqu", imagined, policies)[:, :, None]
     gains = (policies * (utilities - alpha * np.log(policies / prior))).sum(axis=-1)
-    return max(0.0, float((gains @ actual).max()) - found)
+    return max(0.0, float((gains @ actual).max()) - reached)
 
 
 def _fall_of_values(i: Instance) -> float:
-    """Alternate exact evaluation with three alternations of (12)-(13); states with equal s_i^+ weigh the same."""
+    """Return the largest fall of Q_jt when exact evaluation alternates with three alternations of (12)-(13).
+
+    States with equal s_i^+ have equal weights in the marginal.
+    """
     policies, before, worst = i.start, None, 0.0
     for _ in range(_ROUNDS):
         q, _ = evaluate_policies(i.mmdp, policies, averages(i, policies), i.alpha)
@@ -116,9 +127,9 @@ def _fall_of_values(i: Instance) -> float:
 
 
 def averages(i: Instance, policies: Array) -> Array:
-    """(9) with equal weights: the marginals [n, S, U] of the policies."""
-    found = np.empty_like(policies)
+    """Return the marginals [n, S, U] of the policies: (9) with equal weights."""
+    marginals = np.empty_like(policies)
     for agent, own in enumerate(i.mmdp.own):
         for part in np.unique(own):
-            found[agent, own == part] = policies[agent, own == part].mean(axis=0)
-    return found
+            marginals[agent, own == part] = policies[agent, own == part].mean(axis=0)
+    return marginals

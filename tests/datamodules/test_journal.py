@@ -52,7 +52,7 @@ def test_episodes_are_read_across_files_and_old_files_are_let_go(tmp_path: Path)
     assert [segment["first"] for segment in journal.segments] == [7, 12, 13]
     for numbers in (range(10, 20), range(11, 14), range(19, 20), range(12, 12)):
         assert same(journal.read(SPEC, numbers), whole[numbers.start : numbers.stop])
-    with pytest.raises(DamagedError, match="episode 5 is in no file"):
+    with pytest.raises(DamagedError, match="no file contains episode 5"):
         journal.read(SPEC, range(5, 12))
 
 

@@ -139,7 +139,7 @@ def test_a_batch_of_the_whole_replay_has_every_episode_once() -> None:
 
 
 def test_more_different_episodes_than_there_are_cannot_be_drawn() -> None:
-    with pytest.raises(ValueError, match="a batch of 4 different episodes needs as many in the replay, which has 0"):
+    with pytest.raises(ValueError, match="a batch needs 4 different episodes and the replay has 0"):
         data().sample()
 
 

@@ -74,7 +74,7 @@ def test_an_environment_needs_a_row() -> None:
     [
         ({"n_features": 0}, "n_features must be at least 1, got 0"),
         ({"n_agents": 4}, r"n_agents \(4\) must not exceed"),
-        ({"action_names": ("a",)}, "action_names has 1 names for 2 places"),
+        ({"action_names": ("a",)}, "action_names must be empty or have 2 names, got 1"),
     ],
 )
 def test_impossible_sizes_are_refused(changes: dict[str, object], message: str) -> None:
