@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours, cell by cell, and whether the order of the methods holds."""
+"""Comparison with the paper's numbers, cell by cell, and with its order of the methods."""
 
 from __future__ import annotations
 
@@ -14,32 +14,37 @@ from mipi_pl.reproduction.work import Outlook
 
 @dataclass(frozen=True)
 class Ours:
-    """One cell: a value for each seed; whether they are win rates."""
+    """One cell of a table of ours.
+
+    Attributes:
+        by_seed: value of each seed.
+        rate: whether the values are win rates.
+    """
 
     by_seed: Mapping[int, float]
     rate: bool
 
     @property
     def values(self) -> tuple[float, ...]:
-        """In the order of the plan."""
+        """Values in the order of the plan's seeds."""
         return tuple(self.by_seed.values())
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """Mean over seeds."""
         return statistics.mean(self.values)
 
     @property
     def text(self) -> str:
-        """Mean and standard deviation over seeds, which one seed does not have."""
+        """Mean ± standard deviation over seeds; ``?`` for the deviation of a single seed."""
         places = 2 if self.rate or abs(self.mean) < 10 else 1
         spread = f"{statistics.stdev(self.values):.{places}f}" if len(self.values) > 1 else "?"
         return f"{self.mean:.{places}f} ± {spread}"
 
 
 def ours_of(plan: Plan, outlooks: Sequence[Outlook]) -> dict[Cell, Ours]:
-    """The finished runs of a plan as cells; one that no run has is absent."""
-    found: dict[Cell, dict[int, float]] = {}
+    """Return the cells of a plan's finished runs; cells without a finished run are absent."""
+    values: dict[Cell, dict[int, float]] = {}
     rate = True
     for outlook in outlooks:
         for column, evaluation in plan.columns.items():
@@ -48,12 +53,12 @@ def ours_of(plan: Plan, outlooks: Sequence[Outlook]) -> dict[Cell, Ours]:
                 tally = trained[evaluation].total
                 rate = rate and tally.winnable and not plan.returns
                 value = tally.mean_return if plan.returns else tally.score.value
-                found.setdefault((outlook.job.task, outlook.job.method, column), {})[outlook.job.seed] = value
-    return {cell: Ours(by_seed, rate) for cell, by_seed in found.items()}
+                values.setdefault((outlook.job.task, outlook.job.method, column), {})[outlook.job.seed] = value
+    return {cell: Ours(by_seed, rate) for cell, by_seed in values.items()}
 
 
 def rows_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
-    """Task, method, teams, paper, ours, seeds, difference; a dash for what is not there."""
+    """Return a row per cell with the columns of `HEADER`; missing values are dashes."""
     rows = []
     for cell in _cells(plan):
         here, there = ours.get(cell), plan.paper.get(cell)
@@ -73,7 +78,7 @@ HEADER = ("task", "method", "teams", "paper", "ours", "seeds", "diff")
 
 
 def raw_rows(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
-    """With a header; the same and what each seed reached."""
+    """Return `rows_of` with a header and an additional column for the value of each seed."""
     seeds = list(dict.fromkeys(job.seed for job in plan.jobs))
     rows = [[*HEADER, *(f"seed_{seed}" for seed in seeds)]]
     for row, cell in zip(rows_of(plan, ours), _cells(plan), strict=True):
@@ -83,10 +88,12 @@ def raw_rows(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
 
 
 def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
-    """For each task and column: how many pairs of methods stand as in the paper, the best, and whether all hold.
+    """Compare the order of the methods with the paper's, for each task and column.
 
-    That is ``open`` where what is there agrees with the paper, but methods are missing: a single one has no order.
-    Pairs that the paper has level are left out.
+    Returns:
+        Rows with the columns of `ORDER_HEADER`: how many pairs of methods are ordered as in the paper, the best
+        methods, and whether the whole order holds. That is ``open`` if the finished methods agree with the paper but
+        others are missing, or if there is only one. Pairs with equal values in the paper are ignored.
     """
     rows = []
     for task in plan.tasks:
@@ -111,7 +118,7 @@ ORDER_HEADER = ("task", "teams", "pairs as in paper", "best here", "best in pape
 
 
 def as_text(plan: Plan, ours: Mapping[Cell, Ours]) -> str:
-    """Both tables, of at most 80 columns."""
+    """Format both tables, at most 80 columns wide."""
     parts = [text_table(HEADER, rows_of(plan, ours))]
     if order := order_of(plan, ours):
         parts.append(text_table(ORDER_HEADER, order))

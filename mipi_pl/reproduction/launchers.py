@@ -1,4 +1,4 @@
-"""The tasks of a plan through a Hydra launcher: joblib on this machine, submitit on a Slurm cluster."""
+"""Execution of a plan's tasks by a Hydra launcher: joblib on this machine, submitit on a Slurm cluster."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ LAUNCHERS = {
     "submitit_local": ("hydra_submitit_launcher", None),
     "submitit_slurm": ("hydra_submitit_launcher", "array_parallelism"),
 }
-"""Name to the plugin it needs and the option that says how many jobs run at once, if it has one."""
+"""Plugin of each launcher, and its option for the number of simultaneous jobs, if it has one."""
 
 
 def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Sequence[str], folder: Path) -> None:
-    """Run all tasks; returns when they have ended. What becomes of each is in its folder.
+    """Run all tasks and return when they have ended; their results are in their run folders.
 
     Args:
         launcher: one of `LAUNCHERS`.
-        tasks: at least one.
-        at_once: how many; submitit_local starts all.
-        options: of the launcher, such as ``partition=gpu``.
-        folder: for the list of tasks and what the launcher writes; all machines must share it.
+        tasks: tasks to run, at least one.
+        at_once: number of tasks to run simultaneously; submitit_local ignores it and starts all.
+        options: options of the launcher, such as ``partition=gpu``.
+        folder: folder for the list of tasks and the launcher's files; all machines must share it.
 
     Raises:
         UserError: if the launcher is not installed or does not know an option.
-        FailedError: if it fails.
+        FailedError: if the launcher fails.
     """
     plugin, limit = LAUNCHERS[launcher]
     if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{plugin}") is None:
@@ -66,19 +66,19 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
             hydra.main(version_base="1.3", config_path=None, config_name="mipi_task")(perform)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"--launcher {launcher}: {one_message(error)}") from error
-    except (RuntimeError, OSError) as error:  # submitit, where there is no Slurm; a worker that was killed
+    except (RuntimeError, OSError) as error:  # submitit without Slurm, or a worker that was killed
         raise FailedError(f"--launcher {launcher}: {one_message(error)}") from error
 
 
 @contextmanager
 def _as_main(words: list[str]) -> Iterator[None]:
-    """With these words on the command line, and with errors that reach us: Hydra would print them and exit."""
-    whole, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    """Replace `sys.argv`, and set HYDRA_FULL_ERROR so that Hydra raises errors instead of printing them and exiting."""
+    arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = words, "1"
     try:
         yield
     finally:
-        sys.argv = whole
+        sys.argv = arguments
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:

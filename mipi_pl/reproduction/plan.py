@@ -1,4 +1,4 @@
-"""What a table, a figure or our ablations take: tasks x methods x seeds, read from plans/, and the paper's numbers."""
+"""Plans of tables, figures and ablations: the runs (tasks x methods x seeds) from plans/ and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations", "abl
 SCALES = ("smoke", "cpu", "paper")
 
 Cell = tuple[str, str, str]
-"""Task, method, column."""
+"""Task, method and column of a table."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run.
+    """One run of a plan.
 
     Attributes:
-        task: of the plan.
-        method: of the plan.
-        seed: of training.
-        overrides: for `mipi train`, without seed and folder.
-        folder: that its run folder is made in; tables that need the same run share it.
+        task: name of the task in the plan.
+        method: name of the method in the plan.
+        seed: seed of training.
+        overrides: arguments of `mipi train` except seed and folder.
+        folder: folder in which the run folder is created; tables that need the same run share it.
     """
 
     task: str
@@ -41,23 +41,24 @@ class Job:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Task, method and seed, for messages."""
         return f"{self.task}, {self.method}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A table, a figure or the ablations at a scale.
+    """The runs of a table, a figure or the ablations at one scale.
 
     Attributes:
-        name: of the target.
-        title: what it is.
-        note: what the scale means.
-        columns: name in the paper to evaluation.
+        name: name of the target.
+        title: title of the page.
+        note: description of the scale.
+        columns: evaluation of each column, by its name in the paper.
         jobs: all runs.
-        returns: whether returns are compared, also where something is won.
-        paper: mean and standard deviation over seeds; empty for what is no table of the paper.
-        best: the method that the paper says is best, and the columns it says so of; empty for what is no figure of it.
+        returns: whether to compare returns even if the environment has a win rate.
+        paper: the paper's mean and standard deviation over seeds; empty if the target is not a table of the paper.
+        best: the ``method`` that is best according to the paper, and the ``columns`` of which it says so; empty if the
+            target is not a figure of the paper.
     """
 
     name: str
@@ -71,11 +72,11 @@ class Plan:
 
     @property
     def tasks(self) -> list[str]:
-        """In the order of the plan."""
+        """Tasks in the order of the plan."""
         return list(dict.fromkeys(job.task for job in self.jobs))
 
     def methods(self, task: str) -> list[str]:
-        """Of a task, in the order of the plan."""
+        """Return the methods of a task, in the order of the plan."""
         return list(dict.fromkeys(job.method for job in self.jobs if job.task == task))
 
 
@@ -93,56 +94,56 @@ def make_plan(
     Args:
         target: one of `TARGETS`.
         scale: one of `SCALES`.
-        output_dir: runs lie in a folder of the scale's name in it.
-        seeds: instead of the scale's.
-        more: overrides for all runs, behind all others.
-        tasks: of the plan; None for all.
-        methods: likewise.
+        output_dir: folder of all reproductions; the runs are in its subfolder with the name of the scale.
+        seeds: seeds to use instead of those of the scale; None or empty for those.
+        more: overrides for all runs, applied after all others.
+        tasks: tasks of the plan to include; None for all.
+        methods: methods of the plan to include; None for all.
 
     Raises:
-        UserError: for a scale, a task or a method that the plan does not have, or a seed that is named twice.
+        UserError: if the plan does not have the scale, a task or a method, or a seed is given twice.
     """
-    found, size = _read(f"{target}.yaml"), _read("scales.yaml")[scale]
-    if scale not in found["scales"]:
-        raise UserError(f"{target} has no scale {scale}; there are: {', '.join(found['scales'])}")
+    plan, size = _read(f"{target}.yaml"), _read("scales.yaml")[scale]
+    if scale not in plan["scales"]:
+        raise UserError(f"{target} has no scale {scale}; choose one of: {', '.join(plan['scales'])}")
     if seeds and len(set(seeds)) != len(seeds):
         raise UserError(f"--seeds names a seed twice: {' '.join(map(str, seeds))}")
-    paper = _paper(found["paper"]) if found["paper"] else {}
+    paper = _paper(plan["paper"]) if plan["paper"] else {}
     wanted = {(task, method) for task, method, _ in paper}
     jobs = []
-    for task, of_task in _chosen(target, "task", found["tasks"], tasks).items():
-        for method, by_task in _chosen(target, "method", found["methods"], methods).items():
+    for task, of_task in _chosen(target, "task", plan["tasks"], tasks).items():
+        for method, by_task in _chosen(target, "method", plan["methods"], methods).items():
             of_method = next(by_task[key] for key in (scale, task, "all") if key in by_task)
-            overrides = (*size["overrides"], *found["scales"][scale], *of_task, *of_method, *more)
-            # The experiment is chosen before what is changed in it; Hydra does not mind the order, readers do.
+            overrides = (*size["overrides"], *plan["scales"][scale], *of_task, *of_method, *more)
+            # For readers, experiment and environment come before the changes to them; Hydra accepts any order.
             overrides = tuple(sorted(overrides, key=lambda word: not word.startswith(("experiment=", "env="))))
             folder = output_dir / scale / _folder_name(overrides)
             if not paper or (task, method) in wanted:
                 jobs += [Job(task, method, seed, overrides, folder) for seed in seeds or size["seeds"]]
-    how = (found["columns"], tuple(jobs), found.get("returns", False), paper, found.get("best", {}))
-    return Plan(target, found["title"], size["note"], *how)
+    content = (plan["columns"], tuple(jobs), plan.get("returns", False), paper, plan.get("best", {}))
+    return Plan(target, plan["title"], size["note"], *content)
 
 
 def _chosen(target: str, kind: str, known: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
-    """Those of the plan that are named, in its order."""
+    """Return the entries of the plan with these names (in any case), in the order of the plan; all if None."""
     wanted = {name.casefold(): name for name in names or ()}
     if unknown := set(wanted) - {name.casefold() for name in known}:
-        told = ", ".join(sorted(wanted[name] for name in unknown))
-        raise UserError(f"{target} has no {kind} {told}; there are: {', '.join(known)}")
+        listed = ", ".join(sorted(wanted[name] for name in unknown))
+        raise UserError(f"{target} has no {kind} {listed}; choose from: {', '.join(known)}")
     return {name: node for name, node in known.items() if names is None or name.casefold() in wanted}
 
 
 def _folder_name(overrides: Sequence[str]) -> str:
-    """World, algorithm, and a checksum of everything that is set: other settings are other runs."""
-    chosen = dict(word.split("=", 1) for word in overrides if "=" in word)
-    world = chosen.get("env", chosen.get("experiment", "run"))
-    return f"{world}-{chosen['algorithm']}-{hashlib.sha256(repr(overrides).encode()).hexdigest()[:8]}"
+    """Return environment, algorithm and a checksum of all overrides, so that different settings are different runs."""
+    values = dict(word.split("=", 1) for word in overrides if "=" in word)
+    env = values.get("env", values.get("experiment", "run"))
+    return f"{env}-{values['algorithm']}-{hashlib.sha256(repr(overrides).encode()).hexdigest()[:8]}"
 
 
 def _read(name: str) -> dict[str, Any]:
-    found = yaml.safe_load(files("mipi_pl.reproduction").joinpath("plans", name).read_text(encoding="utf-8"))
-    assert isinstance(found, dict)
-    return found
+    content = yaml.safe_load(files("mipi_pl.reproduction").joinpath("plans", name).read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
 
 
 def _paper(name: str) -> dict[Cell, tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""`mipi reproduce`: plan, skip what is done, go on with what was cut, run the rest, compare."""
+"""Command `mipi reproduce`: runs what is missing of a table or figure and compares it with the paper."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from mipi_pl.utils.errors import FailedError, UserError
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for.
+    """Options of the command.
 
     Attributes:
-        target: table or figure.
-        scale: how large.
-        output_dir: for runs and tables.
-        seeds: instead of the scale's.
-        tasks: of the plan, instead of all.
-        methods: of the plan, instead of all.
-        jobs: runs at once.
-        launcher: None runs them here.
-        launcher_options: ``key=value`` each.
-        retry_failed: go on with failed runs too.
-        dry_run: show the commands only.
-        overrides: for all runs.
+        target: table, figure or ablations, one of `plan.TARGETS`.
+        scale: size of the runs, one of `plan.SCALES`.
+        output_dir: folder for runs and reports.
+        seeds: seeds to use instead of those of the scale.
+        tasks: tasks of the plan to include; None for all.
+        methods: methods of the plan to include; None for all.
+        jobs: number of simultaneous runs.
+        launcher: Hydra launcher, one of `launchers.LAUNCHERS`; None runs the tasks on this machine without one.
+        launcher_options: options of the launcher, ``key=value`` each.
+        retry_failed: also resume failed runs.
+        dry_run: only print the commands.
+        overrides: ``key=value`` overrides for all runs.
     """
 
     target: str
@@ -64,19 +64,19 @@ def reproduce(
     say: Callable[[str], None] = print,
     run: Callable[[Sequence[Task], int, Callable[[str], None]], None] = run_here,
 ) -> Path | None:
-    """Run what is missing of a table or a figure and compare.
+    """Start or resume the unfinished runs of a table or figure and compare all finished ones with the paper.
 
     Args:
-        options: what is asked for.
-        say: what the user is told goes here.
-        run: runs the tasks where no launcher is chosen.
+        options: options of the command.
+        say: prints a message to the user.
+        run: runs the tasks if no launcher is chosen.
 
     Returns:
         The folder of tables and page; None for a dry run.
 
     Raises:
-        UserError: for a mistake in the options.
-        FailedError: if runs failed; what is there has been compared.
+        UserError: if an option is invalid.
+        FailedError: if runs are unfinished afterwards; the finished ones have been compared then.
     """
     if options.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {options.jobs}")
@@ -84,7 +84,7 @@ def reproduce(
         if "=" not in word:
             raise UserError(f"expected key=value, as for mipi train, got {word!r}")
         if word.split("=")[0] in ("seed", "output_dir", "algorithm", "env", "experiment"):
-            raise UserError(f"{word.split('=')[0]} is the plan's to choose; seeds are chosen with --seeds")
+            raise UserError(f"the plan sets {word.split('=')[0]}; remove {word}, and choose seeds with --seeds")
     plan = make_plan(
         options.target,
         options.scale,
@@ -95,12 +95,18 @@ def reproduce(
         options.methods,
     )
     if not plan.jobs:
-        raise UserError(f"{options.target} has no run of these methods on these tasks")
+        raise UserError(f"{options.target} has no run of these methods on these tasks; change --methods or --tasks")
     outlooks = look(plan.jobs, options.retry_failed)
-    tasks = [task for one in outlooks if (task := task_of(one, threads_for(options.jobs)))]
+    tasks = [task for outlook in outlooks if (task := task_of(outlook, threads_for(options.jobs)))]
     say(f"{plan.title}\n{wrapped(plan.note)}\n")
-    counts = Counter(one.step for one in outlooks)
-    words = {"done": "done", "running": "running elsewhere", "failed": "failed", "resume": "cut", "start": "to start"}
+    counts = Counter(outlook.step for outlook in outlooks)
+    words = {
+        "done": "done",
+        "running": "running elsewhere",
+        "failed": "failed",
+        "resume": "to resume",
+        "start": "to start",
+    }
     say(
         f"{len(plan.jobs)} runs: " + ", ".join(f"{counts[step]} {word}" for step, word in words.items() if counts[step])
     )
@@ -116,16 +122,16 @@ def reproduce(
             run(tasks, options.jobs, say)
     outlooks = look(plan.jobs)
     folder = _compare(plan, outlooks, options, say)
-    _complain(outlooks)
+    _raise_if_unfinished(outlooks)
     return folder
 
 
 def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Callable[[str], None]) -> Path:
     ours = comparison.ours_of(plan, outlooks)
     say(f"\n{comparison.as_text(plan, ours)}\n")
-    of_paper = "; paper: five seeds, the game itself" if plan.paper else ""
-    say(wrapped(f"ours: mean and standard deviation over seeds, of the last policy{of_paper}"))
-    runs = list({one.run.folder: one.run for one in outlooks if one.run is not None}.values())
+    paper_note = "; paper: five seeds, the game itself" if plan.paper else ""
+    say(wrapped(f"ours: mean and standard deviation over seeds, of the last policy{paper_note}"))
+    runs = list({outlook.run.folder: outlook.run for outlook in outlooks if outlook.run is not None}.values())
     worlds = worlds_of(runs)
     rows, order = comparison.rows_of(plan, ours), comparison.order_of(plan, ours)
     blocks: list[Block] = [
@@ -134,7 +140,7 @@ def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Cal
         Table(comparison.HEADER, rows),
         *([Table(comparison.ORDER_HEADER, order)] if order else []),
         *list(blocks_of("The runs", runs, worlds, missing_from(runs, worlds)))[1:],
-        Heading(2, "Commands that stood in the plan"),
+        Heading(2, "Commands of the plan"),
         Code([shlex.join(["mipi", "train", *job.overrides, f"seed={job.seed}"]) for job in plan.jobs]),
     ]
     table = io.StringIO()
@@ -157,13 +163,14 @@ def _writing_to(folder: Path) -> Iterator[None]:
         raise UserError(f"--output-dir: cannot write to {folder} ({error.strerror or error})") from error
 
 
-def _complain(outlooks: Sequence[Outlook]) -> None:
-    """Runs that did not end well make the command fail, after all that could be said was said."""
-    amiss = [one for one in outlooks if one.step not in ("done", "running")]
-    if amiss:
-        first = amiss[0]
+def _raise_if_unfinished(outlooks: Sequence[Outlook]) -> None:
+    """Raise a FailedError if a run is neither finished nor running elsewhere."""
+    unfinished = [outlook for outlook in outlooks if outlook.step not in ("done", "running")]
+    if unfinished:
+        first = unfinished[0]
         why = (first.run.problems[-1] if first.run.problems else first.run.state) if first.run else "did not start"
         raise FailedError(
-            f"{len(amiss)} of {len(outlooks)} runs are not finished; the first: {first.job.name}: {why}; its log is "
-            f"{first.job.folder / f'seed_{first.job.seed}.log'}. The same command goes on (failed runs: --retry-failed)"
+            f"{len(unfinished)} of {len(outlooks)} runs are not finished; the first: {first.job.name}: {why}; its log "
+            f"is {first.job.folder / f'seed_{first.job.seed}.log'}. Run the same command again to continue; add "
+            "--retry-failed to resume failed runs too"
         )

@@ -1,4 +1,7 @@
-"""Commands in processes of their own. The processes of a launcher import this module alone, so it imports little."""
+"""Tasks that run a `mipi` command in a separate process.
+
+A launcher's processes import only this module, so its imports are few and cheap.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-# The command `mipi` without its script, which may be anywhere; and a folder `models` where we are called is not ours.
+# Runs `mipi` without its script, whose location is unknown. The current folder is removed from the path, because it may
+# contain another package named `models`.
 _PROGRAM = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; sys.argv[0] = 'mipi'; "
     "from mipi_pl.cli import main; sys.exit(main())"
@@ -27,9 +31,9 @@ class Task:
     """A command that a job still needs.
 
     Attributes:
-        name: of the job, for messages.
-        words: behind `mipi`.
-        log: what the command prints is added to it.
+        name: name of the job, for messages.
+        words: arguments of `mipi`.
+        log: file to which the command's output is appended.
     """
 
     name: str
@@ -38,28 +42,37 @@ class Task:
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:
-    """Start the command in a process of its own."""
+    """Start the command in a separate process."""
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", _PROGRAM, *task.words], stdout=log, stderr=log)
 
 
 def perform(config: Any) -> int:
-    """Run one task of the list, a config of Hydra, in whatever process its launcher made; returns its exit code."""
-    found: Mapping[str, str] = json.loads(Path(config.tasks).read_text(encoding="utf-8"))["tasks"][config.task]
-    return start(Task(found["name"], tuple(found["words"]), Path(found["log"]))).wait()
+    """Run one task in a launcher's process and return its exit code.
+
+    Args:
+        config: Hydra config with ``tasks``, the path of the list of tasks, and ``task``, the index in it.
+    """
+    entry: Mapping[str, str] = json.loads(Path(config.tasks).read_text(encoding="utf-8"))["tasks"][config.task]
+    return start(Task(entry["name"], tuple(entry["words"]), Path(entry["log"]))).wait()
 
 
 def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> None:
-    """Run all tasks, some at once. What becomes of each is in its folder; a failure does not keep the others.
+    """Run all tasks on this machine; their results are in their run folders, and a failure does not stop the others.
+
+    Args:
+        tasks: tasks to run.
+        at_once: number of simultaneous tasks.
+        say: prints a message to the user.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C or a request to terminate, when the commands that were under way have ended.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the running commands have ended.
     """
     running: set[subprocess.Popen[bytes]] = set()
     guard, stopped = Lock(), False
 
-    def one(number: int, task: Task) -> None:
+    def run_one(number: int, task: Task) -> None:
         with guard:
             if stopped:
                 return
@@ -78,12 +91,13 @@ def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) ->
     before = signal.signal(signal.SIGTERM, terminate)
     pool = ThreadPoolExecutor(at_once)
     try:
-        for future in [pool.submit(one, number, task) for number, task in enumerate(tasks, start=1)]:
+        for future in [pool.submit(run_one, number, task) for number, task in enumerate(tasks, start=1)]:
             future.result()
     except KeyboardInterrupt:
         stopped = True
         with guard:
-            for process in running:  # they write a checkpoint; a terminal has told them already, which does no harm
+            # They write a checkpoint. After Ctrl-C the terminal has signalled them too; a second signal is harmless.
+            for process in running:
                 with suppress(OSError):
                     process.terminate()
         raise
@@ -93,14 +107,14 @@ def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) ->
 
 
 def last_line(log: Path) -> str:
-    """What a command said last."""
+    """Return the last line that a command printed."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return "no log"
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
 def threads_for(at_once: int) -> int:
-    """Processor threads for each of so many runs."""
+    """Return the number of processor threads for each of `at_once` simultaneous runs."""
     return max(1, (os.cpu_count() or 1) // at_once)

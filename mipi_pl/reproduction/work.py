@@ -1,4 +1,4 @@
-"""What is still to be done of a plan."""
+"""State of a plan's jobs and the commands that they still need."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mipi_pl.reproduction.tasks import Task
 
 @dataclass(frozen=True)
 class Outlook:
-    """A job and the run that counts for it.
+    """A job, its next step, and the run that counts for it.
 
     Attributes:
-        job: of the plan.
+        job: job of the plan.
         step: ``done``, ``running`` (elsewhere), ``failed``, ``resume`` or ``start``.
-        run: the finished one, or the newest; None where there is none.
+        run: the finished run, or else the newest one; None if there is none.
     """
 
     job: Job
@@ -26,11 +26,11 @@ class Outlook:
 
 
 def look(jobs: Sequence[Job], retry: bool = False) -> list[Outlook]:
-    """How far each job is.
+    """Return the state of each job.
 
     Args:
-        jobs: of a plan.
-        retry: go on with failed runs too.
+        jobs: jobs of a plan.
+        retry: whether failed runs are to be resumed.
     """
     runs = {folder: find_runs([folder]) if folder.is_dir() else [] for folder in {job.folder for job in jobs}}
     return [_outlook(job, [run for run in runs[job.folder] if run.seed == job.seed], retry) for job in jobs]
@@ -39,8 +39,8 @@ def look(jobs: Sequence[Job], retry: bool = False) -> list[Outlook]:
 def _outlook(job: Job, runs: list[Run], retry: bool) -> Outlook:
     runs.sort(key=lambda run: run.folder.name)
     for state, step in (("finished", "done"), ("running", "running")):
-        if of_state := [run for run in runs if run.state == state]:
-            return Outlook(job, step, max(of_state, key=lambda run: run.precedence))
+        if candidates := [run for run in runs if run.state == state]:
+            return Outlook(job, step, max(candidates, key=lambda run: run.precedence))
     newest = runs[-1] if runs else None
     if newest is None or newest.state == "damaged":
         return Outlook(job, "start", newest)
@@ -50,12 +50,12 @@ def _outlook(job: Job, runs: list[Run], retry: bool) -> Outlook:
 
 
 def task_of(outlook: Outlook, threads: int) -> Task | None:
-    """The command for the next step; None if there is none."""
+    """Return the task for the next step; None if nothing is to be run."""
     job = outlook.job
     log = job.folder / f"seed_{job.seed}.log"
     if outlook.step == "start":
-        where = (f"seed={job.seed}", f"output_dir={job.folder}")
-        return Task(job.name, ("train", f"threads={threads}", *job.overrides, *where), log)
+        own = (f"seed={job.seed}", f"output_dir={job.folder}")
+        return Task(job.name, ("train", f"threads={threads}", *job.overrides, *own), log)
     if outlook.step == "resume" and outlook.run is not None:
         return Task(job.name, ("resume", str(outlook.run.folder)), log)
     return None

@@ -279,8 +279,8 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
         (["table1", "--scale", "huge"], "invalid choice"),
         (["table1", "--jobs", "0"], "--jobs must be at least 1"),
         (["table1", "fast"], "expected key=value"),
-        (["ablations", "--scale", "paper"], "ablations has no scale paper; there are: smoke, cpu"),
-        (["table1", "seed=3"], "seeds are chosen with --seeds"),
+        (["ablations", "--scale", "paper"], "ablations has no scale paper; choose one of: smoke, cpu"),
+        (["table1", "seed=3"], "the plan sets seed; remove seed=3, and choose seeds with --seeds"),
         (["table1", "--seeds", "a"], "must be a whole number"),
         (["table1", "--seeds", "0", "1", "0"], "--seeds names a seed twice: 0 1 0"),
         ([], "required: TARGET"),
@@ -310,8 +310,8 @@ def test_a_part_of_a_table_takes_the_runs_of_the_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"tasks": ["ZS"]}, "table1 has no task ZS; there are: SZ, CSZ, MMM"),
-        ({"methods": ["Value"]}, "table1 has no method Value; there are: MIPI, REFIL"),
+        ({"tasks": ["ZS"]}, "table1 has no task ZS; choose from: SZ, CSZ, MMM"),
+        ({"methods": ["Value"]}, "table1 has no method Value; choose from: MIPI, REFIL"),
     ],
 )
 def test_a_part_that_a_table_does_not_have_is_refused(

@@ -123,4 +123,4 @@ def test_the_last_line_of_a_log_is_what_a_command_said_last(tmp_path: Path) -> N
     (tmp_path / "log").write_bytes(b"one\ntwo \xff\n\n")
     assert last_line(tmp_path / "log") == "two �"
     (tmp_path / "log").write_text("")
-    assert last_line(tmp_path / "log") == "it said nothing"
+    assert last_line(tmp_path / "log") == "it printed nothing"
