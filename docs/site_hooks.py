@@ -23,7 +23,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
         config.nav.append({"More": others})
     modules = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if _has_content(path)]
     for path in modules:
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         files.append(File.generated(config, _page_of(path), content=f"# {name}\n\n::: {name}\n"))
     files.append(File.generated(config, "reference/index.md", content=_contents(modules)))
     return files
