@@ -88,7 +88,7 @@ def _place_army(
             group, nth = kind, 0
             jx = rules.jitter * (2.0 * uniform(battle) - 1.0)
             jy = rules.jitter * (2.0 * uniform(battle) - 1.0)
-        _initialise_unit(unit, kinds[kind])
+        _outfit(unit, kinds[kind])
         ox, oy = formation[nth, 0] * unit.radius, formation[nth, 1] * unit.radius
         unit.x = sx + jx + ux * ox - uy * oy
         unit.y = sy + jy + uy * ox + ux * oy
@@ -96,7 +96,7 @@ def _place_army(
 
 
 @rule
-def _initialise_unit(unit: Record, kind: Record) -> None:
+def _outfit(unit: Record, kind: Record) -> None:
     """Reset a unit to a new unit of its kind."""
     unit.radius, unit.speed, unit.reach, unit.period = kind.radius, kind.speed, kind.reach, kind.period
     unit.armour, unit.hits = kind.armour, kind.hits
