@@ -59,7 +59,7 @@ MISTAKES = [
     (["network.mixer.width=wide"], "network.mixer.width must be an integer, got 'wide'"),
     (["datamodule.num_envs=0"], "num_envs must be at least 1"),
     (["callbacks.generalization.every_frames=0"], "every_frames must be at least 1"),
-    (["++callbacks={7: 3}"], "callbacks.7 must be a node with a _target_, got 3; known: 7, "),
+    (["+callbacks.7=3"], "callbacks.7 must be a node with a _target_, got 3; known: 7, "),
     (["callbacks.checkpointing=3"], "callbacks.checkpointing must be a node with a _target_"),
     (["+callbacks.mine._target_=callbacks.nothing.Mine"], "callbacks.mine._target_: cannot import"),
     (["~picture._target_"], "picture needs a _target_"),
@@ -97,7 +97,7 @@ def test_a_mistake_in_the_config_is_told(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("env.groups=[{types: marine, min: 1, max: 64}]", "types of a group are a list"),
+        ("env.groups=[{types: marine, min: 1, max: 64}]", "the types of a group must be a list"),
         ("env.groups=[{types: [marine, marine], min: 1, max: 64}]", "a group must list each type once"),
         ("env.groups=[{types: [marine], min: 1, max: 9}, {types: [marine], min: 0, max: 2}]", "one group only"),
         ("env.groups=[marine]", "each of groups must be"),
