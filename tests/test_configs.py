@@ -141,6 +141,13 @@ def test_every_logger_writes_beside_the_csv(name: str, tmp_path: Path, monkeypat
     ).is_dir()
 
 
+def test_a_callback_whose_name_is_a_number_in_yaml_is_refused_like_any_other() -> None:
+    config = resolve(compose(["experiment=matrix_game"]))
+    config["callbacks"][7] = 3
+    with pytest.raises(UserError, match=r"callbacks\.7 must be a node with a _target_, got 3; known: 7, [a-z]+"):
+        check_train(config)
+
+
 def test_callbacks_are_built_from_their_configs() -> None:
     config = resolve(compose(["experiment=matrix_game"]))
     for name, node in config["callbacks"].items():

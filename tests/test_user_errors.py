@@ -59,7 +59,6 @@ MISTAKES = [
     (["network.mixer.width=wide"], "network.mixer.width must be an integer, got 'wide'"),
     (["datamodule.num_envs=0"], "num_envs must be at least 1"),
     (["callbacks.generalization.every_frames=0"], "every_frames must be at least 1"),
-    (["+callbacks.7=3"], "callbacks.7 must be a node with a _target_, got 3; known: 7, "),
     (["callbacks.checkpointing=3"], "callbacks.checkpointing must be a node with a _target_"),
     (["+callbacks.mine._target_=callbacks.nothing.Mine"], "callbacks.mine._target_: cannot import"),
     (["~picture._target_"], "picture needs a _target_"),

@@ -32,7 +32,7 @@ def _details() -> str:
     from mipi_pl.storage.weights import shipped  # PyTorch comes with it
 
     keys = files("configs").joinpath("eval.yaml").read_text(encoding="utf-8")
-    return f"\nPolicies that come with the program: {', '.join(shipped())}\n\nKeys and their meaning:\n{keys}\n"
+    return f"\nPolicies that come with the program: {', '.join(shipped())}\n\nKeys and their meaning:\n{keys}"
 
 
 def run(options: Namespace) -> None:
