@@ -2,7 +2,7 @@
 // Drawing of the ground seen from above, and of curves over time. mipi_pl/evaluation/page.py writes the data.
 
 const [X, Y, HERE, HEALTH, SHIELD, ORDER, TARGET, CARRIES] = [0, 1, 2, 3, 4, 5, 6, 7];
-// Lower end of the scale of costs, so that rings and curves do not enlarge negligible ones.
+// Smallest maximum of the scale of costs, so that rings and curves do not enlarge negligible costs.
 const LEAST_NATS = 0.02;
 const PURPLE = "122, 79, 181", AMBER = "217, 138, 31";
 
