@@ -193,7 +193,7 @@ def test_what_cannot_be_resumed_says_why(copy: Path, tmp_path: Path, capfd: pyte
         assert "in use" in refused(copy, capfd)
     for entry in CheckpointFolder(copy).entries():
         spoil(copy / "checkpoints" / entry.file)
-    assert "is whole" in refused(copy, capfd)
+    assert "all checkpoints in" in refused(copy, capfd)
     index = copy / "checkpoints" / "index.json"
     index.write_text(index.read_text().replace('"format": 1', '"format": 99'))
     assert "format 99" in refused(copy, capfd)

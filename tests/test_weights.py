@@ -76,7 +76,7 @@ def test_a_file_that_names_other_classes_is_neither_written_nor_used(
     path = tmp_path / "worse.safetensors"
     save_file(state, path, {"mipi": json.dumps(about)})
     assert main(["eval", str(path)]) == 2
-    assert "names subprocess.run, which is not of this program" in capfd.readouterr().err
+    assert "names subprocess.run, which is not a class of this program" in capfd.readouterr().err
     assert not (tmp_path / "trace").exists()
 
 
@@ -101,7 +101,7 @@ def test_what_a_module_of_ours_imports_is_not_ours(target: object, exported: Pat
     about["config"]["algorithm"]["marginal"] = {"_target_": target}
     path = tmp_path / "gift.safetensors"
     save_file(state, path, {"mipi": json.dumps(about)})
-    with pytest.raises(UserError, match="which is not of this program; it is not used"):
+    with pytest.raises(UserError, match="which is not a class of this program; the file is not used"):
         weights.read(path)
 
 
@@ -122,7 +122,7 @@ def test_an_interpolation_is_neither_written_nor_used(
     save_file(state, path, {"mipi": json.dumps(about)})
     assert main(["eval", str(path)]) == 2
     told = capfd.readouterr()
-    assert "which is not of this program; it is not used" in told.err
+    assert "which is not a class of this program; the file is not used" in told.err
     assert "EXECUTED" not in told.out
     with pytest.raises(UserError):
         weights.write(tmp_path / "bad.safetensors", state, about)
@@ -138,7 +138,10 @@ def test_a_folder_of_modules_is_not_taken_from_a_file(exported: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"torn", "damaged or no safetensors file"), (None, "not written by `mipi export`: it holds no record")],
+    [
+        (b"torn", "damaged or not a safetensors file"),
+        (None, "not written by `mipi export`: it has no config and provenance"),
+    ],
 )
 def test_another_file_is_refused(
     content: bytes | None, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

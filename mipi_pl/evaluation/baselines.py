@@ -1,4 +1,4 @@
-"""Scripted policies, played in the same worlds as the learned one."""
+"""Evaluation of scripted policies in the same worlds as the learned policy."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from mipi_pl.evaluation.worlds import MakePolicy, Worlds
 
 
 def play_baselines(names: Sequence[str] | None, worlds: Worlds) -> dict[str, list[Result]]:
-    """Results of each scripted policy.
+    """Evaluate scripted policies.
 
     Args:
-        names: of the policies; None takes all that the environment names (`EntityEnv.scripted`).
-        worlds: what to play.
+        names: names of the policies; None selects all of the environment (`EntityEnv.scripted`).
+        worlds: worlds to play.
+
+    Returns:
+        Results by policy.
 
     Raises:
-        WorldError: if a world cannot be made.
-        ValueError: for a policy that the environment does not have.
+        WorldError: if a world cannot be created.
+        ValueError: if the environment does not have one of the policies.
     """
     if names is not None and not names:
         return {}
     with worlds.environment(worlds.worlds[0]) as env:
         chosen = env.scripted if names is None else tuple(names)
         for name in chosen:
-            env.scripted_policy(name)  # a name that does not exist is found before any policy is played
+            env.scripted_policy(name)  # raises for an unknown name before any policy is played
     return {name: evaluate(_scripted(name), worlds) for name in chosen}
 
 

@@ -1,4 +1,4 @@
-"""The picture of a run: win rate or return while learning, and by team size beside untrained and scripted policies."""
+"""Figures of a run: learning curves, and a comparison with untrained and scripted policies by team size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.worlds import TRAINING
 
-# Okabe and Ito's palette, which the colour-blind can tell apart; the trained policy and the training teams are blue.
+# Okabe and Ito's colour-blind-safe palette. The trained policy and the training teams are blue.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#F0E442")
 MARKERS = "osD^vP*X"
 LEARNED = {"trained": PALETTE[0], "untrained": PALETTE[1]}
@@ -24,7 +24,14 @@ GREYS = ("#4D4D4D", "#7F7F7F", "#A6A6A6", "#C8C8C8")
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation on the learning curve; `value` is the win rate, or the return where nothing is won."""
+    """One evaluation on the learning curve.
+
+    Attributes:
+        frames: environment steps collected so far.
+        evaluation: name of the evaluation.
+        value: win rate, or the return in worlds without winning.
+        measure: ``win rate`` or ``return``.
+    """
 
     frames: int
     evaluation: str
@@ -33,7 +40,7 @@ class Point:
 
 
 def read_curve(path: Path) -> list[Point]:
-    """The points that the evaluation callback wrote to evaluations.csv; none if the file is not there."""
+    """Read the points that the evaluation callback wrote to evaluations.csv; empty if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -41,31 +48,31 @@ def read_curve(path: Path) -> list[Point]:
 
 
 def _point(row: Mapping[str, str]) -> Point:
-    name = "win_rate" if "win_rate" in row else "return"
-    value, low, high = (float(row[key]) for key in (name, f"{name}_low", f"{name}_high"))
-    return Point(int(row["frames"]), row["evaluation"], Estimate(value, low, high), name.replace("_", " "))
+    column = "win_rate" if "win_rate" in row else "return"
+    value, low, high = (float(row[key]) for key in (column, f"{column}_low", f"{column}_high"))
+    return Point(int(row["frames"]), row["evaluation"], Estimate(value, low, high), column.replace("_", " "))
 
 
 def draw_results(path: Path, title: str, evaluations: Path, policies: Mapping[str, Sequence[Result]]) -> None:
-    """`draw_run` with the curve read from a file; what the config key `picture` names.
+    """Draw the learning curve from a file and the bars by team size; default of the config key `picture`.
 
     Args:
-        path: of the picture.
-        title: above it.
-        evaluations: the evaluations.csv of the run.
-        policies: name to results; the first is the trained one.
+        path: PNG file to write.
+        title: title of the figure.
+        evaluations: evaluations.csv of the run.
+        policies: results by policy, the trained policy first.
     """
     draw_run(path, title, read_curve(evaluations), policies)
 
 
 def draw_run(path: Path, title: str, points: Sequence[Point], policies: Mapping[str, Sequence[Result]]) -> None:
-    """The learning curve and the bars by team size, side by side, as a PNG.
+    """Draw the learning curve and the bars by team size side by side.
 
     Args:
-        path: of the picture.
-        title: above both.
-        points: of the curve, in any order; one line for each evaluation.
-        policies: name to results; the first is the trained one. All have the same evaluations.
+        path: PNG file to write.
+        title: title of the figure.
+        points: points of the curve, in any order; each evaluation gets a line.
+        policies: results by policy, the trained policy first; all have the same evaluations.
     """
     figure, (left, right) = _figure(1, 2, title)
     draw_curve(left, points)
@@ -74,14 +81,14 @@ def draw_run(path: Path, title: str, points: Sequence[Point], policies: Mapping[
 
 
 def draw_evaluation(path: Path, title: str, policies: Mapping[str, Sequence[Result]]) -> None:
-    """The bars by team size alone, as a PNG; for `mipi eval`."""
+    """Draw only the bars by team size, to a PNG file; for `mipi eval`."""
     figure, (axes,) = _figure(1, 1, title)
     draw_bars(axes, policies)
     _save(figure, path)
 
 
 def draw_curve(axes: Axes, points: Sequence[Point]) -> None:
-    """What counts against environment steps, with the 95 % interval as a band."""
+    """Draw win rate or return against environment steps, a line per evaluation, with the 95 % interval as a band."""
     names = list(dict.fromkeys(point.evaluation for point in points))
     for place, name in enumerate(names):
         line = sorted((point for point in points if point.evaluation == name), key=lambda point: point.frames)
@@ -101,14 +108,14 @@ def draw_curve(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def draw_bars(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> None:
-    """What counts by team size; the training teams are split into their sizes."""
+    """Draw win rate or return by team size; the training teams are split into their sizes."""
     width = 0.8 / len(policies)
     labels: list[str] = []
     scripted = [name for name in policies if name not in LEARNED]
     colours = {**LEARNED, **{name: GREYS[place % len(GREYS)] for place, name in enumerate(scripted)}}
     for place, (name, results) in enumerate(policies.items()):
         bars = [bar for result in results for bar in _bars_of(result)]
-        # The first policy shows every bar; another may have drawn fewer sizes by chance.
+        # The first policy defines the sizes; another may have played different ones by chance.
         labels = labels or [label for label, _ in bars]
         rates = {label: rate for label, rate in bars if label in labels}
         x = [labels.index(label) + (place - (len(policies) - 1) / 2) * width for label in rates]
@@ -153,7 +160,7 @@ def _value_axis(axes: Axes, measure: str) -> None:
 
 
 def _figure(rows: int, columns: int, title: str) -> tuple[Figure, list[Axes]]:
-    # The object interface instead of pyplot: no global state, no window system.
+    # The object interface needs no global state and no window system, unlike pyplot.
     figure = Figure(figsize=(6.2 * columns, 4.6 * rows), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12)

@@ -1,4 +1,4 @@
-"""Evaluation of a policy in each of several worlds; training, the final report and `mipi eval` all use it."""
+"""Evaluation of a policy in several worlds, used by training, the final report and `mipi eval`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from mipi_pl.evaluation.worlds import MakePolicy, World, Worlds, seed_of, size_r
 
 @dataclass(frozen=True)
 class Score:
-    """What a set of episodes amounts to; the rate of wins and the mean return with their 95 % intervals.
+    """Summary of a set of episodes.
 
-    `win_rate` is None in a world where nothing is won (`EntityEnv.winnable`); `headline` is what counts in either kind.
+    Attributes:
+        episodes: number of episodes.
+        win_rate: share of episodes won, with its 95 % interval; None in worlds without winning (`EntityEnv.winnable`).
+        return_: mean return with its 95 % interval.
+        length: mean number of steps.
     """
 
     episodes: int
@@ -29,7 +33,7 @@ class Score:
 
     @classmethod
     def of(cls, played: Episodes, winnable: bool = True) -> Score:
-        """The score of at least one episode."""
+        """Summarize at least one episode."""
         return cls(
             episodes=len(played),
             win_rate=wilson(int(played.won.sum()), len(played)) if winnable else None,
@@ -39,31 +43,31 @@ class Score:
 
     @property
     def headline(self) -> Estimate:
-        """The win rate, or the return where nothing is won."""
+        """Win rate, or the return in worlds without winning."""
         return self.return_ if self.win_rate is None else self.win_rate
 
     @property
     def measure(self) -> str:
-        """What `headline` is: ``win rate`` or ``return``."""
+        """Name of `headline`: ``win rate`` or ``return``."""
         return "return" if self.win_rate is None else "win rate"
 
     def as_dict(self) -> dict[str, float | int]:
-        """Flat, for JSON and CSV; without win rates where nothing is won."""
+        """Return a flat dictionary for JSON and CSV, without win rates in worlds without winning."""
         rates = {} if self.win_rate is None else _flat("win_rate", self.win_rate)
         return {**rates, **_flat("return", self.return_), "length": self.length, "episodes": self.episodes}
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one evaluation, as a whole, by team size and by composition.
+    """Scores of one evaluation: in total, by team size and by composition.
 
     Attributes:
-        name: of the evaluation.
+        name: name of the evaluation.
         sizes: team sizes that the world can draw.
-        total: all episodes.
-        by_size: those sizes that were drawn.
-        by_composition: label to (team size, score), those that were drawn.
-        cut_short: episodes that a fault of the world has ended; they count as what they had come to.
+        total: score of all episodes.
+        by_size: score of each team size that was drawn.
+        by_composition: team size and score of each composition that was drawn, by label.
+        cut_short: number of episodes ended early by a fault of the world; the scores include their rewards so far.
     """
 
     name: str
@@ -75,7 +79,7 @@ class Result:
 
     @classmethod
     def of(cls, name: str, compositions: Sequence[Composition], played: Episodes, winnable: bool = True) -> Result:
-        """Sort the episodes by what was played."""
+        """Group episodes by team size and composition, and compute the scores."""
 
         def score(rows: torch.Tensor) -> Score:
             return Score.of(played.where(rows), winnable)
@@ -97,7 +101,7 @@ class Result:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested, for JSON."""
+        """Return a nested dictionary for JSON."""
         return {
             "sizes": size_range(self.sizes),
             **self.total.as_dict(),
@@ -110,18 +114,21 @@ class Result:
 
 
 def evaluate(make_policy: MakePolicy, worlds: Worlds, chosen: Iterable[World] | None = None) -> list[Result]:
-    """Play every world, or the chosen ones.
+    """Evaluate a policy in all worlds, or in selected ones.
 
-    PyTorch's global random state is left as it was found. Several processes divide the worlds and share the results; a
-    world is played as a whole, so each gets the numbers that a single process would.
+    PyTorch's global random state is unchanged afterwards. Several processes divide the worlds among them and share the
+    results. One process plays all episodes of a world, so the results equal those of a single process.
 
     Args:
-        make_policy: the policy to judge.
-        worlds: what to play, and how many episodes of it.
-        chosen: some of them; None for all.
+        make_policy: creates the policy to evaluate.
+        worlds: worlds to play, and the number of episodes of each.
+        chosen: worlds to select; None for all.
+
+    Returns:
+        A result per world.
 
     Raises:
-        WorldError: if a world cannot be made.
+        WorldError: if a world cannot be created.
     """
     worlds.check()
 

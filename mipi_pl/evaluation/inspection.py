@@ -1,6 +1,6 @@
-"""What agents go by in each step of an episode: probabilities, utilities, attention, the price of information.
+"""Network outputs of an actor in each step of an episode: probabilities, utilities, attention, cost of information.
 
-Everything comes from the networks that the actor uses, and the probabilities are the very numbers it acted with.
+The outputs come from the actor's own networks, and the probabilities are the numbers that the actor used.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from models.targets import Perceived
 
 @dataclass(frozen=True)
 class Insight:
-    """What the agents went by in the T steps of one episode; None where an algorithm has no such thing.
+    """Network outputs in the T steps of one episode; None where an algorithm has no such output.
 
     Attributes:
-        probabilities: [T, A, U] of the policy.
-        marginal: [T, A, U], probabilities of the marginal policy.
-        kl: [T, A], of the policy from the marginal, in nats: what the agent pays for information in this step.
-        utilities: [T, A, U].
-        attention: [T, A, E], mean over the heads; rows sum to 1, or are 0 for those that see nothing.
+        probabilities: [T, A, U], action probabilities of the policy.
+        marginal: [T, A, U], action probabilities of the marginal policy.
+        kl: [T, A], KL divergence of the policy from the marginal policy in nats: the agent's cost of information.
+        utilities: [T, A, U], utility of each action.
+        attention: [T, A, E], mean over the heads; rows sum to 1, or are 0 for agents that see nothing.
     """
 
     probabilities: Tensor | None = None
@@ -40,12 +40,12 @@ class Insight:
 
 
 class InspectedPolicy:
-    """An actor, whose thoughts are kept.
+    """A policy that records the network inputs and outputs of an actor.
 
     Args:
-        actor: what acts.
-        marginal: called as `models.marginal.MarginalPolicy` is; None where nothing is paid for information.
-        utilities: whether the head of utilities has been learned.
+        actor: actor to record.
+        marginal: network with the interface of `models.marginal.MarginalPolicy`; None if the algorithm has none.
+        utilities: whether the utility head was trained.
     """
 
     def __init__(self, actor: Actor, marginal: nn.Module | None = None, utilities: bool = True) -> None:
@@ -55,7 +55,7 @@ class InspectedPolicy:
         self.thoughts: list[Thought] = []
 
     def __call__(self, td: TensorDictBase) -> TensorDictBase:
-        """Act and remember."""
+        """Act, and record the step."""
         td = self.actor(td)
         assert self.actor.thought is not None
         self.thoughts.append(self.actor.thought)
@@ -63,29 +63,29 @@ class InspectedPolicy:
 
     @torch.no_grad()
     def insight(self, index: int, length: int) -> Insight:
-        """The first `length` steps of environment `index`.
+        """Return the network outputs in the first `length` steps of environment `index`.
 
         Raises:
-            DivergedError: if the networks give numbers that are not finite.
+            DivergedError: if an output is not finite.
         """
 
-        def of(name: str) -> Tensor:
+        def recorded(name: str) -> Tensor:
             return torch.stack([getattr(thought, name)[index] for thought in self.thoughts[:length]])
 
         perceived = [vars(thought.seen) for thought in self.thoughts[:length]]
         seen = Perceived(**{name: torch.stack([step[name][index] for step in perceived]) for name in perceived[0]})
-        agent, available = self.actor.agent, of("available")
+        agent, available = self.actor.agent, recorded("available")
         weights: Tensor = agent.trunk.attention_weights(seen.entities, seen.views)  # type: ignore[operator]
         insight = {"attention": weights.mean(dim=1)}
         if self.utilities:
             insight["utilities"] = agent.utilities(seen)
         if isinstance(agent, EntityAgent):
-            insight["probabilities"] = of("probabilities")
+            insight["probabilities"] = recorded("probabilities")
             if self.marginal is not None:
                 n_agents, n_entities = seen.views.shape[1:]
-                whole = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
-                whole = whole.with_acting(keys.acting(seen.views))
-                logits, _ = self.marginal(seen.entities[:, :n_agents], whole, n_entities)
+                steps = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
+                steps = steps.with_acting(keys.acting(seen.views))
+                logits, _ = self.marginal(seen.entities[:, :n_agents], steps, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))
                 log_pi = log_policy(agent.policy_logits(seen), available.to(logits.device))
                 insight["marginal"], insight["kl"] = log_marginal.exp(), expectation(log_pi, log_pi - log_marginal)

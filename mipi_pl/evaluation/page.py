@@ -1,4 +1,4 @@
-"""Recordings as one HTML page that needs nothing else: script, style and data stand in it."""
+"""Recordings as one self-contained HTML page, with script, style and data inside."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from mipi_pl.storage.files import replacing
 
 
 def write_page(path: Path, title: str, note: str, episodes: Mapping[str, Sequence[Recording]]) -> None:
-    """Write the page.
+    """Write the page atomically.
 
     Args:
-        path: of the file.
-        title: above it.
-        note: below the title: what it shows and how it was made.
-        episodes: a name to the recordings that stand side by side; of equal teams and seeds.
+        path: HTML file to write.
+        title: title of the page.
+        note: text below the title: what the page shows and how it was made.
+        episodes: recordings to show side by side, with the same team and seed, by name of the episode.
 
     Raises:
-        OSError: if it cannot be written; nothing is left then.
+        OSError: if the file cannot be written.
     """
     kinds = sorted({body.kind for plays in episodes.values() for play in plays for body in play.scenes[0].bodies})
     data = {
@@ -43,7 +43,7 @@ def write_page(path: Path, title: str, note: str, episodes: Mapping[str, Sequenc
         "note": html.escape(note),
         "style": _part("watch.css"),
         "script": _part("watch_draw.js") + _part("watch.js"),
-        # As a text in HTML nothing in it may close the element that holds it.
+        # Escaped so that no text in the data can close the script element.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
     }
     text = _part("watch.html")
@@ -89,9 +89,9 @@ def _moment(b: Body) -> list[Any]:
 
 
 def _agent(r: Recording, slot: int, slots: list[int]) -> dict[str, Any]:
-    """Of one agent, for the actions that it ever had (`rows`) and the bodies that there are."""
+    """Data of one agent, restricted to actions that were available at least once (`rows`) and to filled slots."""
     rows = r.available[:, slot].any(dim=0).nonzero().flatten().tolist()
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "rows": rows,
         "action": r.action[:, slot].tolist(),
         "available": r.available[:, slot, rows].int().tolist(),
@@ -99,20 +99,20 @@ def _agent(r: Recording, slot: int, slots: list[int]) -> dict[str, Any]:
     }
     insight = r.insight
     if insight is None:
-        return found
+        return data
 
     def keep(name: str, values: Tensor | None, columns: list[int] | None) -> None:
         if values is not None:
-            found[name] = _rounded((values[:, slot] if columns is None else values[:, slot, columns]).tolist())
+            data[name] = _rounded((values[:, slot] if columns is None else values[:, slot, columns]).tolist())
 
     keep("policy", insight.probabilities, rows)
     keep("marginal", insight.marginal, rows)
     keep("utility", insight.utilities, rows)
     keep("attention", insight.attention, slots)
     keep("kl", insight.kl, None)
-    return found
+    return data
 
 
 def _rounded(values: Sequence[Any]) -> list[Any]:
-    """To five digits behind the point, which the eye does not miss and the file is half as large for."""
+    """Rounds to five decimal places, which is invisible on the page and halves the size of the file."""
     return [v if v is None else _rounded(v) if isinstance(v, Sequence) else round(float(v), 5) for v in values]

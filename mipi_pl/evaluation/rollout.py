@@ -1,4 +1,4 @@
-"""The one way to play whole episodes."""
+"""Playing of complete episodes, for all evaluations and recordings."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
 
 Policy = Callable[[TensorDictBase], TensorDictBase]
-"""Writes ``("agents", "action")`` [B, A] for the observation it is given; resets itself where ``is_init`` is True."""
+"""Writes ``("agents", "action")`` [B, A] for an observation; resets the state of rows where ``is_init`` is True."""
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """Whole episodes in the order (first of each environment, second of each, ...), all of shape [n].
+    """Outcomes of n complete episodes: the first episode of each environment, then the second of each, and so on.
 
     Attributes:
-        return_: float64, undiscounted sum of rewards.
-        won: bool.
-        length: int64, steps.
-        composition: int64, index into the environment's compositions.
-        cut_short: bool, ended by a fault of the world.
+        return_: float64 [n], undiscounted sum of rewards.
+        won: bool [n], whether the episode was won.
+        length: int64 [n], number of steps.
+        composition: int64 [n], index into the environment's compositions.
+        cut_short: bool [n], whether a fault of the world ended the episode.
     """
 
     return_: Tensor
@@ -38,29 +38,29 @@ class Episodes:
         return len(self.won)
 
     def first(self, n: int) -> Episodes:
-        """The first `n`; unbiased, since the order says nothing about how long an episode was."""
+        """Return the first `n` episodes, which is unbiased because the order does not depend on their lengths."""
         return self.where(slice(n))
 
     def where(self, rows: Tensor | slice) -> Episodes:
-        """Some of them."""
+        """Select episodes by index, mask or slice."""
         return Episodes(**{name: values[rows] for name, values in vars(self).items()})
 
 
 Watcher = Callable[[TensorDictBase], None]
-"""Given each step, its outcome under ``next``, while the environments stand as it left them: before any is reset."""
+"""Receives each step with its outcome under ``next``, before finished environments are reset."""
 
 
 @torch.no_grad()
 def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: Watcher | None = None) -> Episodes:
-    """Every environment plays exactly `episodes_per_env` episodes, so that short ones are not counted more often.
+    """Play exactly `episodes_per_env` episodes in each environment, so that short episodes are not over-represented.
 
-    Environments that are done first go on idly until the last one is.
+    Environments that finish early continue, without being counted, until the last one has finished.
 
     Args:
-        env: B environments; they are reset first.
-        policy: what acts.
-        episodes_per_env: episodes of each environment.
-        after_step: who looks on.
+        env: B environments, which are reset first.
+        policy: policy that acts.
+        episodes_per_env: episodes per environment.
+        after_step: called after each step, if given.
 
     Returns:
         B * episodes_per_env episodes.
@@ -84,7 +84,7 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: 
     td = env.reset()
     while (counts := episode < k).any():
         td = policy(td)
-        # Nothing is gathered but these numbers: the next observation goes straight on into the next step.
+        # Keeps only summary numbers; observations are not stored.
         step = env.step(td)
         if after_step is not None:
             after_step(step)
@@ -100,4 +100,4 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: 
         composition[now, row] = after.get(keys.COMPOSITION).flatten().cpu()[done]
         episode += done
     cut_short = env.entity_spec.cut_short(truncated, length)
-    return Episodes(*(of_all.flatten() for of_all in (return_, won, length, composition, cut_short)))
+    return Episodes(*(values.flatten() for values in (return_, won, length, composition, cut_short)))

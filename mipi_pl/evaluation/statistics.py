@@ -1,4 +1,4 @@
-"""Estimates with 95 % intervals over the episodes of one policy: Wilson for rates, Student's t for means."""
+"""Estimates with 95 % intervals over the episodes of one policy: Wilson's for rates, Student's t for means."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the 95 % interval around it; both ends are NaN where no interval can be given."""
+    """A value with its 95 % interval; both ends are NaN if no interval can be given."""
 
     value: float
     low: float
     high: float
 
 
-@lru_cache(maxsize=4096)  # SciPy takes half a millisecond, and an evaluation asks for a hundred compositions
+@lru_cache(maxsize=4096)  # SciPy needs half a millisecond, and an evaluation has a hundred compositions
 def wilson(successes: int, trials: int) -> Estimate:
-    """Rate of successes with Wilson's score interval, which stays within [0, 1] and is honest near both ends.
+    """Rate of successes with Wilson's score interval, which stays within [0, 1] and is reliable near both ends.
 
     Raises:
-        ValueError: if there is no trial, or the successes are not among the trials.
+        ValueError: if there is no trial, or the number of successes is negative or above the number of trials.
 
     Examples:
         >>> wilson(0, 10).high > 0.2
@@ -37,13 +37,13 @@ def wilson(successes: int, trials: int) -> Estimate:
 
 
 def mean(values: Tensor) -> Estimate:
-    """Mean with Student's t interval; a single value has an interval of width zero (nothing is known of the spread).
+    """Mean with Student's t interval; the interval of a single value has width zero, because its spread is unknown.
 
     Args:
-        values: [n], n at least 1.
+        values: [n], at least one value.
 
     Raises:
-        ValueError: if there is no value.
+        ValueError: if there are no values.
     """
     n = values.numel()
     if n < 1:
@@ -54,5 +54,9 @@ def mean(values: Tensor) -> Estimate:
 
 
 def t_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: half the width of a 95 % interval, in standard errors."""
+    """Return the 97.5 % quantile of Student's t: half the width of a 95 % interval, in standard errors.
+
+    Args:
+        freedom: degrees of freedom.
+    """
     return float(stats.t.ppf(0.975, freedom))

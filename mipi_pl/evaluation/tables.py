@@ -1,4 +1,4 @@
-"""Results as text for the terminal and as rows of a CSV file."""
+"""Formatting of results as text tables for the terminal and as rows of CSV files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mipi_pl.storage.files import appending
 
 Row = dict[str, Any]
 WIDTH = 80
-"""Of a terminal, at least."""
+"""Maximum width of tables and messages, in characters."""
 
 
 def rows_of(policy: str, results: Sequence[Result]) -> list[Row]:
-    """Flat rows: one for each evaluation as a whole, then its sizes, then its compositions."""
+    """Return flat rows: for each evaluation its total, then its sizes, then its compositions."""
     rows: list[Row] = []
     for result in results:
         head = {"policy": policy, "evaluation": result.name}
@@ -32,7 +32,7 @@ def rows_of(policy: str, results: Sequence[Result]) -> list[Row]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Rows with equal keys, under a header."""
+    """Write rows with equal keys to a CSV file with a header."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -40,10 +40,10 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def append_csv(path: Path, rows: Sequence[Row]) -> None:
-    """As `write_csv`, at the end of the file if there is one.
+    """Append rows with equal keys to a CSV file; write the header if the file is new.
 
     Raises:
-        OSError: if it cannot be written; the file is as it was before.
+        OSError: if the file cannot be written; its content is then unchanged.
     """
     new = not path.exists()
     with appending(path) as file:
@@ -54,9 +54,9 @@ def append_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def comparison_table(policies: Mapping[str, Sequence[Result]]) -> str:
-    """What counts (win rates, or returns where nothing is won) of several policies, a row for each evaluation.
+    """Return a table of win rates (returns in worlds without winning): a row per evaluation, a column per policy.
 
-    The first policy comes with its interval and the number of episodes.
+    Only the first policy has its interval, return and number of episodes.
     """
     first, *others = policies
     header = ["teams", *_score_header(policies[first], first), *others]
@@ -68,7 +68,7 @@ def comparison_table(policies: Mapping[str, Sequence[Result]]) -> str:
 
 
 def detail_table(results: Sequence[Result]) -> str:
-    """Every evaluation as a whole and by composition."""
+    """Return a table of each evaluation in total, by team size and by composition."""
     rows = []
     for result in results:
         rows.append([team_name(result), *_score_cells(result.total)])
@@ -80,10 +80,10 @@ def detail_table(results: Sequence[Result]) -> str:
 
 
 def fault_notes(policies: Mapping[str, Sequence[Result]]) -> list[str]:
-    """A line for each evaluation in which episodes were cut short."""
+    """Return a line for each evaluation with episodes that faults of the world cut short."""
     return [
         f"note: {policy}, {team_name(result)}: episodes cut short by faults of the world: {result.cut_short} of "
-        f"{result.total.episodes}; they count with what they had come to"
+        f"{result.total.episodes}; they are counted with their rewards so far"
         for policy, results in policies.items()
         for result in results
         if result.cut_short
@@ -91,7 +91,7 @@ def fault_notes(policies: Mapping[str, Sequence[Result]]) -> list[str]:
 
 
 def team_name(result: Result) -> str:
-    """How an evaluation is called in tables and pictures."""
+    """Return the name of an evaluation for tables and pictures."""
     sizes = size_range(result.sizes)
     if result.name == TRAINING:
         return f"{sizes} (as trained)"
@@ -99,21 +99,22 @@ def team_name(result: Result) -> str:
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Aligned columns, the first to the left and the others to the right; plain characters only.
+    """Format a table of plain text, with the first column left-aligned and the others right-aligned.
 
     Args:
-        header: above the columns.
-        rows: as many cells each.
-        width: columns that would make lines longer than this stand below, with the first column before them.
+        header: titles of the columns.
+        rows: cells of each row, as many as columns.
+        width: maximum length of a line. Columns that do not fit follow in another table below, which repeats the
+            first column. None for no limit.
     """
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     fitting = len(header)
     while width is not None and fitting > 2 and sum(widths[:fitting]) + 2 * (fitting - 1) > width:
         fitting -= 1
     if fitting < len(header):
-        here = text_table(header[:fitting], [row[:fitting] for row in rows])
+        above = text_table(header[:fitting], [row[:fitting] for row in rows])
         below = text_table([header[0], *header[fitting:]], [[row[0], *row[fitting:]] for row in rows], width)
-        return f"{here}\n\n{below}"
+        return f"{above}\n\n{below}"
 
     def line(cells: Sequence[str]) -> str:
         first, *others = (
@@ -142,5 +143,5 @@ def _value(score: Score) -> str:
 
 
 def _number(score: Score, value: float) -> str:
-    """A rate with two places, a return, which may be large, with one."""
+    """Formats a rate with two decimal places; a return with one, because it may be large."""
     return f"{value:.1f}" if score.win_rate is None else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""Pictures to a GIF or, with the package imageio-ffmpeg, to an MP4."""
+"""Writing of pictures to GIF files, or to MP4 files with the package imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mipi_pl.evaluation.recording import Recording, common_view
 from mipi_pl.storage.files import replacing
 
 PICTURES_PER_S = 5
-"""Speed of the videos; a step of a battle is 0.36 s of the game."""
-_LAST_S = 2.0  # the end is shown so long
+"""Frame rate of the videos, in pictures per second; a step of a battle is 0.36 s of the game."""
+_LAST_S = 2.0  # duration of the last picture
 
 
 def can_write_mp4() -> bool:
-    """Whether imageio-ffmpeg is installed."""
+    """Return whether imageio-ffmpeg is installed."""
     return find_spec("imageio_ffmpeg") is not None
 
 
 def beside_each_other(recordings: Sequence[Recording], size: int = 480) -> list[np.ndarray]:
-    """Pictures of episodes side by side, on the same part of the ground; one that is over first stands still."""
+    """Draw episodes side by side, on the same part of the ground; shorter ones repeat their last picture."""
     view = common_view(recordings)
     strips = [list(recording.pictures(view, size)) for recording in recordings]
     length = max(map(len, strips))
@@ -31,10 +31,14 @@ def beside_each_other(recordings: Sequence[Recording], size: int = 480) -> list[
 
 
 def write_gif(path: Path, pictures: Iterable[np.ndarray]) -> None:
-    """An endless GIF; at least one picture, uint8 [H, W, 3].
+    """Write a GIF that repeats endlessly.
+
+    Args:
+        path: file to write; nothing is left of it if writing fails.
+        pictures: at least one, uint8 [H, W, 3].
 
     Raises:
-        OSError: if it cannot be written; nothing is left then.
+        OSError: if the file cannot be written.
     """
     first, *others = [Image.fromarray(picture).quantize(64) for picture in pictures]
     durations = [1000 // PICTURES_PER_S] * len(others) + [int(1000 * _LAST_S)]
@@ -43,10 +47,14 @@ def write_gif(path: Path, pictures: Iterable[np.ndarray]) -> None:
 
 
 def write_mp4(path: Path, pictures: Sequence[np.ndarray]) -> None:
-    """H.264; at least one picture, uint8 [H, W, 3].
+    """Write an MP4 file in H.264.
+
+    Args:
+        path: file to write; nothing is left of it if writing fails.
+        pictures: at least one, uint8 [H, W, 3]; odd sizes are cropped to even ones.
 
     Raises:
-        OSError: if it cannot be written; nothing is left then.
+        OSError: if the file cannot be written.
     """
     import imageio_ffmpeg
 

@@ -1,4 +1,4 @@
-// What is shown and what the controls do.
+// State of the page, its controls, and the tables of each agent.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ let panels = [];
 const plays = () => data.episodes[state.episode].plays;
 const lengthOf = (play) => play.rewards.length;
 const longest = () => Math.max(...plays().map(lengthOf));
-const element = (name, properties, ...children) => { const made = Object.assign(document.createElement(name), properties); made.append(...children); return made; };
+const element = (name, properties, ...children) => { const node = Object.assign(document.createElement(name), properties); node.append(...children); return node; };
 const percent = (share) => `${Math.round(100 * share)} %`;
 
 function openEpisode(index) {
@@ -61,7 +61,7 @@ function legend(play) {
   if (play.steps[0].some((moment) => moment[SHIELD] !== null)) rows.push(sample("#40a0dc", "shield"));
   const agents = Object.values(play.agents);
   if (agents.some((agent) => agent.attention)) rows.push(sample("#7a4fb5", "attention of the selected agent"));
-  if (agents.some((agent) => agent.kl)) rows.push(sample("#d98a1f", "ring: pays for team information"));
+  if (agents.some((agent) => agent.kl)) rows.push(sample("#d98a1f", "ring: cost of team information"));
   if (play.sight) rows.push(element("span", { textContent: "pale: not seen by the selected agent" }));
   return rows;
 }
@@ -74,7 +74,7 @@ function pick(index, event) {
   if (near.length) select(index, near[0].body.slot);
 }
 
-/** Select an agent; where the same team plays twice, in both. */
+/** Select an agent; also in the other plays, if they have an agent in this slot. */
 function select(index, slot) {
   plays().forEach((play, other) => { if (other === index || slot in play.agents) state.selected[other] = slot; });
   show();
@@ -118,7 +118,7 @@ function showAgent(panel, play, step, slot) {
   if (moment[SHIELD] !== null) facts.push(`shield ${percent(moment[SHIELD])}`);
   const target = play.bodies.find((body) => body.slot === moment[TARGET]);
   if (moment[ORDER]) facts.push(moment[ORDER] + (target ? ` ${target.name}` : ""));
-  if (!over && moment[HERE] && agent.kl) facts.push(`pays ${agent.kl[step].toFixed(3)} nats`);
+  if (!over && moment[HERE] && agent.kl) facts.push(`information costs ${agent.kl[step].toFixed(3)} nats`);
   const sum = play.rewards.slice(0, step).reduce((total, reward) => total + reward, 0);
   panel.part(".status").replaceChildren(facts.join(" · "), element("br"), `${over ? `over: ${play.outcomes[step]}` : play.outcomes[step]} · return so far ${sum.toFixed(2)}`);
   const tables = [actionTable(agent, play, last, over)];
@@ -128,8 +128,8 @@ function showAgent(panel, play, step, slot) {
   showCurve(panel, play, step, slot);
 }
 
-const cell = (content, className = "") => { const made = element("td", { className }); made.append(content ?? ""); return made; };
-const bar = (share, className) => { const made = element("div", { className: `bar ${className}` }); made.style.width = `${100 * Math.max(0, Math.min(1, share))}%`; return made; };
+const cell = (content, className = "") => { const node = element("td", { className }); node.append(content ?? ""); return node; };
+const bar = (share, className) => { const node = element("div", { className: `bar ${className}` }); node.style.width = `${100 * Math.max(0, Math.min(1, share))}%`; return node; };
 
 function actionTable(agent, play, step, over) {
   const table = element("table", { className: "actions" }), columns = [];
@@ -170,12 +170,12 @@ function attentionTable(agent, play, step, over) {
   return table;
 }
 
-/** What the agents pay over time; without a marginal, the return. */
+/** The agents' cost of information over time; without a marginal policy, the return so far. */
 function showCurve(panel, play, step, slot) {
   const price = play.agents[slot].kl, caption = panel.part("figcaption");
   const name = play.bodies.find((body) => body.slot === slot).name;
   caption.textContent = price ? "KL of the policy from its marginal, nats" : "Return so far";
-  caption.append(element("span", { textContent: price ? ` · strong: ${name}; pale: its teammates` : "" }));
+  caption.append(element("span", { textContent: price ? ` · bold: ${name}; pale: its teammates` : "" }));
   let total = 0;
   const curves = price
     ? Object.entries(play.agents).map(([other, agent]) => ({ values: agent.kl, strong: Number(other) === slot }))

@@ -1,12 +1,12 @@
 "use strict";
-// Drawing: the ground seen from above, and curves over time. What stands where in the data: mipi_pl/evaluation/page.py.
+// Drawing of the ground seen from above, and of curves over time. mipi_pl/evaluation/page.py writes the data.
 
 const [X, Y, HERE, HEALTH, SHIELD, ORDER, TARGET, CARRIES] = [0, 1, 2, 3, 4, 5, 6, 7];
-// Below this a price is nothing: neither rings nor curves make it look large.
+// Smallest maximum of the scale of costs, so that rings and curves do not enlarge negligible costs.
 const LEAST_NATS = 0.02;
 const PURPLE = "122, 79, 181", AMBER = "217, 138, 31";
 
-/** A canvas as large as it is shown, in its own pixels: its context, width and height in CSS pixels. */
+/** Match a canvas to the pixels of the screen; return its context, and its width and height in CSS pixels. */
 function sharp(canvas) {
   const { width, height } = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * ratio);
@@ -16,7 +16,7 @@ function sharp(canvas) {
   return [context, width, height];
 }
 
-/** From places in the world to pixels, and its scale. */
+/** The projection from the world to the canvas: its scale, and a function from a moment to pixels. */
 function projection(view, size) {
   const [west, south, side] = view, scale = size / side;
   return { scale, at: (moment) => [(moment[X] - west) * scale, size - (moment[Y] - south) * scale] };
@@ -42,7 +42,7 @@ function line(context, from, to, style, width) {
   context.stroke();
 }
 
-/** One moment of a play. `shows` says which of orders, sight and attention are drawn for the agent `selected`. */
+/** Draw one step of a play. `shows` selects orders, sight and attention; `selected` is the slot of the selected agent. */
 function drawMap(canvas, data, play, step, selected, view, shows) {
   const [context, size] = sharp(canvas), { scale, at } = projection(view, size);
   const moments = play.steps[step], [west, south, side] = play.ground, agent = play.agents[selected];
@@ -141,7 +141,7 @@ function drawBody(context, data, play, j, moment, [x, y], scale, unseen) {
   context.globalAlpha = 1;
 }
 
-/** A ring, the stronger the more the agent pays. */
+/** Draw a ring whose strength shows the agent's cost of information. */
 function drawPrice(context, [x, y], r, share) {
   if (share < 0.02) return;
   context.strokeStyle = `rgba(${AMBER}, ${Math.min(1, 0.2 + share)})`;
@@ -150,7 +150,7 @@ function drawPrice(context, [x, y], r, share) {
   context.stroke();
 }
 
-/** Curves over the steps of a play: [{values, strong}], each agent's, the selected one strong; a line marks the step. */
+/** Draw curves over the steps of a play, [{values, strong}], with a line at the current step; return a map from pixels to steps. */
 function drawCurves(canvas, curves, length, step, colour) {
   const [context, width, height] = sharp(canvas), [left, bottom] = [38, 18];
   const most = Math.max(LEAST_NATS, ...curves.flatMap((curve) => curve.values)), least = Math.min(0, ...curves.flatMap((curve) => curve.values));

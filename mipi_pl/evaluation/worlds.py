@@ -1,4 +1,4 @@
-"""The worlds of an evaluation: the training teams and held-out ones, and the environments that play them."""
+"""The worlds of an evaluation (training teams and held-out teams) and their environments."""
 
 from __future__ import annotations
 
@@ -17,31 +17,37 @@ from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.spec import EntitySpec
 
 TRAINING = "training"
-"""Name of the evaluation on the teams of training."""
+"""Name of the evaluation on the training teams."""
 
 
 class WorldError(ValueError):
-    """An environment refuses the arguments of an evaluation."""
+    """An environment cannot be created with the arguments of an evaluation."""
 
 
 class MakeEnv(Protocol):
-    """An environment config, instantiated: a factory that takes what differs."""
+    """A factory of environments: an instantiated config that accepts changed arguments."""
 
     def __call__(self, *, num_envs: int, seed: int, **changes: Any) -> EntityEnv:
-        """A fresh environment."""
+        """Create an environment.
+
+        Args:
+            num_envs: number of environments to step at once.
+            seed: random seed.
+            changes: arguments that differ from the config.
+        """
         ...
 
 
 MakePolicy = Callable[[EntityEnv, int], Policy]
-"""A fresh policy for an environment and a seed."""
+"""Creates a policy for an environment and a seed."""
 
 
 @dataclass(frozen=True)
 class World:
-    """One evaluation.
+    """The world of one evaluation.
 
     Attributes:
-        name: how it is called in tables and metrics.
+        name: name in tables and metrics.
         changes: environment arguments that differ from training.
     """
 
@@ -49,11 +55,17 @@ class World:
     changes: Mapping[str, Any]
 
     def environment(self, make_env: MakeEnv, num_envs: int, seed: int, trained: EntitySpec | None = None) -> EntityEnv:
-        """The environment with the changes.
+        """Create the environment of this world.
+
+        Args:
+            make_env: factory of the training environment.
+            num_envs: number of environments to step at once.
+            seed: random seed.
+            trained: sizes of the world that the policies were trained in; None skips this check.
 
         Raises:
-            WorldError: if the environment refuses them, or a list of mixes overrules the team sizes, or policies that
-                were trained in a world like `trained` cannot act in it; the message names the evaluation.
+            WorldError: if the environment refuses the changes, a list of mixes overrides the team sizes, or policies
+                trained in the world `trained` cannot act in this one. The message names the evaluation.
         """
         env = None
         try:
@@ -62,8 +74,8 @@ class World:
             only_sizes = set(self.changes) == {"team_sizes"} and "mixes" in env.team_arguments
             if only_sizes and not set(played) <= set(self.changes["team_sizes"]):
                 raise ValueError(
-                    f"teams of {size_range(played)} are played, whatever team_sizes says, since env.mixes lists them: "
-                    "give the evaluation mixes of its own under held_out.worlds, or say env.mixes=all to mipi eval"
+                    f"team_sizes has no effect, teams of {size_range(played)} are played because env.mixes lists them: "
+                    "give the evaluation its own mixes in held_out.worlds, or pass env.mixes=all to mipi eval"
                 )
             if trained is not None:
                 trained.refuse_misfit(env.entity_spec)
@@ -76,7 +88,12 @@ class World:
 
 
 def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]) -> tuple[World, ...]:
-    """The training teams first, then each held-out size, then the others."""
+    """Return the worlds of an evaluation: the training teams, then each held-out size, then the others.
+
+    Args:
+        team_sizes: held-out team sizes.
+        others: changed environment arguments of further worlds, by name.
+    """
     return (
         World(TRAINING, {}),
         *(World(str(size), {"team_sizes": [size]}) for size in team_sizes),
@@ -85,21 +102,23 @@ def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]
 
 
 _State = dict[str, dict[str, Tensor]]
-"""Of an environment; see `EntityEnv.get_extra_state`."""
+"""State of an environment, see `EntityEnv.get_extra_state`."""
 
 
 class Worlds:
-    """The environments that an evaluation plays in: each is made once, played again and again, and closed at the end.
+    """The environments of an evaluation: each is created once, reused for every evaluation, and closed at the end.
 
-    The episodes of a world depend on its name, the seed and their number alone, however often it was played before: an
-    environment is put back to the state in which it was made. One that cannot be put back (`EntityEnv.resumable`), such
-    as a running game, is closed after each use and made again.
+    The episodes of a world depend only on its name, the seed and the number of episodes, not on earlier evaluations:
+    before each use, an environment is restored to its initial state. An environment that cannot be restored
+    (`EntityEnv.resumable`), such as a running game, is closed after each use and created again.
+
+    Use it in a `with` statement, or call `close`.
 
     Args:
-        make_env: the environment of training.
-        worlds: what to play.
-        episodes: of each world.
-        seed: of environments and policies.
+        make_env: factory of the training environment.
+        worlds: worlds to play.
+        episodes: number of episodes in each world.
+        seed: random seed of environments and policies.
 
     Raises:
         ValueError: if `episodes` is not positive.
@@ -121,10 +140,10 @@ class Worlds:
         self.close()
 
     def check(self) -> None:
-        """Make every world once with a single environment, so that an impossible one is known before any is played.
+        """Create every world once with a single environment, so that errors appear before any world is played.
 
         Raises:
-            WorldError: if a world cannot be made.
+            WorldError: if a world cannot be created.
         """
         for world in self.worlds:
             if world.name not in self._num_envs:
@@ -133,10 +152,12 @@ class Worlds:
 
     @contextmanager
     def environment(self, world: World) -> Iterator[EntityEnv]:
-        """The environment of one of the worlds, as it was made; PyTorch's global random state is put back afterwards.
+        """Provide the environment of one of the worlds in its initial state.
+
+        PyTorch's global random state is restored afterwards.
 
         Raises:
-            WorldError: if it cannot be made.
+            WorldError: if the environment cannot be created.
         """
         self.check()
         is_open = world.name in self._open
@@ -156,7 +177,7 @@ class Worlds:
             env.close()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all open environments."""
         while self._open:
             env, _ = self._open.popitem()[1]
             env.close()
@@ -171,17 +192,17 @@ class Worlds:
 
 
 def _global_generator_kept() -> AbstractContextManager[None]:
-    """Seeding a TorchRL environment may seed PyTorch's global generator as well, which is then put back."""
+    """Restores PyTorch's global random state afterwards, which seeding a TorchRL environment may change."""
     return torch.random.fork_rng(devices=[])
 
 
 def seed_of(name: str, seed: int) -> int:
-    """A seed for each world, the same on every machine."""
+    """Derive the seed of a world from its name and a base seed; the same on every machine."""
     return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])
 
 
 def size_range(sizes: Sequence[int]) -> str:
-    """Such as ``3-5``, or ``3, 5`` when sizes between are missing."""
+    """Format team sizes: ``3-5``, or ``3, 5`` if sizes in between are missing."""
     if len(sizes) > 1 and list(sizes) == list(range(sizes[0], sizes[-1] + 1)):
         return f"{sizes[0]}-{sizes[-1]}"
     return ", ".join(str(size) for size in sizes)

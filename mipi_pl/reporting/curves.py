@@ -1,4 +1,4 @@
-"""Learning curves of several seeds as one, with 95 % intervals."""
+"""Mean learning curves over seeds, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from mipi_pl.reporting.runs import Run
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean over seeds and evaluations with its interval, NaN where there is none; all [P], by frames."""
+    """Mean over seeds and evaluations at P points, with its 95 % interval.
+
+    Attributes:
+        frames: [P], environment steps, ascending.
+        value: [P], mean score.
+        low: [P], lower end of the interval; NaN where there is no interval.
+        high: [P], upper end of the interval; NaN where there is no interval.
+    """
 
     frames: Array
     value: Array
@@ -23,15 +30,15 @@ class Curve:
 
 
 def curve_of(group: Group, evaluations: Sequence[str], bounds: Bounds = UNBOUNDED) -> Curve | None:
-    """The mean of some evaluations while learning; None where a run has no point of one of them.
+    """Return the mean curve of some evaluations; None if a run has no point of one of them.
 
-    Seeds are evaluated within a batch of steps of the same moment, but not at the same frame: they are read off,
-    linearly between two evaluations, where the seed with the fewest evaluations has them.
+    Seeds are evaluated at the same time up to a batch of steps, but not at exactly the same frame. All curves are
+    therefore interpolated linearly at the frames of the curve with the fewest points.
 
     Args:
         group: seeds of one algorithm.
-        evaluations: to take the mean of.
-        bounds: of a score.
+        evaluations: names of the evaluations to average.
+        bounds: bounds of a score.
     """
     lines = [[_line(run, name) for name in evaluations] for run in group.runs]
     if not evaluations or any(not len(frames) for line in lines for frames, _ in line):
@@ -44,6 +51,6 @@ def curve_of(group: Group, evaluations: Sequence[str], bounds: Bounds = UNBOUNDE
 
 
 def _line(run: Run, evaluation: str) -> tuple[Array, Array]:
-    """Frames and score of one evaluation, both [P]; the last of several at one moment counts."""
+    """Frames and scores of one evaluation, both [P]; of several points at the same frame, the last one is used."""
     points = {point.frames: point.tally.score.value for point in run.curve if point.evaluation == evaluation}
     return np.array(list(points), dtype=np.float64), np.array(list(points.values()))

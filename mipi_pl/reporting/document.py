@@ -1,4 +1,4 @@
-"""A report as blocks, written as one HTML page that needs nothing else, and as Markdown with pictures beside it."""
+"""A report as a sequence of blocks, written as one self-contained HTML page and as Markdown with picture files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mipi_pl.storage.files import replacing
 
 @dataclass(frozen=True)
 class Heading:
-    """A section; level 1 is the title."""
+    """A heading; level 1 is the title of the report."""
 
     level: int
     text: str
@@ -21,21 +21,21 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Text."""
+    """A paragraph of plain text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Notes:
-    """A list that must not be overlooked."""
+    """A highlighted list of notes."""
 
     lines: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first column to the left, the others to the right."""
+    """A table with the first column left-aligned and the others right-aligned."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -43,19 +43,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """Commands."""
+    """Preformatted lines, such as commands."""
 
     lines: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG.
+    """An SVG picture.
 
     Attributes:
-        name: of its file.
-        svg: its content.
-        caption: below it; what is seen, for those who cannot.
+        name: name of its file, without suffix.
+        svg: content of the file.
+        caption: text below the picture, also its alternative text for screen readers.
     """
 
     name: str
@@ -81,10 +81,10 @@ pre { background: #f5f5f5; padding: 0.6rem; overflow-x: auto; font-size: 0.85rem
 
 
 def write(folder: Path, blocks: Sequence[Block]) -> None:
-    """report.html, report.md and its pictures.
+    """Write report.html, report.md and the picture files of report.md to a folder.
 
     Raises:
-        OSError: if they cannot be written.
+        OSError: if a file cannot be written.
     """
     contents = {"report.html": as_html(blocks), "report.md": as_markdown(blocks)}
     contents |= {f"{block.name}.svg": block.svg for block in blocks if isinstance(block, Picture)}
@@ -94,7 +94,7 @@ def write(folder: Path, blocks: Sequence[Block]) -> None:
 
 
 def as_html(blocks: Sequence[Block]) -> str:
-    """One page; pictures are inside it, nothing is fetched."""
+    """Format the blocks as one HTML page with embedded pictures, which loads nothing else."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), "report")
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
@@ -125,7 +125,7 @@ def _html(block: Block) -> str:
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
-    """The same; pictures are files beside it."""
+    """Format the blocks as Markdown that refers to the picture files."""
     return "\n\n".join(map(_markdown, blocks)) + "\n"
 
 
@@ -145,7 +145,7 @@ def _markdown(block: Block) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without what Markdown would read as its own."""
+    """Escapes Markdown's special characters and joins lines."""
     for mark in ("\\", "|", "<", "[", "]", "_", "*", "`"):
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Which runs may be compared: those in one world; and which are seeds of one algorithm: alike but for it."""
+"""Grouping of runs: runs in the same world are compared; runs that differ only in the seed form a group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.runs import Run
 
 Settings = tuple[tuple[str, str], ...]
-"""Key and value of everything that counts, sorted."""
+"""Keys and values of the settings that affect results, sorted by key."""
 
 _OF_WORLD = ("env", "held_out.seed", "held_out.worlds")
 _OF_LEARNER = (
@@ -26,7 +26,7 @@ _OF_LEARNER = (
     "trainer.devices",
     "trainer.num_nodes",
 )
-_NO_MATTER = ("make_env", "seed", "parallel", "storage", "storage_dir", "updates_per_epoch", "collector", "workers")
+_IRRELEVANT = ("make_env", "seed", "parallel", "storage", "storage_dir", "updates_per_epoch", "collector", "workers")
 _SHOWN = 3
 
 
@@ -35,15 +35,15 @@ class Group:
     """Seeds of one algorithm in one world.
 
     Attributes:
-        label: the algorithm, with the settings in which it differs from others of this name.
-        runs: finished, one for each seed, by seed.
+        label: name of the algorithm, with the settings that differ from other groups of this name.
+        runs: finished runs, one per seed, sorted by seed.
     """
 
     label: str
     runs: tuple[Run, ...]
 
     def scores(self, evaluations: Sequence[str]) -> Array:
-        """What the trained policies of S seeds reached at the end in K evaluations: [S, K]."""
+        """Return the final scores of the trained policies of S seeds in K evaluations, [S, K]."""
         return np.array(
             [[run.policies["trained"][name].total.score.value for name in evaluations] for run in self.runs]
         )
@@ -51,13 +51,13 @@ class Group:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that may be compared.
+    """All finished runs in the same world, which may be compared.
 
     Attributes:
-        label: the environment, with the settings in which it differs from others of this name.
-        groups: by label.
-        evaluations: that all runs have played, the training teams first.
-        duplicates: finished runs of a seed of which another one counts.
+        label: name of the environment, with the settings that differ from other worlds of this name.
+        groups: groups of runs, sorted by label.
+        evaluations: evaluations that all runs have played, the training teams first.
+        duplicates: finished runs that are ignored because another run of the same group and seed is used.
     """
 
     label: str
@@ -67,12 +67,12 @@ class World:
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """The evaluations on teams that were not trained on."""
+        """Evaluations on held-out teams."""
         return tuple(name for name in self.evaluations if name != TRAINING)
 
     @property
     def measure(self) -> str:
-        """What is compared."""
+        """Name of the score: ``win rate`` or ``return``."""
         return "win rate" if self.winnable else "return"
 
     @property
@@ -82,16 +82,16 @@ class World:
 
     @property
     def bounds(self) -> Bounds:
-        """Of a score."""
+        """Bounds of a score."""
         return (0.0, 1.0) if self.winnable else UNBOUNDED
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Of all groups."""
+        """Runs of all groups."""
         return tuple(run for group in self.groups for run in group.runs)
 
     def sizes_of(self, evaluation: str) -> str:
-        """How tables name it: the team sizes, where the name does not say them."""
+        """Return the name of an evaluation in tables; for the training teams, their sizes."""
         if evaluation != TRAINING:
             return evaluation
         sizes = sorted({size for run in self.runs for size in run.policies["trained"][TRAINING].by_size})
@@ -99,7 +99,7 @@ class World:
 
 
 def worlds_of(runs: Sequence[Run]) -> list[World]:
-    """The finished runs, sorted into worlds and groups."""
+    """Sort the finished runs into worlds and groups."""
     finished = [run for run in runs if run.state == "finished"]
     return [_world(label, members) for label, members in _sorted(finished, lambda run: run.environment, _OF_WORLD)]
 
@@ -119,13 +119,13 @@ def _world(label: str, runs: list[Run]) -> World:
 
 
 def _sorted(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[str]) -> list[tuple[str, list[Run]]]:
-    """Label and runs for each name and settings, in the order of the labels."""
-    found: dict[tuple[str, Settings], list[Run]] = {}
+    """Groups runs by name and settings; returns label and runs of each group, sorted by label."""
+    by_settings: dict[tuple[str, Settings], list[Run]] = {}
     for run in runs:
-        found.setdefault((name_of(run), settings(run.config, keys)), []).append(run)
+        by_settings.setdefault((name_of(run), settings(run.config, keys)), []).append(run)
     labelled: dict[str, list[Run]] = {}
-    for (name, chosen), members in found.items():
-        others = [dict(other) for of, other in found if of == name and other != chosen]
+    for (name, chosen), members in by_settings.items():
+        others = [dict(other) for other_name, other in by_settings if other_name == name and other != chosen]
         label = name + _difference(dict(chosen), others)
         while label in labelled:
             label += "'"
@@ -134,22 +134,23 @@ def _sorted(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[s
 
 
 def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
-    """What stands below `keys`, flat; without what changes no result, and with the budget as such.
+    """Return the settings under `keys` as flat dotted keys, without settings that do not affect results.
 
-    A value of null is left out: a key that an older version did not have is mostly null in a newer one.
+    A value equal to ``total_frames`` is replaced by that name, so that settings derived from the budget do not count as
+    further differences. Null values are omitted, because keys that newer versions added are mostly null.
     """
     flat: dict[str, str] = {}
 
-    def walk(node: object, path: str) -> None:
+    def flatten(node: object, path: str) -> None:
         if isinstance(node, Mapping):
             for key, value in node.items():
-                if key not in _NO_MATTER:
-                    walk(value, f"{path}.{key}" if path else str(key))
+                if key not in _IRRELEVANT:
+                    flatten(value, f"{path}.{key}" if path else str(key))
         elif node is not None and any(path == key or path.startswith(f"{key}.") for key in keys):
-            budget = path != "total_frames" and node == config.get("total_frames")
-            flat[path] = "total_frames" if budget else str(node)
+            is_budget = path != "total_frames" and node == config.get("total_frames")
+            flat[path] = "total_frames" if is_budget else str(node)
 
-    walk(config, "")
+    flatten(config, "")
     return tuple(sorted(flat.items()))
 
 

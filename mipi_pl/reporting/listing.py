@@ -1,4 +1,4 @@
-"""The runs below a folder as a table of at most 80 columns, plain characters only."""
+"""A table of the runs in a folder, as plain text of at most 80 columns."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ HEADER = ("run", "state", "frames", "of", "best", "last")
 
 
 def runs_table(runs: Sequence[Run], root: Path) -> str:
-    """State, frames, and the mean greedy win rate (or return) over the held-out teams, best and last.
+    """Format a table of runs, followed by a legend and the problems of each run.
 
-    Below it stands what was found to be wrong in the folders.
+    The columns are state, frames, budget, and the best and last mean greedy win rate (or return) of the held-out teams.
 
     Args:
-        runs: at least one.
-        root: that the names are relative to.
+        runs: at least one run.
+        root: folder that the names are relative to.
     """
     rows = [[name_of(run, root), *_cells(run)] for run in runs]
     table = text_table(HEADER, rows)
-    if max(map(len, table.splitlines())) > WIDTH:  # names that are too long stand on lines of their own
+    if max(map(len, table.splitlines())) > WIDTH:  # too wide: puts each name on its own line
         lines = text_table(HEADER, [["", *cells] for _, *cells in rows]).splitlines()
         named = (line for (name, *_), cells in zip(rows, lines[2:], strict=True) for line in (name, cells))
         table = "\n".join([*lines[:2], *named])
     notes = [wrapped(f"{name_of(run, root)}: {problem}") for run in runs for problem in run.problems]
-    legend = wrapped("best, last: greedy win rate (or return, where nothing is won), mean of the held-out teams")
+    legend = wrapped("best, last: mean greedy win rate of the held-out teams (return in worlds without winning)")
     return "\n".join([table, "", legend, *notes])
 
 
 def name_of(run: Run, root: Path) -> str:
-    """Its folder, relative to `root`."""
+    """Return the folder of a run relative to `root`."""
     relative = os.path.relpath(run.folder, root.resolve())
     return run.folder.name if relative == "." else relative
 
 
 def wrapped(text: str) -> str:
-    """Lines of at most `WIDTH` characters, all but the first indented; whoever reads a log may not scroll."""
+    """Wrap text to lines of at most `WIDTH` characters, with continuation lines indented.
+
+    Non-printable characters are replaced by question marks.
+    """
     printable = "".join(letter if letter.isprintable() else "?" for letter in text)
     return textwrap.fill(printable, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 

@@ -1,4 +1,4 @@
-"""What a reader must know before a comparison is believed."""
+"""Warnings about anything that weakens the comparisons in a report."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ENOUGH_SEEDS = 3
 
 
 def missing_from(runs: Sequence[Run], worlds: Sequence[World]) -> list[str]:
-    """A sentence for everything that weakens the report; none if nothing does."""
-    found = []
+    """Return a warning for each weakness of a report, such as few seeds or unequal budgets; empty if there are none."""
+    warnings = []
     if len(worlds) > 1:
         names = "; ".join(world.label for world in worlds)
-        found.append(f"different worlds ({names}): nothing is compared between them")
+        warnings.append(f"different worlds ({names}): they are not compared with each other")
     for world in worlds:
-        found += [f"{world.label}: {sentence}" for sentence in _of_world(world)]
-    found += [f"{run.folder.parent.name}/{run.folder.name}: {_of_run(run)}" for run in runs if _of_run(run)]
-    return found
+        warnings += [f"{world.label}: {warning}" for warning in _of_world(world)]
+    warnings += [f"{run.folder.parent.name}/{run.folder.name}: {_of_run(run)}" for run in runs if _of_run(run)]
+    return warnings
 
 
 def _of_world(world: World) -> Iterator[str]:
@@ -30,19 +30,19 @@ def _of_world(world: World) -> Iterator[str]:
     yield from _of_evaluations(world)
     yield from _of_commits(world)
     for run in world.duplicates:
-        yield f"{run.folder.parent.name}/{run.folder.name}: left out, another run of this seed counts"
+        yield f"{run.folder.parent.name}/{run.folder.name}: ignored, because another run of this seed is used"
 
 
 def _of_seeds(world: World) -> Iterator[str]:
     for group in world.groups:
         if (n := len(group.runs)) < ENOUGH_SEEDS:
-            known = "not known, there are no intervals" if n == 1 else "hardly known"
-            yield f"{group.label} has {n} seed{'s' * (n > 1)}, fewer than {ENOUGH_SEEDS}: the spread is {known}"
+            spread = "unknown, so there are no intervals" if n == 1 else "poorly known"
+            yield f"{group.label} has {n} seed{'s' * (n > 1)}, fewer than {ENOUGH_SEEDS}: the spread is {spread}"
     for group in world.groups:
         alike = np.ptp(group.scores(world.evaluations), axis=0) == 0
         names = ", ".join(name for name, equal in zip(world.evaluations, alike, strict=True) if equal)
         if names and len(group.runs) > 1:
-            yield f"all seeds of {group.label} have the same score in {names}: no interval there"
+            yield f"all seeds of {group.label} have the same score in {names}: no intervals for these teams"
     by_group = {group.label: {run.seed for run in group.runs} for group in world.groups}
     if len(set(map(frozenset, by_group.values()))) > 1:
         yield "different seeds: " + "; ".join(f"{name} {_listed(seeds)}" for name, seeds in by_group.items())
@@ -64,31 +64,31 @@ def _of_evaluations(world: World) -> Iterator[str]:
     for group in world.groups:
         alone = sorted({name for run in group.runs for name in run.policies["trained"]} - set(world.evaluations))
         if alone:
-            yield f"{group.label} has played {', '.join(alone)}, and not all others have: left out"
+            yield f"{group.label} has played {', '.join(alone)}, but some other runs have not: not compared"
     if not world.held_out:
-        yield "no held-out teams that all runs have played: nothing can be said about generalization"
+        yield "no held-out team was played by all runs: generalization cannot be compared"
 
 
 def _of_commits(world: World) -> Iterator[str]:
     commits = {run.commit or "unknown" for run in world.runs}
     if len(commits) > 1:
-        yield f"runs of {len(commits)} commits: " + ", ".join(sorted(short(commit) for commit in commits))
+        yield f"runs come from {len(commits)} commits: " + ", ".join(sorted(short(commit) for commit in commits))
     if any(commit.endswith("-dirty") for commit in commits):
-        yield "some commits had uncommitted changes (-dirty), which are not recorded"
+        yield "some runs had uncommitted changes (-dirty), which are not recorded"
 
 
 def _of_run(run: Run) -> str:
     state = {
-        "running": "is still running and is left out",
-        "interrupted": "was interrupted and is left out; go on with mipi resume",
-        "failed": "is left out",
-        "damaged": "is left out",
+        "running": "ignored, because it is still running",
+        "interrupted": "ignored, because it was interrupted; continue it with mipi resume",
+        "failed": "ignored",
+        "damaged": "ignored",
     }.get(run.state, "")
     return "; ".join(part for part in (state, *run.problems) if part)
 
 
 def short(commit: str) -> str:
-    """The first ten letters, and whether it was changed."""
+    """Return the first ten characters of a commit, with ``-dirty`` if it has that suffix."""
     return commit[:10] + ("-dirty" if commit.endswith("-dirty") else "")
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG: colours that the colour-blind can tell apart, and markers beside them."""
+"""Figures of a report as SVG, with colour-blind-safe colours and a marker per algorithm."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from mipi_pl.reporting.curves import Curve
 
 
 def learning_curves(panels: Mapping[str, Mapping[str, Curve]], measure: str) -> str:
-    """A panel for each kind of teams, a line for each algorithm with its 95 % interval.
+    """Draw learning curves: a panel per kind of teams, a line per algorithm with its 95 % interval.
 
     Args:
-        panels: title to label to curve.
-        measure: what is shown, for the axis.
+        panels: curves of the algorithms by label, for each title of a panel.
+        measure: name of the score, for the axis.
+
+    Returns:
+        The SVG as text.
     """
     figure = Figure(figsize=(5.6 * len(panels), 4.2), layout="constrained")
     for place, (title, curves) in enumerate(panels.items()):
@@ -45,22 +48,25 @@ def by_team(
     label: str,
     rate: bool,
 ) -> str:
-    """A point with its interval for each algorithm and team; what other policies reach as lines across.
+    """Draw a point with its interval for each algorithm and team, and other policies as horizontal lines.
 
     Args:
-        names: of the teams.
-        algorithms: label to an estimate for each team.
-        references: label to a value for each team.
-        label: of the axis.
-        rate: whether the axis is that of rates, 0 to 1.
+        names: names of the teams.
+        algorithms: an estimate per team, by algorithm.
+        references: a value per team, by policy.
+        label: label of the value axis.
+        rate: whether the axis shows rates from 0 to 1.
+
+    Returns:
+        The SVG as text.
     """
     figure = Figure(figsize=(max(6.4, 1.7 * len(names)), 4.2), layout="constrained")
     axes = figure.add_subplot()
     for number, (name, estimates) in enumerate(algorithms.items()):
         colour, marker = _style(number)
         x = np.arange(len(names)) + (number - (len(algorithms) - 1) / 2) * 0.7 / max(1, len(algorithms))
-        value = np.array([one.value for one in estimates])
-        ends = np.array([[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]])
+        value = np.array([estimate.value for estimate in estimates])
+        ends = np.array([[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]])
         axes.errorbar(x, value, np.maximum(ends, 0), fmt=marker, color=colour, capsize=3, markersize=6, label=name)
     for number, (name, values) in enumerate(references.items()):
         style = (0.0, (1.0 + number, 1.0))
@@ -74,13 +80,16 @@ def by_team(
 
 
 def heat_map(rows: Sequence[str], columns: Sequence[str], values: Array, rate: bool) -> str:
-    """Compositions down, algorithms across; the value stands in each field.
+    """Draw a heat map with compositions as rows and algorithms as columns, and the value in each cell.
 
     Args:
         rows: names of R compositions.
         columns: names of C algorithms.
-        values: [R, C], NaN where nothing was played.
-        rate: whether they are rates, 0 to 1; else the colours span what is there.
+        values: [R, C], NaN for compositions that an algorithm did not play.
+        rate: whether the values are rates from 0 to 1; otherwise the colours span the range of the values.
+
+    Returns:
+        The SVG as text.
     """
     figure = Figure(figsize=(2.6 + 1.1 * len(columns), 1.6 + 0.28 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
@@ -112,15 +121,15 @@ def _dress(axes: Axes, label: str, rate: bool) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     named = sorted(
-        zip(*axes.get_legend_handles_labels(), strict=True), key=lambda one: isinstance(one[0], LineCollection)
+        zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: isinstance(entry[0], LineCollection)
     )
-    if named:  # the lines across, which only compare, last
+    if named:  # sorted with the reference lines last
         how = {"frameon": False, "fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 3}
         axes.legend(*zip(*named, strict=True), **how)
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """Without the date, and with ids that depend on the picture alone: equal runs give equal files."""
+    """Returns the SVG without date and with reproducible ids, so that equal runs give equal files."""
     stream = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})

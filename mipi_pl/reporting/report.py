@@ -1,4 +1,4 @@
-"""`mipi report`: any set of run folders as one HTML page and its Markdown twin."""
+"""The report of `mipi report`: a comparison of any set of runs, as an HTML page and as Markdown."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from mipi_pl.utils.errors import UserError
 
 
 def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callable[[str], None] = print) -> Path:
-    """Read, compare, write.
+    """Read runs, compare them, and write a report.
 
     Args:
-        paths: run folders, or folders above them.
-        output_dir: a folder named by the time is made in it.
-        title: of the page.
-        say: what the user is told goes here.
+        paths: run folders, or folders that contain run folders at any depth.
+        output_dir: folder in which to create the folder of the report, named after the current time.
+        title: title of the report.
+        say: receives each message to the user.
 
     Returns:
         The folder of the report.
 
     Raises:
-        UserError: if there is no finished run, or nothing can be written.
+        UserError: if there is no finished run, or the report cannot be written.
     """
     runs = find_runs(paths)
     worlds = worlds_of(runs)
@@ -37,7 +37,9 @@ def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callab
     if not worlds:
         where = ", ".join(map(str, paths))
         states = "; ".join(f"{run.folder}: {run.state}" for run in runs)
-        raise UserError(f"no finished run in {where}" + (f" ({states})" if states else "") + "; see mipi runs")
+        raise UserError(
+            f"no finished run in {where}" + (f" ({states})" if states else "") + "; mipi runs lists all runs"
+        )
     blocks = list(blocks_of(title, runs, worlds, notes))
     try:
         folder = run_folder.new_folder(output_dir)
@@ -52,13 +54,13 @@ def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callab
 
 
 def blocks_of(title: str, runs: Sequence[Run], worlds: Sequence[World], notes: Sequence[str]) -> Iterator[Block]:
-    """The whole report."""
+    """Yield all blocks of the report."""
     yield Heading(1, title)
     finished = sum(len(world.runs) for world in worlds)
-    yield Paragraph(f"{finished} finished runs of {len(runs)} found. Written by:")
+    yield Paragraph(f"Compares {finished} finished runs of {len(runs)} found. Created with:")
     yield Code([_at(provenance.command(), provenance.commit())])
     yield Heading(2, "What to know first")
-    yield Notes(notes or ["nothing is missing that this report looks for"])
+    yield Notes(notes or ["nothing is missing: the checks of this report found no problem"])
     names: set[str] = set()
     for world in worlds:
         name = re.sub(r"\W+", "_", world.label).strip("_")
@@ -87,7 +89,7 @@ def _runs(runs: Sequence[Run]) -> Iterator[Block]:
             for run in runs
         ],
     )
-    yield Paragraph("The commands that made them:")
+    yield Paragraph("Commands of the runs:")
     yield Code([_at(run.command or f"unknown ({run.folder})", run.commit) for run in runs])
 
 

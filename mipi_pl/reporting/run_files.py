@@ -1,4 +1,4 @@
-"""The files of a run folder, read with mistrust: what cannot be read becomes a line of text."""
+"""Fault-tolerant reading of the files of a run folder: unreadable content becomes a description of the problem."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from mipi_pl.storage.run_folder import EVALUATIONS, FAILURE
 
 T = TypeVar("T")
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both safe, the first quick
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe, CSafeLoader is faster
 _DAMAGE = (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, csv.Error, DamagedError)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation on the learning curve."""
+    """One evaluation on the learning curve.
+
+    Attributes:
+        frames: environment steps collected so far.
+        evaluation: name of the evaluation.
+        tally: score of all its episodes.
+    """
 
     frames: int
     evaluation: str
@@ -31,13 +37,13 @@ class Point:
 
 
 def attempt(read: Callable[[], T], name: str, problems: list[str], optional: bool = False) -> T | None:
-    """What `read` returns; None where the file is missing or damaged.
+    """Return the result of `read`; None if the file is missing or damaged.
 
     Args:
-        read: reads the file.
-        name: of the file.
-        problems: a line is added that says what is wrong.
-        optional: whether the file may be missing.
+        read: function that reads the file.
+        name: name of the file, for the description of the problem.
+        problems: list that receives a description of the problem.
+        optional: whether a missing file is not a problem.
     """
     try:
         return read()
@@ -46,77 +52,77 @@ def attempt(read: Callable[[], T], name: str, problems: list[str], optional: boo
             problems.append(f"{name} is missing")
     except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        problems.append(f"{name} is damaged or not ours ({reason})")
+        problems.append(f"{name} is damaged or was not written by mipi ({reason})")
     return None
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """A file of YAML or JSON.
+    """Read a mapping from a YAML or JSON file.
 
     Raises:
-        ValueError: if it holds something else than a mapping.
+        ValueError: if the content is not a mapping.
     """
     content = path.read_text(encoding="utf-8")
-    found = json.loads(content) if path.suffix == ".json" else yaml.load(content, _LOADER)
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a mapping, got {type(found).__name__}")
-    return mapping(found)
+    parsed = json.loads(content) if path.suffix == ".json" else yaml.load(content, _LOADER)
+    if not isinstance(parsed, dict):
+        raise ValueError(f"expected a mapping, got {type(parsed).__name__}")
+    return mapping(parsed)
 
 
 def read_policies(results: Mapping[str, Any]) -> dict[str, dict[str, Played]]:
-    """Each policy in results.json with its evaluations at the end.
+    """Return the final evaluations of each policy in the content of results.json.
 
     Raises:
-        ValueError: if it is not what `mipi train` writes.
+        ValueError: if the content does not have the structure that `mipi train` writes.
     """
-    found = {"trained": read_policy(results), "untrained": read_policy(results.get("before"))}
-    return {**found, **{name: read_policy(node) for name, node in mapping(results.get("scripted")).items()}}
+    policies = {"trained": read_policy(results), "untrained": read_policy(results.get("before"))}
+    return {**policies, **{name: read_policy(node) for name, node in mapping(results.get("scripted")).items()}}
 
 
 def read_curve(path: Path, problems: list[str]) -> list[Point]:
-    """The whole evaluations in evaluations.csv; a line in `problems` says how many rows cannot be read."""
-    found, refused = [], []
+    """Read the total of each evaluation in evaluations.csv; describe unreadable rows in `problems`."""
+    points, refused = [], []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             if row.get("level") not in ("all", "size", "composition"):
                 refused.append(f"line {line}: level is {row.get('level')!r}")
             elif row["level"] == "all":
                 try:
-                    found.append(Point(int(row["frames"]), row["evaluation"], read_tally(row)))
+                    points.append(Point(int(row["frames"]), row["evaluation"], read_tally(row)))
                 except (ValueError, KeyError, TypeError) as error:
                     refused.append(f"line {line}: {error}")
     if refused:
-        problems.append(f"{EVALUATIONS}: {len(refused)} rows cannot be read and are left out ({refused[0]})")
-    return sorted(found, key=lambda point: point.frames)
+        problems.append(f"{EVALUATIONS}: {len(refused)} rows cannot be read and are ignored ({refused[0]})")
+    return sorted(points, key=lambda point: point.frames)
 
 
 def logged_frames(path: Path) -> int:
-    """The most frames in metrics.csv; 0 if it tells none."""
+    """Return the largest number of frames in metrics.csv; 0 if it has none."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         return max((whole(row["frames"]) or 0 for row in csv.DictReader(file) if row.get("frames")), default=0)
 
 
 def read_failure(folder: Path) -> str:
-    """The last line of what a failed run says."""
+    """Return the last line of a failed run's error message, after ``failed:``."""
     lines = (folder / FAILURE).read_text(encoding="utf-8", errors="replace").splitlines()
     return f"failed: {lines[-1]}" if lines else "failed"
 
 
 def mapping(node: object) -> dict[str, Any]:
-    """A mapping with keys of text; empty where it is none."""
+    """Return a mapping with its keys as text; empty if `node` is not a mapping."""
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
 def number(value: object) -> float | None:
-    """A number as a float; None where it is none."""
+    """Return a number as a float; None if `value` is not a number or is too large."""
     try:
         return float(value) if isinstance(value, (int, float)) else None
-    except OverflowError:  # JSON knows no largest integer
+    except OverflowError:  # JSON integers have no upper limit
         return None
 
 
 def whole(value: object) -> int | None:
-    """A number, or a text that is one, as an integer; None where it is none."""
+    """Return a number, or a text that represents one, as an integer; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:

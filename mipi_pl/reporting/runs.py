@@ -1,4 +1,4 @@
-"""A run folder as it is found: finished or not, whole or damaged. Reading one never fails; it says what is amiss."""
+"""Reading of run folders, finished or not. A damaged folder raises no error; the run lists its problems."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from mipi_pl.utils.errors import UserError
 _TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # `run_folder.new_folder`
 
 STATES = ("running", "finished", "interrupted", "failed", "damaged")
-"""Damaged: a finished run whose results cannot be read."""
+"""States of a run; ``damaged`` is a finished run whose results cannot be read."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds; where something is missing or damaged, `problems` says so and the field is empty.
+    """Content of a run folder. Fields whose file is missing or damaged are empty, and `problems` gives the reason.
 
     Attributes:
-        folder: of the run.
+        folder: run folder.
         state: one of `STATES`.
-        problems: a line each.
-        environment: name of its config.
-        algorithm: name of its config.
-        seed: of training.
-        config: resolved.
-        frames: environment steps, as far as is known from what is written.
-        updates: of the learner.
-        seconds: from the start to the end of a finished run.
+        problems: one line per problem.
+        environment: name of the environment config.
+        algorithm: name of the algorithm config.
+        seed: random seed of training.
+        config: resolved config.
+        frames: environment steps collected, according to the files.
+        updates: number of learner updates of a finished run.
+        seconds: duration of a finished run.
         provenance: command, commit, versions and machine.
-        curve: every evaluation, by frames.
-        resumable: whether there is a checkpoint to go on from.
-        policies: ``trained``, ``untrained`` and the scripted ones: their evaluations at the end.
+        curve: all evaluations, sorted by frames.
+        resumable: whether a checkpoint to resume from exists.
+        policies: final evaluations by policy (``trained``, ``untrained`` and the scripted ones), then by name.
     """
 
     folder: Path
@@ -72,40 +72,43 @@ class Run:
 
     @property
     def budget(self) -> int | None:
-        """Frames that it was to train."""
+        """Environment steps to train for (``total_frames``); None if unknown."""
         return whole(self.config.get("total_frames"))
 
     @property
     def precedence(self) -> tuple[bool, bool, str]:
-        """The largest of one seed counts: what is whole, of that what is no copy under another name, and the newest."""
+        """Sort key for runs of the same seed, of which the largest is used.
+
+        The key prefers runs without problems, then folders with an original name (not copies), then newer runs.
+        """
         return not self.problems, bool(_TIME.fullmatch(self.folder.name)), self.folder.name
 
     @property
     def commit(self) -> str | None:
-        """Of the code; None where it is not known."""
+        """Commit of the code; None if unknown."""
         return _text(self.provenance.get("commit"))
 
     @property
     def command(self) -> str | None:
-        """That started it; None where it is not known."""
+        """Command that started the run; None if unknown."""
         return _text(self.provenance.get("command"))
 
     @property
     def winnable(self) -> bool:
-        """Whether its scores are win rates; of a run without any, True."""
+        """Whether the scores on the curve are win rates; True for an empty curve."""
         return all(point.tally.winnable for point in self.curve)
 
     def held_out(self) -> dict[int, float]:
-        """Frames to the mean score over the held-out evaluations of that moment."""
-        found: dict[int, dict[str, float]] = {}
+        """Return the mean score over the held-out evaluations, by frames."""
+        scores_at: dict[int, dict[str, float]] = {}
         for point in self.curve:
             if point.evaluation != TRAINING:
-                found.setdefault(point.frames, {})[point.evaluation] = point.tally.score.value
-        return {frames: sum(scores.values()) / len(scores) for frames, scores in sorted(found.items())}
+                scores_at.setdefault(point.frames, {})[point.evaluation] = point.tally.score.value
+        return {frames: sum(scores.values()) / len(scores) for frames, scores in sorted(scores_at.items())}
 
 
 def read_run(folder: Path) -> Run:
-    """What the folder says, and what is wrong with it."""
+    """Read a run folder; problems are collected in the result."""
     problems: list[str] = []
     config = attempt(lambda: read_mapping(folder / CONFIG), CONFIG, problems) or {}
     environment, algorithm, seed = _names(folder, config, problems)
@@ -141,36 +144,38 @@ def read_run(folder: Path) -> Run:
 
 
 def _names(folder: Path, config: Mapping[str, Any], problems: list[str]) -> list[str]:
-    """Environment, algorithm and seed; those that the config does not name from the name of the folder, or `?`."""
+    """Environment, algorithm and seed; values missing in the config come from the name of the folder, or are `?`."""
     chosen, named = mapping(config.get("run")), folder.parent.name.split("__")
     if config and not {"environment", "algorithm"} <= set(chosen):
-        problems.append(f"{CONFIG} is not that of a run: it names no environment and algorithm under `run`")
+        problems.append(f"{CONFIG} is not the config of a run: it has no run.environment and run.algorithm")
     if len(named) != 3:
         named = ["?", "?", "?"]
     return [str(chosen.get("environment", named[0])), str(chosen.get("algorithm", named[1])), named[2]]
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:
-    """The runs in or below folders, each once, by folder; links are not followed, but those that are named.
+    """Find and read the runs in folders and their subfolders, each run once, sorted by folder.
+
+    Symbolic links are followed only if they are in `paths`.
 
     Raises:
-        UserError: if a path is no folder.
+        UserError: if a path is not a folder.
     """
-    found: set[Path] = set()
+    run_folders: set[Path] = set()
     for path in paths:
         if not path.is_dir():
-            what = "is a file" if path.exists() else "does not exist"
-            raise UserError(f"expected a folder with runs, such as outputs, got {path}, which {what}")
+            problem = "is a file" if path.exists() else "does not exist"
+            raise UserError(f"expected a folder with runs, such as outputs, got {path}, which {problem}")
         for below, folders, names in os.walk(path.resolve()):
             if _is_run(Path(below), names, folders):
-                found.add(Path(below))
+                run_folders.add(Path(below))
                 folders.clear()
             folders[:] = [name for name in folders if not name.startswith(".")]
-    return [read_run(folder) for folder in sorted(found)]
+    return [read_run(folder) for folder in sorted(run_folders)]
 
 
 def _is_run(folder: Path, names: list[str], folders: list[str]) -> bool:
-    """Anything that `mipi train` leaves, since any of it may be lost; the folders of `mipi eval` are not runs."""
+    """Recognizes a run by any file of `mipi train`, because others may be missing; excludes folders of `mipi eval`."""
     if EVALUATIONS in names or PROVENANCE in names or (CONFIG in names and folder.parent.name.count("__") == 2):
         return True
     return (CONFIG in names or "checkpoints" in folders) and RESULTS in names

@@ -1,4 +1,4 @@
-"""What a report says of one world."""
+"""Sections of a report about one world."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mipi_pl.reporting.groups import World
 
 
 def of_world(world: World, name: str) -> Iterator[Block]:
-    """All sections.
+    """Yield all sections about a world.
 
     Args:
-        world: with at least one run.
-        name: that the files of its pictures begin with.
+        world: world with at least one run.
+        name: prefix of the names of its picture files.
     """
     yield Heading(2, world.label)
     yield from _overview(world)
@@ -39,12 +39,12 @@ def of_world(world: World, name: str) -> Iterator[Block]:
 
 
 def number(world: World, value: float) -> str:
-    """A rate with two places, a return with one."""
+    """Format a score: a rate with two decimal places, a return with one."""
     return f"{value:.{_places(world)}f}"
 
 
 def interval(found: Estimate, places: int) -> str:
-    """Such as ``0.71 [0.62, 0.80]``; the value alone where it has no interval."""
+    """Format an estimate, such as ``0.71 [0.62, 0.80]``; only the value if it has no interval."""
     value, low, high = (f"{part:.{places}f}" for part in (found.value, found.low, found.high))
     return value if math.isnan(found.low) else f"{value} [{low}, {high}]"
 
@@ -78,13 +78,13 @@ def _overview(world: World) -> Iterator[Block]:
         header += ["mean ± std", "mean [95 %]", "interquartile mean"]
     yield Table(header, rows)
     yield Paragraph(
-        f"Greedy {world.measure} of the last policy on held-out teams ({', '.join(world.held_out) or 'none'}). Frames "
-        "and hours are sums over the seeds. The standard deviation is over seeds, as in the paper. Every interval of "
-        "this page is for the population of seeds, the noise of the episodes in which a seed is measured included: it "
-        "would hold the value of very many seeds in about 95 of 100 such comparisons. Those of means are Student's t "
-        "over seeds. The interquartile mean leaves out the lowest and the highest quarter of all scores; its interval "
-        "is the bootstrap's standard error over seeds, each drawn with all its teams, times Student's quantile. No "
-        "interval stands where there is one seed or where all seeds have the same score."
+        f"Greedy {world.measure} of the final policy on held-out teams ({', '.join(world.held_out) or 'none'}). Frames "
+        "and hours are sums over seeds. The standard deviation is over seeds, as in the paper. Every interval in this "
+        "report is for the population of seeds: it would contain the value of very many seeds in about 95 of 100 such "
+        "comparisons. It includes the noise of the episodes in which a seed is measured. Intervals of means are "
+        "Student's t over seeds. The interquartile mean excludes the lowest and the highest quarter of all scores; its "
+        "interval is the bootstrap's standard error over seeds, each drawn with all its teams, times Student's "
+        "quantile. No interval is given for a single seed, or if all seeds have the same score."
     )
 
 
@@ -92,9 +92,9 @@ def _curves(world: World, name: str) -> Iterator[Block]:
     panels = {}
     for title, evaluations in (("training teams", (TRAINING,)), ("held-out teams, mean", world.held_out)):
         curves = {group.label: curve_of(group, evaluations, world.bounds) for group in world.groups}
-        found = {label: curve for label, curve in curves.items() if curve is not None}
-        if found:
-            panels[title] = found
+        readable = {label: curve for label, curve in curves.items() if curve is not None}
+        if readable:
+            panels[title] = readable
     yield Heading(3, "While learning")
     if panels:
         svg = pictures.learning_curves(panels, world.measure)
@@ -102,43 +102,45 @@ def _curves(world: World, name: str) -> Iterator[Block]:
             f"{name}_curves", svg, f"Greedy {world.measure} while learning, mean over seeds with its 95 % interval."
         )
     else:
-        yield Paragraph("No run has a learning curve that can be read.")
+        yield Paragraph("No learning curve can be drawn: every algorithm has a run without readable evaluations.")
 
 
 def _by_team(world: World, name: str) -> Iterator[Block]:
     teams = [world.sizes_of(evaluation) for evaluation in world.evaluations]
-    found = _each(world, lambda scores, place: mean_over_seeds(scores[:, place], world.bounds))
+    estimates = _each(world, lambda scores, place: mean_over_seeds(scores[:, place], world.bounds))
     policies = dict.fromkeys(policy for run in world.runs for policy in run.policies if policy != "trained")
     references = {policy: values for policy in policies if (values := _reference(world, policy))}
     yield Heading(3, "By team size")
     yield Table(
         ["algorithm", *teams],
         [
-            *([label, *(interval(one, _places(world)) for one in row)] for label, row in found.items()),
+            *([label, *(interval(cell, _places(world)) for cell in row)] for label, row in estimates.items()),
             *([policy, *(number(world, value) for value in values)] for policy, values in references.items()),
         ],
     )
-    svg = pictures.by_team(teams, found, references, f"greedy {world.measure}, 95 % interval", world.winnable)
+    svg = pictures.by_team(teams, estimates, references, f"greedy {world.measure}, 95 % interval", world.winnable)
     caption = f"Greedy {world.measure} by team size with 95 % intervals; lines: other policies in the same worlds."
     yield Picture(f"{name}_teams", svg, caption)
 
 
 def _gap(world: World, name: str) -> Iterator[Block]:
-    trained, teams = world.evaluations.index(TRAINING), [world.sizes_of(one) for one in world.held_out]
+    trained, teams = world.evaluations.index(TRAINING), [world.sizes_of(evaluation) for evaluation in world.held_out]
     places = [place for place in range(len(world.evaluations)) if place != trained]
 
     def gap(scores: Array, place: int) -> Estimate:
         low, high = world.bounds
         return mean_over_seeds(scores[:, trained] - scores[:, place], (low - high, high - low))
 
-    found = _each(world, gap, places)
+    gaps = _each(world, gap, places)
     yield Heading(3, "Generalization gap")
     yield Table(
         ["algorithm", *teams],
-        [[label, *(interval(one, _places(world)) for one in row)] for label, row in found.items()],
+        [[label, *(interval(cell, _places(world)) for cell in row)] for label, row in gaps.items()],
     )
-    svg = pictures.by_team(teams, found, {}, f"{world.measure} lost, 95 % interval", False)
-    caption = f"What is lost: {world.measure} on the training teams less that on each held-out team; 0 is no loss."
+    svg = pictures.by_team(teams, gaps, {}, f"{world.measure} lost, 95 % interval", False)
+    caption = (
+        f"Generalization gap: {world.measure} on the training teams minus that on each held-out team; 0 is no loss."
+    )
     yield Picture(f"{name}_gap", svg, caption)
 
 
@@ -154,16 +156,17 @@ def _improvement(world: World) -> Iterator[Block]:
     yield Heading(3, "Probability of improvement")
     yield Table(["row beats column", *scores], rows)
     yield Paragraph(
-        "Over pairs of seeds, the mean over held-out teams, a tie counting half. Intervals are Newcombe's for the "
-        "Mann-Whitney statistic. One that holds 0.5 leaves open which of the two is better. "
+        "Share of pairs of seeds in which the row has the higher score, mean over held-out teams; ties count half. "
+        "Intervals are Newcombe's for the Mann-Whitney statistic. If an interval contains 0.5, the comparison does not "
+        "show which of the two is better. "
         f"{by_chance(*sorted(len(group.runs) for group in world.groups)[:2])}"
     )
 
 
 def by_chance(seeds: int, others: int) -> str:
-    """How often the clearest order says nothing."""
+    """Return a sentence on how often chance alone gives the clearest possible order of two algorithms."""
     return (
-        f"By chance alone, with {seeds} against {others}, two algorithms that are alike come to 1.00 once in "
+        f"By chance alone, with {seeds} against {others} seeds, two equally good algorithms reach 1.00 once in "
         f"{math.comb(seeds + others, seeds):,} comparisons."
     )
 
@@ -172,17 +175,21 @@ def _compositions(world: World, name: str) -> Iterator[Block]:
     yield Heading(3, "By composition")
     labels, episodes, values = compositions(world)
     if not labels:
-        yield Paragraph("No run tells its compositions apart.")
+        yield Paragraph("No run has results by composition.")
         return
     columns = [group.label for group in world.groups]
     svg = pictures.heat_map(labels, columns, values, world.winnable)
     few = int(episodes[episodes > 0].min())
-    caption = f"Greedy {world.measure} by composition, all seeds together; at least {few} episodes in each field."
+    caption = f"Greedy {world.measure} by composition, all seeds pooled; at least {few} episodes per cell."
     yield Picture(f"{name}_compositions", svg, caption)
 
 
 def compositions(world: World) -> tuple[list[str], Array, Array]:
-    """Names of R compositions by team size, and for C algorithms the episodes [R, C] and the mean score [R, C]."""
+    """Pool the results by composition over seeds.
+
+    Returns:
+        Names of R compositions, sorted by team size; episodes [R, C] and mean scores [R, C] of C algorithms.
+    """
     sums: dict[tuple[int, str], dict[str, tuple[int, float]]] = {}
     for group in world.groups:
         for run in group.runs:
@@ -193,7 +200,7 @@ def compositions(world: World) -> tuple[list[str], Array, Array]:
                     sums[size, label][group.label] = now
     keys = sorted(sums)
     cells = np.array([[sums[key].get(group.label, (0, 0.0)) for group in world.groups] for key in keys])
-    cells = cells.reshape(len(keys), len(world.groups), 2)  # also where there are none
+    cells = cells.reshape(len(keys), len(world.groups), 2)  # for an empty list of compositions
     with np.errstate(invalid="ignore"):
         return [label for _, label in keys], cells[..., 0], cells[..., 1] / cells[..., 0]
 
@@ -201,7 +208,7 @@ def compositions(world: World) -> tuple[list[str], Array, Array]:
 def _each(
     world: World, statistic: Callable[[Array, int], Estimate], places: list[int] | None = None
 ) -> Mapping[str, list[Estimate]]:
-    """Of every group, for every evaluation or some of them."""
+    """Computes a statistic of each group in every evaluation, or only in those at `places`."""
     chosen = range(len(world.evaluations)) if places is None else places
     return {
         group.label: [statistic(group.scores(world.evaluations), place) for place in chosen] for group in world.groups
@@ -209,6 +216,8 @@ def _each(
 
 
 def _reference(world: World, policy: str) -> list[float]:
-    """What another policy reaches in each evaluation, the mean over the runs; empty if none played them all."""
+    """Mean score of another policy over the runs, for each evaluation; empty if no run has it in all evaluations."""
     played = [run.policies[policy] for run in world.runs if set(world.evaluations) <= set(run.policies.get(policy, ()))]
-    return [float(np.mean([one[name].total.score.value for one in played])) for name in world.evaluations if played]
+    return [
+        float(np.mean([results[name].total.score.value for results in played])) for name in world.evaluations if played
+    ]

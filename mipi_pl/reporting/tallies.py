@@ -1,4 +1,4 @@
-"""Scores as they stand in results.json and evaluations.csv, read with mistrust."""
+"""Scores from results.json and evaluations.csv, validated while reading."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MOST_EPISODES = 2**31
 
 @dataclass(frozen=True)
 class Tally:
-    """What a set of episodes came to.
+    """Score of a set of episodes.
 
     Attributes:
-        score: win rate, or the mean return where nothing is won, with the 95 % interval over its episodes.
-        episodes: how many.
+        score: win rate, or the mean return in worlds without winning, with its 95 % interval over the episodes.
+        episodes: number of episodes.
         winnable: whether the score is a win rate.
-        mean_return: also where something is won.
+        mean_return: mean return, also if the score is a win rate.
     """
 
     score: Estimate
@@ -31,7 +31,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Played:
-    """One evaluation: as a whole, by team size, and by composition with its team size."""
+    """One evaluation.
+
+    Attributes:
+        total: score of all episodes.
+        by_size: score by team size.
+        by_composition: team size and score by label of the composition.
+    """
 
     total: Tally
     by_size: Mapping[int, Tally] = field(default_factory=dict)
@@ -39,26 +45,26 @@ class Played:
 
 
 def read_tally(row: Mapping[str, Any]) -> Tally:
-    """From the keys of `Score.as_dict`, as numbers or as text.
+    """Read a score from the keys of `Score.as_dict`, with values as numbers or text.
 
     Raises:
-        ValueError: if one is missing or impossible; the message names it.
+        ValueError: if a value is missing or impossible; the message names its key.
     """
     measure = "win_rate" if row.get("win_rate") not in (None, "") else "return"
     value, low, high = (_number(row, key) for key in (measure, f"{measure}_low", f"{measure}_high"))
     episodes = _number(row, "episodes")
     if not 1 <= episodes <= _MOST_EPISODES or episodes != int(episodes):
-        raise ValueError(f"episodes is {episodes}")
+        raise ValueError(f"episodes must be a whole number from 1 to {_MOST_EPISODES}, got {episodes}")
     if measure == "win_rate" and not 0 <= value <= 1:
-        raise ValueError(f"win_rate is {value}")
+        raise ValueError(f"win_rate must be at least 0 and at most 1, got {value}")
     return Tally(Estimate(value, low, high), int(episodes), measure == "win_rate", _number(row, "return"))
 
 
 def read_played(node: object) -> Played:
-    """One evaluation of results.json.
+    """Read one evaluation of results.json.
 
     Raises:
-        ValueError: if it is not what `Result.as_dict` writes.
+        ValueError: if it does not have the structure of `Result.as_dict`.
     """
     sizes, compositions = _mapping(_mapping(node)["by_size"]), _mapping(_mapping(node)["by_composition"])
     return Played(
@@ -72,13 +78,13 @@ def read_played(node: object) -> Played:
 
 
 def read_policy(node: object) -> dict[str, Played]:
-    """All evaluations of one policy, the training teams first.
+    """Read all evaluations of one policy in results.json, the training teams first.
 
     Raises:
-        ValueError: if it is not what results.json holds.
+        ValueError: if they do not have the structure of results.json.
     """
-    found = _mapping(node)
-    named = {"training": found["training"], **_mapping(found["held_out"])}
+    content = _mapping(node)
+    named = {"training": content["training"], **_mapping(content["held_out"])}
     return {name: read_played(evaluation) for name, evaluation in named.items()}
 
 
@@ -97,7 +103,9 @@ def _number(row: Mapping[str, Any], key: str) -> float:
     try:
         value = float(row[key])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{key} is {row[key]!r}" if row.get(key) is not None else f"{key} is missing") from None
+        raise ValueError(
+            f"{key} must be a number, got {row[key]!r}" if row.get(key) is not None else f"{key} is missing"
+        ) from None
     if not math.isfinite(value):
-        raise ValueError(f"{key} is {value}")
+        raise ValueError(f"{key} must be finite, got {value}")
     return value

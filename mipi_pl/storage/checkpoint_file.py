@@ -1,4 +1,4 @@
-"""One checkpoint file: the weights, and the config and provenance of the run that wrote it."""
+"""Reading of a checkpoint file: weights, and the config and provenance of the run that wrote it."""
 
 from __future__ import annotations
 
@@ -14,39 +14,45 @@ from mipi_pl.utils.errors import UserError
 Config = dict[str, Any]
 
 RECORD = "mipi"
-"""Key of a checkpoint under which its config and provenance are kept."""
+"""Key of a checkpoint that holds the config and provenance of its run."""
 
 
 _MOVED = {
     "mipi_pl.loggers.ResumableCSVLogger": "mipi_pl.logging.csv.ResumableCSVLogger",  # 0.2.0
     "mipi_pl.wandb_logger.ResumableWandbLogger": "mipi_pl.logging.wandb.ResumableWandbLogger",  # 0.2.0
 }
-"""Former names of classes that configs in older checkpoints have; with the version that moved them."""
+"""Former to present names of classes that moved, for configs in older checkpoints; with the version of the move."""
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
-    """A checkpoint, or a file of weights alone, and the config of the run that wrote it.
+    """Read a checkpoint, or a policy that was exported to safetensors.
+
+    Args:
+        path: file to read.
+
+    Returns:
+        The content of the checkpoint, and the config of the run that wrote it.
 
     Raises:
-        UserError: if the file is missing, damaged, or not one of this program's.
+        UserError: if the file is missing or damaged, or was not written by this program.
     """
     if (last := path / "checkpoints" / "last.ckpt").is_file():
-        raise UserError(f"{path} is the folder of a run; name its checkpoint: {last}")
+        raise UserError(f"expected a checkpoint file, got the run folder {path}; name its checkpoint: {last}")
     if not path.is_file():
         raise UserError(
-            f"no checkpoint at {path}; a run writes checkpoints/last.ckpt in its folder below outputs/; "
+            f"no checkpoint at {path}; a run writes checkpoints/last.ckpt to its folder in outputs/; "
             f"policies that come with the program: {', '.join(weights.shipped())}"
         )
     content = _content(path)
-    found = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
-    if not isinstance(found, dict) or not {"config", "frames", "updates", "commit"} <= set(found):
-        raise UserError(f"{path} was not written by `mipi train`: it holds no record of a run")
-    found["config"] = _renamed(found["config"])
-    return content, found["config"]
+    record = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
+    if not isinstance(record, dict) or not {"config", "frames", "updates", "commit"} <= set(record):
+        raise UserError(f"{path} was not written by `mipi train`: it has no config and provenance of a run")
+    record["config"] = _renamed(record["config"])
+    return content, record["config"]
 
 
 def _renamed(node: Any) -> Any:
-    """A config with the present names of classes that have moved since it was written."""
+    """Replaces the former names of moved classes in a config, at any depth."""
     if isinstance(node, dict):
         return {key: _renamed(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -66,16 +72,21 @@ def _content(path: Path) -> Any:
 
 
 def restore(algorithm: torch.nn.Module, content: Mapping[str, Any], path: Path) -> None:
-    """Load the weights.
+    """Load the weights of a checkpoint into an algorithm.
+
+    Args:
+        algorithm: receives the weights.
+        content: content of the checkpoint, see `read_checkpoint`.
+        path: file of the checkpoint, for the message.
 
     Raises:
-        UserError: if they do not fit.
+        UserError: if the weights do not fit the networks.
     """
     try:
         algorithm.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        first = str(error).splitlines()[1:2]
+        mismatch = str(error).splitlines()[1:2]
         raise UserError(
-            f"the weights in {path} do not fit the networks of this version ({' '.join(first).strip()}); "
-            f"it was written at commit {content[RECORD].get('commit')}"
+            f"the weights in {path} do not fit the networks of this version ({' '.join(mismatch).strip()}); "
+            f"the file was written at commit {content[RECORD].get('commit')}"
         ) from error

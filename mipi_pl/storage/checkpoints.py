@@ -1,8 +1,8 @@
-"""The checkpoints of a run: which there are, whether they are whole, and which one a run goes on from.
+"""The checkpoint folder of a run, with an index that detects unfinished and damaged checkpoints.
 
-``checkpoints/index.json`` lists them, the newest last, each with its checksum and the other files that it needs. A
-checkpoint counts once it is in the index, which is replaced at once: a run that is killed while it saves leaves the
-checkpoints before. ``last.ckpt`` is the newest under a name that does not change.
+``checkpoints/index.json`` lists the checkpoints, the newest last, each with its checksum and the other files that it
+needs. A checkpoint is valid only if it is in the index. The index is replaced atomically, so a run that is killed while
+saving keeps its earlier checkpoints. ``last.ckpt`` always refers to the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pathlib import Path
 from mipi_pl.storage.files import DamagedError, replacing, sha256_of, verify
 
 _OURS = re.compile(r"update_\d{9,}\.ckpt|episodes_\d{9,}_\d{9,}\.pt")
-"""What may be removed when it is no longer needed; anything else in the folder is the user's."""
+"""Names of files that may be removed when no longer needed; all other files in the folder belong to the user."""
 
 FORMAT = 1
-"""Of what is written; raised when older checkpoints can no longer be resumed."""
+"""Format version of the checkpoints; increased when older ones can no longer be resumed."""
 
 
 @dataclass
 class Entry:
-    """A checkpoint.
+    """A checkpoint in the index.
 
     Attributes:
-        file: its name.
-        sha256: its checksum.
-        frames: environment steps collected.
-        needs: names of the other files it needs, relative to the folder, and their checksums.
+        file: name of the file.
+        sha256: checksum of the file.
+        frames: environment steps collected so far.
+        needs: checksums of the other files it needs, by name relative to the folder.
     """
 
     file: str
@@ -42,7 +42,7 @@ class Entry:
 
 
 class CheckpointFolder:
-    """The folder ``checkpoints`` of a run.
+    """The ``checkpoints`` folder of a run.
 
     Args:
         run: the run folder.
@@ -53,34 +53,36 @@ class CheckpointFolder:
         self._index = self.path / "index.json"
 
     def entries(self) -> list[Entry]:
-        """Those of the index, the newest last; none if there is no index.
+        """Return the checkpoints in the index, the newest last; empty without an index.
 
         Raises:
-            DamagedError: if the index cannot be read.
+            DamagedError: if the index cannot be read or has another format.
         """
         if not self._index.is_file():
             return []
         try:
             content = json.loads(self._index.read_text(encoding="utf-8"))
-            found = [Entry(**entry) for entry in content["checkpoints"]]
+            entries = [Entry(**entry) for entry in content["checkpoints"]]
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedError(f"{self._index} is damaged ({error})") from error
         if content["format"] != FORMAT:
-            raise DamagedError(f"{self._index} has format {content['format']}, this version resumes format {FORMAT}")
-        return found
+            raise DamagedError(
+                f"{self._index} has format {content['format']}, this version can only resume format {FORMAT}"
+            )
+        return entries
 
     def add(self, name: str, frames: int, needs: Mapping[str, str], write: Callable[[Path], object], keep: int) -> None:
-        """Write a checkpoint, list it, and remove what is no longer needed.
+        """Write a checkpoint, add it to the index, and remove files that are no longer needed.
 
         Args:
-            name: of the file.
-            frames: environment steps collected.
-            needs: see `Entry`.
-            write: writes the content to the path it is given.
-            keep: checkpoints to keep.
+            name: name of the file.
+            frames: environment steps collected so far.
+            needs: other files it needs, see `Entry`.
+            write: function that writes the content to a given path.
+            keep: number of newest checkpoints to keep.
 
         Raises:
-            OSError: if it cannot be written; those before stay.
+            OSError: if the checkpoint cannot be written; the earlier ones are kept.
         """
         path, entries = self.path / name, self.entries()
         with replacing(path) as unfinished:
@@ -92,14 +94,18 @@ class CheckpointFolder:
         self._remove_all_but(kept)
 
     def relink(self, name: str) -> bool:
-        """Whether it is listed and so need not be written again; then it is ``last.ckpt``."""
+        """Make checkpoint `name` ``last.ckpt`` if the index lists it.
+
+        Returns:
+            Whether the index lists it; if so, it need not be written again.
+        """
         listed = any(entry.file == name for entry in self.entries())
         if listed:
             self._link_last(self.path / name)
         return listed
 
     def forget_after(self, name: str) -> None:
-        """Take those that are newer than `name` out of the index: the run goes on from there and makes them anew."""
+        """Remove checkpoints newer than `name` from the index, because a run resumed from `name` writes them again."""
         entries = self.entries()
         (place,) = (i for i, entry in enumerate(entries) if entry.file == name)
         self._write_index(entries[: place + 1])
@@ -114,21 +120,24 @@ class CheckpointFolder:
         fresh.unlink(missing_ok=True)
         try:
             os.link(path, fresh)
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             shutil.copyfile(path, fresh)
         os.replace(fresh, self.path / "last.ckpt")
 
     def _remove_all_but(self, kept: Sequence[Entry]) -> None:
         needed = {self.path / name for entry in kept for name in (entry.file, *entry.needs)}
-        for found in (*self.path.glob("*.ckpt"), *self.path.glob("replay/**/*.pt")):
-            if _OURS.fullmatch(found.name) and found not in needed:
-                found.unlink(missing_ok=True)
+        for path in (*self.path.glob("*.ckpt"), *self.path.glob("replay/**/*.pt")):
+            if _OURS.fullmatch(path.name) and path not in needed:
+                path.unlink(missing_ok=True)
 
     def newest_whole(self, say: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint that is what was written, with all it needs; each damaged one is named.
+        """Return the newest checkpoint whose checksum and needed files are correct; None if the index is empty.
+
+        Args:
+            say: receives a message for each damaged checkpoint.
 
         Raises:
-            DamagedError: if there are checkpoints and none is whole.
+            DamagedError: if all checkpoints in the index are damaged.
         """
         entries = self.entries()
         for entry in reversed(entries):
@@ -140,5 +149,5 @@ class CheckpointFolder:
             else:
                 return self.path / entry.file
         if entries:
-            raise DamagedError(f"no checkpoint in {self.path} is whole")
+            raise DamagedError(f"all checkpoints in {self.path} are damaged")
         return None

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and that are what was written."""
+"""Atomic writing of files, and checksums that detect damaged ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ import torch
 
 
 class DamagedError(ValueError):
-    """A file is missing or is not what was written."""
+    """A file is missing, or its content is not what this program wrote."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to, which takes the place of `path` at the end: whoever is killed leaves the old file or the new.
+    """Replace a file atomically: the block writes to a temporary path, which is renamed to `path` at the end.
+
+    A process that is killed leaves either the old file or the complete new one.
+
+    Args:
+        path: file to replace; its folder is created if missing.
+
+    Yields:
+        The temporary path.
 
     Raises:
-        OSError: what the writer meets; the old file stays and the unfinished one goes.
+        OSError: if writing fails. The old file stays, and the temporary one is removed, as after any other exception.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -37,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def unused(path: Path) -> Path:
-    """The path itself, or where a file has it, the name with the first number that is free: ``name-2.end``."""
+    """Return `path` if it does not exist, else the first free numbered name, such as ``name-2.end``."""
     number, candidate = 1, path
     while candidate.exists():
         number += 1
@@ -47,10 +55,13 @@ def unused(path: Path) -> Path:
 
 @contextmanager
 def appending(path: Path) -> Iterator[TextIO]:
-    """The end of a text file, or a new one, to write to.
+    """Append to a text file, which is created if missing; undo the change if the block fails.
+
+    Yields:
+        The file, open for writing at its end.
 
     Raises:
-        OSError: what the writer meets; the file is as it was before.
+        OSError: if writing fails. The file is restored to its previous size, as after any other exception.
     """
     size = path.stat().st_size if path.exists() else None
     try:
@@ -66,23 +77,28 @@ def appending(path: Path) -> Iterator[TextIO]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Indented; numbers that JSON does not know are refused."""
+    """Write indented JSON atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+        ValueError: if a number is NaN or infinite, which JSON does not allow.
+    """
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def save_whole(path: Path, content: object) -> None:
-    """`torch.save`, all or nothing.
+    """Write a file with `torch.save`, atomically.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
     with replacing(path) as unfinished, unfinished.open("wb") as file:
         torch.save(content, file)
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's content."""
+    """Return the SHA-256 checksum of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -94,9 +110,9 @@ def verify(path: Path, sha256: str) -> None:
     """Compare a file with its checksum.
 
     Raises:
-        DamagedError: if it is missing or differs.
+        DamagedError: if the file is missing or the checksum differs.
     """
     if not path.is_file():
         raise DamagedError(f"{path} is missing")
     if sha256_of(path) != sha256:
-        raise DamagedError(f"{path} is damaged: it is not what was written")
+        raise DamagedError(f"{path} is damaged: its checksum differs from the recorded one")

@@ -15,17 +15,20 @@ PACKAGES = ("mipi-pl", "torch", "torchrl", "tensordict", "lightning", "hydra-cor
 
 
 def provenance() -> dict[str, Any]:
-    """Command, commit, versions and machine, for results.json and the checkpoint."""
+    """Return command, commit, versions and machine, for results.json and the checkpoint."""
     return {"command": command(), "commit": commit(), "versions": versions(), "machine": machine()}
 
 
 def command() -> str:
-    """The command line, ready to be pasted."""
+    """Return the command line of this process, quoted for a shell."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def commit() -> str | None:
-    """The commit of the source checkout, with ``-dirty`` if it was changed; None for an installed package."""
+    """Return the commit of the source checkout; None for an installed package or if git fails.
+
+    The suffix ``-dirty`` marks uncommitted changes to tracked files.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -36,21 +39,21 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that results depend on."""
+    result = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            result[package] = "not installed"
+    return result
 
 
 def machine() -> dict[str, str | int]:
-    """What it ran on; the same seed gives equal numbers on equal machines only."""
+    """Return operating system and number of processor cores; a seed reproduces its numbers only on an equal machine."""
     return {"system": platform.platform(), "processor_cores": os.cpu_count() or 0}
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    completed = subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True)
+    return completed.stdout.strip()

@@ -1,4 +1,4 @@
-"""The folder of a run: its name, the names of the files in it, and the note that a failed run leaves."""
+"""The folder of a run: its name, its files, and the error message that a failed run leaves."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from mipi_pl.storage import lock
 from mipi_pl.storage.files import replacing
 
 CONFIG, EVALUATIONS, RESULTS = "config.yaml", "evaluations.csv", "results.json"
-"""Of a run folder: what was to be done, how it went, how it ended; a run with the last is finished."""
+"""Files of a run folder: resolved config, evaluations while learning, final results.
+
+A run is finished if it has results.
+"""
 PROVENANCE = "provenance.json"
-"""Written when a run begins, so that it is known of a run that does not end."""
+"""Command, commit, versions and machine; written when a run begins, for runs that do not finish."""
 FAILURE = "failure.txt"
-"""Why a run failed; it goes when the run is resumed."""
+"""Error message of a failed run; removed when the run is resumed."""
 
 
 def new_folder(parent: Path) -> Path:
-    """Make a folder named by the present time below `parent`; a number is added where the name is taken.
+    """Create a folder named after the current time in `parent`, with a number appended if the name is taken.
 
     Raises:
-        OSError: if nothing can be written there.
+        OSError: if the folder cannot be created.
     """
     parent.mkdir(parents=True, exist_ok=True)
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -31,7 +34,7 @@ def new_folder(parent: Path) -> Path:
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir()  # fails when another run was quicker, which makes the choice safe
+            folder.mkdir()  # atomic: fails if another run has just taken the name
         except FileExistsError:
             number += 1
         else:
@@ -39,9 +42,9 @@ def new_folder(parent: Path) -> Path:
 
 
 def discard_if_empty(folder: Path, root: Path) -> None:
-    """Remove an empty folder and the empty ones above it, up to and with `root`; the file of a lock does not count."""
+    """Remove an empty folder and its empty parents up to and including `root`; a lock file alone counts as empty."""
     with suppress(OSError):
-        if [found.name for found in folder.iterdir()] == [lock.FILE]:
+        if [entry.name for entry in folder.iterdir()] == [lock.FILE]:
             (folder / lock.FILE).unlink()
     for candidate in (folder, *folder.parents):
         try:
@@ -53,23 +56,29 @@ def discard_if_empty(folder: Path, root: Path) -> None:
 
 
 def link_latest(root: Path, folder: Path) -> None:
-    """Let ``latest`` in `root` lead to `folder`; done by renaming, so that it always leads somewhere."""
+    """Point the link ``latest`` in `root` to `folder`.
+
+    The link is replaced by renaming, so it always has a target. Prints a note if it cannot be replaced.
+    """
     link, fresh = root / "latest", root / f".latest-{os.getpid()}"
     if link.exists() and not link.is_symlink():
-        print(f"note: {link} was not updated (it is not a link)")
+        print(f"note: {link} was not updated (it is not a symbolic link)")
         return
     try:
         fresh.symlink_to(os.path.relpath(folder, root), target_is_directory=True)
         os.replace(fresh, link)
-    except OSError as error:  # a file system without links, or a folder of the user's with this name
+    except OSError as error:  # such as on a file system without symbolic links
         fresh.unlink(missing_ok=True)
         print(f"note: {link} was not updated ({error.strerror})")
 
 
 @contextmanager
 def failure_noted(folder: Path) -> Iterator[None]:
-    """Leave `FAILURE` in the folder of a run that had begun and fails; being interrupted is no failure."""
-    with suppress(OSError):  # a folder that cannot be written to is refused by those who must
+    """Write the message of an exception to `FAILURE` in the run folder, if the run has a config there.
+
+    Removes the `FAILURE` of an earlier attempt first. Interruptions such as Ctrl+C are not failures.
+    """
+    with suppress(OSError):  # if the folder is not writable, code that must write there raises the error
         (folder / FAILURE).unlink(missing_ok=True)
     try:
         yield
@@ -82,6 +91,6 @@ def failure_noted(folder: Path) -> Iterator[None]:
 
 
 def shown(path: Path) -> str:
-    """A path as the terminal shows it: relative to the working folder where that is shorter."""
+    """Return a path for messages: relative to the working folder if it is inside, else unchanged."""
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else str(path)

@@ -1,8 +1,8 @@
-"""A policy as one small file: its weights as safetensors and, beside them, the config of its run. No pickle, no code.
+"""A policy as one small safetensors file: its weights, and the config of its run as metadata. No pickle, no code.
 
-`mipi export` makes such a file of a checkpoint; `mipi eval` and `mipi watch` take it as they take a checkpoint. Some
-come with the program and are called by their names. A file from others can name no class but those of this program
-and PyTorch's optimizers, so reading and playing it runs nothing else.
+`mipi export` converts a checkpoint to such a file; `mipi eval` and `mipi watch` accept it in place of a checkpoint.
+Some policies come with the program and are selected by name. The config in a file may only name classes of this program
+and PyTorch's optimizers, so reading and playing a file from others runs no other code.
 """
 
 from __future__ import annotations
@@ -24,60 +24,64 @@ from mipi_pl.utils.errors import UserError
 
 SUFFIX = ".safetensors"
 KEPT = ("frames", "updates", "commit")
-"""What the file says of the run; the states of random generators and of optimizers stay in the checkpoint."""
+"""Facts about the run that the file keeps; states of random generators and optimizers stay in the checkpoint."""
 PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm")
-"""Of its config, what playing takes; folders of the machine that trained it mean nothing elsewhere."""
+"""Config keys that playing needs; folders of the machine that trained the policy mean nothing elsewhere."""
 
 _FOLDER = "shipped"
 _METADATA = "mipi"
 
 
 def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Write the file, whole or not at all.
+    """Write a policy file atomically.
 
     Args:
-        path: of the new file.
-        state: names of weights to tensors.
-        record: what the checkpoint says of its run.
+        path: file to write.
+        state: tensors of weights by name.
+        record: config and provenance of the run, from its checkpoint.
 
     Raises:
-        OSError: if it cannot be written.
-        UserError: if the config names classes that are not of this program.
+        OSError: if the file cannot be written.
+        UserError: if the config names classes that are not part of this program.
     """
     config = _playing(record["config"])
     for target in _foreign(config):
         raise UserError(
-            f"the run has a class of your own, {target}, which no such file can carry: hand on the checkpoint"
+            f"the run uses a class of your own, {target}, which this format cannot store: share the checkpoint instead"
         )
     about = {"config": config, **{key: record[key] for key in KEPT}}
-    # Copies, as the file takes no two names for the same memory.
+    # Clones, because safetensors refuses two names for the same memory.
     tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     with replacing(path) as unfinished:
         unfinished.write_bytes(save(tensors, {_METADATA: json.dumps(about)}))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The weights and what the file says of their run.
+    """Read a policy file.
+
+    Returns:
+        Tensors of weights by name; config, frames, updates and commit of the run.
 
     Raises:
-        UserError: if the file is damaged, was not written by `write`, or names classes that are not of this program.
+        UserError: if the file is damaged, was not written by `write`, or names classes that are not part of this
+            program.
     """
     try:
         with safe_open(path, framework="pt") as opened:
             about = json.loads((opened.metadata() or {}).get(_METADATA, "null"))
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged or no safetensors file ({error})") from error
+        raise UserError(f"{path} is damaged or not a safetensors file ({error})") from error
     if not isinstance(about, dict):
-        raise UserError(f"{path} was not written by `mipi export`: it holds no record of a run")
+        raise UserError(f"{path} was not written by `mipi export`: it has no config and provenance of a run")
     for target in _foreign(about):
-        raise UserError(f"{path} names {target}, which is not of this program; it is not used")
-    # What `write` leaves out, such as a folder of modules, is not taken from others either.
+        raise UserError(f"{path} names {target}, which is not a class of this program; the file is not used")
+    # Also drops keys that `write` omits, such as a folder of modules, from files that others made.
     return state, {**about, "config": _playing(about["config"])} if isinstance(about.get("config"), dict) else about
 
 
 def shipped() -> list[str]:
-    """Names of the policies that come with the program."""
+    """Return the names of the policies that come with the program."""
     return sorted(
         entry.name.removesuffix(SUFFIX)
         for entry in files("mipi_pl").joinpath(_FOLDER).iterdir()
@@ -86,7 +90,7 @@ def shipped() -> list[str]:
 
 
 def located(word: Path) -> Path:
-    """The file that the user means: one of theirs, or the shipped policy of that name; else the word as it is."""
+    """Return `word` if it is a file, the path of the shipped policy with that name, or else `word` unchanged."""
     if not word.is_file() and str(word) in shipped():
         with as_file(files("mipi_pl").joinpath(_FOLDER, f"{word}{SUFFIX}")) as path:
             return path
@@ -94,7 +98,7 @@ def located(word: Path) -> Path:
 
 
 def is_shipped(path: Path) -> bool:
-    """Whether it is one that comes with the program, beside which nothing may be written."""
+    """Return whether a file is a shipped policy; results must not be written next to it."""
     return path.parent.name == _FOLDER and path.parent.parent == Path(__file__).resolve().parents[1]
 
 
@@ -105,7 +109,7 @@ def _playing(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _foreign(node: Any) -> Iterator[str]:
-    """What a config names that is not of this program, at any depth; interpolations too, which can name anything."""
+    """Yields class names in a config that are not known, and all interpolations, because they can name anything."""
     if isinstance(node, dict):
         target = node.get("_target_")
         if target is not None and not _is_known(str(target)):
@@ -122,14 +126,16 @@ _KNOWN = {
     "models": "torch.nn.Module",
     "torch.optim": "torch.optim.Optimizer",
 }
-"""Packages whose classes a file may name, and what such a class must derive from: the modules of these packages hold
-other names too, `torch.save` among them."""
+"""Packages whose classes a file may name, and the required base class.
+
+The base class is checked because the modules of these packages also contain other names, such as `torch.save`.
+"""
 
 
 def _is_known(target: str) -> bool:
     bases = [base for package, base in _KNOWN.items() if target.startswith(f"{package}.")]
     try:
-        # By name, since the base of the environments takes as long to import as PyTorch, for which help need not wait.
+        # Imported by name: importing the environments takes as long as importing PyTorch and would delay --help.
         named, base = (_imported(name) for name in (target, *bases)) if bases else (None, None)
     except (ImportError, AttributeError, ValueError):
         return False

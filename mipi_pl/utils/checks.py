@@ -1,4 +1,4 @@
-"""One way to refuse a number that is out of range, and a word that is none of the choices."""
+"""Validation of numbers and choices, and the exceptions for diverged learning and failed workers."""
 
 from __future__ import annotations
 
@@ -10,43 +10,48 @@ Choice = TypeVar("Choice", bound=Enum)
 
 
 class DivergedError(ArithmeticError):
-    """Learning has left the finite numbers."""
+    """Learning produced NaN or infinite numbers."""
 
 
 class WorkerError(RuntimeError):
-    """A process that steps environments has died or could not be started."""
+    """A worker process that steps environments died or could not be started."""
 
 
 def require(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    """Accept a finite number within [low, high], or (low, high] with `above`.
+    """Check that a value is a finite number in [low, high], or in (low, high] with `above`.
 
     Args:
-        name: the key as the user writes it.
-        value: what was given.
-        low: smallest value.
-        high: largest value.
-        above: whether `low` itself is excluded.
+        name: config key as the user writes it, for the message.
+        value: value to check.
+        low: lower bound.
+        high: upper bound, included.
+        above: whether to exclude `low` itself.
 
     Raises:
-        ValueError: naming what was expected and what was got.
+        ValueError: if the check fails; the message gives the expected range and the value.
 
     Examples:
         >>> require("algorithm.gamma", 1.5, 0, 1)
         Traceback (most recent call last):
         ValueError: algorithm.gamma must be at least 0 and at most 1, got 1.5
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if number and (low < value if above else low <= value) and value <= high:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if is_number and (low < value if above else low <= value) and value <= high:
         return
     bound = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
     raise ValueError(f"{name} must be {bound}, got {value!r}")
 
 
 def choose(name: str, value: str, choices: type[Choice]) -> Choice:
-    """The member of an enumeration with this value.
+    """Return the enumeration member with a given value.
+
+    Args:
+        name: config key as the user writes it, for the message.
+        value: value of the member.
+        choices: enumeration.
 
     Raises:
-        ValueError: naming the choices.
+        ValueError: if no member has the value; the message lists all values.
     """
     try:
         return choices(value)

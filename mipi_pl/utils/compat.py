@@ -1,7 +1,8 @@
-"""Private names of libraries that the program needs, in one place, with the version that each was last checked in.
+"""All uses of private names of libraries, each with the library version it was last checked with.
 
-A new version of one of these libraries may rename them: look here first when an upgrade fails. `models/kernels` builds
-on numba's intrinsics (`numba.extending`, `numba.core.cgutils`, `numba.np.arrayobj`; 0.68) and is held by its own tests.
+New versions of these libraries may rename them, so look here first if an upgrade fails. One use is elsewhere:
+`models/kernels` builds on numba's intrinsics (`numba.extending`, `numba.core.cgutils`, `numba.np.arrayobj`; 0.68) and
+has its own tests.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher  # 
 from lightning.pytorch.trainer.connectors.callback_connector import _validate_callbacks_list  # lightning 2.6.6
 
 CSVWriter = _ExperimentWriter
-"""What writes the rows of Lightning's CSVLogger."""
+"""Writer of the rows of Lightning's CSVLogger."""
 
 ScriptLauncher = _SubprocessScriptLauncher
-"""The launcher that starts the processes of a run by running its command again."""
+"""Lightning's launcher that starts the other processes of a run by running its command again."""
 
 
 def sweep(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job of a multirun, as Hydra's own sweeper would make them.
+    """Return the overrides of each job of a multirun, as Hydra's basic sweeper splits them.
 
     Raises:
-        HydraException: for an override that cannot be read.
+        HydraException: for an override that cannot be parsed.
     """
     parsed = OverridesParser.create().parse_overrides(overrides)
     batches: Sequence[Sequence[Sequence[str]]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
@@ -38,13 +39,19 @@ def sweep(overrides: list[str]) -> list[list[str]]:
 
 
 def equip(trainer: Trainer, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path) -> None:
-    """Give a Trainer what its constructor would have taken.
+    """Set the callbacks, loggers and root folder of an existing Trainer, as its constructor would.
 
-    The processes of a run are started and connected by its Trainer. Only then is the run folder known, and with it the
-    callbacks and loggers. Seen in lightning 2.6.6.
+    They depend on the run folder, which is known only after the Trainer has started and connected the processes of the
+    run. Checked with lightning 2.6.6.
+
+    Args:
+        trainer: Trainer to change.
+        callbacks: callbacks to run before the Trainer's default ones; a progress bar replaces the default one.
+        loggers: loggers to use.
+        folder: default root folder.
 
     Raises:
-        RuntimeError: if two callbacks would save their states under one name.
+        RuntimeError: if two callbacks have the same state key.
     """
     defaults: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if any(isinstance(callback, ProgressBar) for callback in callbacks):
@@ -56,18 +63,19 @@ def equip(trainer: Trainer, callbacks: Sequence[Callback], loggers: Sequence[Log
 
 
 def without_signal_handlers(trainer: Trainer) -> None:
-    """Keep Lightning from installing its signal handlers.
+    """Prevent Lightning from installing its signal handlers.
 
-    They message the other processes in the middle of whatever these are doing, and under Slurm they write a checkpoint
-    of another kind there. Seen in lightning 2.6.6.
+    The handlers communicate with the other processes at arbitrary points of their work, and under Slurm they write a
+    Lightning checkpoint instead of ours. Checked with lightning 2.6.6.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
 def without_step_counting(optimizers: Iterable[LightningOptimizer]) -> None:
-    """Keep further optimizer steps of this batch from counting as global steps; Lightning counts anew with the next.
+    """Exclude further optimizer steps in the current batch from the number of global steps.
 
-    Lightning counts every optimizer step as a global step. Seen in lightning 2.6.6.
+    Lightning counts every optimizer step as a global step, and resumes counting with the next batch. Checked with
+    lightning 2.6.6.
     """
     for optimizer in optimizers:
         optimizer._on_before_step = optimizer._on_after_step = lambda: None

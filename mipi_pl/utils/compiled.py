@@ -1,4 +1,4 @@
-"""What keeps numba's cache on disk honest."""
+"""A source hash that invalidates numba's on-disk cache when the code changes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from importlib.resources import files
 
 @cache
 def source_hash(*packages: str) -> int:
-    """A number that changes when any module of the packages does.
+    """Return a number that changes if any module of the packages changes.
 
-    Numba's cache knows of an entry point's own file, not of the others whose functions it calls. But its key holds the
-    values of a function's free variables, so an entry point that is made inside a function of this number is compiled
-    afresh when one of those changes.
+    Numba recompiles a cached function when its own file changes, but not when a called function in another file does.
+    The cache key includes the values of a function's free variables. A compiled entry point that is defined inside a
+    function and captures this number is therefore recompiled after any change.
     """
     digest = hashlib.sha256()
     for folder in map(files, packages):
-        for name in sorted(found.name for found in folder.iterdir() if found.name.endswith(".py")):
+        for name in sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".py")):
             digest.update((folder / name).read_bytes())
     return int.from_bytes(digest.digest()[:6], "big")

@@ -1,18 +1,21 @@
-"""What ends a command with a message instead of a traceback."""
+"""Exceptions that end a command with a message instead of a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake of the user: the command line prints the message alone and ends with exit code 2."""
+    """A mistake by the user; the command line prints only the message and exits with code 2."""
 
 
 class FailedError(Exception):
-    """A command cannot go on, and not by a mistake of the user; the message is for the user, the exit code is 1."""
+    """A failure that is not a mistake by the user; the command line prints only the message and exits with code 1."""
 
 
 def one_message(error: BaseException) -> str:
-    """In one line: Hydra's own message says what, the cause beneath it often says why."""
+    """Return the message of an exception and of its cause in one line.
+
+    Hydra's exceptions name the failed step; their cause often gives the reason.
+    """
     messages = [str(error).strip()]
     if error.__cause__ is not None and str(error.__cause__).strip() not in messages[0]:
         messages.append(str(error.__cause__).strip())

@@ -1,4 +1,4 @@
-"""How many processor threads PyTorch and the compiled kernels use."""
+"""Number of processor threads of PyTorch and the compiled kernels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import torch
 
 
 def set_threads(threads: int | None) -> None:
-    """Give PyTorch and numba's kernels so many threads; None: as many as PyTorch has, all cores or OMP_NUM_THREADS.
+    """Set the number of threads of PyTorch and of numba's kernels.
 
-    Numba starts its threads with the first kernel and then sets OpenMP's number, which PyTorch reads, to all cores. So
-    they are started here, before PyTorch is told its number.
+    Numba starts its threads with the first kernel and then sets OpenMP's thread count, which PyTorch reads, to all
+    cores. Its threads are therefore started here, before PyTorch's number is set.
+
+    Args:
+        threads: number of threads; None keeps PyTorch's default, OMP_NUM_THREADS or else all cores.
     """
     chosen = torch.get_num_threads() if threads is None else threads
     available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # fewer than cores in a container

@@ -165,7 +165,7 @@ def test_an_impossible_world_is_named_before_any_is_played() -> None:
 def test_a_size_that_a_list_of_mixes_overrules_is_refused() -> None:
     make = partial(BattleEnv, [{"types": ["marine"], "min": 1, "max": 8}], capacity=8, mixes=[{"marine": 3}])
     with pytest.raises(
-        WorldError, match=r"evaluation '6'.*: teams of 3 are played, whatever team_sizes says, since env"
+        WorldError, match=r"evaluation '6'.*: team_sizes has no effect, teams of 3 are played because env"
     ):
         evaluate(lambda env, seed: act, Worlds(make, [World("6", {"team_sizes": [6]})], 1, 0))
     World("three", {"team_sizes": [3]}).environment(make, 1, 0)

@@ -41,7 +41,7 @@ def test_a_complete_set_of_runs_has_nothing_missing(tmp_path: Path) -> None:
     for seed, algorithm in product(range(3), ("mipi", "refil")):
         make_run(tmp_path / "runs", algorithm, seed, (0.9, 0.7, 0.5 - 0.05 * seed, 0.4 + 0.05 * seed))
     text = report_of(tmp_path / "runs", tmp_path / "out")
-    assert "all seeds of mipi have the same score in training, 6: no interval there" in text
+    assert "all seeds of mipi have the same score in training, 6: no intervals for these teams" in text
     for seed, algorithm in product(range(3), ("mipi", "refil")):
         shares = tuple(share - 0.05 * seed for share in (0.9, 0.7, 0.5, 0.4))
         make_run(tmp_path / "others", algorithm, seed, shares)
@@ -83,7 +83,7 @@ def test_a_report_has_all_sections(runs: Path, tmp_path: Path) -> None:
 def test_how_often_chance_gives_the_clearest_order_is_that_of_all_orders(seeds: int, others: int) -> None:
     orders = list(permutations(range(seeds + others)))
     clear = sum(min(order[:seeds]) > max(order[seeds:]) for order in orders)
-    assert f"with {seeds} against {others}," in by_chance(seeds, others)
+    assert f"with {seeds} against {others} seeds," in by_chance(seeds, others)
     assert f"once in {len(orders) // clear} comparisons" in by_chance(seeds, others)
 
 
@@ -138,18 +138,18 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     runs = find_runs([tmp_path])
     text = "\n".join(missing_from(runs, worlds_of(runs)))
     for sentence in (
-        "different worlds (marines; sz): nothing is compared between them",
+        "different worlds (marines; sz): they are not compared with each other",
         "marines: mipi has 2 seeds, fewer than 3",
-        "marines: mappo has 1 seed, fewer than 3: the spread is not known, there are no intervals",
+        "marines: mappo has 1 seed, fewer than 3: the spread is unknown, so there are no intervals",
         "marines: different seeds: mappo 0; mipi 0, 1; refil 0",
         "marines: unequal budgets: mappo 4,000 frames; mipi 1,000 frames; refil 1,000 frames",
         "marines: unequal evaluation episodes: mappo 20; mipi 20; refil 40",
-        "marines: mipi has played 8, and not all others have: left out",
-        "marines: runs of 2 commits: cccccccccc, dddddddddd-dirty",
+        "marines: mipi has played 8, but some other runs have not: not compared",
+        "marines: runs come from 2 commits: cccccccccc, dddddddddd-dirty",
         "uncommitted changes",
-        "marines__mipi__1/2026-01-01_00-00-00: left out, another run of this seed counts",
-        "marines__value__0/2026-01-01_00-00-00: was interrupted and is left out",
-        "marines__entropy__0/2026-01-01_00-00-00: is left out; results.json is damaged",
+        "marines__mipi__1/2026-01-01_00-00-00: ignored, because another run of this seed is used",
+        "marines__value__0/2026-01-01_00-00-00: ignored, because it was interrupted",
+        "marines__entropy__0/2026-01-01_00-00-00: ignored; results.json is damaged",
     ):
         assert sentence in text
     assert main(["report", str(tmp_path), "--output-dir", str(tmp_path / "out")]) == 0
@@ -213,7 +213,7 @@ def test_a_run_without_compositions_is_reported_without_them(tmp_path: Path) -> 
     (folder / "results.json").write_text(json.dumps(content))
     assert main(["report", str(tmp_path / "runs"), "--output-dir", str(tmp_path / "reports")]) == 0
     (page,) = (tmp_path / "reports").glob("*/report.md")
-    assert "No run tells its compositions apart." in page.read_text()
+    assert "No run has results by composition." in page.read_text()
 
 
 def test_returns_are_reported_where_nothing_is_won(tmp_path: Path) -> None:

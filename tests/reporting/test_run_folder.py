@@ -71,18 +71,22 @@ def test_a_run_that_is_under_way_tells_how_far_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("results.json", '{"training": {"win_ra', "results.json is damaged or not ours"),
-        ("results.json", "[1, 2]", "results.json is damaged or not ours (expected a mapping, got list)"),
-        ("results.json", '{"held_out": {}}', "results.json is damaged or not ours (training is missing)"),
-        ("results.json", "\udcff", "results.json is damaged or not ours"),
-        ("config.yaml", "a: [1", "config.yaml is damaged or not ours"),
-        ("config.yaml", "title: my site", "config.yaml is not that of a run"),
+        ("results.json", '{"training": {"win_ra', "results.json is damaged or was not written by mipi"),
+        ("results.json", "[1, 2]", "results.json is damaged or was not written by mipi (expected a mapping, got list)"),
+        (
+            "results.json",
+            '{"held_out": {}}',
+            "results.json is damaged or was not written by mipi (training is missing)",
+        ),
+        ("results.json", "\udcff", "results.json is damaged or was not written by mipi"),
+        ("config.yaml", "a: [1", "config.yaml is damaged or was not written by mipi"),
+        ("config.yaml", "title: my site", "config.yaml is not the config of a run"),
         ("config.yaml", None, "config.yaml is missing"),
         ("evaluations.csv", None, "evaluations.csv is missing"),
         ("evaluations.csv", "frames,level\n1,all\n", "evaluations.csv: 1 rows cannot be read"),
         ("evaluations.csv", "x,y\n1,2\n3,4\n", "evaluations.csv: 2 rows cannot be read"),
         ("evaluations.csv", "", None),
-        ("checkpoints/index.json", "{", "checkpoints is damaged or not ours"),
+        ("checkpoints/index.json", "{", "checkpoints is damaged or was not written by mipi"),
     ],
 )
 def test_what_is_missing_or_damaged_is_told(
@@ -182,7 +186,7 @@ def test_the_list_of_runs_fits_80_columns_and_any_log(tmp_path: Path, capsys: py
     assert text.isascii()
     assert all(letter.isprintable() or letter == "\n" for letter in text)
     assert any(line.split() == ["finished", "10,000,003", "10,000,000", "0.50", "0.50"] for line in text.splitlines())
-    assert "config.yaml is damaged or not ours" in " ".join(text.split())
+    assert "config.yaml is damaged or was not written by mipi" in " ".join(text.split())
     assert main(["runs", str(tmp_path / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
     (tmp_path / "bare").mkdir()
