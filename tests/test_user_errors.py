@@ -182,7 +182,7 @@ def test_an_evaluation_in_a_world_that_the_policy_does_not_fit_is_refused(
 
 def test_an_unknown_command_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
-    assert "there are: train, resume, eval" in capfd.readouterr().err
+    assert "known commands: train, resume, eval" in capfd.readouterr().err
 
 
 def test_a_missing_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
