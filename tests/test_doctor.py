@@ -1,4 +1,4 @@
-"""`mipi doctor`: one line for each thing, and what to do about what is missing."""
+"""`mipi doctor`: one line per part, and advice on missing parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks, loggers and worker processes fail in the middle of training: nothing that was learned is lost."""
+"""Disks, loggers and worker processes fail during training, and nothing that was learned is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of docs/own_environment.md: worlds of other libraries, brought in from a folder of the user's own."""
+"""The examples of docs/own_environment.md: environments of other libraries in a folder of the user's own."""
 
 from __future__ import annotations
 

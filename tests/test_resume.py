@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as the run that was not, bit for bit; what cannot be resumed says so."""
+"""A killed and resumed run equals an uninterrupted one bit for bit; a run that cannot be resumed gives a message."""
 
 from __future__ import annotations
 

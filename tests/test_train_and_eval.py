@@ -1,4 +1,4 @@
-"""`mipi train` and `mipi eval` from the outside: what they write, what they say, how they end."""
+"""`mipi train` and `mipi eval` as commands: files, output and exit codes."""
 
 from __future__ import annotations
 

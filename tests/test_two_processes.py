@@ -1,4 +1,4 @@
-"""Whole runs on two processes: by torchrun; by Slurm, stopped, and resumed by Lightning. Both must be the same run."""
+"""Whole runs on two processes, equal by torchrun and by Slurm with a stop and a resumption by Lightning."""
 
 from __future__ import annotations
 

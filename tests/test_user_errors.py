@@ -1,4 +1,4 @@
-"""A mistake of the user: exit code 2, one message that names it, no traceback, nothing written."""
+"""User errors: exit code 2, one message that names the mistake, no traceback, no files."""
 
 from __future__ import annotations
 

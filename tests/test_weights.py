@@ -1,4 +1,4 @@
-"""A policy as one safetensors file: exported ones play as their checkpoints, shipped ones are small and play."""
+"""Policies as safetensors files: exported ones play like their checkpoints; shipped ones are small and play."""
 
 from __future__ import annotations
 
