@@ -1,4 +1,4 @@
-# The commands of the house; `make help` lists them.
+# Development commands; `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -7,26 +7,26 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Touched after a complete installation: installing again is only needed when one of its two inputs changed.
+# Touched after a complete installation, so that it is only repeated if one of its two prerequisites has changed.
 INSTALLED := $(VENV)/.installed
 
-# No progress bars or questions from pip, so that the output reads the same without a terminal.
+# No prompts, version notices or progress bars from pip, so that the output is the same without a terminal.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-# More overrides for a target: make train ARGS="seed=1"
+# Extra arguments for a target: make train ARGS="seed=1"
 ARGS ?=
-# Tests run at once; each worker of pytest computes with one thread.
+# Number of pytest workers; each worker uses one thread.
 JOBS ?= $(shell nproc)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .PHONY: help
-help: ## show this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = sys.version_info >= (3, 11); sys.exit(None if ok else \
 	"requirements.lock needs Python 3.11 or newer, " + sys.executable + " is " + sys.version.split()[0] + \
-	". Name another: make PYTHON=python3.11")'
+	". Choose another one: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked packages into $(VENV) (once; a few minutes)"
 	@$(PIP) install --quiet --progress-bar off --requirement requirements.lock
@@ -34,25 +34,25 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 .PHONY: install
-install: $(INSTALLED) ## create .venv and install the locked packages (the other targets do this by themselves)
+install: $(INSTALLED) ## create .venv and install the locked packages (other targets do this automatically)
 
 .PHONY: train
-train: $(INSTALLED) ## train the quickstart, print the result table and where the picture lies
+train: $(INSTALLED) ## train the quickstart, print the results and the path of the picture
 	@$(BIN)/mipi train experiment=quickstart $(ARGS)
 
 .PHONY: test
 test: $(INSTALLED) ## run all tests
 	@$(PYTEST) $(ARGS)
 
-# The theme would tell of its successor, in several lines.
+# Suppresses a multi-line notice of the theme about MkDocs 2.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 
 .PHONY: docs
-docs: $(INSTALLED) ## build the documentation with API reference in build/site; warnings are errors
+docs: $(INSTALLED) ## build the documentation with the API reference in build/site; warnings are errors
 	@$(MKDOCS) build --strict --quiet $(ARGS)
 
 .PHONY: check
-check: $(INSTALLED) ## format, lint, types (strict), documentation, import direction, all tests
+check: $(INSTALLED) ## check format, lint, types (strict), documentation and import direction, run all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -60,28 +60,28 @@ check: $(INSTALLED) ## format, lint, types (strict), documentation, import direc
 	@$(PYTEST) $(ARGS)
 
 .PHONY: soak
-soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and compare
+soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and compare it with an uninterrupted one
 	@$(BIN)/python benchmarks/soak_resume.py $(ARGS)
 
 .PHONY: soak-memory
-soak-memory: $(INSTALLED) ## train for an hour and watch memory, threads, processes and files
+soak-memory: $(INSTALLED) ## train for an hour and monitor memory, threads, processes and files
 	@$(BIN)/python benchmarks/soak_memory.py $(ARGS)
 
 .PHONY: mutations
-mutations: $(INSTALLED) ## put mistakes into a copy of the learner and see which test notices
+mutations: $(INSTALLED) ## put mistakes into a copy of the learner and report which test detects each
 	@$(BIN)/python benchmarks/mutations.py $(ARGS)
 
 .PHONY: format
-format: $(INSTALLED) ## rewrite the code in the house style
+format: $(INSTALLED) ## format the code and apply lint fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-# Checkouts of peers, to measure beside them: make bench REFIL=PATH SMACLITE=PATH (see benchmarks/peer_refil.py)
+# Checkouts of peers to compare with: make bench REFIL=PATH SMACLITE=PATH (see benchmarks/peer_refil.py)
 REFIL ?=
 SMACLITE ?=
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure battle and learner, append a table to benchmarks/results.md; peers with REFIL=PATH SMACLITE=PATH
+bench: $(INSTALLED) ## measure battle and learner, append a table to benchmarks/results.md; with peers: REFIL=PATH SMACLITE=PATH
 	@$(BIN)/python benchmarks/bench.py $(if $(REFIL),--refil $(REFIL)) $(if $(SMACLITE),--smaclite $(SMACLITE)) $(ARGS)
 
 .PHONY: golden
@@ -89,7 +89,7 @@ golden: $(INSTALLED) ## rewrite the golden files after an intended change of beh
 	@$(BIN)/python -m pytest tests -k golden --golden-update
 
 .PHONY: lock
-lock: ## make requirements.lock anew from pyproject.toml
+lock: ## regenerate requirements.lock from pyproject.toml
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet "torch==2.13.0" ".[dev,docs,dashboard,launchers]"
 	@{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude mipi-pl \

@@ -1,7 +1,9 @@
-"""The `mipi` command. A mistake of the user ends with one message and exit code 2, Ctrl-C with 130.
+"""The `mipi` command.
 
-Each command is a file of mipi_pl/commands/ with two functions: ``declare`` names its arguments, ``run`` does the work.
-Heavy imports wait inside ``run``, so that `mipi --help` answers at once.
+A user error prints one message and exits with code 2, a failure with code 1, and Ctrl-C with code 130.
+
+Each command is a module in mipi_pl/commands/ with two functions: ``declare`` adds its parser and ``run`` executes it.
+Slow imports are inside ``run``, so that `mipi --help` is fast.
 """
 
 from __future__ import annotations
@@ -30,21 +32,21 @@ COMMANDS = (
     "dashboard",
     "doctor",
 )
-"""In the order of `mipi --help`."""
+"""Commands in the order of `mipi --help`."""
 
 _EPILOG = """\
-mipi COMMAND --help says more about a command. A first run: mipi train experiment=quickstart
+Help on a command: mipi COMMAND --help. A first run: mipi train experiment=quickstart
 
-Every run writes to its own folder below outputs/; outputs/latest is the newest."""
+Every run writes to its own folder below outputs/; outputs/latest is the newest run."""
 
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; what the console script `mipi` calls.
+    """Run a command; the entry point of the console script `mipi`.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: command-line arguments without the program name; None uses those of the process.
 
     Returns:
         The exit code.
@@ -56,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, MISTAKE)
     except FailedError as error:
         return _complain(error, FAILED)
-    except SystemExit as end:  # after --help; Hydra's way to end, also after a job of a multirun that failed
+    except SystemExit as end:  # after --help; Hydra also exits this way, even after a failed job of a multirun
         return end.code if isinstance(end.code, int) else OK
     except BrokenPipeError:
-        # The reader, such as `head`, has gone. Nothing may be written any more, not even by Python's own clean-up.
+        # The reader, such as `head`, has closed the pipe. Redirect stdout, because Python also writes to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt as interrupt:
@@ -74,7 +76,7 @@ def _read(words: list[str]) -> Namespace:
     if first == "help":
         words = ["--help"]
     elif first not in (*COMMANDS, "--help", "-h", "--version"):
-        raise UserError(f"unknown command {first!r}; there are: {', '.join(COMMANDS)}; see mipi --help")
+        raise UserError(f"unknown command {first!r}; known commands: {', '.join(COMMANDS)}; see mipi --help")
     return _parser().parse_args(words)
 
 
@@ -90,10 +92,10 @@ def _parser() -> Parser:
 
 
 def _complain(error: UserError | FailedError, code: int) -> int:
-    # What ends all processes of a run is told by the first.
+    # If an error ends all processes of a run, only the first process prints it.
     if _process() > 0 and (code == FAILED or getattr(error, "told", False)):
         return code
-    # Libraries write their messages in several lines.
+    # Messages of libraries can have several lines.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     who = f"mipi (process {_process()})" if _process() > 0 else "mipi"
     print(f"{who}: {'; '.join(lines)}", file=sys.stderr)
@@ -101,7 +103,7 @@ def _complain(error: UserError | FailedError, code: int) -> int:
 
 
 def _process() -> int:
-    # Where no processes were connected, PyTorch may not even have been imported.
+    # If no processes were connected, PyTorch may not have been imported, and need not be.
     return sys.modules["mipi_pl.distributed"].rank() if "mipi_pl.distributed" in sys.modules else 0
 
 

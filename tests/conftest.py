@@ -1,4 +1,4 @@
-"""Shapes are checked, plain twins can be imported, golden files rewritten, and a small finished run is shared."""
+"""Shape checks, imports of the plain references, rewriting of golden files, and a small finished run for all tests."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ def test_mixes_that_the_split_holds_out_are_not_trained_on_by_another_key(
     chosen = ["env=sz", "held_out.team_sizes=[]", "env.split.held_out=[{stalker: 3}]", f"env.mixes={mixes}"]
     assert main(["compositions", *chosen]) == 2
     assert capsys.readouterr().err == (
-        "mipi: env.mixes trains on what env.split holds out: 3 stalker; choose env.mixes=training or leave them out of "
-        "one of both\n"
+        "mipi: env.mixes trains on compositions that env.split holds out: 3 stalker; choose env.mixes=training or "
+        "remove them from one of the two\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Every config file composes, fits the signatures of what it names, and runs."""
+"""Every config file composes, matches the signatures of its targets, and runs."""
 
 from __future__ import annotations
 

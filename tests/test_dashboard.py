@@ -1,4 +1,4 @@
-"""The workspace as code, and the same search by a W&B sweep and by Hydra."""
+"""The workspace as code, and equal searches by a W&B sweep and by Hydra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mipi doctor`: one line for each thing, and what to do about what is missing."""
+"""`mipi doctor`: one line per part, and advice on missing parts."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_a_game_and_its_map_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("SC2PATH", str(stand_in_game.install(tmp_path, maps=())))
     found = {finding.part: finding for finding in doctor_checks.examine()}
     assert found["StarCraft II"].state is doctor_checks.State.GOOD
-    assert "no map empty_passive.SC2Map" in found["its map"].advice
+    assert "no map empty_passive.SC2Map" in found["StarCraft map"].advice
     stand_in_game.install(tmp_path)
-    assert {f.part: f for f in doctor_checks.examine()}["its map"].state is doctor_checks.State.GOOD
+    assert {f.part: f for f in doctor_checks.examine()}["StarCraft map"].state is doctor_checks.State.GOOD
 
 
 def test_a_game_that_dies_at_its_start_is_told(
@@ -50,8 +50,8 @@ def test_a_game_that_dies_at_its_start_is_told(
     program.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     assert main(["doctor", "--start-game"]) == 1
     captured = capsys.readouterr()
-    assert "WRONG  its start" in captured.out
-    assert captured.err.strip() == "mipi: not in order: its start"
+    assert "WRONG  StarCraft start" in captured.out
+    assert captured.err.strip() == "mipi: missing or broken: StarCraft start"
 
 
 def test_a_package_of_a_wrong_version_is_wrong(
@@ -61,8 +61,8 @@ def test_a_package_of_a_wrong_version_is_wrong(
     monkeypatch.setattr(doctor_checks, "version", lambda name: "0.1" if name == "torchrl" else real(name))
     assert main(["doctor"]) == 1
     captured = capsys.readouterr()
-    assert "torchrl 0.1 (wanted" in captured.out
-    assert "not in order: packages" in captured.err
+    assert "torchrl 0.1 (required" in captured.out
+    assert "missing or broken: packages" in captured.err
 
 
 def test_a_pytorch_that_cannot_be_imported_is_told_with_all_the_rest(

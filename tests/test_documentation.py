@@ -1,4 +1,4 @@
-"""The tutorial's algorithm runs as it is printed, and leads to another one than the one it is made from."""
+"""The algorithm of the tutorial can be trained and evaluated as printed, and uses its own targets."""
 
 from __future__ import annotations
 

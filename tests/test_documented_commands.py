@@ -1,4 +1,4 @@
-"""Every command in the documents is run, shortened to end within seconds, or it is said where it is run instead.
+"""Every command in the documents is run, shortened to end within seconds, or listed with the place where it is run.
 
 For a new command: a line in `SHORTENED` if it needs more words to end soon, one in `ELSEWHERE` if it cannot be run here
 at all, and nothing if neither is so.

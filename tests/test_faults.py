@@ -1,4 +1,4 @@
-"""Disks, loggers and worker processes fail in the middle of training: nothing that was learned is lost."""
+"""Disks, loggers and worker processes fail during training, and nothing that was learned is lost."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_
     told = capfd.readouterr().err
     assert code == 1
     assert "mipi: a worker process died" in told
-    assert "go on with: mipi resume" in told
+    assert "resume with: mipi resume" in told
     assert set(multiprocessing.active_children()) <= others
     newest = CheckpointFolder(folder).newest_whole(pytest.fail)
     assert newest is not None
     WorkerKiller.after = 0
     assert main(["resume", str(folder)]) == 0
-    assert "episodes under way are lost" in capfd.readouterr().out
+    assert "unfinished episodes are lost" in capfd.readouterr().out
     results = json.loads((folder / "results.json").read_text())
     assert results["resumed_exactly"] is False
     assert results["frames"] >= 120

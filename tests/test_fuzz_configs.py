@@ -1,4 +1,4 @@
-"""Whatever is written behind a key: the run is built, or one message says what is wrong. Nothing else comes out."""
+"""Any value of any key either builds a run or gives one clear message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports point one way (contracts in pyproject.toml), and private names of libraries are used in one module only."""
+"""Imports follow the contracts in pyproject.toml, and private names of libraries are used in one module only."""
 
 from __future__ import annotations
 

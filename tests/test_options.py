@@ -1,4 +1,4 @@
-"""How the words behind `mipi` are read."""
+"""Argument parsing of the `mipi` command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of docs/own_environment.md: worlds of other libraries, brought in from a folder of the user's own."""
+"""The examples of docs/own_environment.md: environments of other libraries in a folder of the user's own."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def test_a_world_outside_the_repository_is_trained_on_and_evaluated(tmp_path: Pa
     [
         (
             ["--config-dir", "nowhere", "env=spread"],
-            "--config-dir must name a folder with your own configs, got nowhere",
+            "--config-dir must be an existing folder with your own configs, got nowhere",
         ),
-        (["env=sz", "--config-dir"], "--config-dir must name a folder with your own configs, got nothing"),
-        (["config_dir=nowhere"], "config_dir must name a folder with your own configs, got nowhere"),
+        (["env=sz", "--config-dir"], "--config-dir must be an existing folder with your own configs, got nothing"),
+        (["config_dir=nowhere"], "config_dir must be an existing folder with your own configs, got nowhere"),
         ([f"--config-dir={FOLDER}", "env=nothing"], "env can be: "),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is installed: the lock file, the packages of the wheel, the places where nothing is written twice."""
+"""Lock file, packages of the wheel, handling of run folders, and rejection of NaN in JSON."""
 
 from __future__ import annotations
 

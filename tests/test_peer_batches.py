@@ -1,4 +1,4 @@
-"""What the comparison with REFIL's learner gives to both sides: real battles, one file, each field with its meaning."""
+"""Both sides of the comparison with REFIL's learner get equal batches: real battles, one file, correct fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments and the settings of learners: who has which, and what an ablation changes."""
+"""Experiments and learner settings: which learner uses which settings, and which keys an ablation changes."""
 
 from __future__ import annotations
 

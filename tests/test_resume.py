@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as the run that was not, bit for bit; what cannot be resumed says so."""
+"""A killed and resumed run equals an uninterrupted one bit for bit; a run that cannot be resumed gives a message."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def refused(folder: Path | str, capfd: pytest.CaptureFixture[str]) -> str:
 
 def test_what_cannot_be_resumed_says_why(copy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "there is no run folder" in refused(tmp_path / "nothing", capfd)
-    assert "is no run folder, it has no config.yaml" in refused(tmp_path, capfd)
+    assert "is not a run folder: it has no config.yaml" in refused(tmp_path, capfd)
     (tmp_path / "begun").mkdir()
     shutil.copy(copy / "config.yaml", tmp_path / "begun")
     assert "no checkpoint yet" in refused(tmp_path / "begun", capfd)

@@ -1,4 +1,4 @@
-"""A run on rollouts that is killed and resumed ends as the run that was not, bit for bit."""
+"""A killed and resumed on-policy run equals an uninterrupted one bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The number of processor threads is the one that was asked for, whatever numba's threads do to OpenMP."""
+"""The number of processor threads is the requested one, although numba's threads change OpenMP's number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mipi train` and `mipi eval` from the outside: what they write, what they say, how they end."""
+"""`mipi train` and `mipi eval` as commands: files, output and exit codes."""
 
 from __future__ import annotations
 
@@ -287,6 +287,6 @@ def test_ctrl_c_and_termination_save_and_end_with_130(number: signal.Signals, tm
         _, told = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in told
-    assert "go on with: mipi resume outputs/" in told
+    assert "resume with: mipi resume outputs/" in told
     checkpoint = tmp_path / "outputs" / "latest" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["mipi"]["frames"] > 0

@@ -1,4 +1,4 @@
-"""Whole runs on two processes: by torchrun; by Slurm, stopped, and resumed by Lightning. Both must be the same run."""
+"""Whole runs on two processes, equal by torchrun and by Slurm with a stop and a resumption by Lightning."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_run_is_recorded_once(whole: Run) -> None:
 
 def test_a_run_that_was_stopped_and_resumed_is_the_whole_run_bit_for_bit(whole: Run, broken: Run) -> None:
     stopped, resumed = broken.said
-    assert stopped.count("go on with: mipi resume") == 1
+    assert stopped.count("resume with: mipi resume") == 1
     assert resumed.count("resumed from update_000000009.ckpt") == 1
     assert broken.ends == whole.ends
     assert differences(content(whole.folder), content(broken.folder)) == []
@@ -206,14 +206,14 @@ def test_a_job_that_slurm_starts_again_resumes_its_run(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["trainer.strategy=fsdp"], "trainer.strategy=fsdp does not fit"),
-        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "those that fit: auto, ddp,"),
+        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "supported: auto, ddp,"),
         (["~trainer.strategy", "+trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy, "
           "start_method: fork}", "trainer.devices=2"], "DDPStrategy does not fit"),
         (["trainer.devices=0"], "asked for trainer.accelerator=cpu, trainer.devices=0"),
         (["trainer.devices=[7]"], "asked for trainer.accelerator=cpu, trainer.devices=[7]"),
         (["trainer.num_nodes=0"], "trainer.num_nodes=0"),
         pytest.param(["trainer.accelerator=gpu"], "asked for trainer.accelerator=gpu, trainer.devices=1", marks=NO_GPU),
-        (["-m", "seed=0,1", "trainer.devices=2"], "start runs on several devices one by one"),
+        (["-m", "seed=0,1", "trainer.devices=2"], "start runs on several devices separately"),
     ],
 )  # fmt: skip
 def test_devices_and_strategies_that_do_not_fit_are_named(
@@ -234,7 +234,7 @@ def test_processes_that_do_not_fit_the_devices_are_counted(
     for name, value in variables[launcher].items():
         monkeypatch.setenv(name, value)
     assert main(["train", *TINY, f"output_dir={tmp_path}"]) == 2
-    assert "3 processes were started, and trainer.devices x trainer.num_nodes is 1" in capfd.readouterr().err
+    assert "3 processes were started, but trainer.devices x trainer.num_nodes is 1" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A mistake of the user: exit code 2, one message that names it, no traceback, nothing written."""
+"""User errors: exit code 2, one message that names the mistake, no traceback, no files."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ MISTAKES = [
     (["held_out.worlds={x: {y: 1}}"], "held_out.worlds has no such entry yet; to add one, write +held_out.worlds.NAME"),
     (["+held_out.worlds.x=3"], "held_out.worlds.x must be a mapping of environment arguments"),
     (["++held_out.worlds={7: {team_compositions: [BB]}}"], "each name must be a text, got 7: write it in quotes"),
-    (["+held_out.worlds.training.team_compositions=[BB]"], "held_out.worlds.training: there is an evaluation of this"),
+    (["+held_out.worlds.training.team_compositions=[BB]"], "held_out.worlds.training: an evaluation of this name"),
     (
         ["held_out.team_sizes=[2]", "+held_out.worlds.2.team_compositions=[BB]"],
-        "held_out.worlds.2: there is an evaluation of this",
+        "held_out.worlds.2: an evaluation of this name",
     ),
     (["held_out.team_sizes=[6]"], "evaluation '6'"),
     (["held_out.team_sizes=[6]"], "held_out.team_sizes=[] none"),
@@ -66,7 +66,7 @@ MISTAKES = [
     (["+picture.bogus=1"], "unknown key picture.bogus"),
     (["trainer.devices=0"], "trainer:"),
     (["+trainer.gradient_clip_val=1"], "algorithm.gradient_clip clips gradients"),
-    (["+trainer.accumulate_grad_batches=2"], "the datamodule says how large a batch is"),
+    (["+trainer.accumulate_grad_batches=2"], "the datamodule sets the batch size"),
     (["callbacks=[learning,evaluation,run]"], "MIPI has target networks and no callback refreshes them"),
     (["seed=1", "no-equal-sign"], "missing EQUAL"),
     (["-m", "seed=1,2", "algorithm.alpha=0.1,high"], "algorithm.alpha must be a number"),
@@ -157,7 +157,7 @@ def test_utilities_are_not_compared_with_a_policy_that_is_not_there(
     chosen = ["env=marines", "algorithm=refil", "callbacks.generalization.by_utilities=true"]
     assert main(["train", *chosen, f"output_dir={tmp_path / 'outputs'}"]) == 2
     told = capfd.readouterr().err
-    assert "callbacks.generalization.by_utilities: QLearning has no policy beside its utilities" in told
+    assert "callbacks.generalization.by_utilities: QLearning has no policy to compare with its utilities" in told
     assert len(told.splitlines()) == 1
 
 
@@ -181,7 +181,7 @@ def test_an_evaluation_in_a_world_that_the_policy_does_not_fit_is_refused(
 
 def test_an_unknown_command_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
-    assert "there are: train, resume, eval" in capfd.readouterr().err
+    assert "known commands: train, resume, eval" in capfd.readouterr().err
 
 
 def test_a_missing_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -242,13 +242,13 @@ def test_weights_that_do_not_fit_are_told(
         ("env.team_sizes=[6]", "unknown key env.team_sizes"),
         ("env=other", "env is not one value"),
         ("held_out.episodes=0", "held_out.episodes must be at least 1"),
-        ("seed=1,2", "one value for each key"),
+        ("seed=1,2", "each key takes one value"),
         ("seed", "cannot read the overrides"),
         ("seed=x", "seed must be an integer"),
         ("threads=0", "threads must be at least 1"),
         ("held_out.team_sizes=[3]", "evaluation '3'"),
         ("held_out.worlds.BB.team_compositions=[CC]", "evaluation 'BB' (team_compositions=['CC'])"),
-        ("held_out.worlds.training.team_compositions=[BB]", "held_out.worlds.training: there is an evaluation"),
+        ("held_out.worlds.training.team_compositions=[BB]", "held_out.worlds.training: an evaluation of this name"),
         ("held_out.worlds.BB=3", "held_out.worlds.BB must be a mapping of environment arguments"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What reaches Weights & Biases, read back from the files of offline runs."""
+"""The data sent to Weights & Biases, read from the files of offline runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the key is looked for, and whether the server is asked where it is: self-hosted ones, proxies."""
+"""Lookup of the API key, and checks that the W&B server is reachable, also self-hosted and behind a proxy."""
 
 from __future__ import annotations
 

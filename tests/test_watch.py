@@ -1,4 +1,4 @@
-"""`mipi watch` from the outside: files, messages, and the page in a real browser."""
+"""`mipi watch` as a command: files, messages, and the page in a real browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A policy as one safetensors file: exported ones play as their checkpoints, shipped ones are small and play."""
+"""Policies as safetensors files: exported ones play like their checkpoints; shipped ones are small and play."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_it_says_of_the_run_what_a_reader_needs_and_nothing_of_the_state_of_trai
 def test_nothing_is_overwritten(exported: Path, finished_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = exported.read_bytes()
     assert main(["export", str(finished_run / "checkpoints" / "last.ckpt"), "--output", str(exported)]) == 2
-    assert "is there already; name another file" in capfd.readouterr().err
+    assert "exists already; name another file" in capfd.readouterr().err
     assert exported.read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""`mipi compositions`."""
+"""`mipi compositions`: prints the compositions of a run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from argparse import Namespace
 from mipi_pl.commands.options import AddParser
 
 _DESCRIPTION = """\
-Prints which compositions `mipi train` with the same keys would train on and which it would be evaluated on. It refuses
-a split in which both overlap, and trains nothing. The split stands in env.split, the evaluations in held_out."""
+Prints the compositions that `mipi train` with the same keys would train on and the compositions it would be evaluated
+on, without training. It rejects a split in which they overlap. env.split sets the split, held_out the evaluations."""
 
 
 def declare(add_parser: AddParser) -> None:
-    """The words of `mipi train`."""
+    """Add the parser of the command; it takes the same arguments as `mipi train`."""
     add_parser(
         "compositions",
-        help="list the teams to train on and those held out, such as of env=sz",
+        help="list training and held-out teams, for example of env=sz",
         description=_DESCRIPTION,
         usage="%(prog)s [key=value ...]",
         raw=True,
@@ -23,7 +23,7 @@ def declare(add_parser: AddParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Show the split of a config."""
+    """Print the split of a config."""
     from mipi_pl.run.compose import compose
     from mipi_pl.run.config import check_train, resolve
     from mipi_pl.run.teams import teams_of

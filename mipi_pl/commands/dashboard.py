@@ -1,4 +1,4 @@
-"""`mipi dashboard`."""
+"""`mipi dashboard`: creates the Weights & Biases workspace of a project."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from mipi_pl.logging.dashboard import Dashboard
 
 _DESCRIPTION = """\
-Makes a workspace in Weights & Biases: win rates by team size while learning and at the end, with one line for each
-algorithm (the mean over its runs, with the standard error), losses, policies, speed. Writes its definition to
-dashboard.json; without a key that is all it does. Needs: pip install 'mipi-pl[dashboard]'"""
+Creates a workspace in Weights & Biases with win rates by team size during training and at the end (one line per
+algorithm: the mean over its runs, with the standard error), losses, policies and speed. Writes the definition of the
+workspace to dashboard.json; without an API key, only this file is written. Needs: pip install 'mipi-pl[dashboard]'"""
 
 
 def declare(add_parser: AddParser) -> None:
-    """What the workspace shows, and where its definition goes."""
-    parser = add_parser("dashboard", help="make the W&B workspace of the project", description=_DESCRIPTION)
-    parser.add_argument("--project", default="mipi", help="in which the runs are (default %(default)s)")
-    parser.add_argument("--entity", help="user or team (default: that of the key)")
-    parser.add_argument("--name", default="Dynamic teams", help="of the workspace (default %(default)s)")
-    parser.add_argument("--held-out", nargs="+", default=["6", "7", "8"], help="evaluations (default %(default)s)")
-    parser.add_argument("--measure", choices=("win_rate", "return"), default="win_rate", help="(default %(default)s)")
-    parser.add_argument("--group", help="runs of this experiment alone (default: all)")
-    parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="(default %(default)s)")
+    """Add the parser of the command."""
+    parser = add_parser("dashboard", help="create the W&B workspace of a project", description=_DESCRIPTION)
+    parser.add_argument("--project", default="mipi", help="project of the runs (default: %(default)s)")
+    parser.add_argument("--entity", help="user or team (default: the entity of the API key)")
+    parser.add_argument("--name", default="Dynamic teams", help="name of the workspace (default: %(default)s)")
+    parser.add_argument("--held-out", nargs="+", default=["6", "7", "8"], help="evaluations (default: %(default)s)")
+    parser.add_argument("--measure", choices=("win_rate", "return"), default="win_rate", help="(default: %(default)s)")
+    parser.add_argument("--group", help="show only runs of this experiment (default: all)")
+    parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="(default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
-    """Write the definition and, where there is a key, save it.
+    """Write the definition and, if there is an API key, save the workspace in W&B.
 
     Raises:
         UserError: if wandb-workspaces is missing, or the file cannot be written.
-        FailedError: if W&B refuses it or cannot be reached.
+        FailedError: if W&B rejects the workspace or cannot be reached.
     """
     try:
         from mipi_pl.logging.dashboard import Dashboard
@@ -51,12 +51,12 @@ def run(options: Namespace) -> None:
     dashboard = Dashboard(entity or (default_entity() if key else "ENTITY"), **arguments)
     _write(dashboard, folder)
     if not key:
-        print("no key of W&B, so nothing was sent: set WANDB_API_KEY or run `wandb login`, then run this again")
+        print("no W&B API key, so nothing was sent: set WANDB_API_KEY or run `wandb login`, then run this again")
         return
     try:
         print(f"workspace  {dashboard.workspace().save().url}")
-    except Exception as error:  # of many kinds: requests', wandb's, wandb-workspaces' own
-        raise FailedError(f"W&B did not take the workspace ({error})") from error
+    except Exception as error:  # requests, wandb and wandb-workspaces raise errors of many types
+        raise FailedError(f"W&B did not save the workspace ({error})") from error
 
 
 def _write(dashboard: Dashboard, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The checks of `mipi doctor`: each part of the installation, how it stands, and what to do about it."""
+"""The checks of `mipi doctor`: the state of each part of the installation, and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mipi_pl.logging.wandb_access import has_key
 
 _WIDTH = 100
 _MAIN_PACKAGES = ("torch", "torchrl", "lightning", "numba")
-"""Their versions are shown where all is well."""
+"""Packages whose versions are shown if all packages are as required."""
 
 
 class State(Enum):
-    """How a part of the installation stands."""
+    """State of a part of the installation."""
 
     GOOD = "ok"
     ABSENT = "-"
-    """Optional, and not there."""
+    """The part is optional and not installed."""
     WRONG = "WRONG"
 
 
@@ -35,10 +35,10 @@ class Finding:
     """A line of the table.
 
     Attributes:
-        part: of the installation.
-        state: how it stands.
-        detail: its version and place, or what is wrong.
-        advice: what to do; empty where there is nothing to do.
+        part: name of the part.
+        state: state of the part.
+        detail: its version and location, or what is wrong.
+        advice: what to do; empty if nothing needs to be done.
     """
 
     part: str
@@ -48,17 +48,17 @@ class Finding:
 
 
 def examine(start_game: bool = False) -> list[Finding]:
-    """Make all checks.
+    """Run all checks.
 
     Args:
-        start_game: start StarCraft II, if it is there, and see whether it answers.
+        start_game: whether to start StarCraft II, if it is installed, and check that it answers.
     """
     torch, smac = _importing("PyTorch", _threads, _gpu), _importing("SMAC", _smac)
     return [_python(), _packages(), *torch, _wandb(), *_starcraft(start_game), *smac]
 
 
 def table(findings: Iterable[Finding]) -> str:
-    """The findings as lines, with what to do below each."""
+    """Format the findings as lines, each followed by its advice."""
     lines = []
     for finding in findings:
         lines.append(f"{finding.state.value:>5}  {finding.part:<18} {finding.detail}".rstrip())
@@ -70,10 +70,10 @@ def table(findings: Iterable[Finding]) -> str:
 
 
 def _importing(part: str, *checks: Callable[[], Finding]) -> list[Finding]:
-    """Make checks that import a package; if it cannot be imported, that is the only finding."""
+    """Run checks that import a package; if the import fails, return that as the only finding."""
     try:
         return [check() for check in checks]
-    except (ImportError, OSError) as error:  # the second where a library of the system is missing
+    except (ImportError, OSError) as error:  # OSError: a system library is missing
         return [Finding(part, State.WRONG, f"cannot be imported ({error})")]
 
 
@@ -90,16 +90,16 @@ def _packages() -> Finding:
             missing.append(f"missing {wanted}")
             continue
         if not wanted.specifier.contains(installed[wanted.name], prereleases=True):
-            wrong.append(f"{wanted.name} {installed[wanted.name]} (wanted {wanted.specifier})")
+            wrong.append(f"{wanted.name} {installed[wanted.name]} (required: {wanted.specifier})")
     if missing or wrong:
         advice = "pip install -r requirements.lock, or make install"
         return Finding("packages", State.WRONG, "; ".join([*missing, *wrong]), advice)
     main = ", ".join(f"{name} {number}" for name, number in installed.items() if name in _MAIN_PACKAGES)
-    return Finding("packages", State.GOOD, f"{len(installed)} as wanted: {main}")
+    return Finding("packages", State.GOOD, f"{len(installed)} installed as required: {main}")
 
 
 def _requirements() -> Iterator[Requirement]:
-    """The packages that every run needs, as pyproject.toml names them."""
+    """Yield the requirements of every run from pyproject.toml, without the extras."""
     for line in requires("mipi-pl") or ():
         wanted = Requirement(line)
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
@@ -111,7 +111,7 @@ def _threads() -> Finding:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     used = torch.get_num_threads()
-    advice = f"more threads than cores are slow: threads={cores}" if cores and used > cores else ""
+    advice = f"more threads than cores are slow: set threads={cores}" if cores and used > cores else ""
     return Finding("threads", State.GOOD, f"{cores} cores, PyTorch uses {used}", advice)
 
 
@@ -120,7 +120,7 @@ def _gpu() -> Finding:
 
     if torch.cuda.is_available():
         return Finding("GPU", State.GOOD, torch.cuda.get_device_name(0))
-    return Finding("GPU", State.ABSENT, "none that PyTorch can use; everything runs on the processor")
+    return Finding("GPU", State.ABSENT, "none that PyTorch can use; everything runs on the CPU")
 
 
 def _wandb() -> Finding:
@@ -128,15 +128,15 @@ def _wandb() -> Finding:
     if mode in ("offline", "disabled", "dryrun"):
         return Finding("wandb", State.GOOD, f"WANDB_MODE={mode}: nothing is sent")
     if has_key():
-        return Finding("wandb", State.GOOD, "a key is there (it was not tried)")
-    return Finding("wandb", State.ABSENT, "no key", "for logger=wandb: wandb login, or WANDB_MODE=offline")
+        return Finding("wandb", State.GOOD, "an API key is set (it was not tested)")
+    return Finding("wandb", State.ABSENT, "no API key", "for logger=wandb, run wandb login or set WANDB_MODE=offline")
 
 
 def _starcraft(start_game: bool) -> list[Finding]:
-    """The game; where it is there, its map, and where that is there too, its answer."""
+    """Check the game, then its map, then its start; each check needs the one before."""
     findings = [_unless_missing("StarCraft II", _game)]
     if findings[-1].state is State.GOOD:
-        findings.append(_unless_missing("its map", lambda: str(find_game().map_file(next(iter(MAPS))))))
+        findings.append(_unless_missing("StarCraft map", lambda: str(find_game().map_file(next(iter(MAPS))))))
     if start_game and findings[-1].state is State.GOOD:
         findings.append(_answer())
     return findings
@@ -146,7 +146,7 @@ def _unless_missing(part: str, describe: Callable[[], str]) -> Finding:
     try:
         return Finding(part, State.GOOD, describe())
     except GameNotFoundError as error:
-        return Finding(part, State.ABSENT, "not there, needed by env=starcraft2/..", str(error))
+        return Finding(part, State.ABSENT, "not found, needed by env=starcraft2/..", str(error))
 
 
 def _game() -> str:
@@ -163,11 +163,11 @@ def _answer() -> Finding:
     try:
         started = Game(options)
     except (GameError, ValueError) as error:
-        advice = "start it by hand to see its own message; on Linux it needs a recent C library"
-        return Finding("its start", State.WRONG, str(error), advice)
+        advice = "start the game by hand to see its error message; on Linux it needs a recent C library"
+        return Finding("StarCraft start", State.WRONG, str(error), advice)
     answered = started.version
     started.close()
-    return Finding("its start", State.GOOD, f"it answers, as version {answered}")
+    return Finding("StarCraft start", State.GOOD, f"the game answers, version {answered}")
 
 
 def _smac() -> Finding:
@@ -176,5 +176,5 @@ def _smac() -> Finding:
     try:
         check_package()
     except SmacNotFoundError as error:
-        return Finding("SMAC", State.ABSENT, "not there, needed by env=smac", str(error))
+        return Finding("SMAC", State.ABSENT, "not found, needed by env=smac", str(error))
     return Finding("SMAC", State.GOOD, f"{version('smac')}, the StarCraft package")

@@ -1,4 +1,4 @@
-"""`mipi eval`."""
+"""`mipi eval`: evaluates a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from mipi_pl.commands.options import AddParser
 from mipi_pl.utils.errors import UserError
 
 _DESCRIPTION = """\
-Plays greedy episodes and writes table, JSON, CSV and picture to eval/<time>/ in the run folder. CHECKPOINT is a file
-that mipi train or mipi export wrote, such as outputs/latest/checkpoints/last.ckpt, or a policy that comes with the
-program."""
+Plays greedy episodes, prints a table and writes JSON, CSV and a picture to eval/<time>/ in the run folder. CHECKPOINT
+is a file written by mipi train or mipi export, such as outputs/latest/checkpoints/last.ckpt, or the name of a policy
+that comes with the program."""
 
 
 def declare(add_parser: AddParser) -> None:
-    """A checkpoint and overrides."""
+    """Add the parser of the command; it takes a checkpoint and overrides."""
     add_parser(
         "eval",
-        help="evaluate a checkpoint; on other teams: env.team_sizes=[6,7,8,9,10]",
+        help="evaluate a checkpoint, on other teams with env.team_sizes=[6,7,8,9,10]",
         description=_DESCRIPTION,
         usage="%(prog)s CHECKPOINT [key=value ...]",
         details=_details,
@@ -29,14 +29,18 @@ def declare(add_parser: AddParser) -> None:
 def _details() -> str:
     from importlib.resources import files
 
-    from mipi_pl.storage.weights import shipped  # PyTorch comes with it
+    from mipi_pl.storage.weights import shipped  # imports PyTorch, which is slow
 
     keys = files("configs").joinpath("eval.yaml").read_text(encoding="utf-8")
     return f"\nPolicies that come with the program: {', '.join(shipped())}\n\nKeys and their meaning:\n{keys}"
 
 
 def run(options: Namespace) -> None:
-    """Evaluate a checkpoint; the keys behind it are those of configs/eval.yaml and of the environment."""
+    """Evaluate a checkpoint; the overrides are keys of configs/eval.yaml and of the environment.
+
+    Raises:
+        UserError: if the checkpoint is missing or cannot be used, or an override is invalid.
+    """
     if not options.words:
         raise UserError("the checkpoint is missing; see mipi eval --help")
     path, *overrides = options.words

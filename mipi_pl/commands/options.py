@@ -1,4 +1,4 @@
-"""How the words behind `mipi` are read: argparse, with a mistake as a `UserError`."""
+"""Argument parsing of the `mipi` command: argparse with `key=value` overrides, raising `UserError` on invalid input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mipi_pl.utils.errors import UserError
 
 
 class _Paragraphs(argparse.HelpFormatter):
-    """Wraps the description to the terminal as argparse does, but keeps its paragraphs."""
+    """Wraps the description to the width of the terminal, like argparse, and keeps its paragraphs."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")
@@ -20,13 +20,13 @@ class _Paragraphs(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Parser of `mipi` and of each of its commands.
 
-    A command that declares a positional ``overrides`` gets all ``key=value`` words there, wherever they stand among
-    the options. A raw command gets all its words in ``words``, in their order.
+    A command with a positional argument ``overrides`` receives all ``key=value`` arguments there, at any position among
+    the options. A raw command receives all its arguments in ``words``, in order.
 
     Args:
-        raw: pass every word but ``--help`` on, flags as well.
-        details: computes a text that ``--help`` prints below everything else, as it is.
-        settings: argparse's own.
+        raw: pass on all arguments except ``--help`` unparsed, including flags.
+        details: returns a text that ``--help`` prints at the end, unwrapped.
+        settings: arguments of `argparse.ArgumentParser`.
     """
 
     def __init__(self, *, raw: bool = False, details: Callable[[], str] | None = None, **settings: Any) -> None:
@@ -35,13 +35,13 @@ class Parser(argparse.ArgumentParser):
         self._details = details
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Read the words; argparse calls this for the command that it meets, too.
+        """Parse the arguments; argparse also calls this for the subparser of a command.
 
         Returns:
-            The options, and an empty list: no word is left over.
+            The options, and an empty list, because no argument is left over.
 
         Raises:
-            UserError: for a word that fits no argument.
+            UserError: if an argument is not recognized.
         """
         options, rest = super().parse_known_args(args, namespace)
         if self._raw:
@@ -54,11 +54,11 @@ class Parser(argparse.ArgumentParser):
         return options, []
 
     def format_help(self) -> str:
-        """The text of ``--help``."""
+        """Return the text of ``--help``."""
         return super().format_help() + (self._details() if self._details else "")
 
     def error(self, message: str) -> NoReturn:
-        """Refuse.
+        """Raise a `UserError` instead of exiting.
 
         Raises:
             UserError: always.
@@ -67,19 +67,19 @@ class Parser(argparse.ArgumentParser):
 
 
 AddParser = Callable[..., Parser]
-"""``add_parser`` of argparse's subparsers: takes a command's name, its summary as ``help``, and what `Parser` takes."""
+"""``add_parser`` of argparse's subparsers: takes a command name, its summary as ``help``, and arguments of `Parser`."""
 
 
 def arguments_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What was given on the command line, or its defaults, without the function that runs the command."""
+    """Return the parsed arguments and defaults, without the function that runs the command."""
     return {name: value for name, value in vars(options).items() if name != "run"}
 
 
 def whole_number(word: str) -> int:
-    """For `type=` of an option.
+    """Convert an argument to an integer, for `type=` of an option.
 
     Raises:
-        argparse.ArgumentTypeError: if it is none.
+        argparse.ArgumentTypeError: if the argument is not a whole number.
     """
     try:
         return int(word)

@@ -1,4 +1,4 @@
-"""`mipi report`."""
+"""`mipi report`: compares finished runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from mipi_pl.commands.options import AddParser
 
 _DESCRIPTION = """\
 Compares finished runs: learning curves, win rates by team size and composition, the generalization gap, interquartile
-means, the probability of improvement, and what is missing to believe them. Runs that differ in nothing but their seed
-are seeds of one algorithm. Writes report.html, which needs nothing else, report.md and its pictures to a new folder."""
+means, the probability of improvement, and what is missing for reliable conclusions. Runs that differ only in their seed
+count as seeds of one algorithm. Writes a self-contained report.html, and report.md with its pictures, to a new
+folder."""
 
 
 def declare(add_parser: AddParser) -> None:
-    """The runs, and where the page goes."""
-    summary = "compare runs: a page with curves, tables and intervals"
+    """Add the parser of the command."""
+    summary = "compare runs in a page with curves, tables and intervals"
     parser = add_parser("report", help=summary, description=_DESCRIPTION)
     parser.add_argument("runs", metavar="RUNS", type=Path, nargs="+", help="run folders, or folders above them")
-    parser.add_argument("--output-dir", type=Path, default=Path("outputs/reports"), help="(default %(default)s)")
-    parser.add_argument("--title", default="Report on runs", help="of the page (default: %(default)s)")
+    parser.add_argument("--output-dir", type=Path, default=Path("outputs/reports"), help="(default: %(default)s)")
+    parser.add_argument("--title", default="Report on runs", help="title of the page (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""`mipi runs`."""
+"""`mipi runs`: lists runs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from pathlib import Path
 from mipi_pl.commands.options import AddParser
 
 _DESCRIPTION = """\
-Lists the runs in and below a folder with state (running, finished, interrupted, failed, damaged), frames, and the
-greedy win rate or return on held-out teams, best and last. An interrupted run goes on with mipi resume."""
+Lists the runs in and below a folder with their state (running, finished, interrupted, failed, damaged), frames, and the
+best and last greedy win rate or return on held-out teams. Continue an interrupted run with mipi resume."""
 
 
 def declare(add_parser: AddParser) -> None:
-    """The folder."""
-    summary = "list runs below outputs/ or a folder: state, frames, win rates"
+    """Add the parser of the command."""
+    summary = "list runs in a folder with state, frames and win rates"
     parser = add_parser("runs", help=summary, description=_DESCRIPTION)
-    parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", default=Path("outputs"))
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, nargs="?", default=Path("outputs"), help="(default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
-    """List runs."""
+    """Print the table of runs."""
     from mipi_pl.reporting.listing import runs_table
     from mipi_pl.reporting.runs import find_runs
 

@@ -1,4 +1,4 @@
-"""`mipi train`."""
+"""`mipi train`: trains agents."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from mipi_pl.commands.options import AddParser
 
 
 def declare(add_parser: AddParser) -> None:
-    """Hydra reads the words behind the command, ``--help`` as well."""
-    summary = "train agents; several runs: -m seed=0,1,2; only show the config: --cfg job"
+    """Add the parser of the command; Hydra parses all its arguments, including ``--help``."""
+    summary = "train agents; -m seed=0,1,2 for several runs, --cfg job to show the config"
     add_parser("train", help=summary, raw=True, add_help=False).set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
-    """Train."""
+    """Train once or, with ``-m``, several times."""
     from mipi_pl.run.compose import launch
 
     launch(options.words)

@@ -1,4 +1,4 @@
-"""`mipi watch`."""
+"""`mipi watch`: records episodes of a policy."""
 
 from __future__ import annotations
 
@@ -10,41 +10,45 @@ from mipi_pl.utils.errors import UserError
 
 _DESCRIPTION = """\
 Plays greedy episodes, the first ones that mipi eval plays, and writes watch.html and videos to watch/<time>/ in the run
-folder. The page needs no network and no server: open it in a browser.
+folder. The page needs no network or server: open it in a browser.
 
-Keys are env.<argument>, such as env.team_sizes=[6,7] (episodes on each of these sizes; without it: on the teams of
-training), seed, output_dir and threads, as for mipi eval."""
+The keys are seed, output_dir, threads and env.<argument>, as for mipi eval. env.team_sizes=[6,7] plays episodes on each
+of these sizes; without it, episodes are played on the training teams."""
 
 _FORMATS = ("html", "gif", "mp4")
 
 
 def declare(add_parser: AddParser) -> None:
-    """A checkpoint, overrides and options."""
-    parser = add_parser("watch", help="see a policy play: a page for the browser, and videos", description=_DESCRIPTION)
+    """Add the parser of the command."""
+    parser = add_parser(
+        "watch", help="record episodes of a policy as an HTML page and videos", description=_DESCRIPTION
+    )
     parser.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
         type=Path,
-        help="a file that mipi train or export wrote, or a policy that comes with the program: see mipi eval --help",
+        help="a file written by mipi train or export, or a policy that comes with the program: see mipi eval --help",
     )
     parser.add_argument("overrides", metavar="key=value", nargs="*", default=(), help="see above")
-    parser.add_argument("--episodes", type=whole_number, default=3, help="of each team size (default: 3)")
     parser.add_argument(
-        "--against",
-        metavar="WHAT",
-        help="who plays the same teams with the same seeds beside it: another checkpoint, or a scripted policy",
+        "--episodes", type=whole_number, default=3, help="episodes per team size (default: %(default)s)"
     )
     parser.add_argument(
-        "--format", action="append", choices=_FORMATS, help="may be given several times (default: html and gif)"
+        "--against",
+        metavar="POLICY",
+        help="second policy to play the same teams with the same seeds: a checkpoint or a scripted policy",
+    )
+    parser.add_argument(
+        "--format", action="append", choices=_FORMATS, help="output format; can be repeated (default: html and gif)"
     )
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
-    """Play, record, write.
+    """Play episodes and write the page and the videos.
 
     Raises:
-        UserError: for a number of episodes below 1, or an override in the place of the checkpoint.
+        UserError: if the number of episodes is below 1, or the first argument is an override instead of a checkpoint.
     """
     checkpoint, episodes = options.checkpoint, options.episodes
     if episodes < 1:

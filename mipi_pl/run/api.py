@@ -1,4 +1,4 @@
-"""Training, evaluation and policies from Python, with the words of the command line."""
+"""Python interface to training, evaluation and trained policies, with the arguments of the command line."""
 
 from __future__ import annotations
 
@@ -12,48 +12,52 @@ from mipi_pl.storage import weights
 
 
 def train(*overrides: str) -> Path:
-    """Train as ``mipi train OVERRIDES`` does.
+    """Train a policy, like ``mipi train OVERRIDES``.
 
     Args:
-        overrides: choices and values, such as ``"experiment=quickstart"``, ``"seed=1"``.
+        overrides: Hydra overrides, such as ``"experiment=quickstart"`` or ``"seed=1"``.
 
     Returns:
         The run folder; its last checkpoint is ``checkpoints/last.ckpt``.
 
     Raises:
-        mipi_pl.utils.errors.UserError: for a mistake in the overrides.
+        mipi_pl.utils.errors.UserError: if an override is invalid.
     """
     return train_composed(compose(overrides))
 
 
 def evaluate(checkpoint: str | Path, *overrides: str) -> Path:
-    """Evaluate as ``mipi eval CHECKPOINT OVERRIDES`` does.
+    """Evaluate a checkpoint, like ``mipi eval CHECKPOINT OVERRIDES``.
 
     Args:
-        checkpoint: a file that `mipi train` or `mipi export` wrote, or the name of a shipped policy.
-        overrides: such as ``"env.team_sizes=[6,7,8]"``, ``"held_out.episodes=64"``.
+        checkpoint: a file written by `mipi train` or `mipi export`, or the name of a shipped policy.
+        overrides: keys of configs/eval.yaml or of the environment, such as ``"env.team_sizes=[6,7,8]"`` or
+            ``"held_out.episodes=64"``.
 
     Returns:
         The folder with results.json, results.csv and results.png.
 
     Raises:
-        mipi_pl.utils.errors.UserError: for a checkpoint that cannot be used or a mistake in the overrides.
+        mipi_pl.utils.errors.UserError: if the checkpoint cannot be used or an override is invalid.
     """
     return evaluate_checkpoint(Path(checkpoint), overrides)
 
 
 def load_policy(checkpoint: str | Path, greedy: bool = True, seed: int = 0) -> Actor:
-    """The policy of a checkpoint, to act in an environment: ``td = policy(td)`` writes ``("agents", "action")``.
+    """Load the policy of a checkpoint: ``td = policy(td)`` writes ``("agents", "action")``.
 
-    It keeps the recurrent state of each environment and starts anew where ``is_init`` is True.
+    The policy keeps the recurrent state of each environment and resets it where ``is_init`` is True.
 
     Args:
-        checkpoint: a file that `mipi train` or `mipi export` wrote, or the name of a shipped policy.
-        greedy: the most probable action instead of a draw.
-        seed: of the draws.
+        checkpoint: a file written by `mipi train` or `mipi export`, or the name of a shipped policy.
+        greedy: take the most probable action instead of sampling.
+        seed: seed of the sampled actions.
+
+    Returns:
+        The policy, a module on tensordicts.
 
     Raises:
-        mipi_pl.utils.errors.UserError: for a checkpoint that cannot be used.
+        mipi_pl.utils.errors.UserError: if the checkpoint cannot be used.
     """
     subject = open_checkpoint(weights.located(Path(checkpoint)), [])
     actor: Actor = subject.algorithm.actor(greedy=greedy, seed=seed)

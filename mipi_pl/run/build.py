@@ -1,4 +1,4 @@
-"""Build the objects of a run from its config; a value that a constructor refuses is the user's mistake."""
+"""Construction of the objects of a run from its config; a value that a constructor rejects raises `UserError`."""
 
 from __future__ import annotations
 
@@ -30,18 +30,21 @@ _REFUSALS = (ValueError, TypeError, MisconfigurationException, OSError, ImportEr
 
 
 def build(name: str, node: Mapping[str, Any], **more: Any) -> Any:
-    """The object of a ``_target_`` node.
+    """Instantiate a ``_target_`` node.
 
     Args:
-        name: of the node, for messages.
-        node: its config.
-        more: arguments that a config cannot hold.
+        name: name of the node, for messages.
+        node: config of the node.
+        more: further keyword arguments, which a config cannot hold.
+
+    Returns:
+        The object, or a `functools.partial` if the node sets ``_partial_``.
 
     Raises:
-        UserError: if the constructor refuses its arguments.
+        UserError: if the constructor rejects its arguments.
     """
     try:
-        # Hydra would turn a dataclass among `more` into a config, so it makes a factory and we call it.
+        # Hydra would convert a dataclass in `more` to a config, so it only builds a factory, which is called here.
         factory = hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")
         return factory if node.get("_partial_") else factory(**more)
     except (InstantiationException, *_REFUSALS) as error:
@@ -54,17 +57,17 @@ def build(name: str, node: Mapping[str, Any], **more: Any) -> Any:
 
 
 def environment_factory(node: Mapping[str, Any]) -> MakeEnv:
-    """The ``make_env`` of an environment config."""
+    """Return the factory ``make_env`` for an environment config."""
     factory: MakeEnv = build("env", {**node, "_partial_": True})
     return factory
 
 
 @contextmanager
 def one_environment(make_env: MakeEnv, **changes: Any) -> Iterator[EntityEnv]:
-    """A single environment, to read its sizes; it is closed afterwards.
+    """Create a single environment, for example to read its sizes, and close it on exit.
 
     Raises:
-        UserError: if it refuses its arguments.
+        UserError: if the environment rejects its arguments.
     """
     try:
         env = make_env(num_envs=1, seed=0, **changes)
@@ -75,7 +78,7 @@ def one_environment(make_env: MakeEnv, **changes: Any) -> Iterator[EntityEnv]:
 
 
 def policies_of(algorithm: Any) -> MakePolicy:
-    """Greedy policies of an algorithm."""
+    """Return a factory of greedy policies of an algorithm."""
 
     def make(_: EntityEnv, seed: int) -> Policy:
         policy: Policy = algorithm.actor(greedy=True, seed=seed)
@@ -86,7 +89,7 @@ def policies_of(algorithm: Any) -> MakePolicy:
 
 @dataclass
 class Parts:
-    """The objects of a run; each is built once."""
+    """The objects of a run."""
 
     datamodule: DataModule
     algorithm: EntityAlgorithm
@@ -95,25 +98,30 @@ class Parts:
 
     @property
     def resumes_exactly(self) -> bool:
-        """Whether a resumed run is the run that was not interrupted, bit for bit."""
+        """Whether a resumed run is bit-for-bit identical to an uninterrupted one."""
         return self.datamodule.exact_resume and self.datamodule.env.resumable
 
     def cut_short(self) -> int:
-        """Episodes that faults of the world have ended, over all processes, which all ask."""
+        """Return the number of episodes ended by environment faults, summed over all processes.
+
+        Every process must call this.
+        """
         return sum(distributed.gather(self.datamodule.cut_short))
 
 
 def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
-    """Build every part and equip the Trainer with it; nothing is written but the replay, if it is in memory maps.
+    """Build every part of a run and attach the callbacks and loggers to the Trainer.
+
+    Nothing is written to disk except a replay that is stored in memory maps.
 
     Raises:
-        UserError: if a part refuses its values, or does not go with another.
+        UserError: if a part rejects its values or is incompatible with another.
     """
     datamodule = build("datamodule", config["datamodule"])
     try:
         algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
         try:
-            algorithm.configure_optimizers()  # once for nothing: a bad learning rate is found now and not during fit
+            algorithm.configure_optimizers()  # finds an invalid learning rate before fit
         except (TypeError, ValueError) as error:
             raise UserError(f"algorithm: {error}") from error
         callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
@@ -131,28 +139,29 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
 
 
 def _refuse_hidden_progress(trainer: Mapping[str, Any], callbacks: list[Any]) -> None:
-    if not trainer.get("enable_progress_bar", True) and any(isinstance(one, ProgressBar) for one in callbacks):
-        raise UserError("trainer.enable_progress_bar=false goes with no progress callback: add ~callbacks.progress")
+    if not trainer.get("enable_progress_bar", True) and any(isinstance(each, ProgressBar) for each in callbacks):
+        raise UserError("trainer.enable_progress_bar=false excludes a progress callback: add ~callbacks.progress")
 
 
 def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callbacks: list[Any]) -> None:
-    """Parts that would train, and wrongly, without a word."""
+    """Reject combinations of parts that would train incorrectly without an error."""
     refreshed = any(getattr(callback, "refreshes_targets", False) for callback in callbacks)
     if getattr(algorithm, "awaits_target_updates", False) and not refreshed:
         raise UserError(
             f"algorithm: {type(algorithm).__name__} has target networks and no callback refreshes them: choose "
-            "callbacks=default, or targets among the callbacks; one of your own says `refreshes_targets = True`"
+            "callbacks=default or include targets in callbacks=[...]; a callback of your own must set "
+            "`refreshes_targets = True`"
         )
     by_utilities = any(getattr(callback, "by_utilities", False) for callback in callbacks)
     if by_utilities and not getattr(algorithm, "fits_policy_to_utilities", False):
         raise UserError(
-            f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy beside its utilities to "
-            "be compared with them: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
+            f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy to compare with its "
+            "utilities: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
         )
     wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
     if None not in (wanted, given) and wanted != given:
-        told = {True: "rollouts of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
+        sources = {True: "rollouts of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
         raise UserError(
-            f"datamodule: {type(algorithm).__name__} learns from {told[bool(wanted)]}, got "
-            f"{type(datamodule).__name__}: algorithms of this program choose theirs where datamodule is left out"
+            f"datamodule: {type(algorithm).__name__} learns from {sources[bool(wanted)]}, got "
+            f"{type(datamodule).__name__}: leave datamodule out, and an algorithm of this program chooses its own"
         )

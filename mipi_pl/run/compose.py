@@ -1,4 +1,7 @@
-"""From the command line to runs: Hydra composes the config and, for a multirun, starts one job after the other."""
+"""Composition of configs and launch of runs from command-line overrides, by Hydra.
+
+The jobs of a multirun are started one after the other.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +27,20 @@ from mipi_pl.utils.errors import FailedError, UserError, one_message
 
 _MULTIRUN = {"-m", "--multirun"}
 _SEVERAL = {"callbacks", "logger"}
-"""Groups of which several choices can be taken together."""
+"""Config groups that accept several choices at once."""
 _NOTHING = {"experiment=null", "debug=null", "~experiment", "~debug"}
-"""Overrides that ask for what train.yaml has anyway; Hydra takes no null for a choice."""
+"""Overrides that repeat the default of train.yaml; Hydra does not accept null as a choice."""
 _UNTUNED = {"~tuned", "tuned=null"}
-"""Other words for ``tuned=none``; Hydra cannot remove a choice that others refer to."""
+"""Aliases of ``tuned=none``; Hydra cannot remove a choice that other choices refer to."""
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """train.yaml with its choices and overrides; interpolations are left for `mipi_pl.run.config.resolve`.
+    """Compose train.yaml with the given overrides.
+
+    Interpolations are not resolved; see `mipi_pl.run.config.resolve`.
 
     Raises:
-        UserError: for a choice or a key that does not exist, or an override that cannot be read.
+        UserError: if a choice or a key does not exist, or an override cannot be parsed.
     """
     GlobalHydra.instance().clear()
     overrides = as_override(_as_hydra_has_it(overrides))
@@ -44,9 +49,9 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for a number as a choice
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number as a choice
         raise UserError(_reason(error, overrides)) from error
-    # Hydra's own state is not set here, so the choices that name the run are written down instead of interpolated.
+    # Hydra's runtime state is not set here, so the choices that name the run cannot be interpolated from it.
     choices = composed.hydra.runtime.choices
     composed.run.environment, composed.run.algorithm = choices["env"], choices["algorithm"]
     composed.run.experiment = choices["experiment"]
@@ -57,7 +62,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _reason(error: Exception, overrides: Sequence[str]) -> str:
-    """Why Hydra cannot compose the config, with what there is instead."""
+    """Return why Hydra cannot compose the config, with the available choices or keys."""
     if isinstance(error, MissingConfigException):
         path, _, name = (error.missing_cfg_file or "").rpartition("/")
         group = path.split("/")[0]
@@ -67,7 +72,7 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
     if not (absent and isinstance(error, ConfigCompositionException)):
         return one_message(error)
     key, known = absent["key"], _known_keys(overrides)
-    if key in known:  # it is the entry that does not exist yet
+    if key in known:  # the mapping exists and the entry does not
         return f"{key} has no such entry yet; to add one, write +{key}.NAME=..."
     return unknown_key("", key, known)
 
@@ -77,9 +82,9 @@ def _as_hydra_has_it(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_optional(overrides: Sequence[str]) -> None:
-    """Files below tuned/ and experiment/ are optional for Hydra; one that the user asks for by name must be there.
+    """Check that files below tuned/ and experiment/ exist if an override names them; Hydra treats them as optional.
 
-    It may lie in the program's configs or in the user's own folder.
+    A file may be in the program's configs or in the user's own config folder.
     """
     own = named_folder(overrides)
     roots: list[Traversable] = [files("configs"), *([] if own is None else [Path(own)])]
@@ -94,15 +99,15 @@ def _check_optional(overrides: Sequence[str]) -> None:
 
 
 def _files_below(folder: Traversable, path: str = "") -> list[str]:
-    """Configs in a folder and in the folders in it."""
+    """Return the names of the configs in a folder and its subfolders."""
     if not folder.is_dir():
         return [path.removesuffix(".yaml")] if path.endswith(".yaml") else []
-    below = (_files_below(entry, f"{path}/{entry.name}" if path else entry.name) for entry in folder.iterdir())
-    return [name for names in below for name in names]
+    entries = (_files_below(entry, f"{path}/{entry.name}" if path else entry.name) for entry in folder.iterdir())
+    return [name for names in entries for name in names]
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
-    """Lists and numbers, which Hydra takes for names of files without a look."""
+    """Reject lists and mappings as choices where Hydra would treat them as file names."""
     groups = set(_groups())
     for override in overrides:
         group = re.split("[@=]", override.lstrip("+"))[0]
@@ -115,9 +120,9 @@ def _check_choices(overrides: Sequence[str]) -> None:
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
-    """All keys of the config with the same choices and no other override."""
-    choosing = {*_groups(), "config_dir"}
-    config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in choosing])
+    """Return all keys of the config that is composed with the same choices and no other overrides."""
+    choice_keys = {*_groups(), "config_dir"}
+    config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in choice_keys])
     return list(_keys_below(OmegaConf.to_container(config)))
 
 
@@ -128,7 +133,10 @@ def _keys_below(node: object, path: str = "") -> Iterator[str]:
 
 
 def _inner_choices(group: str) -> list[str]:
-    """What can be chosen in the folders of a folder of configs/; a file that builds on no other is a part of others."""
+    """Return the choices in the subfolders of a config group.
+
+    A file without a ``defaults`` list is only a part of other configs and is left out.
+    """
     top = files("configs").joinpath(group)
     folders = [entry for entry in top.iterdir() if entry.is_dir()] if group and top.is_dir() else []
     inner = [(f"{folder.name}/{file.name}", file) for folder in folders for file in folder.iterdir() if file.is_file()]
@@ -136,26 +144,28 @@ def _inner_choices(group: str) -> list[str]:
 
 
 def _groups() -> list[str]:
-    """The folders of configs/, each a choice."""
+    """Return the config groups: the folders of configs/."""
     return [entry.name for entry in files("configs").iterdir() if entry.is_dir() and not entry.name.startswith("_")]
 
 
 def launch(arguments: Sequence[str]) -> None:
-    """Train once or, with ``-m``, once for each combination; all are checked before the first one starts.
+    """Train once or, with ``-m``, once for each combination of overrides.
+
+    The configs of all runs are checked before the first run starts.
 
     Raises:
-        UserError: for a mistake in any of them.
+        UserError: if any of the configs is invalid.
     """
     arguments = as_override(_as_hydra_has_it(arguments))
     flags = [argument for argument in arguments if argument.startswith("-")]
     if not flags:
         train(compose(arguments))
         return
-    # What belongs to a flag, as `job` in `--cfg job`, is no override.
+    # The argument of a flag, such as `job` in `--cfg job`, is not an override.
     overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
     for job in _combinations(overrides) if _MULTIRUN & set(flags) else [overrides]:
         check_train(resolve(compose(job)))
-    # Hydra takes overrides in one row only; here they may stand before and after a flag.
+    # Hydra requires the overrides to be adjacent; this command accepts them before and after flags.
     _through_hydra([*overrides, *search_path(overrides), *(a for a in arguments if a not in overrides)])
 
 
@@ -168,7 +178,7 @@ def _through_hydra(arguments: Sequence[str]) -> None:
         try:
             train(config)
         except (UserError, FailedError) as error:
-            # Hydra would print a traceback and go on with exit code 1; this passes through it.
+            # Hydra would print a traceback and exit with code 1; it does not catch a BaseException.
             raise _Refused(error) from error
 
     whole = sys.argv
@@ -182,6 +192,8 @@ def _through_hydra(arguments: Sequence[str]) -> None:
 
 
 class _Refused(BaseException):
+    """Carries an error through `hydra.main`."""
+
     def __init__(self, error: UserError | FailedError) -> None:
         super().__init__(str(error))
         self.error = error

@@ -1,8 +1,8 @@
-"""Configs are checked here, before a folder is made or a network built: one clear message for each mistake.
+"""Validation of configs before a folder is created or a network is built.
 
-Two rules find mistakes. A node with a ``_target_`` must fit the signature of what it names, keys and simple types
-(`mipi_pl.run.signatures`); every other node must have the fields of a dataclass of `mipi_pl.run.schema`. A number that
-is NaN is refused everywhere.
+A node with a ``_target_`` must match the signature of its target, in its keys and in simple types
+(`mipi_pl.run.signatures`). Every other node must have the fields of a dataclass in `mipi_pl.run.schema`. NaN is
+rejected everywhere.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mipi_pl.run.signatures import check_targets
 from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
-"""A resolved config: plain containers, numbers, strings and None, so that it fits into a checkpoint."""
+"""A resolved config: plain containers, numbers, strings and None, which a checkpoint can store."""
 
 _MAX_SEED = 2**32 - 1
 
 
 def resolve(composed: DictConfig) -> Config:
-    """A composed config as plain containers.
+    """Resolve the interpolations of a composed config and convert it to plain containers.
 
     Raises:
-        UserError: for an interpolation that leads nowhere or a mandatory value that is missing.
+        UserError: if an interpolation cannot be resolved or a mandatory value is missing.
     """
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -42,10 +42,10 @@ def resolve(composed: DictConfig) -> Config:
 
 
 def check_train(config: Config) -> None:
-    """Everything that can be known before anything is created.
+    """Check a training config as far as possible without creating anything.
 
     Raises:
-        UserError: at the first mistake; the message names the key, what was expected and what was got.
+        UserError: at the first mistake; the message names the key, the expected value and the value it got.
     """
     _check_fields(config, Train, "")
     check_evaluation(config["held_out"], config["seed"])
@@ -66,7 +66,7 @@ def check_train(config: Config) -> None:
 
 
 def check_eval(wanted: Config) -> None:
-    """The fields of eval.yaml, which may all be null.
+    """Check the fields of eval.yaml; each of them may be null.
 
     Raises:
         UserError: at the first mistake.
@@ -81,7 +81,11 @@ def check_eval(wanted: Config) -> None:
 
 
 def check_evaluation(held_out: Config, seed: int) -> None:
-    """The values of `held_out`, which training and `mipi eval` share."""
+    """Check the values of `held_out`, for training and for `mipi eval`.
+
+    Raises:
+        UserError: at the first mistake.
+    """
     _at_least(1, held_out["episodes"], "held_out.episodes")
     _in_seed_range(held_out["seed"], "held_out.seed")
     _in_seed_range(seed, "seed")
@@ -96,7 +100,7 @@ def check_evaluation(held_out: Config, seed: int) -> None:
                 f"held_out.worlds: each name must be a text, got {name!r}: write it in quotes, or as size_{name}"
             )
         if name in taken:
-            raise UserError(f"held_out.worlds.{name}: there is an evaluation of this name already; choose another")
+            raise UserError(f"held_out.worlds.{name}: an evaluation of this name exists already; choose another name")
         if not isinstance(changes, Mapping):
             raise UserError(
                 f"held_out.worlds.{name} must be a mapping of environment arguments, such as {{team_sizes: [9, 10]}}, "

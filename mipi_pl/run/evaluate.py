@@ -1,4 +1,4 @@
-"""`mipi eval`: a checkpoint on the teams it was trained on, on held-out ones, or on any others up to its capacity."""
+"""`mipi eval`: evaluation of a checkpoint on its training teams, held-out teams, or any teams up to its capacity."""
 
 from __future__ import annotations
 
@@ -36,7 +36,15 @@ from models import fused
 
 @dataclass
 class Plan:
-    """What is to be evaluated: the run's own config with the user's changes."""
+    """What to evaluate: the config of the run with the user's changes.
+
+    Attributes:
+        env: environment config.
+        held_out: settings of the evaluations.
+        worlds: the evaluations.
+        output_dir: parent of the result folder; None uses the run folder.
+        threads: processor threads; None uses PyTorch's default: all cores, or OMP_NUM_THREADS.
+    """
 
     env: Config
     held_out: Config
@@ -47,14 +55,14 @@ class Plan:
 
 @dataclass
 class Subject:
-    """A checkpoint that is ready to play.
+    """A loaded checkpoint with everything needed to play it.
 
     Attributes:
-        name: of its run and how long that had trained, for the user.
-        record: what the checkpoint says of its run.
-        plan: what is to be played.
-        algorithm: with its weights, in evaluation mode.
-        make_env: of the run, with the user's changes.
+        name: name of the run and number of frames it was trained for, for messages.
+        record: config and provenance of the run, from the checkpoint.
+        plan: what to evaluate.
+        algorithm: algorithm with the weights of the checkpoint, in evaluation mode.
+        make_env: environment factory of the run, with the user's changes.
     """
 
     name: str
@@ -65,14 +73,17 @@ class Subject:
 
 
 def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
-    """Read a checkpoint and the overrides, and build everything; settings of the process are made on the way.
+    """Load a checkpoint and apply overrides.
+
+    Side effects on the process: sets the number of threads, the use of compiled kernels, the import path and the
+    filters for library messages.
 
     Args:
-        path: of a checkpoint that `mipi train` wrote, or of its weights alone.
-        overrides: as on the command line; the keys of eval.yaml.
+        path: checkpoint written by `mipi train`, or a file of its weights.
+        overrides: command-line overrides; their keys are those of eval.yaml.
 
     Raises:
-        UserError: for a checkpoint that cannot be used or a mistake in the overrides.
+        UserError: if the checkpoint cannot be used or an override is invalid.
     """
     content, config = read_checkpoint(path)
     use_modules(config.get("config_dir"))
@@ -84,15 +95,17 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
 
 
 def open_opponent(path: Path, plan: Plan) -> Subject:
-    """A second checkpoint for the plan of the first.
+    """Load a second checkpoint to play the plan of the first.
 
     Raises:
-        UserError: for a checkpoint that cannot be used or that knows another world.
+        UserError: if the checkpoint cannot be used or was trained in another environment class.
     """
     content, config = read_checkpoint(path)
     use_modules(config.get("config_dir"))
     if config["env"]["_target_"] != plan.env["_target_"]:
-        raise UserError(f"{path} was trained in {config['env']['_target_']}, the other in {plan.env['_target_']}")
+        raise UserError(
+            f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"
+        )
     return _subject(path, content, config, plan)
 
 
@@ -109,18 +122,18 @@ def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject
 
 
 def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str], None] = print) -> Path:
-    """Evaluate and report.
+    """Evaluate a checkpoint, print the results and write them to a new folder.
 
     Args:
-        path: of a checkpoint that `mipi train` wrote, or of its weights alone; or the name of a shipped policy.
-        overrides: as on the command line; the keys of eval.yaml.
-        say: what the user is told goes here.
+        path: checkpoint written by `mipi train`, a file of its weights, or the name of a shipped policy.
+        overrides: command-line overrides; their keys are those of eval.yaml.
+        say: function that prints messages to the user.
 
     Returns:
         The folder of the results.
 
     Raises:
-        UserError: for a checkpoint that cannot be used or a mistake in the overrides.
+        UserError: if the checkpoint cannot be used, an override is invalid, or the folder cannot be written to.
     """
     path = weights.located(path)
     subject = open_checkpoint(path, overrides)
@@ -152,10 +165,10 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
 
 
 def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
-    """The run's config with the changes of the command line, checked.
+    """Apply command-line overrides to the config of a run and check the result.
 
     Raises:
-        UserError: for a key that eval.yaml or the environment does not have, or a value that is impossible.
+        UserError: if eval.yaml or the environment does not have a key, or a value is invalid.
     """
     wanted = _read_overrides(overrides, config["held_out"]["worlds"])
     held_out = {**config["held_out"], **{k: v for k, v in wanted["held_out"].items() if v is not None}}
@@ -185,32 +198,33 @@ def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise UserError(f"cannot read the overrides: {error}") from error
-    instead = any(override.key_or_group == "env.team_sizes" for override in parsed)  # of the run's evaluations
+    # env.team_sizes replaces the evaluations of the run; without it, held_out.worlds adds to them or changes them.
+    replaces_worlds = any(override.key_or_group == "env.team_sizes" for override in parsed)
     for override in parsed:
         key = override.key_or_group
         if key.startswith("held_out.worlds.") and wanted.held_out.worlds is None:
-            wanted.held_out.worlds = {} if instead else worlds  # one is added to them, or changed among them
+            wanted.held_out.worlds = {} if replaces_worlds else worlds
         if override.is_delete() or override.is_sweep_override():
-            raise UserError(f"give one value for each key, got {override.input_line}")
+            raise UserError(f"each key takes one value, got {override.input_line}")
         if OmegaConf.select(wanted, key, default=_ABSENT) is _ABSENT and not key.startswith(_OPEN):
             assert isinstance(known, dict)
             raise UserError(
                 unknown_key("", key, [*map(str, known), *(f"held_out.{name}" for name in known["held_out"])])
             )
         OmegaConf.update(wanted, key, override.value(), force_add=True)
-    found = OmegaConf.to_container(wanted)
-    assert isinstance(found, dict)
+    container = OmegaConf.to_container(wanted)
+    assert isinstance(container, dict)
     for name in ("env", "held_out"):
-        if not isinstance(found[name], dict):
+        if not isinstance(container[name], dict):
             raise UserError(f"{name} is not one value: change a key in it, such as {name}.team_sizes=[6,7]")
-    checked = {str(key): value for key, value in found.items()}
-    check_eval(checked)
-    return checked
+    config = {str(key): value for key, value in container.items()}
+    check_eval(config)
+    return config
 
 
 _ABSENT = object()
 _OPEN = ("env.", "held_out.worlds.")
-"""What keys of any name may stand below; they are checked with what they are given to."""
+"""Prefixes below which any key is accepted; those keys are checked against the environment."""
 
 
 def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> None:
@@ -228,10 +242,10 @@ def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: Enti
 
 
 def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
-    """A new folder named by the time, in `output_dir` or in folder `kind` of the run that wrote the checkpoint.
+    """Create a folder named by the present time, in `output_dir` or in the folder `kind` of the checkpoint's run.
 
     Raises:
-        UserError: if nothing can be written there.
+        UserError: if the folder cannot be created.
     """
     parent = Path(output_dir) if output_dir else output_parent(path) / kind
     try:
@@ -241,7 +255,11 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
 
 
 def output_parent(path: Path) -> Path:
-    """Where what is made of a checkpoint belongs; for a shipped policy, a folder of its name below outputs/."""
+    """Return the folder for files derived from a checkpoint.
+
+    This is the run folder of a checkpoint, the folder outputs/<name> of a shipped policy, and the file's own folder
+    otherwise.
+    """
     path = path.resolve()
     if weights.is_shipped(path):
         return Path("outputs") / path.stem

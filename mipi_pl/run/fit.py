@@ -1,4 +1,4 @@
-"""Training itself: nobody else in the run folder, and an end between two updates when one is asked for."""
+"""The training loop, with a lock on the run folder and requests to stop that take effect between two updates."""
 
 from __future__ import annotations
 
@@ -24,48 +24,48 @@ from mipi_pl.utils.errors import FailedError, UserError
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by the user; what had been learned is in the checkpoint."""
+    """The user stopped training; a checkpoint was written."""
 
 
 def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> None:
     """Train to the end.
 
     Args:
-        parts: of the run.
-        folder: of the run.
-        checkpoint: to go on from; None begins.
-        say: what the user is told goes here.
+        parts: objects of the run.
+        folder: run folder.
+        checkpoint: checkpoint to resume from; None starts a new run.
+        say: function that prints messages to the user.
 
     Raises:
-        Interrupted: if the user asked for an end; a checkpoint is written.
-        FailedError: if learning diverged, or another process of the run, or one that steps environments, is gone.
-        UserError: if the checkpoint does not fit.
+        Interrupted: if the user stopped training; a checkpoint is written.
+        FailedError: if learning diverged, or another process of the run or an environment worker has died.
+        UserError: if the checkpoint does not match the run.
     """
     with _stopping_between_updates(parts.trainer, say):
         try:
             data = cast(LightningDataModule, parts.datamodule)
             parts.trainer.fit(parts.algorithm, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as error:
-            # Lightning answers Ctrl-C with its callbacks' on_exception, which saves, and then with exit code 1.
+            # On Ctrl-C, Lightning calls on_exception of the callbacks, which saves, and then exits with code 1.
             if not parts.trainer.interrupted:
                 raise
             raise Interrupted(
-                f"stopped after {parts.datamodule.frames:,} frames; go on with: mipi resume {run_folder.shown(folder)}"
+                f"stopped after {parts.datamodule.frames:,} frames; resume with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except DivergedError as error:
             raise FailedError(
-                f"{error}. The checkpoints before it are whole; a lower learning rate "
+                f"{error}. Earlier checkpoints are intact; a lower learning rate "
                 "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
             ) from error
         except WorkerError as error:
             raise FailedError(
-                f"{error}. The checkpoints before it are whole; go on with: mipi resume {run_folder.shown(folder)}"
+                f"{error}. Earlier checkpoints are intact; resume with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except RuntimeError as error:
             if not distributed.is_lost(error):
                 raise
             raise FailedError(
-                "another process of this run has ended, for a reason that it tells itself; go on from the last "
+                "another process of this run has ended and prints the reason itself; resume from the last "
                 f"checkpoint with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except ValueError as error:
@@ -73,28 +73,28 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
                 raise
             raise UserError(f"{checkpoint}: {error}") from error
         finally:
-            parts.datamodule.teardown("fit")  # Lightning does so only where nothing went wrong
+            parts.datamodule.teardown("fit")  # Lightning calls this only after a run without errors
 
 
 @contextmanager
 def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
-    """Let Ctrl-C and a request to terminate wait for the end of the update, so that the checkpoint is exact.
+    """Defer SIGINT (Ctrl-C) and SIGTERM to the end of the current update, so that the checkpoint is exact.
 
-    A second Ctrl-C stops at once. Of several processes, one that is asked is enough.
+    A second Ctrl-C stops at once. With several processes, a signal to any one of them stops all.
     """
     without_signal_handlers(trainer)
-    found: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    checkpointing = [callback for callback in found if hasattr(callback, "stop_requested")]
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    checkpointing = [callback for callback in callbacks if hasattr(callback, "stop_requested")]
     before: dict[signal.Signals, Any] = {}
 
     def stop(number: int, _: Any) -> None:
         if checkpointing[0].stop_requested and number == signal.SIGINT:
-            checkpointing[0].stop_requested = False  # in the middle of an update: no checkpoint, the last one stays
+            checkpointing[0].stop_requested = False  # mid-update: write no checkpoint, keep the last one
             raise KeyboardInterrupt
         checkpointing[0].stop_requested = True
         say("\nstopping after this update; press Ctrl-C again to stop at once")
 
-    if checkpointing and threading.current_thread() is threading.main_thread():  # others may not set handlers
+    if checkpointing and threading.current_thread() is threading.main_thread():  # other threads cannot set them
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, stop)
     try:
@@ -106,16 +106,16 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other runs off the folder; the processes of one run share it, the first holds it.
+    """Lock the run folder against other runs; the first process of this run holds the lock for all its processes.
 
     Raises:
-        UserError: if another process holds it, or the folder cannot be written to.
+        UserError: if another run holds the lock, or the folder cannot be written to.
     """
     holder = lock(folder)
 
     def acquire() -> None:
         try:
-            if folder.is_dir() and not os.access(folder, os.W_OK):  # an earlier run may have left the file of the lock
+            if folder.is_dir() and not os.access(folder, os.W_OK):  # a lock file may already exist
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             holder.acquire()
         except Timeout as error:

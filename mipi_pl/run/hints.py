@@ -1,4 +1,4 @@
-"""Keys and values of a config against the names and type hints that are expected."""
+"""Checks of config keys and values against expected names and type hints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from mipi_pl.utils.errors import UserError
 
 _STRICT = ConfigDict(strict=True)
-"""A number may be an integer, but nothing else is converted: neither "3" nor true is a number."""
+"""An integer is accepted as a float. Nothing else is converted: neither "3" nor true is a number."""
 _READABLE = {
     int: "an integer",
     float: "a number",
@@ -26,15 +26,17 @@ _READABLE = {
 
 
 def check_value(hint: Any, value: object, name: str) -> None:
-    """Refuse a value that its type hint does not allow.
+    """Check a value against a type hint.
+
+    Simple types and containers of them are checked. Any other hint accepts every value.
 
     Args:
-        hint: of a field or a parameter.
-        value: from a config: lists, dicts, numbers, strings and None.
+        hint: type hint of a field or a parameter.
+        value: value from a config: a list, dict, number, string or None.
         name: key of the value, for the message.
 
     Raises:
-        UserError: if the hint is of simple types and containers and `value` does not fit; any other hint allows all.
+        UserError: if the value does not match the hint.
     """
     try:
         TypeAdapter(_judged(hint), config=_STRICT).validate_python(value)
@@ -43,21 +45,26 @@ def check_value(hint: Any, value: object, name: str) -> None:
 
 
 def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
-    """The message for a key that does not exist, with the nearest that does."""
-    near = difflib.get_close_matches(key, list(known), n=1)
+    """Return the message for an unknown key, with the most similar known key or the known keys without a dot."""
+    similar = difflib.get_close_matches(key, list(known), n=1)
     hint = (
-        f"did you mean {path}{near[0]}?" if near else f"known keys: {listed(name for name in known if '.' not in name)}"
+        f"did you mean {path}{similar[0]}?"
+        if similar
+        else f"known keys: {listed(name for name in known if '.' not in name)}"
     )
     return f"unknown key {path}{key}; {hint}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names of keys or parameters in alphabetical order."""
+    """Return the names in alphabetical order, separated by commas, or ``none`` if empty."""
     return ", ".join(sorted(names)) or "none"
 
 
 def _judged(hint: Any) -> Any:
-    """What of a hint is judged: simple types, lists (YAML has no tuples) and mappings; Any stands for all else."""
+    """Reduce a hint to the types that are checked: simple types, lists and mappings.
+
+    Tuples, sets and sequences become lists, because YAML has no other sequence. Every other type becomes Any.
+    """
     kind, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Union, types.UnionType):
         return typing.Union[tuple(_judged(part) for part in parts)]  # noqa: UP007
@@ -70,6 +77,7 @@ def _judged(hint: Any) -> Any:
 
 
 def _readable(hint: Any) -> str:
+    """Describe a hint in words, for messages."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_readable(option) for option in typing.get_args(hint))

@@ -1,7 +1,7 @@
-"""A folder of the user's own: its configs beside those of the program, its modules beside those that are installed.
+"""The user's own folder of configs and modules, in addition to those of the program.
 
-``--config-dir FOLDER`` of `mipi train` and the key ``config_dir`` say the same. The config of the run keeps the folder,
-so that `mipi eval` and `mipi resume` find the modules again.
+``mipi train --config-dir FOLDER`` is the same as the override ``config_dir=FOLDER``. The config of the run stores the
+folder, so that `mipi eval` and `mipi resume` can import its modules.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _KEY = "config_dir="
 
 
 def as_override(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the flag written as an override, its folder as an absolute path.
+    """Replace the flag ``--config-dir`` by an override with the absolute path of the folder.
 
     Raises:
-        UserError: if the folder is missing.
+        UserError: if no folder is given or it does not exist.
     """
     overrides: list[str] = []
     words = iter(arguments)
@@ -31,35 +31,35 @@ def as_override(arguments: Sequence[str]) -> list[str]:
             continue
         folder = _unquoted(folder if equals else next(words, ""))
         if not folder or not Path(folder).is_dir():
-            raise UserError(f"{flag} must name a folder with your own configs, got {folder or 'nothing'}")
+            raise UserError(f"{flag} must be an existing folder with your own configs, got {folder or 'nothing'}")
         overrides.append(f"{_KEY}{_quoted(str(Path(folder).resolve()))}")
     return overrides
 
 
 def named_folder(overrides: Sequence[str]) -> str | None:
-    """The folder that is named among the overrides; the last one counts."""
+    """Return the folder that the last ``config_dir`` override sets, or None."""
     folders = [_unquoted(override.removeprefix(_KEY)) for override in overrides if override.startswith(_KEY)]
     return folders[-1] if folders and folders[-1] != "null" else None
 
 
 def search_path(overrides: Sequence[str]) -> list[str]:
-    """The override that makes Hydra look into the folder that is named among the overrides; none if none is."""
+    """Return the override that adds the user's folder to Hydra's search path, or an empty list if none is set."""
     folder = named_folder(overrides)
     return [] if folder is None else [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
 
 
 def _quoted(path: str) -> str:
-    """As Hydra's grammar takes it, whose plain words hold no commas, brackets, equals signs or letters beyond ASCII."""
+    """Quote a path for Hydra's grammar; unquoted words exclude commas, brackets, equals signs and non-ASCII letters."""
     return "'" + path.replace("'", "\\'") + "'"
 
 
 def _unquoted(word: str) -> str:
-    mark = word[:1]
-    whole = len(word) > 1 and mark in ("'", '"') and word.endswith(mark)
-    return word[1:-1].replace(f"\\{mark}", mark) if whole else word
+    quote = word[:1]
+    is_quoted = len(word) > 1 and quote in ("'", '"') and word.endswith(quote)
+    return word[1:-1].replace(f"\\{quote}", quote) if is_quoted else word
 
 
 def use_modules(folder: str | None) -> None:
-    """Let the modules in the folder be imported; where names are equal, those that are installed win."""
+    """Make the modules in the folder importable; installed modules of the same name take precedence."""
     if folder is not None and folder not in sys.path:
         sys.path.append(folder)

@@ -1,6 +1,6 @@
-"""Starting and connecting the processes of a run, before anything else is made, by Lightning's own launchers.
+"""Start and connection of the processes of a run by Lightning's launchers, before anything else is built.
 
-Lightning starts the processes of one machine by itself, and finds those that torchrun or Slurm has started.
+Lightning starts the processes of one machine itself and detects those that torchrun or Slurm has started.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from mipi_pl.utils.compat import ScriptLauncher
 from mipi_pl.utils.errors import UserError
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
-"""Names of those that fit: gradients are averaged by `EntityAlgorithm.descend`, so these do the same."""
+"""Supported strategies. `EntityAlgorithm.descend` averages the gradients, so the DDP variants are equivalent."""
 
 PRECISIONS = ("32-true", "bf16-mixed")
-"""Those that the learning steps are tested with: float16 would need its losses scaled, for each optimizer."""
+"""Supported precisions, which the learning steps are tested with; float16 would need loss scaling per optimizer."""
 
 
 def connect(node: Config) -> Trainer:
@@ -32,23 +32,24 @@ def connect(node: Config) -> Trainer:
         node: config of the Trainer.
 
     Returns:
-        The Trainer, in every process; it has no callbacks and loggers yet.
+        The Trainer of this process; it has no callbacks or loggers yet.
 
     Raises:
-        UserError: as `build_trainer`, and for processes that do not meet.
+        UserError: as for `build_trainer`, and if the processes cannot be connected or their number does not match the
+            config.
     """
     trainer = build_trainer(node)
     wanted = trainer.world_size
     started = distributed.size() if distributed.size() > 1 else _started_by_a_launcher()
     if started not in (1, wanted):
         raise UserError(
-            f"{started} processes were started, and trainer.devices x trainer.num_nodes is {wanted}: set "
-            "trainer.devices to the processes of one machine and trainer.num_nodes to the number of machines"
+            f"{started} processes were started, but trainer.devices x trainer.num_nodes is {wanted}: set "
+            "trainer.devices to the number of processes per machine and trainer.num_nodes to the number of machines"
         )
     if wanted > 1 and HydraConfig.initialized():
         raise UserError(
-            "a multirun trains one run after the other in one process; start runs on several devices one by one, "
-            "such as by a loop of the shell"
+            "a multirun trains one run after the other in one process; start runs on several devices separately, "
+            "for example in a shell loop"
         )
     if wanted > 1:
         _start(trainer.strategy)
@@ -56,10 +57,10 @@ def connect(node: Config) -> Trainer:
 
 
 def build_trainer(node: Config) -> Trainer:
-    """The Trainer of a run, without callbacks and loggers.
+    """Build the Trainer of a run, without callbacks and loggers.
 
     Raises:
-        UserError: for devices that do not exist, or a strategy, precision or option that does not fit.
+        UserError: if the devices do not exist, or a strategy, precision or option is not supported.
     """
     precision = node.get("precision", PRECISIONS[0])
     if precision not in PRECISIONS:
@@ -69,15 +70,16 @@ def build_trainer(node: Config) -> Trainer:
         raise _does_not_fit(chosen)
     try:
         trainer: Trainer = build("trainer", node, logger=False, callbacks=[])
-    except (UserError, RuntimeError) as error:  # the second is Lightning's, of Slurm's settings
+    except (UserError, RuntimeError) as error:  # Lightning raises RuntimeError for Slurm settings
         asked = ", ".join(
             f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
         )
         raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
     if trainer.gradient_clip_val is not None or trainer.accumulate_grad_batches != 1:
         raise UserError(
-            "trainer.gradient_clip_val and trainer.accumulate_grad_batches are not for learners that make their own "
-            "optimizer steps: algorithm.gradient_clip clips gradients, and the datamodule says how large a batch is"
+            "trainer.gradient_clip_val and trainer.accumulate_grad_batches are not supported, because the learners "
+            "take their own optimizer steps: algorithm.gradient_clip clips gradients, and the datamodule sets the "
+            "batch size"
         )
     strategy = trainer.strategy
     by_script = strategy.launcher is None or isinstance(strategy.launcher, ScriptLauncher)
@@ -94,7 +96,7 @@ def _start(strategy: Any) -> None:
 
 
 def _started_by_a_launcher() -> int:
-    """As torchrun or Slurm's srun says; 1 without them."""
+    """Return the number of processes that torchrun or Slurm's srun has started, or 1 without them."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["WORLD_SIZE"])
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
@@ -102,6 +104,6 @@ def _started_by_a_launcher() -> int:
 
 def _does_not_fit(strategy: str) -> UserError:
     return UserError(
-        f"trainer.strategy={strategy} does not fit: several optimizers and target networks need all parameters in "
-        f"every process, and each process the same command; those that fit: {', '.join(STRATEGIES)}"
+        f"trainer.strategy={strategy} is not supported: several optimizers and target networks need all parameters in "
+        f"every process, and every process must run the same command; supported: {', '.join(STRATEGIES)}"
     )

@@ -1,4 +1,4 @@
-"""Messages of libraries that are of no use to the user."""
+"""Filters for library messages that do not concern the user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import warnings
 
 _UNDERSTOOD = (
-    # message of a library's warning, why it is of no concern
+    # regular expression of the warning, why it can be ignored
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", "Lightning's own code, with this version of PyTorch"),
     ("Experiment logs directory .* exists and is not empty", "it is the run's own folder"),
     ("You're resuming from a checkpoint that ended before the epoch ended", "the datamodule holds the loader's state"),
@@ -14,12 +14,11 @@ _UNDERSTOOD = (
 
 
 def quieten() -> None:
-    """Silence what the libraries say that is known to be of no use here; anything else still comes through."""
-    # "GPU available: ..", "Tip: ..", "`Trainer.fit` stopped: ..": what runs is said in our own words.
-    # TorchRL reports the shape of its storage.
+    """Silence library messages that are known to be irrelevant here; all other messages are shown."""
+    # Lightning logs "GPU available: ..", "Tip: .." and "`Trainer.fit` stopped: ..", which this program's own messages
+    # replace. TorchRL reports the shape of its storage.
     lightning = ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.distributed")
-    for name in (*(f"lightning.{one}" for one in lightning), "torchrl"):
+    for name in (*(f"lightning.{module}" for module in lightning), "torchrl"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message, why in _UNDERSTOOD:
-        del why
+    for message, _ in _UNDERSTOOD:
         warnings.filterwarnings("ignore", message=message)

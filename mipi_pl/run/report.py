@@ -1,4 +1,4 @@
-"""The report of a finished run: results.json, results.csv, results.png, and the table in the terminal."""
+"""The report of a finished run: results.json, results.csv, results.png and the table in the terminal."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ _FILES = (("picture", "results.png"), ("numbers", "results.json"), ("checkpoint"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has come to.
+    """The outcome of a finished run.
 
     Attributes:
-        config: of the run.
-        folder: of the run.
-        parts: of the run, after training.
-        teams: what it trained on and was evaluated on.
-        policies: results of the trained policy, of the untrained one and of the scripted ones, in this order.
-        counts: ``cut_short`` episodes; ``seconds``, ``seconds_training`` and ``processor_seconds`` of the whole run.
+        config: config of the run.
+        folder: run folder.
+        parts: objects of the run, after training.
+        teams: compositions of training and of the evaluations.
+        policies: results by policy: the trained policy, the untrained policy and the scripted policies, in this order.
+        counts: ``cut_short``, the number of episodes ended by environment faults, and ``seconds``,
+            ``seconds_training`` and ``processor_seconds`` of the whole run.
     """
 
     config: Config
@@ -42,7 +43,7 @@ class Outcome:
 
 
 def title(config: Config) -> str:
-    """One line on what is trained."""
+    """Return one line that names algorithm, environment and seed."""
     return f"{config['run']['algorithm']} on {config['run']['environment']}, seed {config['seed']}"
 
 
@@ -50,18 +51,20 @@ def write_evaluation(folder: Path, frames: int, updates: int, results: Sequence[
     """Append greedy results to evaluations.csv.
 
     Raises:
-        OSError: if they cannot be written.
+        OSError: if the file cannot be written.
     """
     head = {"frames": frames, "updates": updates}
     append_csv(folder / run_folder.EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
 
 
 def write_report(outcome: Outcome) -> None:
-    """Write the files of the report; results.json comes last, since a run that has it is finished.
+    """Write the files of the report.
+
+    results.json is written last, because a run with this file counts as finished.
 
     Raises:
-        OSError: if they cannot be written.
-        UserError: if the picture refuses its arguments.
+        OSError: if a file cannot be written.
+        UserError: if the function that draws the picture rejects its arguments.
     """
     folder, parts, policies = outcome.folder, outcome.parts, outcome.policies
     write_evaluation(folder, parts.datamodule.frames, parts.algorithm.updates, policies["trained"])
@@ -74,7 +77,7 @@ def write_report(outcome: Outcome) -> None:
 
 
 def _content(outcome: Outcome) -> dict[str, Any]:
-    """The content of results.json."""
+    """Return the content of results.json."""
     parts = outcome.parts
     trained, untrained, *scripted = outcome.policies
     return {
@@ -93,7 +96,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
 
 
 def say_report(outcome: Outcome, say: Callable[[str], None]) -> None:
-    """Print the table, the counts and where the files are."""
+    """Print the table, the counts and the paths of the files."""
     parts, counts = outcome.parts, outcome.counts
     say(f"\n{comparison_table(outcome.policies)}\n")
     measure = outcome.policies["trained"][0].total.measure
@@ -110,12 +113,12 @@ def say_report(outcome: Outcome, say: Callable[[str], None]) -> None:
 
 
 def scores_of(results: Sequence[Result]) -> dict[str, float]:
-    """Flat, for a logger: such as ``win_rate_6`` and ``return_training``."""
+    """Flatten results for a logger, with keys such as ``win_rate_6`` and ``return_training``."""
     return {f"{key}_{result.name}": float(value) for result in results for key, value in result.total.as_dict().items()}
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
-    """Results as in results.json: the training teams, and every other evaluation under its name."""
+    """Return results in the format of results.json: the training teams, and the other evaluations by name."""
     named = {result.name: result.as_dict() for result in results}
     training = {TRAINING: named.pop(TRAINING)} if TRAINING in named else {}
     return {**training, "held_out": named}

@@ -1,4 +1,4 @@
-"""`mipi resume`: a run that was interrupted goes on in its own folder."""
+"""`mipi resume`: continues an interrupted run in its own folder."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from mipi_pl.utils.errors import UserError
 
 
 def resume(run: Path, say: Callable[[str], None] = print) -> Path:
-    """Go on with a run that was interrupted, from its newest whole checkpoint, to the end it would have had.
+    """Resume an interrupted run from its newest intact checkpoint and train to the end.
 
     Args:
-        run: its folder.
-        say: what the user is told goes here.
+        run: run folder.
+        say: function that prints messages to the user.
 
     Returns:
         The run folder.
 
     Raises:
-        UserError: if there is nothing to go on with, or another process is at it.
-        Interrupted: if training was stopped again.
+        UserError: if the run cannot be resumed, or another process is training in its folder.
+        Interrupted: if the user stopped training again.
     """
     folder = run.resolve()
     if folder.is_file() and folder.parent.name == "checkpoints":
-        of_run = run_folder.shown(folder.parent.parent)
-        raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {of_run}")
+        parent = run_folder.shown(folder.parent.parent)
+        raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {parent}")
     if not folder.is_dir():
-        raise UserError(f"there is no run folder {run}; mipi train makes one below outputs/")
+        raise UserError(f"there is no run folder {run}; mipi train creates run folders below outputs/")
     if (folder / run_folder.RESULTS).exists():
         raise UserError(
-            f"{run} is finished: its results.json is written, there is nothing to resume; to train longer, train anew "
-            "with a larger total_frames, which schedules depend on"
+            f"{run} is finished: its results.json exists, so nothing can be resumed; to train longer, start a new run "
+            "with a larger total_frames, because schedules depend on it"
         )
     newest = _newest(folder, say)
     content, config = read_checkpoint(newest)
@@ -49,17 +49,17 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     quieten()
     trainer = connect(config["trainer"])
     checkpoint = distributed.by_first(lambda: newest)
-    if checkpoint != newest:  # the first process may have seen another one
+    if checkpoint != newest:  # the first process may have found another checkpoint
         content, config = read_checkpoint(checkpoint)
     written_by = content[RECORD].get("processes", 1)
     if written_by != distributed.size():
         raise UserError(
-            f"{run} was trained by {written_by} processes, each with a state of its own, and would go on with "
-            f"{distributed.size()}: resume it with as many devices"
+            f"{run} was trained by {written_by} processes, each with its own state, and cannot be resumed with "
+            f"{distributed.size()}: resume it with as many devices as before"
         )
     written_at, now = content[RECORD]["commit"], provenance.commit()
     if written_at != now and distributed.rank() == 0:
-        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: the run may go on differently")
+        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
     config = moved(config, folder)
     with Run(config, folder, trainer, teams_of(config), checkpoint, say) as training:
         training.carry_out()
@@ -75,7 +75,7 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path:
         shown = run_folder.shown(folder)
         if not (folder / run_folder.CONFIG).exists():
             raise UserError(
-                f"{shown} is no run folder, it has no {run_folder.CONFIG}; those below it: mipi runs {shown}"
+                f"{shown} is not a run folder: it has no {run_folder.CONFIG}; list run folders with: mipi runs {shown}"
             )
-        raise UserError(f"{shown} has no checkpoint yet: nothing can be resumed, start it anew with mipi train")
+        raise UserError(f"{shown} has no checkpoint yet, so it cannot be resumed; start it again with mipi train")
     return checkpoint

@@ -1,4 +1,4 @@
-"""The keys of train.yaml, of its held_out and of its network, with their types."""
+"""Keys and types of train.yaml and of its nodes held_out and network."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 @dataclass
 class HeldOut:
-    """What is evaluated besides the training teams; one evaluation each.
+    """Evaluations in addition to the training teams.
 
     Attributes:
-        team_sizes: team sizes, each evaluated on its own.
-        worlds: further evaluations: a name to the environment arguments that differ from training.
+        team_sizes: held-out team sizes; each is one evaluation.
+        worlds: further evaluations: name to the environment arguments that differ from training.
         episodes: greedy episodes per evaluation, at the start and at the end of training.
-        seed: of the evaluation environments; apart from the training seed, so that runs are compared on equal teams.
-        baselines: scripted policies to play the same episodes; None takes all that the environment has.
+        seed: seed of the evaluation environments, independent of the training seed, so that runs are compared on equal
+            teams.
+        baselines: scripted policies that play the same episodes; None uses all that the environment has.
     """
 
     team_sizes: list[int]
@@ -27,13 +28,13 @@ class HeldOut:
 
 @dataclass
 class MixerNetwork:
-    """What mixers with attention have in common.
+    """Settings shared by all mixers with attention.
 
     Attributes:
-        width: embedding of entities and attention.
-        heads: attention heads.
-        mixing: mixing units.
-        pool: entities that weights are pooled over: ``slots`` or ``present``.
+        width: width of the entity embedding and of attention.
+        heads: number of attention heads.
+        mixing: number of mixing units.
+        pool: entities that the weights are pooled over: ``slots`` or ``present``.
     """
 
     width: int
@@ -44,17 +45,17 @@ class MixerNetwork:
 
 @dataclass
 class Network:
-    """What the networks of all agents have in common; algorithms, mixers and environments refer to it.
+    """Settings shared by all agent networks; algorithms, mixers and environments refer to them.
 
     Attributes:
-        width: embedding of entities and attention.
-        heads: attention heads.
-        hidden: recurrent state.
-        own_path: whether the recurrence takes a linear map of the agent's own entity beside the attention.
-        pair_units: units of the pair scores of target actions; 0 for none.
-        normalize: LayerNorm after attention and recurrence.
-        target_actions: of battles: ``slots`` or ``tags``.
-        mixer: of the mixer, where there is one.
+        width: width of the entity embedding and of attention.
+        heads: number of attention heads.
+        hidden: size of the recurrent state.
+        own_path: whether the recurrence also takes a linear map of the agent's own entity, in addition to attention.
+        pair_units: hidden units of the pair scores of target actions; 0 disables pair scores.
+        normalize: whether LayerNorm follows attention and recurrence.
+        target_actions: how target actions of battles name their target: ``slots`` or ``tags``.
+        mixer: settings of the mixer, for algorithms that have one.
     """
 
     width: int
@@ -69,7 +70,7 @@ class Network:
 
 @dataclass
 class Train:
-    """The top level of train.yaml. Fields that are a `dict` hold nodes with a ``_target_``."""
+    """Top level of train.yaml. Fields of type `dict` hold nodes with a ``_target_``."""
 
     seed: int
     total_frames: int

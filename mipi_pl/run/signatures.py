@@ -1,4 +1,4 @@
-"""A ``_target_`` node of a config against the signature of what it names."""
+"""Checks of ``_target_`` nodes in a config against the signatures of their targets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_targets(node: object, path: str) -> None:
         path: dotted key of `node`, for messages; empty for the whole config.
 
     Raises:
-        UserError: if one does not fit its signature, or a number is NaN.
+        UserError: if a node does not match the signature of its target, or a number is NaN.
     """
     if isinstance(node, float) and math.isnan(node):
         raise UserError(f"{path} is NaN; give a number")
@@ -34,8 +34,8 @@ def check_targets(node: object, path: str) -> None:
         for key, value in node.items():
             check_targets(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, Sequence) and not isinstance(node, str):
-        for place, value in enumerate(node):
-            check_targets(value, f"{path}[{place}]")
+        for index, value in enumerate(node):
+            check_targets(value, f"{path}[{index}]")
 
 
 def check_node(node: Mapping[Any, Any], path: str) -> None:
@@ -43,11 +43,11 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
 
     Args:
         node: a mapping with the key ``_target_``.
-        path: its dotted key, for messages.
+        path: dotted key of the node, for messages.
 
     Raises:
-        UserError: if the target cannot be imported, a key is none of its parameters, or a value is not of the type that
-            the parameter is annotated with.
+        UserError: if the target cannot be imported, a key is not one of its parameters, or a value does not match the
+            type annotation of its parameter.
     """
     module, _, name = str(node["_target_"]).rpartition(".")
     try:
@@ -65,15 +65,16 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
 
 
 def _parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
-    """Names and types of the parameters of a class or function, and whether it takes any keyword.
+    """Return the names and types of the parameters of a class or function, and whether it accepts any keyword.
 
-    A class of an environment that takes any keyword passes it on to the class it derives from.
+    An environment class that accepts any keyword passes it on to its base class, so the parameters of that class are
+    included.
     """
     function = target.__init__ if inspect.isclass(target) else target
-    signature = inspect.signature(function)  # a metaclass may hide the class's own
+    signature = inspect.signature(function)  # of the function, because a metaclass can hide the signature of a class
     try:
         hints = typing.get_type_hints(function)
-    except Exception:  # names that exist for the type checker alone cannot be looked up
+    except Exception:  # names imported only for type checking cannot be resolved
         hints = {}
     kinds = [parameter.kind for parameter in signature.parameters.values()]
     names = [

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run besides the learner and the data: config, random states, log files, time."""
+"""The state of a run in its checkpoints, apart from learner and data: config, random states, log files and times."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from mipi_pl.storage.files import replacing
 
 
 class RunState(Callback):
-    """Writes config and provenance into every checkpoint, and all that makes a resumed run the same run.
+    """Saves config, provenance and the state that a resumed run needs to be identical to an uninterrupted one.
 
     Args:
-        config: of the run.
-        folder: of the run.
+        config: config of the run.
+        folder: run folder.
 
     Attributes:
-        provenance: command, commit, versions and machine; of a resumed run, those of its first process.
-        resumed_at: number of updates at which it was resumed, each time.
-        started: whether training has begun, and all that was saved is restored.
-        seconds: that earlier processes of this run trained.
+        provenance: command, commit, versions and machine; for a resumed run, those with which the run began.
+        resumed_at: number of updates at each resumption.
+        started: whether training has started, and the saved state has been restored.
+        seconds: wall-clock time in seconds that this run took before it was resumed.
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
@@ -44,17 +44,20 @@ class RunState(Callback):
         self.started = False
 
     def processor_seconds(self) -> float:
-        """That the processors have worked for this run so far, in the first of several processes."""
+        """Return the processor time in seconds of this run so far, including the time before it was resumed.
+
+        It is the time of this process; the report uses that of the first.
+        """
         return self._earlier_processor_s + time.process_time() - self._start_processor_s
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the loggers what runs; beside metrics.csv there is config.yaml."""
+        """Pass config and provenance to the loggers, except the CSV logger: config.yaml is next to metrics.csv."""
         for logger in trainer.loggers:
             if not isinstance(logger, ResumableCSVLogger):
                 logger.log_hyperparams({**self._config, **self.provenance})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the record."""
+        """Add the record of the run to the checkpoint."""
         checkpoint[RECORD] = {
             "config": self._config,
             **self.provenance,
@@ -65,7 +68,7 @@ class RunState(Callback):
             "processor_seconds": self.processor_seconds(),
             "processes": distributed.size(),
             "random": distributed.join_states(random_states()),
-            # By the first process, since where it fails, as on a full disk, no process may wait for it further on.
+            # `by_first` raises an error of the first process, such as a full disk, in all processes, so none hangs.
             **distributed.by_first(lambda: self._logs(trainer)),
         }
 
@@ -77,21 +80,21 @@ class RunState(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the log files back to where they were; rows that were written later belong to updates that were lost."""
-        self._resumed = found = checkpoint[RECORD]
-        self.seconds = found["seconds"]
-        self._earlier_processor_s = found.get("processor_seconds", 0.0)  # older checkpoints have none
-        self.provenance = {key: found[key] for key in self.provenance}
-        self.resumed_at = [*found["resumed_at"], found["updates"]]
+        """Restore the record and the log files; rows written after the checkpoint belong to updates that were lost."""
+        self._resumed = record = checkpoint[RECORD]
+        self.seconds = record["seconds"]
+        self._earlier_processor_s = record.get("processor_seconds", 0.0)  # missing in older checkpoints
+        self.provenance = {key: record[key] for key in self.provenance}
+        self.resumed_at = [*record["resumed_at"], record["updates"]]
         if not trainer.is_global_zero:
             return
         with replacing(self._folder / run_folder.EVALUATIONS) as unfinished:
-            unfinished.write_text(found["evaluations"], encoding="utf-8")
-        for log, content in zip(_csv_logs(trainer), found["metrics"], strict=True):
+            unfinished.write_text(record["evaluations"], encoding="utf-8")
+        for log, content in zip(_csv_logs(trainer), record["metrics"], strict=True):
             log.restore(content)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Last of all: making the parts has drawn random numbers."""
+        """Restore the random states; this comes last, because building the parts draws random numbers."""
         self.started = True
         if self._resumed is not None:
             set_random_states(distributed.own_state(self._resumed["random"]))
@@ -100,13 +103,13 @@ class RunState(Callback):
 
 
 def _csv_logs(trainer: Trainer) -> list[ResumableCSVLogger]:
-    """None but on the first process, which alone writes them."""
+    """Return the CSV loggers, or an empty list if this is not the first process, which alone writes them."""
     return [log for log in trainer.loggers if isinstance(log, ResumableCSVLogger) and trainer.is_global_zero]
 
 
 def random_states() -> dict[str, Any]:
-    """Of Python, NumPy, PyTorch and its devices, in plain types."""
-    kind, numbers, *rest = np.random.get_state()  # noqa: NPY002  # what libraries may use
+    """Return the random states of Python, NumPy, PyTorch and its CUDA devices, in types that a checkpoint can store."""
+    kind, numbers, *rest = np.random.get_state()  # noqa: NPY002  # libraries may use it
     return {
         "python": random.getstate(),
         "numpy": [kind, torch.from_numpy(np.asarray(numbers, dtype=np.int64)), *rest],
@@ -116,7 +119,7 @@ def random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Go on drawing from there; the devices only if there are as many."""
+    """Restore what `random_states` returned; CUDA states are restored only if the number of devices is the same."""
     random.setstate(states["python"])
     kind, numbers, *rest = states["numpy"]
     np.random.set_state((kind, numbers.numpy().astype(np.uint32), *rest))  # noqa: NPY002

@@ -1,4 +1,4 @@
-"""Which compositions a run trains on and which it is evaluated on: checked, shown and stored with the results."""
+"""The compositions that a run trains on and is evaluated on."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Teams:
     """The compositions of a run.
 
     Attributes:
-        training: those that training draws.
-        held_out: those of each evaluation beside the training teams, under its name.
-        unplayed: held out by the world's split and played by no evaluation.
+        training: compositions that training samples from.
+        held_out: compositions of each evaluation other than the training teams, by its name.
+        unplayed: compositions that the split of the environment holds out and no evaluation plays.
     """
 
     training: tuple[Composition, ...]
@@ -31,40 +31,41 @@ class Teams:
     unplayed: tuple[Composition, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Labels, for results.json."""
+        """Return the labels of the compositions for results.json."""
         return {
             "training": [c.label for c in self.training],
-            "held_out": {name: [c.label for c in found] for name, found in self.held_out.items()},
+            "held_out": {name: [c.label for c in group] for name, group in self.held_out.items()},
         }
 
     def notes(self) -> list[str]:
-        """What the user should know about a split that is valid."""
+        """Return notes for the user about a valid split."""
         if not self.unplayed:
             return []
         labels = ", ".join(c.label for c in self.unplayed)
-        return [f"note: held out and never played: {labels}; add +held_out.worlds.mixes.mixes=held_out"]
+        return [f"note: held out and never played: {labels}; play them with +held_out.worlds.mixes.mixes=held_out"]
 
     def table(self) -> str:
-        """Counts and all labels, by evaluation and team size."""
-        held_out = {c for found in self.held_out.values() for c in found}
+        """Return a text with the counts and labels of all compositions, by evaluation and team size."""
+        held_out = {c for group in self.held_out.values() for c in group}
         head = f"{len(self.training)} compositions in training, {len(held_out)} held out"
-        parts = {"training": self.training, **{f"held out {name!r}": found for name, found in self.held_out.items()}}
-        return "\n".join([head, *(_listed(name, found) for name, found in parts.items()), *self.notes()])
+        groups = {"training": self.training, **{f"held out {name!r}": group for name, group in self.held_out.items()}}
+        return "\n".join([head, *(_listed(name, group) for name, group in groups.items()), *self.notes()])
 
 
 def teams_of(config: Config) -> Teams:
-    """The compositions of a checked config.
+    """Return the compositions of a checked config.
 
     Raises:
-        UserError: if training draws what the world's split holds out, an evaluation that is held out by its teams alone
-            shares compositions with training, or a world refuses its arguments or has no room for the policy.
+        UserError: if training includes compositions that the split of the environment holds out, if an evaluation that
+            differs from training only in its teams shares compositions with training, or if an environment rejects its
+            arguments or does not fit the policy.
     """
     make_env, evaluated = environment_factory(config["env"]), config["held_out"]
     with one_environment(make_env) as env:
-        if both := [c.label for c in env.compositions if c in env.withheld]:
+        if overlap := [c.label for c in env.compositions if c in env.withheld]:
             raise UserError(
-                f"env.mixes trains on what env.split holds out: {', '.join(both)}; choose env.mixes=training or leave "
-                "them out of one of both"
+                f"env.mixes trains on compositions that env.split holds out: {', '.join(overlap)}; choose "
+                "env.mixes=training or remove them from one of the two"
             )
         worlds = worlds_of(evaluated["team_sizes"], evaluated["worlds"])[1:]
         held_out = {world.name: _held_out(world, make_env, env, evaluated["seed"]) for world in worlds}
@@ -73,26 +74,26 @@ def teams_of(config: Config) -> Teams:
 
 
 def _held_out(world: World, make_env: MakeEnv, env: EntityEnv, seed: int) -> tuple[Composition, ...]:
-    """The compositions of one evaluation, none of which is one of training."""
+    """Return the compositions of one evaluation and check that they are held out from training."""
     try:
-        with closing(world.environment(make_env, 1, seed, env.entity_spec)) as other:
-            compositions = other.compositions
+        with closing(world.environment(make_env, 1, seed, env.entity_spec)) as evaluation_env:
+            compositions = evaluation_env.compositions
     except WorldError as error:
-        sizes = "; held_out.team_sizes=[...] names the sizes that are evaluated, held_out.team_sizes=[] none"
+        sizes = "; held_out.team_sizes=[...] sets the sizes to evaluate, held_out.team_sizes=[] none"
         raise UserError(f"held_out: {error}{sizes if set(world.changes) == {'team_sizes'} else ''}") from error
     shared = [c.label for c in compositions if c in set(env.compositions)]
     if shared and set(world.changes) <= set(env.team_arguments):
         raise UserError(
-            f"held_out: evaluation {world.name!r} plays compositions of training: {', '.join(shared)}; leave them out "
-            f"of one of both (training has teams of {size_range(sorted({c.size for c in env.compositions}))})"
+            f"held_out: evaluation {world.name!r} plays compositions of training: {', '.join(shared)}; remove them "
+            f"from one of the two (training has teams of {size_range(sorted({c.size for c in env.compositions}))})"
         )
     return compositions
 
 
 def _listed(name: str, compositions: Iterable[Composition]) -> str:
-    found = list(compositions)
-    lines = [f"\n{name}: {len(found)}"]
-    for size, of_size in groupby(found, key=lambda c: c.size):
-        labels = [c.label for c in of_size]
+    listed = list(compositions)
+    lines = [f"\n{name}: {len(listed)}"]
+    for size, group in groupby(listed, key=lambda c: c.size):
+        labels = [c.label for c in group]
         lines += [f"  {size} agents, {len(labels)}:", *(f"    {label}" for label in labels)]
     return "\n".join(lines)

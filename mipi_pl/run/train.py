@@ -1,4 +1,4 @@
-"""Training: a run from its config to its report."""
+"""A training run, from its config to its report."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from models import fused
 
 
 def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
-    """Train as the config says and report.
+    """Check a composed config, train, and write the report.
 
     Args:
         composed: train.yaml with its choices; checked before anything is created.
-        say: what the user is told goes here.
+        say: function that prints messages to the user.
 
     Returns:
         The run folder.
 
     Raises:
-        UserError: for a mistake in the config.
-        Interrupted: if training was stopped by Ctrl-C; the checkpoint is written.
+        UserError: if the config is invalid.
+        Interrupted: if the user stopped training; a checkpoint is written.
     """
     config = resolve(composed)
     check_train(config)
@@ -65,21 +65,21 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
 
 
 class Run:
-    """One run of training, as a context manager.
+    """A training run, as a context manager.
 
-    Entering it locks the run folder and builds every part once; leaving it closes what was opened, however it ends. All
-    processes of the run take part; the first one writes and talks to the user.
+    Entering locks the run folder and builds every part once. Leaving closes everything that was opened, also after an
+    error. All processes of the run must use it; only the first one writes files and prints messages.
 
     Args:
-        config: checked; its paths lead into `folder`.
-        folder: of the run.
-        trainer: that `mipi_pl.run.processes.connect` made.
-        teams: what it trains on and is evaluated on.
-        checkpoint: to go on from; None begins.
-        say: what the user is told goes here.
+        config: checked config whose paths are in `folder`.
+        folder: run folder.
+        trainer: Trainer from `mipi_pl.run.processes.connect`.
+        teams: compositions of training and of the evaluations.
+        checkpoint: checkpoint to resume from; None starts a new run.
+        say: function that prints messages to the user.
 
     Raises:
-        UserError: on entering, if the folder is in use or a part refuses its values.
+        UserError: on entering, if the folder is in use or a part rejects its values.
     """
 
     parts: Parts
@@ -128,11 +128,11 @@ class Run:
         self.worlds = self._open.enter_context(Worlds(make_env, worlds, held_out["episodes"], held_out["seed"]))
 
     def carry_out(self) -> None:
-        """Evaluate, train from the beginning or from the checkpoint, evaluate, report."""
+        """Evaluate, train from the start or from the checkpoint, evaluate again and write the report."""
         if self.checkpoint is not None:
             self._go_back_to(self.checkpoint)
         untrained = self.evaluate()
-        scripted = self.play_scripted()  # before training, so that a name that does not exist is found now
+        scripted = self.play_scripted()  # before training, so that an unknown name is found early
         if self.is_first:
             self._begin(untrained)
         self._announce({"untrained": untrained, **scripted})
@@ -151,10 +151,10 @@ class Run:
             self.report({"trained": trained, "untrained": untrained, **scripted}, counts)
 
     def evaluate(self) -> list[Result]:
-        """Greedy results of the policy as it is now, on the training teams and in every held-out world.
+        """Return greedy results of the present policy on the training teams and in every held-out world.
 
         Raises:
-            UserError: if a world cannot be made.
+            UserError: if the environment of an evaluation cannot be created.
         """
         algorithm = self.parts.algorithm
         algorithm.eval()
@@ -166,10 +166,10 @@ class Run:
         return results
 
     def play_scripted(self) -> dict[str, list[Result]]:
-        """Results of the scripted policies in the same worlds.
+        """Return the results of the scripted policies in the same worlds.
 
         Raises:
-            UserError: for a policy that the world does not have.
+            UserError: if the environment does not have one of the policies.
         """
         try:
             return play_baselines(self.config["held_out"]["baselines"], self.worlds)
@@ -181,31 +181,31 @@ class Run:
         fit(self.parts, self.folder, self.checkpoint, self.say)
 
     def report(self, policies: dict[str, list[Result]], counts: dict[str, float]) -> None:
-        """Write the report and print it; see `mipi_pl.run.report`.
+        """Write and print the report; see `mipi_pl.run.report`.
 
         Raises:
-            FailedError: if it cannot be written.
+            FailedError: if a file cannot be written.
         """
         outcome = report.Outcome(self.config, self.folder, self.parts, self.teams, policies, counts)
         try:
             report.write_report(outcome)
         except OSError as error:
             raise FailedError(
-                f"training is finished, but its results cannot be written ({error}); when they can, go on from the "
-                f"last checkpoint with: mipi resume {run_folder.shown(self.folder)}"
+                f"training is finished, but its results cannot be written ({error}); once the folder is writable, "
+                f"resume from the last checkpoint with: mipi resume {run_folder.shown(self.folder)}"
             ) from error
         report.say_report(outcome, self.say)
 
     def _go_back_to(self, checkpoint: Path) -> None:
-        """Forget newer checkpoints, which are made anew."""
+        """Remove newer checkpoints, which training will write again."""
         distributed.by_first(lambda: CheckpointFolder(self.folder).forget_after(checkpoint.name))
         if not self.parts.resumes_exactly:
             self.say(
-                "note: the environments live in other processes, so the episodes under way are lost; new ones begin"
+                "note: the environments run in other processes, so unfinished episodes are lost and new ones begin"
             )
 
     def _begin(self, untrained: Sequence[Result]) -> None:
-        """Write what the run folder holds from the first."""
+        """Write the files that the run folder contains from the start."""
         folder = self.folder
         try:
             with replacing(folder / run_folder.CONFIG) as unfinished:
@@ -227,9 +227,9 @@ class Run:
 
 
 def moved(config: Config, folder: Path) -> Config:
-    """The config of a run whose folder is now `folder`, with all its paths into the folder."""
-    found: Config = _moved(config, config["run"]["folder"], str(folder))
-    return found
+    """Return the config with every path in the run folder changed to `folder`."""
+    result: Config = _moved(config, config["run"]["folder"], str(folder))
+    return result
 
 
 def _moved(node: object, old: str, new: str) -> Any:
@@ -249,4 +249,4 @@ def _make_folder(root: Path, name: str) -> Path:
 
 
 def _in_silence(_: str) -> None:
-    """The first process speaks for all."""
+    """Print nothing; used in all processes except the first."""

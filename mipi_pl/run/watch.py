@@ -1,4 +1,4 @@
-"""`mipi watch`: a checkpoint at play, alone or beside another policy, as a page and as videos."""
+"""`mipi watch`: episodes of a checkpoint, alone or side by side with another policy, as an HTML page and videos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError
 
 Player = tuple[str, MakePolicy]
-"""A name and what makes its policy."""
+"""Name and policy factory of a player."""
 
 
 def watch_checkpoint(
@@ -38,22 +38,22 @@ def watch_checkpoint(
     formats: Sequence[str],
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Play and write.
+    """Play greedy episodes of a checkpoint and write them as a page and as videos.
 
     Args:
-        path: of a checkpoint that `mipi train` wrote, or of its weights alone; or the name of a shipped policy.
-        overrides: as on the command line: env.<argument>, seed, output_dir, threads.
-        episodes: of each team size.
-        against: another checkpoint, or the name of a scripted policy; None for nobody.
-        formats: of html, gif, mp4.
-        say: what the user is told goes here.
+        path: checkpoint written by `mipi train`, a file of its weights, or the name of a shipped policy.
+        overrides: command-line overrides: env.<argument>, seed, output_dir, threads.
+        episodes: episodes per team size.
+        against: second player: another checkpoint or the name of a scripted policy; None for no second player.
+        formats: any of ``html``, ``gif`` and ``mp4``.
+        say: function that prints messages to the user.
 
     Returns:
         The folder of the results.
 
     Raises:
-        UserError: for a checkpoint that cannot be used, a mistake in the overrides, MP4 without its package, or a
-            folder that cannot be written to.
+        UserError: if the checkpoint cannot be used, an override is invalid, the package for MP4 is missing, or the
+            folder cannot be written to.
     """
     for override in overrides:
         if override.lstrip("+~").startswith("held_out"):
@@ -72,7 +72,7 @@ def watch_checkpoint(
         for number, plays in enumerate(zip(*recordings, strict=True), start=1):
             shown[f"{len(shown) + 1}: {plays[0].composition}"] = plays
             stems.append(f"{world.name}_{number}")
-            say(f"{world.name:<9} {number:>3}   {_told(plays)}")
+            say(f"{world.name:<9} {number:>3}   {_summary(plays)}")
     folder = result_folder(path, "watch", plan.output_dir)
     try:
         _write(folder, subject, shown, stems, formats, say)
@@ -89,17 +89,17 @@ def _learned(subject: Subject) -> Player:
 
 
 def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
-    """The greedy policy of an algorithm, with what it has of marginal and utilities."""
-    pays = isinstance(algorithm, InformationCost) and algorithm.regularizer is Regularizer.MUTUAL_INFORMATION
-    marginal = algorithm.marginal if pays else None
+    """Return the greedy policy of an algorithm, with its marginal policy and utilities if it has them."""
+    has_marginal = isinstance(algorithm, InformationCost) and algorithm.regularizer is Regularizer.MUTUAL_INFORMATION
+    marginal = algorithm.marginal if has_marginal else None
     assert marginal is None or isinstance(marginal, torch.nn.Module)
     return InspectedPolicy(algorithm.actor(True, seed), marginal, isinstance(algorithm, JointValueAlgorithm))
 
 
 def _opponent(against: str, subject: Subject) -> Player:
-    other = weights.located(Path(against))
-    if other.is_file():
-        return _learned(open_opponent(other, subject.plan))
+    path = weights.located(Path(against))
+    if path.is_file():
+        return _learned(open_opponent(path, subject.plan))
     with one_environment(subject.make_env) as env:
         known = env.scripted
     if against not in known:
@@ -120,13 +120,13 @@ def _play(player: Player, subject: Subject, world: World, episodes: int) -> list
         raise UserError(f"nothing to watch: {error}") from error
 
 
-def _told(plays: Sequence[Recording]) -> str:
-    ends = [
+def _summary(plays: Sequence[Recording]) -> str:
+    results = [
         f"{'' if play.won is None else 'won, ' if play.won else 'not won, '}return {sum(play.rewards):.2f} "
         f"in {len(play.rewards)} steps"
         for play in plays
     ]
-    return f"{plays[0].composition}: {' | '.join(ends)}"
+    return f"{plays[0].composition}: {' | '.join(results)}"
 
 
 def _write(

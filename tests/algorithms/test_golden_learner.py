@@ -1,4 +1,4 @@
-"""Twenty learning steps that do not change unless they are meant to."""
+"""Golden test of twenty learning steps."""
 
 from __future__ import annotations
 

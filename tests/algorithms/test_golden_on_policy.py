@@ -1,4 +1,4 @@
-"""Twenty rollouts of learning that do not change unless they are meant to."""
+"""Golden test of twenty on-policy learning steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for MAPPO and MIPI-PPO, whatever the numbers, and that they learn."""
+"""Properties of MAPPO and MIPI-PPO on random batches, and tests that they learn."""
 
 from __future__ import annotations
 

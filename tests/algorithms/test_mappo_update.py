@@ -1,4 +1,4 @@
-"""One round of learning against the plain one: metrics, and through the moved parameters every gradient."""
+"""MAPPO updates against the plain reference: metrics and, through the updated parameters, all gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for one learning step, whatever the numbers."""
+"""Properties of a MIPI learning step on random batches."""
 
 from __future__ import annotations
 

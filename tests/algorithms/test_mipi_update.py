@@ -1,4 +1,4 @@
-"""One learning step against the plain one: losses, and through the moved parameters every gradient."""
+"""A MIPI learning step against the plain reference: losses and, through the updated parameters, all gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of mutations fits the sources: each text is there once, wherever it is."""
+"""Each mutation of benchmarks/mutations.py matches its source file exactly once."""
 
 from __future__ import annotations
 

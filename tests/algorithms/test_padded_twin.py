@@ -1,4 +1,4 @@
-"""The plain learner of the benchmark does the same work: its updates are those of the real one."""
+"""The padded learner of the benchmark makes the same updates as the real learner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for a step of the value-based learners, whatever the numbers."""
+"""Properties of a learning step of the value-based learners on random batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step of each value-based learner against the plain one: losses, and through the moved parameters every gradient."""
+"""A step of each value-based learner against the plain reference: losses and, by the updated parameters, gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An episode that is cut into rollouts is to the networks what the whole episode is."""
+"""The networks give the same outputs for an episode that is cut into rollouts as for the whole episode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frame budget, checkpoints, evaluation schedule, metrics and progress, on a training loop without learning."""
+"""Frame budget, checkpoints, evaluation schedule, metrics and progress, in a training loop without learning."""
 
 from __future__ import annotations
 

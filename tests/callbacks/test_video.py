@@ -1,4 +1,4 @@
-"""Videos come at their times, are never overwritten, and training does not notice them."""
+"""Videos are recorded on schedule, are never overwritten, and do not affect training."""
 
 from __future__ import annotations
 

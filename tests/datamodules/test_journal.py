@@ -1,4 +1,4 @@
-"""Episodes on disk, and a datamodule that goes on from where another one stood."""
+"""Episodes on disk, and a datamodule that resumes from the state of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collecting while an update runs: the same data as when both took turns with the older policy, and nothing racy."""
+"""Collection during an update: the same data as sequential collection with the older policy, without data races."""
 
 from __future__ import annotations
 

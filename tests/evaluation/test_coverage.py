@@ -1,4 +1,4 @@
-"""A 95 % interval holds the true value in about 95 of 100 experiments: seeds are drawn, each plays 256 episodes."""
+"""95 % intervals cover the true value in about 95 of 100 simulated experiments, with random seeds of 256 episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of an episode is what was played, and what is shown of the networks is what the agents went by."""
+"""Recordings equal the episodes that were played, and the networks that the agents used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left out of a batch: agents that do not act, entities that nobody who acts sees."""
+"""Agents that do not act and entities that no acting agent sees are left out of a batch."""
 
 from __future__ import annotations
 

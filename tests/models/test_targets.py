@@ -1,4 +1,4 @@
-"""Heads whose last actions aim at entities: equal to the formula, blind to order, capacity and what is not seen."""
+"""Heads of target actions: equal to the formula, and independent of order, capacity and hidden entities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An arena: one battle in which the caller says who stands where, and plays loop by loop."""
+"""A single battle in which a test places the units and plays loop by loop."""
 
 from __future__ import annotations
 

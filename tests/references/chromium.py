@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through its DevTools protocol over a pipe: no driver, no port, no package."""
+"""A headless Chromium, driven by its DevTools protocol over a pipe, without a driver, port or package."""
 
 from __future__ import annotations
 

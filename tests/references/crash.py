@@ -1,4 +1,4 @@
-"""Callbacks that disturb or watch a run: one ends it as abruptly as a kill does, no other callback gets to save."""
+"""Callbacks that disturb or observe a run; one of them ends it like a kill, before other callbacks can save."""
 
 from __future__ import annotations
 

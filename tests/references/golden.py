@@ -1,4 +1,4 @@
-"""Golden files of what learning steps log."""
+"""Golden files of the metrics that learning steps log."""
 
 from __future__ import annotations
 

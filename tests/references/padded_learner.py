@@ -1,4 +1,4 @@
-"""The same learner without what makes it fast: the twin that `benchmarks/learner_updates.py` measures against.
+"""MIPI without its optimizations: the baseline of `benchmarks/learner_updates.py`.
 
 One view at a time, with projections of its own (queries, keys and values of all entities, as REFIL's code makes them);
 a GRU cell in a loop; padded steps; all hypernetworks anew for each view; the marginal attends over its single entity;

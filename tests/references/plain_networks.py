@@ -1,4 +1,4 @@
-"""The networks of section 4 of the paper and of REFIL, one entity and one agent at a time, by their formulas.
+"""The networks of section 4 of the paper and of REFIL by their formulas, one entity and one agent at a time.
 
 Parameters come as a dict from name to tensor, as `named_parameters` gives it; `part` takes those of one module.
 """

@@ -1,4 +1,4 @@
-"""MAPPO as loops over episodes, steps and agents (Schulman et al. 2016, 2017; Yu et al. 2022), for lists of numbers.
+"""MAPPO as loops over episodes, steps and agents (Schulman et al. 2016, 2017; Yu et al. 2022), on lists of numbers.
 
 One whole update on a raw padded batch, with the networks of `plain_networks`; plain descent stands for the optimizers.
 """

@@ -1,4 +1,4 @@
-"""Updates of the value-based learners on a raw padded batch, by loops: double Q-learning, mixers with ELU, VDN, CollaQ.
+"""Updates of the value-based learners on a raw padded batch, by loops: double Q-learning, ELU mixers, VDN, CollaQ.
 
 Written from the papers of REFIL (Iqbal et al. 2021) and CollaQ (Zhang et al. 2020). Batch, trunk, mixer and imaginary
 objective are those of the plain MIPI.

@@ -1,4 +1,4 @@
-"""Resource Collection written down once more: one episode, plain Python, every pair of bodies, no force cut off.
+"""Independent implementation of Resource Collection: one episode, plain Python, all pairs of bodies, no force cutoff.
 
 The numbers of a scenario are written out here and not read from the environment.
 """

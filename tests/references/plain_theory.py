@@ -1,4 +1,4 @@
-"""Exact policy iteration by long sums, loops and enumeration for tiny processes; no linear system is solved."""
+"""Exact policy iteration for tiny processes by sums, loops and enumeration, without solving a linear system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One whole MIPI update on a raw padded batch: loops over episodes, steps, agents and entities, autograd for the rest.
+"""A whole MIPI update on a raw padded batch: loops over episodes, steps, agents and entities; gradients by autograd.
 
 Written from section 4 of the paper; stochastic gradient descent stands for the optimizers.
 """

@@ -1,4 +1,4 @@
-"""What two connected processes find, written down for a test to judge: python rank_scenes.py FOLDER."""
+"""Script that writes the results of two connected processes for a test to check: python rank_scenes.py FOLDER."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All of a finished run that must not depend on how often it was interrupted."""
+"""The content of a finished run that must not depend on interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders made by hand: as `mipi train` leaves them, without training."""
+"""Run folders like those of `mipi train`, written without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A world whose every number is known beforehand: episode lengths are scripted, observations count."""
+"""An environment with scripted episode lengths and counting observations, so that every number is known in advance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A world that waits, as a real game does; in a module of its own, so that worker processes can import it."""
+"""An environment that waits like a real game, in its own module, so that worker processes can import it."""
 
 from __future__ import annotations
 

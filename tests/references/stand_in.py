@@ -1,4 +1,4 @@
-"""A program in the place of StarCraft II: it speaks the game's protocol, and the simulator is its physics.
+"""A stand-in for StarCraft II that speaks the game's protocol and uses the simulator as its physics.
 
 It knows what the game knows: units of some type at some place, orders, time. Of actions, features, tags and rewards it
 knows nothing. Numbers have the game's fixed point of 1/4096. What it should do beyond that stands in the JSON file that

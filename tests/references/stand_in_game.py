@@ -1,4 +1,4 @@
-"""Installs the stand-in as if it were the game."""
+"""Installation of the stand-in in place of the game."""
 
 from __future__ import annotations
 

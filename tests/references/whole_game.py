@@ -1,4 +1,4 @@
-"""A two-step game of three agents with all of its episodes in one batch: nothing is left to chance but the start."""
+"""A two-step game of three agents with all its episodes in one batch; only the start is random."""
 
 from __future__ import annotations
 

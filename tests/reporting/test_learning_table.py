@@ -1,4 +1,4 @@
-"""benchmarks/learning.py: scores by processor time."""
+"""Scores by processor time of benchmarks/learning.py."""
 
 from __future__ import annotations
 

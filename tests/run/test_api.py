@@ -1,4 +1,4 @@
-"""What a notebook imports from `mipi_pl`."""
+"""The Python interface of `mipi_pl`."""
 
 from __future__ import annotations
 

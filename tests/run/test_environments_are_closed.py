@@ -1,4 +1,4 @@
-"""Every environment that a command opens is closed, also where the command fails: one may be a running game."""
+"""Every command closes the environments it opens, also after an error, because one may be a running game."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that name classes by their former modules can still be resumed."""
+"""Checkpoints that refer to classes by former modules can still be resumed."""
 
 from __future__ import annotations
 

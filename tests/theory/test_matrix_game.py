@@ -1,4 +1,4 @@
-"""The exact solutions of the matrix game against a grid of policies; what follows for its payoffs and picture."""
+"""Exact solutions of the matrix game against a grid of policies, and their payoffs and picture."""
 
 from __future__ import annotations
 

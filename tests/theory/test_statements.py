@@ -1,4 +1,4 @@
-"""What the paper states holds on any random process, or fails where docs/theory.md says so; command and page."""
+"""The paper's statements hold on random processes or fail where docs/theory.md says so; the command and the page."""
 
 from __future__ import annotations
 

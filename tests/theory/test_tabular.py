@@ -1,4 +1,4 @@
-"""The tables against enumeration, long sums and grids."""
+"""Tabular solutions against enumeration, sums and grids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Battles for the tests: an arena in which they place the units, and the families."""
+"""Fixtures of battles: an arena in which a test places the units, and the families."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fights worked out by hand, loop by loop.
+"""Fights computed by hand, loop by loop.
 
 A blow is struck in loop 1 and then every `cooldown_s` x 22.4 loops, rounded up."""
 

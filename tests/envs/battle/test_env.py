@@ -1,4 +1,4 @@
-"""Values that are refused, rewards, ends, snapshots, pictures, scripted players."""
+"""Rejected values, rewards, episode ends, snapshots, pictures and scripted players."""
 
 from __future__ import annotations
 

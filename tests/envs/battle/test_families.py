@@ -1,4 +1,4 @@
-"""What is data: unit types, families and maps as they are shipped, fixed armies, and the charge of a Baneling."""
+"""Data of the battle: unit types, shipped families and maps, fixed armies, and the explosion of a Baneling."""
 
 from __future__ import annotations
 

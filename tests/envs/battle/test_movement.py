@@ -1,4 +1,4 @@
-"""Who is near whom: the short lists of movement against everybody."""
+"""The neighbour lists of movement against a search over all units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What units do with their orders, and what the script makes of the enemies."""
+"""Effects of the units' orders, and the orders of the scripted enemies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds in every battle, whatever the armies and the actions."""
+"""Properties of every battle, for any armies and actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bit for bit: over threads, neighbours, resets, restored states, with and without compiling, and over versions."""
+"""Bit-for-bit reproducibility over threads, neighbours, resets, restored states, compilation and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Battles whose target actions name slots: no tag is shown, and only the number of slots depends on the capacity."""
+"""Battles whose target actions name slots: no tag is visible, and only the number of slots depends on the capacity."""
 
 from __future__ import annotations
 

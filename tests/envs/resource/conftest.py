@@ -1,4 +1,4 @@
-"""A small Resource Collection."""
+"""Fixture of a small Resource Collection."""
 
 from __future__ import annotations
 

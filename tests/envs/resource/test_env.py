@@ -1,4 +1,4 @@
-"""Values that are refused, ends, options, the picture."""
+"""Rejected values, episode ends, options and the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds in every episode, read from the observations alone."""
+"""Properties of every episode, read from the observations only."""
 
 from __future__ import annotations
 

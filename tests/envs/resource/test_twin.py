@@ -1,4 +1,4 @@
-"""The kernel against the plain twin, whole observations and rewards, over whole episodes."""
+"""The kernel against the plain twin: all observations and rewards of whole episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Games that die, hang, are slow or never start: what is lost is the rest of one battle."""
+"""Games that die, hang, are slow or never start: only the rest of one battle is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is missing is said in one message each, and nothing is started for it."""
+"""Each missing part of StarCraft II gives one message, and no game is started."""
 
 from __future__ import annotations
 

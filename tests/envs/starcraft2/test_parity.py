@@ -1,4 +1,4 @@
-"""The same seed and actions give the same battle in the simulator and through the game's protocol, bit for bit."""
+"""Battles with equal seed and actions are bit-for-bit equal in the simulator and through the game's protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMAC's own environment in the entity contract; the package that PyPI calls smac is told from it."""
+"""SMAC's own environment in the entity contract, and its distinction from the package smac on PyPI."""
 
 from __future__ import annotations
 
