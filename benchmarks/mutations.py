@@ -130,9 +130,9 @@ MUTATIONS = [
     ),
     Mutation("within is the other group", "return mask & self._same(k)", "return mask & ~self._same(k)"),
     Mutation(
-        "the interact utilities under the within weights", "weights, [1, 2]) - target", "weights, [1, 1]) - target"
+        "the interact utilities under the within weights", "weights, [WITHIN, INTERACT])", "weights, [WITHIN, WITHIN])"
     ),
-    Mutation("every alternation has the first imaginary team", "else 1 + m", "else 1"),
+    Mutation("every alternation has the first imaginary team", "b.within(b.visible, 1 + m)", "b.within(b.visible, 1)"),
     Mutation("mixer weights may be negative", "final.softmax(dim=-1)", "final"),
     Mutation("the mixer has no bias", "weights.first[:, views]) + weights.bias", "weights.first[:, views])"),
     Mutation(

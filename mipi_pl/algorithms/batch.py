@@ -17,6 +17,9 @@ from models.attention import with_last_action
 from models.packing import PackedSteps
 from models.targets import ActionKinds
 
+FULL, WITHIN, INTERACT = range(3)
+"""Views of a batch: everything that is there, the agent's own group of an imaginary partition, the other group."""
+
 
 def observed_steps(valid: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
     """The played steps and the observation after the last: all of an episode that is not padding."""

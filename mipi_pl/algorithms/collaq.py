@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.q_learning import QLearning
 from mipi_pl.losses import information as info
 from mipi_pl.spec import EntitySpec
@@ -68,8 +68,8 @@ class CollaQ(QLearning):
 
     def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
         seen, alone = self.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
-        loss, metrics = self._td_loss(b, seen, self._td_targets(b, seen.view(0).detach()))
-        mara = self._mara(b, alone.view(0))
+        loss, metrics = self._td_loss(b, seen, self._td_targets(b, seen.view(FULL).detach()))
+        mara = self._mara(b, alone.view(FULL))
         return loss + self.mara_weight * mara, metrics | {"loss/mara": mara}
 
     def _mara(self, b: EpisodeBatch, alone: Perceived) -> Tensor:

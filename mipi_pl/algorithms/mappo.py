@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from mipi_pl import distributed
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.experience import Experience, ReturnScale, advantages
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.memory import RolloutMemory, States
@@ -246,7 +246,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         """
         began = states["policy"].unsqueeze(1) if "policy" in states else None
         seen, last = self.agent.trunk(b.inputs, view.unsqueeze(1), b.decisions, began)
-        return info.log_policy(self.agent.policy_logits(seen.view(0)), b.available), last.squeeze(1)
+        return info.log_policy(self.agent.policy_logits(seen.view(FULL)), b.available), last.squeeze(1)
 
     def _values(self, b: EpisodeBatch, states: States) -> tuple[Tensor, Tensor | None]:
         """Of all observed steps [L], as the critic gives them, and its recurrent states [N, 1, H] if it has some.

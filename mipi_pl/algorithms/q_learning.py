@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
 from mipi_pl.losses.td import greedy_actions
@@ -84,7 +84,7 @@ class QLearning(JointValueAlgorithm):
 
     def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
         seen = self._perceive(b, self._critic_views(b, b.visible))
-        return self._td_loss(b, seen, self._td_targets(b, seen.view(0).detach()))
+        return self._td_loss(b, seen, self._td_targets(b, seen.view(FULL).detach()))
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
