@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -148,17 +149,22 @@ class Trunk(nn.Module):
 class Agent(nn.Module):
     """What algorithms and actors know of an agent; the parameters are shared by all agents of a team.
 
-    Attributes:
+    Args:
         kinds: of its actions.
         hidden: size of the recurrent state of one agent.
+
+    Attributes:
         trunk: called as `Trunk.forward` is, with `attention_weights`; features and state have `hidden` numbers.
         utilities: what the trunk gives to Q_i [..., U].
     """
 
-    kinds: ActionKinds
-    hidden: int
     trunk: nn.Module
     utilities: nn.Module
+
+    def __init__(self, kinds: ActionKinds, hidden: int) -> None:
+        super().__init__()
+        self.kinds = kinds
+        self.hidden = hidden
 
 
 class UtilityAgent(Agent):
@@ -198,30 +204,19 @@ class UtilityAgent(Agent):
         normalize: bool = False,
         pair_units: int = 0,
     ) -> None:
-        super().__init__()
-        self.kinds = ActionKinds(n_actions, targets)
-        self.hidden = hidden
+        super().__init__(ActionKinds(n_actions, targets), hidden)
         n_inputs = n_features + n_actions
         self.trunk = Trunk(n_inputs, width, heads, hidden, own_entity_only, own_path, normalize)
         seen_inputs = None if own_entity_only else n_inputs
-        self._head = partial(ActionHead, hidden, n_actions, targets, seen_inputs, width, pair_units)
-        self.utilities = self._head()
+        self._add_heads(partial(ActionHead, hidden, n_actions, targets, seen_inputs, width, pair_units))
+
+    def _add_heads(self, head: Callable[[], ActionHead]) -> None:
+        """Make the heads, each by a call of `head`."""
+        self.utilities = head()
 
 
 class EntityAgent(UtilityAgent):
-    """Utility Q_i and policy pi_i on one trunk.
-
-    Args:
-        n_features: F.
-        n_actions: K, kinds of action: U where none aims at an entity.
-        width: embedding of entities and attention (128 in the paper).
-        heads: attention heads (4).
-        hidden: recurrent state (64).
-        own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
-        targets: groups of entities that the last kinds of action aim at; see `models.targets`.
-        own_path: see `Trunk`.
-        normalize: see `Trunk`.
-        pair_units: units of the pair scores of target actions; 0 for none. See `models.targets.PairScores`.
+    """Utility Q_i and policy pi_i on one trunk; its arguments are those of `UtilityAgent`.
 
     Examples:
         >>> import torch
@@ -232,20 +227,8 @@ class EntityAgent(UtilityAgent):
         (torch.Size([14, 1, 4, 5]), torch.Size([14, 1, 4, 5]))
     """
 
-    def __init__(
-        self,
-        n_features: int,
-        n_actions: int,
-        width: int = 128,
-        heads: int = 4,
-        hidden: int = 64,
-        own_entity_only: bool = False,
-        targets: tuple[str, ...] = (),
-        own_path: bool = False,
-        normalize: bool = False,
-        pair_units: int = 0,
-    ) -> None:
-        super().__init__(
-            n_features, n_actions, width, heads, hidden, own_entity_only, targets, own_path, normalize, pair_units
-        )
-        self.policy_logits = self._head()
+    policy_logits: ActionHead
+
+    def _add_heads(self, head: Callable[[], ActionHead]) -> None:
+        super()._add_heads(head)
+        self.policy_logits = head()

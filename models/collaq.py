@@ -138,9 +138,7 @@ class CollaQAgent(Agent):
         normalize: bool = False,
         pair_units: int = 0,
     ) -> None:
-        super().__init__()
-        self.kinds = ActionKinds(n_actions, targets)
-        self.hidden = 2 * hidden
+        super().__init__(ActionKinds(n_actions, targets), 2 * hidden)
         n_inputs = n_features + n_actions
         self.trunk = CollaQTrunk(n_inputs, width, heads, hidden, own_path, normalize)
         self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_actions, targets, n_inputs, width, pair_units))
