@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -26,7 +28,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 Metrics = dict[str, Tensor]
 
 
-class EntityAlgorithm(LightningModule):
+class EntityAlgorithm(LightningModule, ABC):
     """Manual optimization with one optimizer per part, one counted update per training step.
 
     Args:
@@ -54,6 +56,19 @@ class EntityAlgorithm(LightningModule):
         self.gradient_clip = gradient_clip
         self.register_buffer("_updates", torch.zeros((), dtype=torch.int64))
         self._targets: list[tuple[nn.Module, nn.Module]] = []
+
+    @abstractmethod
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Optimizers in the order of `optimizer_names`."""
+
+    @property
+    @abstractmethod
+    def partitions_per_batch(self) -> int:
+        """K, imaginary partitions that one batch needs."""
+
+    @abstractmethod
+    def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
+        """Learn from a batch with steps of `descend`, then `report` what happened."""
 
     @property
     def updates(self) -> int:

@@ -58,6 +58,11 @@ class JointValueAlgorithm(EntityAlgorithm):
         self.truncation_is_terminal = truncation_is_terminal
         self.target_networks = target_networks
 
+    @property
+    def partitions_per_batch(self) -> int:
+        """K, imaginary partitions that one batch needs: one for the imaginary objective."""
+        return int(self.imaginary_weight > 0.0)
+
     def make_targets(self) -> None:
         """Frozen copies of agent and mixer, for `update_targets` to refresh; none if there are to be none."""
         if not self.target_networks:

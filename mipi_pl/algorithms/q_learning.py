@@ -69,11 +69,6 @@ class QLearning(JointValueAlgorithm):
         """One, of agent and mixer."""
         return [self._optimizer_factory([*self.agent.parameters(), *self.mixer.parameters()])]
 
-    @property
-    def partitions_per_batch(self) -> int:
-        """K, imaginary partitions that one batch needs."""
-        return int(self.imaginary_weight > 0.0)
-
     # ------------------------------------------------------------------ the learning step
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
