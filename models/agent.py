@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -146,7 +147,7 @@ class Trunk(nn.Module):
         return views & torch.eye(*views.shape[-2:], dtype=torch.bool, device=views.device)
 
 
-class Agent(nn.Module):
+class Agent(nn.Module, ABC):
     """What algorithms and actors know of an agent; the parameters are shared by all agents of a team.
 
     Args:
@@ -165,6 +166,11 @@ class Agent(nn.Module):
         super().__init__()
         self.kinds = kinds
         self.hidden = hidden
+
+    @property
+    @abstractmethod
+    def policy(self) -> nn.Module | None:
+        """The head of logits [..., U] that actions are drawn from; None where the best utility is taken."""
 
 
 class UtilityAgent(Agent):
@@ -214,6 +220,11 @@ class UtilityAgent(Agent):
         """Make the heads, each by a call of `head`."""
         self.utilities = head()
 
+    @property
+    def policy(self) -> nn.Module | None:
+        """None: it acts by its utilities."""
+        return None
+
 
 class EntityAgent(UtilityAgent):
     """Utility Q_i and policy pi_i on one trunk; its arguments are those of `UtilityAgent`.
@@ -232,3 +243,8 @@ class EntityAgent(UtilityAgent):
     def _add_heads(self, head: Callable[[], ActionHead]) -> None:
         super()._add_heads(head)
         self.policy_logits = head()
+
+    @property
+    def policy(self) -> nn.Module | None:
+        """The head of pi_i."""
+        return self.policy_logits

@@ -14,8 +14,9 @@ from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.utils.checks import DivergedError
+from models.agent import Agent, Trunk
 from models.packing import PackedSteps
-from models.targets import Perceived
+from models.targets import ActionHead, ActionKinds, Perceived
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 
@@ -265,3 +266,31 @@ def test_the_batch_appends_the_last_action_and_masks_the_last_observation() -> N
             assert torch.equal(b.deciding[row], b.acting[row] & (t < length))
             row += 1
     assert len(b.inputs) == row
+
+
+class OwnAgent(Agent):
+    """An agent of a kind that the actor has never heard of: features and a policy from the same numbers."""
+
+    def __init__(self, n_features: int, n_actions: int) -> None:
+        super().__init__(ActionKinds(n_actions), 4)
+        self.trunk = Trunk(n_features + n_actions, 8, 2, 4)
+        self.utilities = ActionHead(4, n_actions)
+        self.own_policy = ActionHead(4, n_actions)
+
+    @property
+    def policy(self) -> torch.nn.Module:
+        return self.own_policy
+
+
+def test_an_agent_of_a_new_kind_acts_by_the_policy_that_it_names() -> None:
+    torch.manual_seed(0)
+    agent, td = OwnAgent(3, 4), observation(AVAILABLE, envs=2)
+    for by_utilities, head in ((False, agent.own_policy), (True, agent.utilities)):
+        actor = Actor(agent, greedy=True, by_utilities=by_utilities)
+        scores = head(actor._perceive(td)).masked_fill(~td[keys.ACTION_MASK], -torch.inf)
+        assert torch.equal(actor(td)[keys.ACTION], scores.argmax(dim=-1))
+
+
+def test_an_agent_that_does_not_say_how_it_acts_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="policy"):
+        Agent(ActionKinds(4), hidden=4)  # type: ignore[abstract]
