@@ -44,6 +44,8 @@ def lambda_targets(
     one_step = reward + gamma * goes_on * next_value
     if td_lambda == 0.0:
         return one_step
+    # TorchRL's td_lambda_return_estimate has no such cost. With the cost moved into its arguments the call is longer
+    # than this loop, rounds differently and takes more than twice the time.
     targets = one_step.clone()
     for t in reversed(range(len(reward) - 1)):
         # What the rest of the episode says beyond V_{t+1}; nothing where step t+1 was not played.
