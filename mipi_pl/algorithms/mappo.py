@@ -175,9 +175,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
     def _minibatches(self, batch: TensorDictBase) -> Sequence[Tensor]:
         """Sequences [N'] of each minibatch of an epoch: as many minibatches in every process."""
         order = torch.randperm(len(batch)).to(batch.get(keys.REWARD).device)
-        environment = batch.get(keys.ENVIRONMENT, None)
-        most = len(batch) if environment is None else int(environment[-1]) + 1  # each has at least one sequence
-        return order.tensor_split(min(self.minibatches, most))
+        environments = int(batch.get(keys.ENVIRONMENT)[-1]) + 1  # each has at least one sequence
+        return order.tensor_split(min(self.minibatches, environments))
 
     @torch.no_grad()
     def _look_back(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:
