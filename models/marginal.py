@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.agent import Recurrence
 from models.packing import PackedSteps
 from models.precision import full_precision
 from models.targets import ActionHead, Perceived
+from models.trunk import Recurrence
 
 
 class MarginalPolicy(nn.Module):
@@ -25,7 +25,7 @@ class MarginalPolicy(nn.Module):
         hidden: recurrent state.
         targets: groups of entities that the last kinds of action aim at. It knows none of these entities, so it has one
             logit for all targets of a kind.
-        normalize: LayerNorm after the projection to values and after the recurrence, as in `models.agent.Trunk`.
+        normalize: LayerNorm after the projection to values and after the recurrence, as in `models.trunk.Trunk`.
 
     Examples:
         >>> import torch

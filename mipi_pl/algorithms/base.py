@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -26,6 +27,27 @@ from models.agent import Agent
 Network = TypeVar("Network", bound=nn.Module)
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 Metrics = dict[str, Tensor]
+
+
+def require_options(low: float, high: float = math.inf, *, above: bool = False, **options: float) -> None:
+    """`mipi_pl.utils.checks.require` for several keys of ``algorithm``, given by their names.
+
+    Raises:
+        ValueError: at the first that is out of range.
+
+    Examples:
+        >>> require_options(0, 1, gamma=0.99, td_lambda=-1.0)
+        Traceback (most recent call last):
+        ValueError: algorithm.td_lambda must be at least 0 and at most 1, got -1.0
+    """
+    for name, value in options.items():
+        require(f"algorithm.{name}", value, low, high, above=above)
+
+
+def means(steps: Sequence[Metrics]) -> Metrics:
+    """The mean of every metric over the steps that have it."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
 
 
 class EntityAlgorithm(LightningModule, ABC):
@@ -50,7 +72,7 @@ class EntityAlgorithm(LightningModule, ABC):
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
         super().__init__()
-        require("algorithm.gradient_clip", gradient_clip, 0, above=True)
+        require_options(0, above=True, gradient_clip=gradient_clip)
         self.automatic_optimization = False
         self.spec = spec
         self.gradient_clip = gradient_clip
@@ -84,6 +106,11 @@ class EntityAlgorithm(LightningModule, ABC):
             by_utilities: the action of the best utility, of an algorithm with `fits_policy_to_utilities`.
         """
         return Actor(self.agent, greedy, seed, by_utilities)
+
+    @property
+    def _network_sizes(self) -> dict[str, int]:
+        """What the factories of all networks take: F and K."""
+        return {"n_features": self.spec.n_features, "n_actions": self.spec.n_kinds}
 
     # ------------------------------------------------------------------ target networks
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mipi_pl.algorithms.base import EntityAlgorithm, Metrics
+from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, require_options
 from mipi_pl.algorithms.batch import FULL, INTERACT, WITHIN, EpisodeBatch
 from mipi_pl.losses import information as info
 from mipi_pl.losses.td import lambda_targets
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import require
 from models.agent import Agent
 from models.mixers import Mixer, MixerWeights
 from models.targets import Perceived
@@ -51,9 +50,7 @@ class JointValueAlgorithm(EntityAlgorithm):
         target_networks: bool = True,
     ) -> None:
         super().__init__(spec, gradient_clip)
-        shares = {"gamma": gamma, "td_lambda": td_lambda, "imaginary_weight": imaginary_weight}
-        for name, value in shares.items():
-            require(f"algorithm.{name}", value, 0, 1)
+        require_options(0, 1, gamma=gamma, td_lambda=td_lambda, imaginary_weight=imaginary_weight)
         self.gamma, self.td_lambda, self.imaginary_weight = gamma, td_lambda, imaginary_weight
         self.truncation_is_terminal = truncation_is_terminal
         self.target_networks = target_networks

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mipi_pl import distributed
 from mipi_pl import spec as keys
 
 States = dict[str, Tensor]
@@ -54,3 +57,11 @@ class RolloutMemory:
             name: pad(states[final].detach(), (0, 0, 0, self.n_agents - states.shape[1]))
             for name, states in last.items()
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all processes, on the processor: each process has a device of its own."""
+        return distributed.join_states({name: states.cpu() for name, states in self.states.items()})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the states of this process."""
+        self.states = distributed.own_state(state_dict)

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mipi_pl.algorithms.base import Metrics, OptimizerFactory
+from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.informed import InformationCost, TeamViews
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
-from mipi_pl.losses.information import Divergence, Regularizer
+from mipi_pl.losses.information import Divergence, Regularizer, Temperature
+from mipi_pl.losses.td import TargetKind
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import choose, require
+from mipi_pl.utils.checks import choose
 from models.agent import EntityAgent
 from models.mixers import Mixer
 from models.targets import Perceived
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""
-
-
-class TargetKind(str, Enum):
-    """How the next joint action enters the target of eq. (16)."""
-
-    SAMPLED = "sampled"
-    EXPECTED = "expected"
-
-
-class Temperature(str, Enum):
-    """Temperature of the policy loss (18)."""
-
-    CONSTANT = "constant"
-    BY_WEIGHT = "by_weight"
 
 
 _SMALLEST_WEIGHT = 1e-3
@@ -115,11 +101,9 @@ class MIPI(InformationCost, JointValueAlgorithm):
         super().__init__(
             spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
         )
-        for name, value in {"alpha": alpha, "alpha_i": 0.0 if alpha_i is None else alpha_i}.items():
-            require(f"algorithm.{name}", value, 0)
-        require("algorithm.uniform_share", uniform_share, 0, 1)
-        for name, value in {"iterations": iterations, "policy_steps": policy_steps}.items():
-            require(f"algorithm.{name}", value, 1)
+        require_options(0, alpha=alpha, alpha_i=0.0 if alpha_i is None else alpha_i)
+        require_options(0, 1, uniform_share=uniform_share)
+        require_options(1, iterations=iterations, policy_steps=policy_steps)
         self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.temperature = choose("algorithm.temperature", temperature, Temperature)
@@ -129,11 +113,14 @@ class MIPI(InformationCost, JointValueAlgorithm):
         self.policy_divergence = choose("algorithm.policy_divergence", policy_divergence, Divergence)
         self.policy_moves_trunk = policy_moves_trunk
         self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)
+        self._make_networks(agent, marginal, mixer)
 
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
-        self.agent = agent(**sizes, targets=spec.targets)
-        self.marginal = marginal(**sizes, targets=spec.targets)
-        self.mixer = mixer(**sizes, n_agents=spec.n_agents)
+    def _make_networks(
+        self, agent: Callable[..., EntityAgent], marginal: Callable[..., nn.Module], mixer: Callable[..., Mixer]
+    ) -> None:
+        self.agent = agent(**self._network_sizes, targets=self.spec.targets)
+        self.marginal = marginal(**self._network_sizes, targets=self.spec.targets)
+        self.mixer = mixer(**self._network_sizes, n_agents=self.spec.n_agents)
         if self.target is TargetKind.EXPECTED and not self.mixer.linear:
             raise ValueError("target=expected needs a linear mixer (mixer.linear=true); with ELU use target=sampled")
         self.make_targets()

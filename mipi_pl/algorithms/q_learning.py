@@ -60,9 +60,8 @@ class QLearning(JointValueAlgorithm):
             spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
         )
         self._optimizer_factory = critic_optimizer
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
-        self.agent = agent(**sizes, targets=spec.targets)
-        self.mixer = mixer(**sizes, n_agents=spec.n_agents)
+        self.agent = agent(**self._network_sizes, targets=spec.targets)
+        self.mixer = mixer(**self._network_sizes, n_agents=spec.n_agents)
         self.make_targets()
 
     def configure_optimizers(self) -> list[Optimizer]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+
+class TargetKind(str, Enum):
+    """How the next joint action enters the target of eq. (16)."""
+
+    SAMPLED = "sampled"
+    EXPECTED = "expected"
 
 
 def greedy_actions(utilities: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Int64[Tensor, "*X"]:
