@@ -28,6 +28,7 @@ TWINS = [
     "tests/models/test_mixers.py",
     "tests/algorithms/test_mipi_update.py",
     "tests/algorithms/test_mipi_properties.py",
+    "tests/algorithms/test_mipi_optimizers.py",
     "tests/algorithms/test_learner_against_exact.py",
 ]
 EXACT = ["tests/algorithms/test_learner_against_exact.py::test_mipi_learns_the_exact_solution[mutual_information]"]
@@ -145,9 +146,11 @@ MUTATIONS = [
     ),
     Mutation("`within` shows the other group", "return mask & self._same(k)", "return mask & ~self._same(k)"),
     Mutation(
-        "`interact` utilities are mixed with `within` weights", "weights, [1, 2]) - target", "weights, [1, 1]) - target"
+        "`interact` utilities are mixed with `within` weights",
+        "weights, [WITHIN, INTERACT])",
+        "weights, [WITHIN, WITHIN])",
     ),
-    Mutation("every alternation uses the first imaginary team", "else 1 + m", "else 1"),
+    Mutation("every alternation uses the first imaginary team", "b.within(b.visible, 1 + m)", "b.within(b.visible, 1)"),
     Mutation("mixer weights may be negative", "final.softmax(dim=-1)", "final"),
     Mutation("the mixer has no bias", "weights.first[:, views]) + weights.bias", "weights.first[:, views])"),
     Mutation(

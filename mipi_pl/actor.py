@@ -12,7 +12,7 @@ from mipi_pl import spec as keys
 from mipi_pl.losses.information import log_policy
 from mipi_pl.losses.td import greedy_actions
 from mipi_pl.utils.checks import DivergedError
-from models.agent import Agent, EntityAgent
+from models.agent import Agent
 from models.attention import with_last_action
 from models.packing import PackedSteps
 from models.targets import Perceived
@@ -112,9 +112,9 @@ class Actor(nn.Module):
 
     def _probabilities(self, seen: Perceived, available: Tensor) -> Tensor:
         """Of the actions [B, A, U], before exploration."""
-        if isinstance(self.agent, EntityAgent) and not self.by_utilities:
-            logits = self.agent.policy_logits(seen).to(available.device)
-            return log_policy(logits, available).exp()
+        policy = None if self.by_utilities else self.agent.policy
+        if policy is not None:
+            return log_policy(policy(seen).to(available.device), available).exp()
         utilities = self.agent.utilities(seen).to(available.device)
         if not utilities.isfinite().all():  # an order among them would hide it
             raise DivergedError("the critic diverged: its utilities are not finite")

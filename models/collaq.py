@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.agent import Agent, Trunk
+from models.agent import Agent
 from models.packing import PackedSteps
 from models.targets import ActionHead, ActionKinds, Perceived
+from models.trunk import Trunk
 
 
 def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
@@ -37,7 +38,7 @@ class CollaQTrunk(nn.Module):
         width: embedding of entities and attention.
         heads: attention heads.
         hidden: recurrent state of each.
-        own_path: of each; see `models.agent.Trunk`.
+        own_path: of each; see `models.trunk.Trunk`.
         normalize: of each.
     """
 
@@ -111,8 +112,8 @@ class CollaQAgent(Agent):
         heads: attention heads.
         hidden: recurrent state, of each.
         targets: groups of entities that the last kinds of action aim at; see `models.targets`.
-        own_path: see `models.agent.Trunk`.
-        normalize: see `models.agent.Trunk`.
+        own_path: see `models.trunk.Trunk`.
+        normalize: see `models.trunk.Trunk`.
         pair_units: units of the pair scores of target actions; 0 for none.
 
     Examples:
@@ -138,9 +139,12 @@ class CollaQAgent(Agent):
         normalize: bool = False,
         pair_units: int = 0,
     ) -> None:
-        super().__init__()
-        self.kinds = ActionKinds(n_actions, targets)
-        self.hidden = 2 * hidden
+        super().__init__(ActionKinds(n_actions, targets), 2 * hidden)
         n_inputs = n_features + n_actions
         self.trunk = CollaQTrunk(n_inputs, width, heads, hidden, own_path, normalize)
         self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_actions, targets, n_inputs, width, pair_units))
+
+    @property
+    def policy(self) -> nn.Module | None:
+        """None: it acts by its utilities."""
+        return None

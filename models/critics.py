@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.agent import Recurrence
 from models.attention import EntityAttention
 from models.packing import AgentRows, PackedSteps
 from models.precision import OutputLinear
+from models.trunk import Recurrence
 
 
 class EntityCritic(nn.Module):

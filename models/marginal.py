@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.agent import Recurrence
 from models.packing import PackedSteps
 from models.precision import full_precision
 from models.targets import ActionHead, Perceived
+from models.trunk import Recurrence
 
 
 class MarginalPolicy(nn.Module):
@@ -25,12 +25,14 @@ class MarginalPolicy(nn.Module):
         hidden: recurrent state.
         targets: groups of entities that the last kinds of action aim at. It knows none of these entities, so it has one
             logit for all targets of a kind.
-        normalize: LayerNorm after the projection to values and after the recurrence, as in `models.agent.Trunk`.
+        normalize: LayerNorm after the projection to values and after the recurrence, as in `models.trunk.Trunk`.
 
     Examples:
         >>> import torch
         >>> marginal = MarginalPolicy(n_features=3, n_actions=5, width=8, hidden=4)
-        >>> marginal(torch.zeros(14, 4, 8), PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))).shape
+        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> logits, state = marginal(torch.zeros(14, 4, 8), steps, n_entities=6)
+        >>> logits.shape
         torch.Size([14, 4, 5])
     """
 
@@ -55,7 +57,7 @@ class MarginalPolicy(nn.Module):
         self,
         own: Float[Tensor, "L A I"],
         steps: PackedSteps,
-        n_entities: int | None = None,
+        n_entities: int,
         state: Float[Tensor, "N A hidden"] | None = None,
     ) -> tuple[Float[Tensor, "L A U"], Float[Tensor, "N A hidden"]]:
         """Logits of every agent from its own entity and its own last action, and its recurrent state at the end.
@@ -63,7 +65,7 @@ class MarginalPolicy(nn.Module):
         Args:
             own: the agents' entities.
             steps: where the rows stand.
-            n_entities: E, what there is to aim at; None where there are only agents.
+            n_entities: E, what there is to aim at.
             state: the recurrent states before the first rows; None for zeros.
         """
         linear, agents = self.recurrence.linear, steps.agents(own.shape[1])
@@ -77,6 +79,6 @@ class MarginalPolicy(nn.Module):
         features, last = self.recurrence.unroll(rows, agents, steps, before)
         with full_precision(features):
             features = self.state_norm(features)
-        unseen = torch.zeros(*own.shape[:2], n_entities or own.shape[1], dtype=torch.bool, device=own.device)
+        unseen = torch.zeros(*own.shape[:2], n_entities, dtype=torch.bool, device=own.device)
         logits: Tensor = self.logits(Perceived(agents.pad(features).squeeze(1), own, unseen))
         return logits, last.squeeze(1)

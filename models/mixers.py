@@ -34,10 +34,10 @@ class MixerWeights:
     final: Tensor
     value: Tensor
 
-    def of_agents(self, view: int = 0) -> Tensor:
-        """w_i [L, A] of a linear mixer (eq. 15); with an ELU, the weight where its slope is 1."""
+    def of_agents(self) -> Tensor:
+        """w_i [L, A] of a linear mixer under view 0 (eq. 15); with an ELU, the weight where its slope is 1."""
         with full_precision(self.final):
-            return torch.einsum("lak,lk->la", self.first[:, view], self.final)
+            return torch.einsum("lak,lk->la", self.first[:, 0], self.final)
 
 
 class Mixer(nn.Module, ABC):

@@ -12,7 +12,7 @@ import pytest
 COUNT = """
 import numba, torch
 from mipi_pl.utils.threads import set_threads
-from models.agent import Recurrence
+from models.trunk import Recurrence
 from models.packing import PackedSteps
 set_threads({threads})
 steps = PackedSteps.of(torch.ones(1, 2, dtype=torch.bool))

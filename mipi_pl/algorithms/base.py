@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -26,7 +29,28 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 Metrics = dict[str, Tensor]
 
 
-class EntityAlgorithm(LightningModule):
+def require_options(low: float, high: float = math.inf, *, above: bool = False, **options: float) -> None:
+    """`mipi_pl.utils.checks.require` for several keys of ``algorithm``, given by their names.
+
+    Raises:
+        ValueError: at the first that is out of range.
+
+    Examples:
+        >>> require_options(0, 1, gamma=0.99, td_lambda=-1.0)
+        Traceback (most recent call last):
+        ValueError: algorithm.td_lambda must be at least 0 and at most 1, got -1.0
+    """
+    for name, value in options.items():
+        require(f"algorithm.{name}", value, low, high, above=above)
+
+
+def means(steps: Sequence[Metrics]) -> Metrics:
+    """The mean of every metric over the steps that have it."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
+
+
+class EntityAlgorithm(LightningModule, ABC):
     """Manual optimization with one optimizer per part, one counted update per training step.
 
     Args:
@@ -48,12 +72,25 @@ class EntityAlgorithm(LightningModule):
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
         super().__init__()
-        require("algorithm.gradient_clip", gradient_clip, 0, above=True)
+        require_options(0, above=True, gradient_clip=gradient_clip)
         self.automatic_optimization = False
         self.spec = spec
         self.gradient_clip = gradient_clip
         self.register_buffer("_updates", torch.zeros((), dtype=torch.int64))
         self._targets: list[tuple[nn.Module, nn.Module]] = []
+
+    @abstractmethod
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Optimizers in the order of `optimizer_names`."""
+
+    @property
+    @abstractmethod
+    def partitions_per_batch(self) -> int:
+        """K, imaginary partitions that one batch needs."""
+
+    @abstractmethod
+    def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
+        """Learn from a batch with steps of `descend`, then `report` what happened."""
 
     @property
     def updates(self) -> int:
@@ -69,6 +106,11 @@ class EntityAlgorithm(LightningModule):
             by_utilities: the action of the best utility, of an algorithm with `fits_policy_to_utilities`.
         """
         return Actor(self.agent, greedy, seed, by_utilities)
+
+    @property
+    def _network_sizes(self) -> dict[str, int]:
+        """What the factories of all networks take: F and K."""
+        return {"n_features": self.spec.n_features, "n_actions": self.spec.n_kinds}
 
     # ------------------------------------------------------------------ target networks
 

@@ -17,6 +17,9 @@ from models.attention import with_last_action
 from models.packing import PackedSteps
 from models.targets import ActionKinds
 
+FULL, WITHIN, INTERACT = range(3)
+"""Views of a batch: everything that is there, the agent's own group of an imaginary partition, the other group."""
+
 
 def observed_steps(valid: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
     """The played steps and the observation after the last: all of an episode that is not padding."""
@@ -80,11 +83,6 @@ class EpisodeBatch:
         visible, present = batch.get(keys.VISIBLE)[rows], batch.get(keys.PRESENT)[rows]
         n_agents, n_actions = available.shape[1:]
         acting = keys.acting(visible)
-        ended = batch.get(keys.TERMINATED)[rows]
-        if truncation_is_terminal:
-            truncated = batch.get(keys.TRUNCATED)[rows]
-            first = batch.get(keys.FIRST_STEP, torch.zeros(len(batch), dtype=torch.int64, device=action.device))
-            ended = ended | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)
         earlier = batch.get(keys.PREVIOUS_ACTION, torch.full_like(action[:, 0], n_actions))
         before = torch.cat((earlier.unsqueeze(1), action[:, :-1]), dim=1)
         kinds, sizes = ActionKinds(spec.n_kinds, spec.targets), (spec.n_agents, spec.n_entities)
@@ -102,7 +100,7 @@ class EpisodeBatch:
             acting=acting,
             deciding=acting & valid[rows].unsqueeze(-1),
             reward=batch.get(keys.REWARD)[rows],
-            ended=ended,
+            ended=_ended(batch, steps, spec, truncation_is_terminal),
             played=valid[rows].nonzero().squeeze(-1),
             groups=present.new_zeros(len(present), 0, present.shape[-1]) if groups is None else groups[steps.episode],
             steps=steps.with_acting(acting),
@@ -153,3 +151,16 @@ class EpisodeBatch:
         """Values of the played steps laid out by time and episode, zeros elsewhere."""
         rows = values.new_zeros(len(self.reward), *values.shape[1:]).index_put((self.played,), values)
         return self.steps.pad(rows)
+
+
+def _ended(
+    batch: TensorDictBase, steps: PackedSteps, spec: EntitySpec, truncation_is_terminal: bool
+) -> Bool[Tensor, " L"]:
+    """The steps that no value follows."""
+    rows = (steps.episode, steps.step)
+    ended: Tensor = batch.get(keys.TERMINATED)[rows]
+    if truncation_is_terminal:
+        truncated = batch.get(keys.TRUNCATED)[rows]
+        first = batch.get(keys.FIRST_STEP, torch.zeros(len(batch), dtype=torch.int64, device=truncated.device))
+        ended = ended | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)
+    return ended

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from mipi_pl.algorithms.base import Metrics, OptimizerFactory
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.q_learning import QLearning
 from mipi_pl.losses import information as info
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import require
 from models.collaq import CollaQAgent
 from models.mixers import Mixer
 from models.targets import Perceived
@@ -51,7 +50,7 @@ class CollaQ(QLearning):
         gradient_clip: float = 10.0,
         target_networks: bool = True,
     ) -> None:
-        require("algorithm.mara_weight", mara_weight, 0)
+        require_options(0, mara_weight=mara_weight)
         super().__init__(
             spec,
             agent,
@@ -68,8 +67,8 @@ class CollaQ(QLearning):
 
     def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
         seen, alone = self.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
-        loss, metrics = self._td_loss(b, seen, self._td_targets(b, seen.view(0).detach()))
-        mara = self._mara(b, alone.view(0))
+        loss, metrics = self._td_loss(b, seen, self._td_targets(b, seen.view(FULL).detach()))
+        mara = self._mara(b, alone.view(FULL))
         return loss + self.mara_weight * mara, metrics | {"loss/mara": mara}
 
     def _mara(self, b: EpisodeBatch, alone: Perceived) -> Tensor:

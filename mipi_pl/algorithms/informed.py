@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from torch import Tensor, nn
 
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.utils.checks import choose
 from models.packing import PackedSteps
+from models.targets import Perceived
 
 
 class ImaginedTeams(str, Enum):
@@ -18,6 +21,28 @@ class ImaginedTeams(str, Enum):
 
     IMAGINARY = "imaginary"
     ACTUAL = "actual"
+
+
+@dataclass(frozen=True)
+class TeamViews:
+    """What the agents perceive in the full team and in the teams that the marginal averages over.
+
+    Attributes:
+        seen: all views, of which the full team is the first.
+        number_of: the view that the marginal averages over in each alternation.
+    """
+
+    seen: Perceived
+    number_of: Mapping[int, int]
+
+    @property
+    def full(self) -> Perceived:
+        """In the full team."""
+        return self.seen.view(FULL)
+
+    def team(self, m: int) -> Perceived:
+        """In the team of alternation `m`."""
+        return self.seen.view(self.number_of[m])
 
 
 class InformationCost:

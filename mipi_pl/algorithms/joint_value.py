@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mipi_pl.algorithms.base import EntityAlgorithm, Metrics
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, require_options
+from mipi_pl.algorithms.batch import FULL, INTERACT, WITHIN, EpisodeBatch
 from mipi_pl.losses import information as info
 from mipi_pl.losses.td import lambda_targets
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import require
 from models.agent import Agent
 from models.mixers import Mixer, MixerWeights
 from models.targets import Perceived
@@ -51,12 +50,15 @@ class JointValueAlgorithm(EntityAlgorithm):
         target_networks: bool = True,
     ) -> None:
         super().__init__(spec, gradient_clip)
-        shares = {"gamma": gamma, "td_lambda": td_lambda, "imaginary_weight": imaginary_weight}
-        for name, value in shares.items():
-            require(f"algorithm.{name}", value, 0, 1)
+        require_options(0, 1, gamma=gamma, td_lambda=td_lambda, imaginary_weight=imaginary_weight)
         self.gamma, self.td_lambda, self.imaginary_weight = gamma, td_lambda, imaginary_weight
         self.truncation_is_terminal = truncation_is_terminal
         self.target_networks = target_networks
+
+    @property
+    def partitions_per_batch(self) -> int:
+        """K, imaginary partitions that one batch needs: one for the imaginary objective."""
+        return int(self.imaginary_weight > 0.0)
 
     def make_targets(self) -> None:
         """Frozen copies of agent and mixer, for `update_targets` to refresh; none if there are to be none."""
@@ -72,11 +74,12 @@ class JointValueAlgorithm(EntityAlgorithm):
         utilities = self.agent.utilities(seen.rows(b.played))
         chosen = info.of_action(utilities, b.action[b.played].unsqueeze(1).expand(utilities.shape[:-1]))
         weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
-        joint = self.mixer.mix(chosen[:, :1], weights, [0])
+        joint = self.mixer.mix(chosen[:, :1], weights, [FULL])
         loss_td = loss = info.mean_square(joint - target)
         metrics = {"loss/td": loss_td, "td_error": (joint - target).abs().mean(), "value/joint": joint.mean()}
         if self.imaginary_weight > 0.0:
-            loss_imagined = info.mean_square(self.mixer.mix(chosen[:, 1:], weights, [1, 2]) - target)
+            imagined = self.mixer.mix(chosen[:, 1:], weights, [WITHIN, INTERACT])
+            loss_imagined = info.mean_square(imagined - target)
             loss = torch.lerp(loss_td, loss_imagined, self.imaginary_weight)
             metrics["loss/imagined"] = loss_imagined
         metrics["mixer/weight"] = info.masked_mean(weights.of_agents().detach(), b.acting[b.played])
@@ -84,7 +87,7 @@ class JointValueAlgorithm(EntityAlgorithm):
 
     def _target_utilities(self, b: EpisodeBatch) -> Tensor:
         """Utilities [L, A, U] of the target network."""
-        seen = self._perceive(b, b.visible.unsqueeze(1), self.target_agent).view(0)
+        seen = self._perceive(b, b.visible.unsqueeze(1), self.target_agent).view(FULL)
         utilities: Tensor = self.target_agent.utilities(seen)
         return utilities
 
@@ -99,7 +102,7 @@ class JointValueAlgorithm(EntityAlgorithm):
         after = b.played + 1
         mixer = self.target_mixer if self.target_networks else self.mixer
         weights = self._weights(mixer, b, b.present.unsqueeze(1), after)
-        value = mixer.mix(utility[after].unsqueeze(1), weights, [0])
+        value = mixer.mix(utility[after].unsqueeze(1), weights, [FULL])
         paid = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
         value = value - paid
         now, ended = b.reward[b.played], b.ended[b.played]

@@ -10,10 +10,9 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mipi_pl import distributed
 from mipi_pl import spec as keys
-from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory, means, require_options
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.experience import Experience, ReturnScale, advantages
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.memory import RolloutMemory, States
@@ -21,7 +20,6 @@ from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import require
 from models.agent import EntityAgent
 
 POLICY, CRITIC, MARGINAL = range(3)
@@ -95,40 +93,38 @@ class MAPPO(InformationCost, EntityAlgorithm):
         gradient_clip: float = 10.0,
     ) -> None:
         super().__init__(spec, gradient_clip)
-        for name, value in {"alpha": alpha, "entropy_bonus": entropy_bonus}.items():
-            require(f"algorithm.{name}", value, 0)
-        for name, value in {"gamma": gamma, "gae_lambda": gae_lambda}.items():
-            require(f"algorithm.{name}", value, 0, 1)
-        for name, bound in {"clip": clip, "value_clip": value_clip, "huber_delta": huber_delta}.items():
-            if bound is not None:
-                require(f"algorithm.{name}", bound, 0, above=True)
-        for name, value in {"epochs": epochs, "minibatches": minibatches}.items():
-            require(f"algorithm.{name}", value, 1)
+        require_options(0, alpha=alpha, entropy_bonus=entropy_bonus)
+        require_options(0, 1, gamma=gamma, gae_lambda=gae_lambda)
+        bounds = {"value_clip": value_clip, "huber_delta": huber_delta}
+        require_options(0, above=True, clip=clip, **{name: x for name, x in bounds.items() if x is not None})
+        require_options(1, epochs=epochs, minibatches=minibatches)
         if value_decay is not None:
-            require("algorithm.value_decay", value_decay, 0, 1 - 1e-6)
+            require_options(0, 1 - 1e-6, value_decay=value_decay)
         self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.gamma, self.gae_lambda = alpha, gamma, gae_lambda
         self.clip, self.value_clip, self.huber_delta = clip, value_clip, huber_delta
         self.epochs, self.minibatches, self.entropy_bonus = epochs, minibatches, entropy_bonus
         self.marginal_epochs = epochs if marginal_epochs is None else marginal_epochs
-        require("algorithm.marginal_epochs", self.marginal_epochs, 1, epochs)
+        require_options(1, epochs, marginal_epochs=self.marginal_epochs)
         self.truncation_is_terminal = truncation_is_terminal
+        self._memory = RolloutMemory(spec.n_agents)
         self._optimizer_factories = [policy_optimizer, critic_optimizer]
 
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
-        self.agent = agent(**sizes, targets=spec.targets)
+        self.agent = agent(**self._network_sizes, targets=spec.targets)
         self.agent.utilities.requires_grad_(False)
-        self.critic = critic(**sizes, n_entities=spec.n_entities)
-        self._memory = RolloutMemory(spec.n_agents)
+        self.critic = critic(**self._network_sizes, n_entities=spec.n_entities)
         self.return_scale = ReturnScale(value_decay)
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
-            if marginal is None or marginal_optimizer is None:
-                raise ValueError(
-                    "algorithm.regularizer=mutual_information needs algorithm.marginal and its optimizer, got none: "
-                    "choose algorithm=mipi_ppo"
-                )
-            self.marginal = marginal(**sizes, targets=spec.targets)
-            self._optimizer_factories.append(marginal_optimizer)
+            self._add_marginal(marginal, marginal_optimizer)
+
+    def _add_marginal(self, marginal: Callable[..., nn.Module] | None, optimizer: OptimizerFactory | None) -> None:
+        if marginal is None or optimizer is None:
+            raise ValueError(
+                "algorithm.regularizer=mutual_information needs algorithm.marginal and its optimizer, got none: "
+                "choose algorithm=mipi_ppo"
+            )
+        self.marginal = marginal(**self._network_sizes, targets=self.spec.targets)
+        self._optimizer_factories.append(optimizer)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Policy with its trunk, critic, and marginal if there is one."""
@@ -144,13 +140,11 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the recurrent states of all processes."""
-        # On the processor: other processes have other devices.
-        states = {name: state.cpu() for name, state in self._memory.states.items()}
-        checkpoint[_MEMORY] = distributed.join_states(states)
+        checkpoint[_MEMORY] = self._memory.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from them."""
-        self._memory.states = distributed.own_state(checkpoint[_MEMORY])
+        self._memory.load_state_dict(checkpoint[_MEMORY])
 
     # ------------------------------------------------------------------ the learning step
 
@@ -170,14 +164,13 @@ class MAPPO(InformationCost, EntityAlgorithm):
                 found |= self._improve_critic(part, seen, began)
                 steps.append(found)
         self._memory.keep(batch, last)
-        self.report(metrics | _means(steps))
+        self.report(metrics | means(steps))
 
     def _minibatches(self, batch: TensorDictBase) -> Sequence[Tensor]:
         """Sequences [N'] of each minibatch of an epoch: as many minibatches in every process."""
         order = torch.randperm(len(batch)).to(batch.get(keys.REWARD).device)
-        environment = batch.get(keys.ENVIRONMENT, None)
-        most = len(batch) if environment is None else int(environment[-1]) + 1  # each has at least one sequence
-        return order.tensor_split(min(self.minibatches, most))
+        environments = int(batch.get(keys.ENVIRONMENT)[-1]) + 1  # each has at least one sequence
+        return order.tensor_split(min(self.minibatches, environments))
 
     @torch.no_grad()
     def _look_back(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:
@@ -246,7 +239,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         """
         began = states["policy"].unsqueeze(1) if "policy" in states else None
         seen, last = self.agent.trunk(b.inputs, view.unsqueeze(1), b.decisions, began)
-        return info.log_policy(self.agent.policy_logits(seen.view(0)), b.available), last.squeeze(1)
+        return info.log_policy(self.agent.policy_logits(seen.view(FULL)), b.available), last.squeeze(1)
 
     def _values(self, b: EpisodeBatch, states: States) -> tuple[Tensor, Tensor | None]:
         """Of all observed steps [L], as the critic gives them, and its recurrent states [N, 1, H] if it has some.
@@ -256,9 +249,3 @@ class MAPPO(InformationCost, EntityAlgorithm):
         began = states["critic"][:, 0] if "critic" in states else None
         value, after = self.critic(b.inputs, b.present.any(dim=1), b.steps, began)
         return value, None if after is None else after[b.steps.starts[1:] - 2].unsqueeze(1)
-
-
-def _means(steps: Sequence[Metrics]) -> Metrics:
-    """The mean of every metric over the steps that have it."""
-    names = dict.fromkeys(name for step in steps for name in step)
-    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}

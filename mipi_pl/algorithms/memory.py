@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mipi_pl import distributed
 from mipi_pl import spec as keys
 
 States = dict[str, Tensor]
@@ -33,13 +36,10 @@ class RolloutMemory:
     def before(self, batch: TensorDictBase) -> States:
         """The states with which the sequences of a rollout begin: zeros at the beginning of an episode.
 
-        There are none for whole episodes and for the first rollout.
+        There are none for the first rollout.
         """
-        first_step = batch.get(keys.FIRST_STEP, None)
-        if first_step is None:
-            return {}
         environment, n_agents = batch.get(keys.ENVIRONMENT), batch.get(keys.ACTION).shape[2]
-        begins = (first_step == 0).view(-1, 1, 1)
+        begins = (batch.get(keys.FIRST_STEP) == 0).view(-1, 1, 1)
         return {
             name: states.to(environment.device)[environment, :n_agents].masked_fill(begins, 0.0)
             for name, states in self.states.items()
@@ -52,10 +52,16 @@ class RolloutMemory:
             batch: the rollout; its sequences stand by environment and time.
             last: after every sequence [N, A', H], for each network.
         """
-        if batch.get(keys.FIRST_STEP, None) is None:
-            return
         final = keys.last_sequences(batch.get(keys.ENVIRONMENT))
         self.states = {
             name: pad(states[final].detach(), (0, 0, 0, self.n_agents - states.shape[1]))
             for name, states in last.items()
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all processes, on the processor: each process has a device of its own."""
+        return distributed.join_states({name: states.cpu() for name, states in self.states.items()})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the states of this process."""
+        self.states = distributed.own_state(state_dict)

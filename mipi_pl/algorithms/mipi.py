@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from enum import Enum
-from itertools import product
+from collections.abc import Callable, Sequence
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mipi_pl.algorithms.base import Metrics, OptimizerFactory
-from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.algorithms.informed import InformationCost
+from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
+from mipi_pl.algorithms.informed import InformationCost, TeamViews
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
-from mipi_pl.losses.information import Divergence, Regularizer
+from mipi_pl.losses.information import Divergence, Regularizer, Temperature
+from mipi_pl.losses.td import TargetKind
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import choose, require
+from mipi_pl.utils.checks import choose
 from models.agent import EntityAgent
 from models.mixers import Mixer
 from models.targets import Perceived
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""
-
-
-class TargetKind(str, Enum):
-    """How the next joint action enters the target of eq. (16)."""
-
-    SAMPLED = "sampled"
-    EXPECTED = "expected"
-
-
-class Temperature(str, Enum):
-    """Temperature of the policy loss (18)."""
-
-    CONSTANT = "constant"
-    BY_WEIGHT = "by_weight"
 
 
 _SMALLEST_WEIGHT = 1e-3
@@ -116,11 +101,9 @@ class MIPI(InformationCost, JointValueAlgorithm):
         super().__init__(
             spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
         )
-        for name, value in {"alpha": alpha, "alpha_i": 0.0 if alpha_i is None else alpha_i}.items():
-            require(f"algorithm.{name}", value, 0)
-        require("algorithm.uniform_share", uniform_share, 0, 1)
-        for name, value in {"iterations": iterations, "policy_steps": policy_steps}.items():
-            require(f"algorithm.{name}", value, 1)
+        require_options(0, alpha=alpha, alpha_i=0.0 if alpha_i is None else alpha_i)
+        require_options(0, 1, uniform_share=uniform_share)
+        require_options(1, iterations=iterations, policy_steps=policy_steps)
         self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.temperature = choose("algorithm.temperature", temperature, Temperature)
@@ -130,11 +113,14 @@ class MIPI(InformationCost, JointValueAlgorithm):
         self.policy_divergence = choose("algorithm.policy_divergence", policy_divergence, Divergence)
         self.policy_moves_trunk = policy_moves_trunk
         self._optimizer_factories = (critic_optimizer, marginal_optimizer, policy_optimizer)
+        self._make_networks(agent, marginal, mixer)
 
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
-        self.agent = agent(**sizes, targets=spec.targets)
-        self.marginal = marginal(**sizes, targets=spec.targets)
-        self.mixer = mixer(**sizes, n_agents=spec.n_agents)
+    def _make_networks(
+        self, agent: Callable[..., EntityAgent], marginal: Callable[..., nn.Module], mixer: Callable[..., Mixer]
+    ) -> None:
+        self.agent = agent(**self._network_sizes, targets=self.spec.targets)
+        self.marginal = marginal(**self._network_sizes, targets=self.spec.targets)
+        self.mixer = mixer(**self._network_sizes, n_agents=self.spec.n_agents)
         if self.target is TargetKind.EXPECTED and not self.mixer.linear:
             raise ValueError("target=expected needs a linear mixer (mixer.linear=true); with ELU use target=sampled")
         self.make_targets()
@@ -165,7 +151,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """Equation (16) with REFIL's imaginary objective."""
         seen = self._perceive(b, self._critic_views(b, b.visible))
-        target = self._td_targets(b, seen.view(0).detach(), log_marginal)
+        target = self._td_targets(b, seen.view(FULL).detach(), log_marginal)
         loss, metrics = self._td_loss(b, seen, target)
         return metrics | {"gradient_norm/critic": self.descend(CRITIC, loss)}
 
@@ -183,46 +169,53 @@ class MIPI(InformationCost, JointValueAlgorithm):
         return self._bootstrapped(b, utility, cost)
 
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
-        """M alternations of (17), the marginal of fresh imaginary teams, and (18), the policy towards it."""
+        """M alternations of (17) and (18); the utilities of (18) stay as the evaluation (16) left them."""
         with torch.no_grad():
-            seen = self._perceive(b, self._improvement_views(b, range(self.iterations)))
-            utilities = self.agent.utilities(seen.view(0))
+            seen = self._perceive_teams(b, range(self.iterations))
+            utilities = self.agent.utilities(seen.full)
             temperature = self._temperature(b)
         metrics: Metrics = {}
-        for m, step in product(range(self.iterations), range(self.policy_steps)):
-            if self.policy_moves_trunk:  # and so the features of this and of the imaginary team
-                seen = self._perceive(b, self._improvement_views(b, [m]))
-            if log_marginal is not None and step == 0:
-                team = 0 if seen.views.shape[1] == 1 else -1 if self.policy_moves_trunk else 1 + m
-                log_team = self._log_policy(b, seen.view(team)).detach()
-                metrics["loss/marginal"] = loss = info.marginal_loss(log_marginal, log_team, b.deciding)
-                metrics["gradient_norm/marginal"] = self.descend(MARGINAL, loss)
+        for m in range(self.iterations):
+            if self.policy_moves_trunk:
+                seen = self._perceive_teams(b, [m])
+            if log_marginal is not None:
+                metrics |= self._step_marginal(b, log_marginal, seen.team(m))
                 log_marginal = self._log_marginal(b)
-            log_pi = self._log_policy(b, seen.view(0))
-            metrics["loss/policy"] = loss = self._policy_loss(b, log_pi, log_marginal, utilities, temperature)
-            metrics["gradient_norm/policy"] = self.descend(POLICY, loss)
+            for step in range(self.policy_steps):
+                if self.policy_moves_trunk and step > 0:
+                    seen = self._perceive_teams(b, [m])
+                log_pi = self._log_policy(b, seen.full)
+                metrics |= self._step_policy(b, log_pi, log_marginal, utilities, temperature)
         metrics["policy/entropy"] = info.masked_mean(info.entropy(log_pi.detach()), b.deciding)
         if log_marginal is not None:
             ratio = log_pi.detach() - log_marginal.detach()
             metrics["policy/kl_to_marginal"] = info.masked_mean(info.expectation(log_pi.detach(), ratio), b.deciding)
         return metrics
 
-    def _policy_loss(
+    def _step_marginal(self, b: EpisodeBatch, log_marginal: Tensor, team: Perceived) -> Metrics:
+        """One step of the marginal on (17), towards the policy as it acts in `team`."""
+        log_team = self._log_policy(b, team).detach()
+        loss = info.marginal_loss(log_marginal, log_team, b.deciding)
+        return {"loss/marginal": loss, "gradient_norm/marginal": self.descend(MARGINAL, loss)}
+
+    def _step_policy(
         self,
         b: EpisodeBatch,
         log_pi: Tensor,
         log_marginal: Tensor | None,
         utilities: Tensor,
         temperature: float | Tensor,
-    ) -> Tensor:
-        """Equation (18), or the projection of its exact optimum (13)."""
+    ) -> Metrics:
+        """One step of the policy on (18), or on the projection of its exact optimum (13)."""
         log_marginal = None if log_marginal is None else log_marginal.detach()
         if self.policy_divergence is Divergence.FORWARD:
             prior = None if log_marginal is None else info.softened(log_marginal, b.available, self.uniform_share)
             improved = info.improved_log_policy(prior, utilities, temperature, b.available)
-            return info.projection_loss(log_pi, improved, b.deciding)
-        cost = self._penalty(b, log_pi, log_marginal)
-        return info.policy_loss(log_pi, cost, utilities, temperature, b.deciding)
+            loss = info.projection_loss(log_pi, improved, b.deciding)
+        else:
+            cost = self._penalty(b, log_pi, log_marginal)
+            loss = info.policy_loss(log_pi, cost, utilities, temperature, b.deciding)
+        return {"loss/policy": loss, "gradient_norm/policy": self.descend(POLICY, loss)}
 
     def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
         """What alpha multiplies [L, A, U], of probabilities with the uniform share."""
@@ -240,10 +233,14 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     # ------------------------------------------------------------------ networks on a batch
 
-    def _improvement_views(self, b: EpisodeBatch, alternations: Iterable[int]) -> Tensor:
-        """Full, and the imaginary team of each alternation if there are such teams: [L, 1 + count or 1, A, E]."""
-        teams = [b.within(b.visible, 1 + m) for m in alternations] if self._averages_imaginary_teams else []
-        return torch.stack([b.visible, *teams], dim=1)
+    def _perceive_teams(self, b: EpisodeBatch, alternations: Sequence[int]) -> TeamViews:
+        """One pass over the full team and the imaginary team of each of these alternations, if there are such teams."""
+        masks, number_of = [b.visible], dict.fromkeys(alternations, FULL)
+        if self._averages_imaginary_teams:
+            for m in alternations:
+                number_of[m] = len(masks)
+                masks.append(b.within(b.visible, 1 + m))  # partition 0 is the critic's
+        return TeamViews(self._perceive(b, torch.stack(masks, dim=1)), number_of)
 
     def _log_policy(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
         return info.log_policy(self.agent.policy_logits(seen), b.available)

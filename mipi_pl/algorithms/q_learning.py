@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory
-from mipi_pl.algorithms.batch import EpisodeBatch
+from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
 from mipi_pl.losses.td import greedy_actions
@@ -60,19 +60,13 @@ class QLearning(JointValueAlgorithm):
             spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
         )
         self._optimizer_factory = critic_optimizer
-        sizes = {"n_features": spec.n_features, "n_actions": spec.n_kinds}
-        self.agent = agent(**sizes, targets=spec.targets)
-        self.mixer = mixer(**sizes, n_agents=spec.n_agents)
+        self.agent = agent(**self._network_sizes, targets=spec.targets)
+        self.mixer = mixer(**self._network_sizes, n_agents=spec.n_agents)
         self.make_targets()
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One, of agent and mixer."""
         return [self._optimizer_factory([*self.agent.parameters(), *self.mixer.parameters()])]
-
-    @property
-    def partitions_per_batch(self) -> int:
-        """K, imaginary partitions that one batch needs."""
-        return int(self.imaginary_weight > 0.0)
 
     # ------------------------------------------------------------------ the learning step
 
@@ -84,7 +78,7 @@ class QLearning(JointValueAlgorithm):
 
     def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
         seen = self._perceive(b, self._critic_views(b, b.visible))
-        return self._td_loss(b, seen, self._td_targets(b, seen.view(0).detach()))
+        return self._td_loss(b, seen, self._td_targets(b, seen.view(FULL).detach()))
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, seen: Perceived) -> Tensor:

@@ -15,7 +15,6 @@ from mipi_pl import spec as keys
 from mipi_pl.actor import Actor, Thought
 from mipi_pl.losses.information import expectation, log_policy
 from mipi_pl.utils.checks import DivergedError
-from models.agent import EntityAgent
 from models.packing import PackedSteps
 from models.targets import Perceived
 
@@ -79,7 +78,7 @@ class InspectedPolicy:
         insight = {"attention": weights.mean(dim=1)}
         if self.utilities:
             insight["utilities"] = agent.utilities(seen)
-        if isinstance(agent, EntityAgent):
+        if agent.policy is not None:
             insight["probabilities"] = recorded("probabilities")
             if self.marginal is not None:
                 n_agents, n_entities = seen.views.shape[1:]
@@ -87,7 +86,7 @@ class InspectedPolicy:
                 steps = steps.with_acting(keys.acting(seen.views))
                 logits, _ = self.marginal(seen.entities[:, :n_agents], steps, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))
-                log_pi = log_policy(agent.policy_logits(seen), available.to(logits.device))
+                log_pi = log_policy(agent.policy(seen), available.to(logits.device))
                 insight["marginal"], insight["kl"] = log_marginal.exp(), expectation(log_pi, log_pi - log_marginal)
         for name, tensor in insight.items():
             if not tensor.isfinite().all():

@@ -38,6 +38,13 @@ class Regularizer(str, Enum):
     NONE = "none"
 
 
+class Temperature(str, Enum):
+    """Temperature of the policy loss (18)."""
+
+    CONSTANT = "constant"
+    BY_WEIGHT = "by_weight"
+
+
 def log_policy(logits: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Float[Tensor, "*X U"]:
     """Log-probabilities of the available actions; about -1e9 for the others."""
     # Actions first: over a short last axis the softmax of PyTorch is ten times slower on a CPU.

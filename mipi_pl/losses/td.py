@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+
+class TargetKind(str, Enum):
+    """How the next joint action enters the target of eq. (16)."""
+
+    SAMPLED = "sampled"
+    EXPECTED = "expected"
 
 
 def greedy_actions(utilities: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Int64[Tensor, "*X"]:
@@ -44,6 +53,8 @@ def lambda_targets(
     one_step = reward + gamma * goes_on * next_value
     if td_lambda == 0.0:
         return one_step
+    # TorchRL's td_lambda_return_estimate has no such cost. With the cost moved into its arguments the call is longer
+    # than this loop, rounds differently and takes more than twice the time.
     targets = one_step.clone()
     for t in reversed(range(len(reward) - 1)):
         # What the rest of the episode says beyond V_{t+1}; nothing where step t+1 was not played.

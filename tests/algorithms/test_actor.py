@@ -1,40 +1,19 @@
-from __future__ import annotations
+"""How an actor chooses: draws, exploration, greedy actions, and agents of any kind."""
 
-from functools import partial
-from typing import Any
+from __future__ import annotations
 
 import pytest
 import torch
-from script_world import ScriptWorld
+from acting import AVAILABLE, observation
 from tensordict import TensorDict
-from worlds import Sizes, random_batch, small_mipi, small_q
+from worlds import Sizes, small_mipi, small_q
 
-from datamodules.episodes import EpisodeAssembler
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
-from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.utils.checks import DivergedError
-from models.packing import PackedSteps
-from models.targets import Perceived
-
-LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
-
-
-def observation(available: list[list[bool]], envs: int = 1) -> TensorDict:
-    """One agent per row of `available`, all the same otherwise."""
-    agents, actions = len(available), len(available[0])
-    g = torch.Generator().manual_seed(0)
-    return TensorDict(
-        {
-            "entities": torch.randn(agents, 3, generator=g).expand(envs, agents, 3),
-            "is_init": torch.ones(envs, 1, dtype=torch.bool),
-            "agents": {
-                "visible": torch.ones(envs, agents, agents, dtype=torch.bool),
-                "action_mask": torch.tensor(available).expand(envs, agents, actions),
-            },
-        },
-        batch_size=[envs],
-    )
+from models.agent import Agent
+from models.targets import ActionHead, ActionKinds
+from models.trunk import Trunk
 
 
 def shares(actor: Actor, td: TensorDict) -> torch.Tensor:
@@ -43,7 +22,6 @@ def shares(actor: Actor, td: TensorDict) -> torch.Tensor:
     return torch.nn.functional.one_hot(actions, td[keys.ACTION_MASK].shape[-1]).double().mean(dim=0)
 
 
-AVAILABLE = [[True, True, True, True], [True, False, True, False], [False, False, True, False]]
 MANY = 20_000
 
 
@@ -52,32 +30,6 @@ def policy_of(actor: Actor, td: TensorDict) -> torch.Tensor:
     logits = actor.agent.policy_logits(actor._perceive(td))[0]
     powers = logits.detach().exp() * td[keys.ACTION_MASK][0]
     return powers / powers.sum(dim=-1, keepdim=True)
-
-
-def test_an_agent_that_pauses_goes_on_as_the_learner_takes_it() -> None:
-    """The first of three agents, in the middle two of four steps."""
-    algorithm, actor = small_mipi(Sizes().spec, hidden=8), small_mipi(Sizes().spec, hidden=8).actor(greedy=True)
-    actor.agent = algorithm.agent
-    rows = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(1))
-    visible = torch.ones(4, 3, 3, dtype=torch.bool)
-    visible[1:3, 0] = False
-    seen = []
-    for step in range(4):
-        td = (
-            observation(AVAILABLE).set(keys.ENTITIES, rows[step : step + 1]).set(keys.VISIBLE, visible[step : step + 1])
-        )
-        actor(td.set(keys.IS_INIT, torch.tensor([[step == 0]])))
-        assert actor.thought is not None
-        seen.append(actor.thought.seen)
-    inputs = torch.cat([one.entities for one in seen])
-    steps = PackedSteps.of(torch.ones(1, 4, dtype=torch.bool)).with_acting(keys.acting(visible))
-    whole, _ = algorithm.agent.trunk(inputs, visible.unsqueeze(1), steps)
-    torch.testing.assert_close(torch.cat([one.features for one in seen]), whole.view(0).features)
-    assert (whole.features[1:3, 0, 0] == 0).all()
-    assert (whole.features[3, 0, 0] != 0).any()
-    everyone = PackedSteps.of(torch.ones(1, 4, dtype=torch.bool))
-    gone_on, _ = algorithm.agent.trunk(inputs, visible.unsqueeze(1), everyone)
-    assert not torch.allclose(gone_on.features[3, 0, 0], whole.features[3, 0, 0])
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
@@ -198,70 +150,29 @@ def test_equal_seeds_draw_equally() -> None:
     assert not torch.equal(actions[0], actions[2])
 
 
-@pytest.mark.parametrize("make", [small_mipi, small_q, partial(small_q, kind="collaq")])
-def test_step_by_step_features_are_the_learners_over_whole_episodes(make: Any) -> None:
-    env = ScriptWorld(LENGTHS, num_envs=3)
-    algorithm = make(env.entity_spec)
-    actor = algorithm.actor(greedy=False, seed=0)
-    seen, td, assembler = {}, env.reset(), EpisodeAssembler(3, env.entity_spec)
-    original = actor._perceive
+class OwnAgent(Agent):
+    """An agent of a kind that the actor has never heard of: features and a policy from the same numbers."""
 
-    def remember(observed: TensorDict) -> Perceived:
-        perceived = original(observed)
-        for b in range(3):
-            seen[tuple(observed["entities"][b, 0, :3].int().tolist())] = perceived.features[b].clone()
-        return perceived
+    def __init__(self, n_features: int, n_actions: int) -> None:
+        super().__init__(ActionKinds(n_actions), 4)
+        self.trunk = Trunk(n_features + n_actions, 8, 2, 4)
+        self.utilities = ActionHead(4, n_actions)
+        self.own_policy = ActionHead(4, n_actions)
 
-    vars(actor)["_perceive"] = remember
-    whole = []
-    for _ in range(17):
-        stepped, td = env.step_and_maybe_reset(actor(td))
-        whole.append(assembler.add(stepped.unsqueeze(1)))
-    episodes = torch.cat([part for part in whole if part is not None])
-    b = EpisodeBatch.of(episodes, env.entity_spec, truncation_is_terminal=True)
-    features = algorithm._perceive(b, b.visible.unsqueeze(1)).features[:, 0]
-    compared = 0
-    for row in b.played.tolist():
-        key = tuple(b.inputs[row, 0, :3].int().tolist())
-        torch.testing.assert_close(seen[key], features[row], rtol=1e-5, atol=1e-6)
-        compared += 1
-    assert compared == int(episodes["valid"].sum()) >= 40
+    @property
+    def policy(self) -> torch.nn.Module:
+        return self.own_policy
 
 
-def test_a_row_starts_afresh_where_is_init_and_only_there() -> None:
-    algorithm = small_mipi(Sizes().spec)
-    actor = algorithm.actor(greedy=True)
-    first, later = observation(AVAILABLE, envs=2), observation(AVAILABLE, envs=2)
-    fresh = actor._perceive(first).features.clone()
-    actor(first)
-    later["is_init"] = torch.tensor([[False], [True]])
-    later["entities"] = first["entities"].clone()
-    found = actor._perceive(later).features
-    torch.testing.assert_close(found[1], fresh[1])
-    assert not torch.allclose(found[0], fresh[0])
+def test_an_agent_of_a_new_kind_acts_by_the_policy_that_it_names() -> None:
+    torch.manual_seed(0)
+    agent, td = OwnAgent(3, 4), observation(AVAILABLE, envs=2)
+    for by_utilities, head in ((False, agent.own_policy), (True, agent.utilities)):
+        actor = Actor(agent, greedy=True, by_utilities=by_utilities)
+        scores = head(actor._perceive(td)).masked_fill(~td[keys.ACTION_MASK], -torch.inf)
+        assert torch.equal(actor(td)[keys.ACTION], scores.argmax(dim=-1))
 
 
-def test_the_actor_acts_with_the_networks_that_are_trained() -> None:
-    algorithm = small_mipi(Sizes().spec)
-    actor = algorithm.actor(greedy=True)
-    assert {p.data_ptr() for p in actor.parameters()} == {p.data_ptr() for p in algorithm.agent.parameters()}
-
-
-def test_the_batch_appends_the_last_action_and_masks_the_last_observation() -> None:
-    s = Sizes()
-    raw = random_batch(s)
-    b = EpisodeBatch.of(raw, s.spec, truncation_is_terminal=True)
-    row = 0
-    for n, length in enumerate(s.lengths):
-        for t in range(length + 1):
-            one_hot = b.inputs[row, : s.n_agents, s.n_features :]
-            if t == 0:
-                assert (one_hot == 0).all()
-            else:
-                assert torch.equal(one_hot.argmax(-1), raw["agents", "action"][n, t - 1])
-                assert (one_hot.sum(-1) == 1).all()
-            assert (b.inputs[row, s.n_agents :, s.n_features :] == 0).all()
-            assert (row in b.played.tolist()) == (t < length)
-            assert torch.equal(b.deciding[row], b.acting[row] & (t < length))
-            row += 1
-    assert len(b.inputs) == row
+def test_an_agent_that_does_not_say_how_it_acts_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="policy"):
+        Agent(ActionKinds(4), hidden=4)  # type: ignore[abstract]

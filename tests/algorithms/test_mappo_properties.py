@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from lightning import Callback, Trainer, seed_everything
-from ppo_worlds import LEARNED, rollouts_of, small_mappo
+from ppo_worlds import LEARNED, as_rollout, rollouts_of, small_mappo
 from script_world import ScriptWorld
 from tensordict import TensorDict
 from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
@@ -29,7 +29,7 @@ def learn(batch: TensorDict, spec: keys.EntitySpec, **options: Any) -> list[dict
     """What one update logs, and the parameters after it."""
     algorithm = small_mappo(spec, **options).double()
     torch.manual_seed(0)
-    (logged,) = drive(algorithm, [batch])
+    (logged,) = drive(algorithm, [as_rollout(batch)])
     return [logged, parameters_of(algorithm, *LEARNED)]
 
 
@@ -102,7 +102,7 @@ def test_the_teams_value_goes_on_after_an_agent_has_died() -> None:
 @example(ALL_DEAD)
 @example(SINGLE)
 def test_single_precision_gives_neither_nan_nor_infinity(s: Sizes) -> None:
-    batch = random_batch(s, dtype=torch.float32)
+    batch = as_rollout(random_batch(s, dtype=torch.float32))
     for options in BOTH:
         algorithm = small_mappo(s.spec, **options)
         for logged in drive(algorithm, [batch, batch]):

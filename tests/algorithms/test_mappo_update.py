@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from plain_ppo import PlainMAPPO, PPOSettings
-from ppo_worlds import ENTITY, LEARNED, rollouts_of, small_mappo
+from ppo_worlds import ENTITY, LEARNED, as_rollout, rollouts_of, small_mappo
 from worlds import AIMING, ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
 
 from mipi_pl.algorithms.mappo import MAPPO
@@ -54,7 +54,7 @@ def assert_same_update(
             **options,
         ),
     )
-    whole = random_batch(s, partitions=max(1, algorithm.partitions_per_batch))
+    whole = as_rollout(random_batch(s, partitions=max(1, algorithm.partitions_per_batch)))
     batches = [whole] * updates if rollout is None else rollouts_of(whole, rollout, updates)
     for update, batch in enumerate(batches):
         parts = parts_of(algorithm, len(batch), len(whole), update)

@@ -84,13 +84,6 @@ def test_states_are_kept_of_all_slots_and_given_to_those_of_the_batch() -> None:
     assert memory.before(batch)["policy"].tolist() == [[[0.0] * 2] * 3, [[1.0] * 2] * 3]
 
 
-def test_whole_episodes_need_no_memory() -> None:
-    memory = RolloutMemory(n_agents=3)
-    memory.keep(random_batch(Sizes()), {"policy": torch.ones(3, 3, 2)})
-    assert memory.states == {}
-    assert memory.before(random_batch(Sizes())) == {}
-
-
 def test_states_are_those_of_the_parameters_that_played_the_rollout_and_carry_no_gradient() -> None:
     algorithm = small_mappo(LONG.spec, recurrent=True, **PAID).double()
     first, second = rollouts_of(random_batch(LONG), 3, 2)

@@ -108,20 +108,20 @@ def test_the_marginal_policy_equals_the_formulas_and_sees_one_entity_only(normal
     spread(net)
     steps = PackedSteps.of(observed([3, 1]))
     own = torch.randn(4, 2, 5, dtype=torch.float64)
-    found, _ = net(own, steps)
+    found, _ = net(own, steps, n_entities=2)
     for rows in (slice(0, 3), slice(3, 4)):
         for i in range(2):
             expected, _ = nets.marginal_logits(dict(net.named_parameters()), list(own[rows, i]))
             torch.testing.assert_close(found[rows, i], torch.stack(expected))
     changed = own.clone()
     changed[:, 1] += 1.0
-    torch.testing.assert_close(net(changed, steps)[0][:, 0], found[:, 0])
+    torch.testing.assert_close(net(changed, steps, n_entities=2)[0][:, 0], found[:, 0])
 
 
 def test_wrong_shapes_are_refused() -> None:
     net = MarginalPolicy(n_features=2, n_actions=3, width=8, hidden=4)
     with pytest.raises((TypeCheckError, BeartypeCallHintViolation)):
-        net(torch.zeros(2, 5), PackedSteps.of(observed([2])))
+        net(torch.zeros(2, 5), PackedSteps.of(observed([2])), n_entities=2)
 
 
 # ------------------------------------------------------------------ own path, pair scores and LayerNorm together

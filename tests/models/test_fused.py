@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from models import fused
-from models.agent import Recurrence
 from models.attention import EntityAttention
 from models.packing import AgentRows, PackedSteps
 from models.targets import PairScores, Perceived
+from models.trunk import Recurrence
 
 Run = Callable[[], Tensor]
 
@@ -221,7 +221,7 @@ def test_other_precisions_and_a_closed_switch_go_the_plain_way() -> None:
 
 COLD_OR_WARM = """
 import hashlib, torch
-from models.agent import Recurrence
+from models.trunk import Recurrence
 from models.attention import EntityAttention
 from models.packing import PackedSteps
 torch.manual_seed(0)

@@ -94,10 +94,10 @@ def test_the_marginal_of_agents_that_act_does_not_depend_on_the_others(scene: tu
     inputs, _, acting = scene
     net = MarginalPolicy(n_features=4, n_actions=2, width=32, hidden=16)
     steps = steps_of(acting)
-    found, _ = net(inputs[:, :3], steps)
+    found, _ = net(inputs[:, :3], steps, n_entities=5)
     changed = torch.where(acting.unsqueeze(-1), inputs[:, :3], 10.0)
-    assert torch.equal(net(changed, steps)[0], found)
-    assert not torch.allclose(net(changed, steps.with_acting(torch.ones_like(acting)))[0], found)
+    assert torch.equal(net(changed, steps, n_entities=5)[0], found)
+    assert not torch.allclose(net(changed, steps.with_acting(torch.ones_like(acting)), n_entities=5)[0], found)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

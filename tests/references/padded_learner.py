@@ -13,9 +13,10 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from mipi_pl.algorithms.mipi import CRITIC, MARGINAL, MIPI, POLICY
-from models.agent import EntityAgent, Recurrence
+from models.agent import EntityAgent
 from models.attention import EntityAttention
 from models.mixers import AttentionMixer, Hypernetwork
+from models.trunk import Recurrence
 
 
 def attend(net: EntityAttention, inputs: Tensor, view: Tensor) -> Tensor:

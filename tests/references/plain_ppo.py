@@ -152,7 +152,7 @@ class PlainMAPPO(PlainMIPI):
     def update(self, batch: TensorDictBase, parts: Sequence[Sequence[Sequence[int]]] = ()) -> None:
         """Look back once, then learn from each part of each epoch."""
         self._read(batch)
-        played_by = batch["environment"].tolist() if "environment" in batch else []
+        played_by = batch["environment"].tolist()
         self.began = {
             (name, n, i): state
             for n, b in enumerate(played_by)
@@ -162,7 +162,7 @@ class PlainMAPPO(PlainMIPI):
         with torch.no_grad():
             self._look_back()
         # The last sequence of each environment is the one that the next rollout goes on with.
-        self.memory = {(name, played_by[n], i): state for (name, n, i), state in self.ended.items() if played_by}
+        self.memory = {(name, played_by[n], i): state for (name, n, i), state in self.ended.items()}
         learning = self.settings.marginal_epochs or self.settings.epochs
         for epoch, minibatches in enumerate(parts):
             for chosen in minibatches:

@@ -58,6 +58,12 @@ ENTITY: dict[str, Any] = {"own_path": True, "normalize": True, "pair_units": 3}
 """Options of the agents that network=entity chooses."""
 
 
+def as_rollout(batch: TensorDict) -> TensorDict:
+    """A copy of `batch`, in which every environment has played one whole episode."""
+    played_by = {keys.ENVIRONMENT: torch.arange(len(batch)), keys.FIRST_STEP: torch.zeros(len(batch)).long()}
+    return batch.clone().update(played_by)
+
+
 def rollouts_of(batch: TensorDict, steps: int, count: int) -> list[TensorDict]:
     """Rollouts of environments of which number n plays episode n of `batch` over and over.
 

@@ -236,3 +236,10 @@ def parameters_of(algorithm: EntityAlgorithm, *prefixes: str) -> dict[str, Tenso
         for name, value in algorithm.named_parameters()
         if value.requires_grad and name.startswith(prefixes or ("agent.", "marginal.", "mixer."))
     }
+
+
+def learn(batch: TensorDict, spec: EntitySpec, **options: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What one update of a small MIPI logs, and its parameters after it."""
+    algorithm = small_mipi(spec, **options).double()
+    (logged,) = drive(algorithm, [batch])
+    return logged, parameters_of(algorithm)

@@ -1,0 +1,143 @@
+"""The trunk of an agent: entity attention, then a recurrence over the steps of each agent (architecture of REFIL)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from models import fused
+from models.attention import EntityAttention
+from models.packing import AgentRows, PackedSteps, starts_of
+from models.precision import full_precision
+from models.targets import Perceived
+
+
+class Recurrence(nn.Module):
+    """Linear, ReLU and a GRU over the steps of each agent, shared by all agents.
+
+    Args:
+        width: size of what comes in.
+        hidden: size of the recurrent state.
+
+    Raises:
+        ValueError: if a size is not positive.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        if width < 1 or hidden < 1:
+            raise ValueError(f"width and hidden must be at least 1, got width={width}, hidden={hidden}")
+        self.linear = nn.Linear(width, hidden)
+        self.gru = nn.GRU(hidden, hidden)
+
+    def forward(
+        self,
+        rows: Float[Tensor, "Q V width"],
+        agents: AgentRows,
+        steps: PackedSteps,
+        state: Float[Tensor, "N V A hidden"] | None,
+    ) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N V A hidden"]]:
+        """The states of these agents, from `state` (None: zeros) on, and the last one of every agent."""
+        states: tuple[Tensor, Tensor] = self.unroll(self.linear(rows), agents, steps, state)
+        return states
+
+    def unroll(
+        self,
+        rows: Float[Tensor, "Q V hidden"],
+        agents: AgentRows,
+        steps: PackedSteps,
+        state: Float[Tensor, "N V A hidden"] | None,
+    ) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N V A hidden"]]:
+        """From what `linear` gives."""
+        rows = rows.relu_().to(self.linear.weight.dtype)
+        shape = (steps.episodes, agents.n_agents, *rows.shape[1:])
+        first = rows.new_zeros(shape) if state is None else state.transpose(1, 2).contiguous()
+        if fused.usable(rows, self.linear.weight):
+            states, last = fused.gru(rows, first, agents, steps.starts, self.gru)
+        else:
+            states, last = self._unroll_padded(rows, first, agents, steps)
+        return states, last.transpose(1, 2)
+
+    def _unroll_padded(
+        self, rows: Tensor, first: Tensor, agents: AgentRows, steps: PackedSteps
+    ) -> tuple[Tensor, Tensor]:
+        """The same with PyTorch's GRU: the steps in which an agent acts follow each other, padding comes last."""
+        sequence = steps.episode[agents.step] * agents.n_agents + agents.agent
+        counts = torch.bincount(sequence, minlength=steps.episodes * agents.n_agents)
+        order = sequence.argsort(stable=True)
+        place = torch.empty_like(sequence)
+        place[order] = torch.arange(len(order), device=order.device) - starts_of(counts)[sequence[order]]
+        padded = rows.new_zeros(max(1, int(counts.max())), len(counts), *rows.shape[1:])
+        padded = padded.index_put((place, sequence), rows)
+        with full_precision(rows):
+            unrolled, _ = self.gru(padded.flatten(1, 2), first.flatten(0, 2).unsqueeze(0))
+        unrolled = unrolled.view(padded.shape)
+        ends = unrolled[counts.clamp(min=1) - 1, torch.arange(len(counts), device=counts.device)]
+        last = torch.where(counts.view(-1, 1, 1) > 0, ends, first.flatten(0, 1)).view(first.shape)
+        return unrolled[place, sequence], last
+
+
+class Trunk(nn.Module):
+    """Entities to one recurrent feature vector per agent: entity attention, then recurrence.
+
+    Args:
+        n_inputs: I, features and actions.
+        width: embedding of entities and attention.
+        heads: attention heads.
+        hidden: recurrent state.
+        own_entity_only: each agent sees no entity but its own, whatever the views show.
+        own_path: add a linear map of the agent's own entity to its attention output. Without it, an agent's own
+            features reach its recurrent state only through the attention.
+        normalize: LayerNorm after the attention and after the recurrence.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        width: int,
+        heads: int,
+        hidden: int,
+        own_entity_only: bool = False,
+        own_path: bool = False,
+        normalize: bool = False,
+    ) -> None:
+        super().__init__()
+        self.own_entity_only = own_entity_only
+        self.attention = EntityAttention(n_inputs, width, heads)
+        self.own = nn.Linear(n_inputs, width, bias=False) if own_path else None
+        self.attention_norm = nn.LayerNorm(width) if normalize else nn.Identity()
+        self.recurrence = Recurrence(width, hidden)
+        self.state_norm = nn.LayerNorm(hidden) if normalize else nn.Identity()
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "L E I"],
+        views: Bool[Tensor, "L V A E"],
+        steps: PackedSteps,
+        state: Float[Tensor, "N V A hidden"] | None = None,
+    ) -> tuple[Perceived, Float[Tensor, "N V A hidden"]]:
+        """What every agent perceives under every view, and the recurrent state after the last step.
+
+        The features of agents that do not act are zeros, their states stay what they were.
+        """
+        views = self._shown(views)
+        agents = steps.agents(views.shape[2])
+        rows = self.attention.of_agents(inputs, views, agents)
+        if self.own is not None:
+            rows = rows + self.own(agents.pack(inputs[:, : views.shape[2]].unsqueeze(1)))
+        features, last = self.recurrence(self.attention_norm(rows), agents, steps, state)
+        with full_precision(features):
+            features = self.state_norm(features)
+        return Perceived(agents.pad(features), inputs, views), last
+
+    def attention_weights(
+        self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
+    ) -> Float[Tensor, "L H A E"]:
+        """How each head of each agent divides its attention among those it sees; zeros where it sees none."""
+        return self.attention.weights(inputs, self._shown(view))
+
+    def _shown(self, views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
+        if not self.own_entity_only:
+            return views
+        return views & torch.eye(*views.shape[-2:], dtype=torch.bool, device=views.device)
