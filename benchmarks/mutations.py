@@ -94,8 +94,8 @@ MUTATIONS = [
     ),
     Mutation(
         "agents that do not act get a weight in the mixer",
-        "agents = AgentRows.of(acting)",
-        "agents = AgentRows.of(torch.ones_like(acting))",
+        "agents = AgentRows.from_mask(acting)",
+        "agents = AgentRows.from_mask(torch.ones_like(acting))",
     ),
     Mutation(
         "targets come from the trained networks",

@@ -148,7 +148,7 @@ class Actor(nn.Module):
         last_action = self._last_action.to(device).masked_fill(fresh, n_actions)
         kind = self.agent.kinds.of_actions(*visible.shape[1:]).to(device)[last_action]
         inputs = with_last_action(entities, kind, self.agent.kinds.n_kinds)
-        one_step = PackedSteps.of(torch.ones(shape[0], 1, dtype=torch.bool, device=device))
+        one_step = PackedSteps.from_mask(torch.ones(shape[0], 1, dtype=torch.bool, device=device))
         one_step = one_step.with_acting(keys.acting(visible))
         seen, last = self.agent.trunk(inputs, visible.unsqueeze(1), one_step, state.unsqueeze(1))
         self._state = last.squeeze(1)

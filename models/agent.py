@@ -57,7 +57,7 @@ class UtilityAgent(Agent):
         >>> import torch
         >>> from models.packing import PackedSteps
         >>> agent = UtilityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
-        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
         >>> agent.utilities(seen).shape
         torch.Size([14, 1, 4, 5])
@@ -99,7 +99,7 @@ class EntityAgent(UtilityAgent):
         >>> import torch
         >>> from models.packing import PackedSteps
         >>> agent = EntityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
-        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
         >>> agent.utilities(seen).shape, agent.policy_logits(seen).shape
         (torch.Size([14, 1, 4, 5]), torch.Size([14, 1, 4, 5]))

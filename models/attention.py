@@ -68,7 +68,7 @@ class EntityAttention(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
         """Attend from entities 0..A-1 of each step to the entities that each view shows."""
-        agents = AgentRows.of(views.any(dim=3).any(dim=1))
+        agents = AgentRows.from_mask(views.any(dim=3).any(dim=1))
         return agents.pad(self.of_agents(inputs, views, agents))
 
     def of_agents(

@@ -45,7 +45,7 @@ class Blocks:
     blocks: list[Block]
 
     @classmethod
-    def of(cls, views: Tensor, agents: AgentRows, heads: int) -> Blocks:
+    def from_views(cls, views: Tensor, agents: AgentRows, heads: int) -> Blocks:
         """Whole steps until a block is full, at least one.
 
         Args:
@@ -53,7 +53,7 @@ class Blocks:
             agents: those that are asked.
             heads: attention heads.
         """
-        rows = EntityRows.of(views, agents)
+        rows = EntityRows.from_views(views, agents)
         starts, agent_starts = rows.starts.tolist(), agents.starts.tolist()
         blocks, last = [], len(starts) - 1
         first = 0

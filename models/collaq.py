@@ -118,7 +118,7 @@ class CollaQAgent(Agent):
 
     Examples:
         >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
-        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
         >>> agent.utilities(seen).shape
         torch.Size([14, 1, 4, 5])

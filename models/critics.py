@@ -32,7 +32,7 @@ class EntityCritic(nn.Module):
 
     Examples:
         >>> critic = EntityCritic(n_features=3, n_actions=5, n_entities=6, width=8, heads=2, hidden=4)
-        >>> steps = PackedSteps.of(torch.ones(1, 7, dtype=torch.bool))
+        >>> steps = PackedSteps.from_mask(torch.ones(1, 7, dtype=torch.bool))
         >>> critic(torch.zeros(7, 6, 8), torch.ones(7, 6, dtype=torch.bool), steps)[0].shape
         torch.Size([7])
     """
@@ -77,7 +77,7 @@ class EntityCritic(nn.Module):
         if isinstance(self.team, nn.Linear):
             return self.value(self.team(pooled).relu()).squeeze(1), None
         # The team is one agent that always acts.
-        whole = AgentRows.of(torch.ones(len(inputs), 1, dtype=torch.bool, device=inputs.device))
+        whole = AgentRows.from_mask(torch.ones(len(inputs), 1, dtype=torch.bool, device=inputs.device))
         before = None if state is None else state.unflatten(0, (-1, 1, 1))
         states = self.team(pooled.unsqueeze(1), whole, steps, before)[0].squeeze(1)
         return self.value(states).squeeze(1), states

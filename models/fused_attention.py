@@ -31,7 +31,7 @@ def attend(
     heads: int,
 ) -> Float[Tensor, "Q V W"]:
     """`models.attention.EntityAttention.of_agents` from its parameters."""
-    packed, differentiable = Blocks.of(views, agents, heads), torch.is_grad_enabled()
+    packed, differentiable = Blocks.from_views(views, agents, heads), torch.is_grad_enabled()
     mixed: Tensor = _Attend.apply(inputs, *embed, query, key_value, packed, differentiable)
     return mixed
 
@@ -45,7 +45,7 @@ def gather(
     heads: int,
 ) -> Float[Tensor, "L H W"]:
     """Embedded entities weighted by the attention of each head, summed over the agents."""
-    packed = Blocks.of(view.unsqueeze(1), AgentRows.of(view.any(dim=2)), heads)
+    packed = Blocks.from_views(view.unsqueeze(1), AgentRows.from_mask(view.any(dim=2)), heads)
     gathered: Tensor = _Gather.apply(inputs, *embed, query, key, packed, torch.is_grad_enabled())
     return gathered
 

@@ -30,7 +30,7 @@ class MarginalPolicy(nn.Module):
     Examples:
         >>> import torch
         >>> marginal = MarginalPolicy(n_features=3, n_actions=5, width=8, hidden=4)
-        >>> steps = PackedSteps.of(torch.ones(2, 7, dtype=torch.bool))
+        >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> logits, state = marginal(torch.zeros(14, 4, 8), steps, n_entities=6)
         >>> logits.shape
         torch.Size([14, 4, 5])

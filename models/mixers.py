@@ -137,7 +137,7 @@ class AttentionMixer(Mixer):
         """First-layer weights for each view by softmax over the mixing units; the rest under view 0."""
         full = views[:, :1]
         present = full[:, 0].any(-1)
-        agents = AgentRows.of(acting)
+        agents = AgentRows.from_mask(acting)
         first = agents.pad(self.first(inputs, views, agents).softmax(dim=-1))
         count = present.sum(dim=1, keepdim=True)
         divisor = self.n_agents if self.pool == "slots" else count.clamp(min=1)

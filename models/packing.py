@@ -28,7 +28,7 @@ class AgentRows:
         n_agents: A.
 
     Examples:
-        >>> rows = AgentRows.of(torch.tensor([[True, True], [False, True]]))
+        >>> rows = AgentRows.from_mask(torch.tensor([[True, True], [False, True]]))
         >>> rows.agent.tolist(), rows.starts.tolist()
         ([0, 1, 1], [0, 2, 3])
     """
@@ -39,7 +39,7 @@ class AgentRows:
     n_agents: int
 
     @classmethod
-    def of(cls, which: Bool[Tensor, "L A"]) -> AgentRows:
+    def from_mask(cls, which: Bool[Tensor, "L A"]) -> AgentRows:
         """The agents where `which` is True."""
         step, agent = which.nonzero(as_tuple=True)
         return cls(step, agent, starts_of(which.sum(dim=1)), which.shape[1])
@@ -81,7 +81,7 @@ class EntityRows:
     of_asked: Tensor
 
     @classmethod
-    def of(cls, views: Bool[Tensor, "L V A E"], asked: AgentRows) -> EntityRows:
+    def from_views(cls, views: Bool[Tensor, "L V A E"], asked: AgentRows) -> EntityRows:
         """These agents and what they see under any view."""
         steps, _, n_agents, n_entities = views.shape
         asks = torch.zeros(steps, n_agents, dtype=torch.bool, device=views.device)
@@ -109,7 +109,7 @@ class PackedSteps:
         acting: [L, A] the agents that act; the recurrent state of one that does not stays as it is. None: all do.
 
     Examples:
-        >>> PackedSteps.of(torch.tensor([[True, True], [True, False]])).step.tolist()
+        >>> PackedSteps.from_mask(torch.tensor([[True, True], [True, False]])).step.tolist()
         [0, 1, 0]
     """
 
@@ -121,7 +121,7 @@ class PackedSteps:
     acting: Tensor | None = None
 
     @classmethod
-    def of(cls, mask: Bool[Tensor, "N S"]) -> PackedSteps:
+    def from_mask(cls, mask: Bool[Tensor, "N S"]) -> PackedSteps:
         """The steps where `mask` is True: the first ones of each episode, at least one."""
         episode, step = mask.nonzero(as_tuple=True)
         return cls(episode, step, starts_of(mask.sum(dim=1)), *mask.shape)
@@ -130,7 +130,8 @@ class PackedSteps:
         """Some of the episodes, in this order, and the rows of their steps.
 
         Examples:
-            >>> steps, rows = PackedSteps.of(torch.tensor([[True, True], [True, False]])).select(torch.tensor([1]))
+            >>> both = PackedSteps.from_mask(torch.tensor([[True, True], [True, False]]))
+            >>> steps, rows = both.select(torch.tensor([1]))
             >>> rows.tolist(), steps.starts.tolist()
             ([2], [0, 1])
         """
@@ -158,10 +159,10 @@ class PackedSteps:
             ValueError: if it is known of another number of agents whether they act.
         """
         if self.acting is None:
-            return AgentRows.of(torch.ones(len(self.step), n_agents, dtype=torch.bool, device=self.step.device))
+            return AgentRows.from_mask(torch.ones(len(self.step), n_agents, dtype=torch.bool, device=self.step.device))
         if self.acting.shape[1] != n_agents:
             raise ValueError(f"expected {n_agents} agents, as in the views, got {self.acting.shape[1]} that may act")
-        return AgentRows.of(self.acting)
+        return AgentRows.from_mask(self.acting)
 
     def pad(self, rows: Float[Tensor, "L *X"]) -> Float[Tensor, "S N *X"]:
         """Lay the steps out by time and episode, zeros elsewhere."""

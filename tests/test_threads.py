@@ -15,7 +15,7 @@ from mipi_pl.utils.threads import set_threads
 from models.trunk import Recurrence
 from models.packing import PackedSteps
 set_threads({threads})
-steps = PackedSteps.of(torch.ones(1, 2, dtype=torch.bool))
+steps = PackedSteps.from_mask(torch.ones(1, 2, dtype=torch.bool))
 Recurrence(16, 16)(torch.zeros(2, 1, 16), steps.agents(1), steps, None)  # runs a kernel
 print(torch.get_num_threads(), numba.get_num_threads())
 """

@@ -65,7 +65,7 @@ class EpisodeBatch:
     steps: PackedSteps
 
     @classmethod
-    def of(cls, batch: TensorDictBase, spec: EntitySpec, truncation_is_terminal: bool) -> EpisodeBatch:
+    def from_tensordict(cls, batch: TensorDictBase, spec: EntitySpec, truncation_is_terminal: bool) -> EpisodeBatch:
         """Read a batch of `datamodules.replay` or `datamodules.on_policy`.
 
         Actions that aim at slots which were cut off the batch are cut off as well. An episode that a fault cut short
@@ -77,7 +77,7 @@ class EpisodeBatch:
             truncation_is_terminal: treat the time limit as an end without value, as REFIL's code does.
         """
         valid: Tensor = batch.get(keys.VALID)
-        steps = PackedSteps.of(observed_steps(valid))
+        steps = PackedSteps.from_mask(observed_steps(valid))
         rows = (steps.episode, steps.step)
         available, action = batch.get(keys.ACTION_MASK)[rows], batch.get(keys.ACTION)
         visible, present = batch.get(keys.VISIBLE)[rows], batch.get(keys.PRESENT)[rows]

@@ -150,7 +150,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """K epochs on the rollout that the present policy has just played."""
-        b = EpisodeBatch.of(batch, self.spec, self.truncation_is_terminal)
+        b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         states = self._memory.before(batch)
         experience, metrics, last = self._look_back(b, states)
         steps: list[Metrics] = []

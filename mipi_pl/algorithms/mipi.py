@@ -142,7 +142,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """One policy iteration on a batch of episodes."""
-        b = EpisodeBatch.of(batch, self.spec, self.truncation_is_terminal)
+        b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         log_marginal = self._log_marginal(b)
         metrics = self._evaluate_joint_policy(b, log_marginal)
         metrics |= self._improve_policies(b, log_marginal)

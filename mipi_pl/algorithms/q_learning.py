@@ -72,7 +72,7 @@ class QLearning(JointValueAlgorithm):
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """One step on the TD loss of a batch of episodes."""
-        b = EpisodeBatch.of(batch, self.spec, self.truncation_is_terminal)
+        b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         loss, metrics = self._loss(b)
         self.report(metrics | {"gradient_norm/critic": self.descend(0, loss)})
 

@@ -81,7 +81,7 @@ class Split:
             )
 
     @classmethod
-    def of(cls, declared: Mapping[str, Any] | Split | None) -> Split:
+    def from_config(cls, declared: Mapping[str, Any] | Split | None) -> Split:
         """Create a split from a config. None holds nothing out.
 
         Raises:

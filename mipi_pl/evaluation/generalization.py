@@ -32,7 +32,7 @@ class Score:
     length: float
 
     @classmethod
-    def of(cls, played: Episodes, winnable: bool = True) -> Score:
+    def from_episodes(cls, played: Episodes, winnable: bool = True) -> Score:
         """Summarize at least one episode."""
         return cls(
             episodes=len(played),
@@ -78,11 +78,13 @@ class Result:
     cut_short: int
 
     @classmethod
-    def of(cls, name: str, compositions: Sequence[Composition], played: Episodes, winnable: bool = True) -> Result:
+    def from_episodes(
+        cls, name: str, compositions: Sequence[Composition], played: Episodes, winnable: bool = True
+    ) -> Result:
         """Group episodes by team size and composition, and compute the scores."""
 
         def score(rows: torch.Tensor) -> Score:
-            return Score.of(played.where(rows), winnable)
+            return Score.from_episodes(played.where(rows), winnable)
 
         sizes = torch.tensor([composition.size for composition in compositions])
         size_of_episode = sizes[played.composition]
@@ -94,7 +96,7 @@ class Result:
         return cls(
             name=name,
             sizes=tuple(sorted(set(sizes.tolist()))),
-            total=Score.of(played, winnable),
+            total=Score.from_episodes(played, winnable),
             by_size=by_size,
             by_composition=by_composition,
             cut_short=int(played.cut_short.sum()),
@@ -136,7 +138,7 @@ def evaluate(make_policy: MakePolicy, worlds: Worlds, chosen: Iterable[World] | 
         with worlds.environment(world) as env:
             policy = make_policy(env, seed_of(world.name, worlds.seed))
             played = play(env, policy, -(-worlds.episodes // env.num_envs)).first(worlds.episodes)
-            return Result.of(world.name, env.compositions, played, env.winnable)
+            return Result.from_episodes(world.name, env.compositions, played, env.winnable)
 
     return distributed.divided(worlds.worlds if chosen is None else chosen, result)
 

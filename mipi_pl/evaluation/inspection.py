@@ -82,7 +82,7 @@ class InspectedPolicy:
             insight["probabilities"] = recorded("probabilities")
             if self.marginal is not None:
                 n_agents, n_entities = seen.views.shape[1:]
-                steps = PackedSteps.of(torch.ones(1, length, dtype=torch.bool, device=weights.device))
+                steps = PackedSteps.from_mask(torch.ones(1, length, dtype=torch.bool, device=weights.device))
                 steps = steps.with_acting(keys.acting(seen.views))
                 logits, _ = self.marginal(seen.entities[:, :n_agents], steps, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))

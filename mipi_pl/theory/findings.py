@@ -35,7 +35,7 @@ class Finding:
     known: bool
 
     @classmethod
-    def of(cls, statement: str, checked: str, violations: Iterable[float], known: bool) -> Finding:
+    def from_violations(cls, statement: str, checked: str, violations: Iterable[float], known: bool) -> Finding:
         """Summarize the violations of all instances: by how much each misses an inequality or equality, or 0."""
         sizes = np.array(list(violations))
         return cls(statement, checked, len(sizes), int((sizes > TOLERANCE).sum()), float(sizes.max()), known)

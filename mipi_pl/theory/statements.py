@@ -30,9 +30,9 @@ def lemma_1(seeds: range) -> list[Finding]:
     violations = [_evaluation(draw(seed, additive=False)) for seed in seeds]
     contraction, limit, printed = zip(*violations, strict=True)
     return [
-        Finding.of("Lemma 1", "(5) contracts by gamma", contraction, True),
-        Finding.of("Lemma 1", "its iterates reach the exact solution", limit, True),
-        Finding.of("Proof of lemma 1", "so they do with A.1's reward", printed, False),
+        Finding.from_violations("Lemma 1", "(5) contracts by gamma", contraction, True),
+        Finding.from_violations("Lemma 1", "its iterates reach the exact solution", limit, True),
+        Finding.from_violations("Proof of lemma 1", "so they do with A.1's reward", printed, False),
     ]
 
 
@@ -60,13 +60,17 @@ def lemma_2(seeds: range) -> list[Finding]:
     """Check that improvement lowers the joint value nowhere."""
     additive, general = ([draw(seed, additive=kind) for seed in seeds] for kind in (True, False))
     return [
-        Finding.of("Lemma 2", "(6) holds, weights 1", [_loss(i, i.ones) for i in additive], True),
-        Finding.of("Lemma 2", "weights w, temperature alpha/w", [_loss(i, i.weights) for i in additive], True),
-        Finding.of(
+        Finding.from_violations("Lemma 2", "(6) holds, weights 1", [_loss(i, i.ones) for i in additive], True),
+        Finding.from_violations(
+            "Lemma 2", "weights w, temperature alpha/w", [_loss(i, i.weights) for i in additive], True
+        ),
+        Finding.from_violations(
             "Lemma 2", "weights w, temperature alpha (7)", [_loss(i, i.weights, divided=False) for i in additive], False
         ),
-        Finding.of("Lemma 2", "(6) is the best fit only", [_loss(i, i.ones) for i in general], False),
-        Finding.of("Lemma 2", "without (6), one agent at a time", [_loss_in_turn(i) for i in general], True),
+        Finding.from_violations("Lemma 2", "(6) is the best fit only", [_loss(i, i.ones) for i in general], False),
+        Finding.from_violations(
+            "Lemma 2", "without (6), one agent at a time", [_loss_in_turn(i) for i in general], True
+        ),
     ]
 
 
@@ -95,11 +99,15 @@ def theorem_1(seeds: range) -> list[Finding]:
     additive, general = ([draw(seed, additive=kind) for seed in seeds] for kind in (True, False))
     products, correlated, speed = zip(*[_optimality(i) for i in additive], strict=True)
     return [
-        Finding.of("Theorem 1", "(6), alpha/w: best of the products", products, True),
-        Finding.of("Theorem 1", "(6), alpha/w: best of all joint ones", correlated, True),
-        Finding.of("Theorem 1", "(6), alpha/w: gap shrinks by gamma", speed, True),
-        Finding.of("Theorem 1", "weights w, temperature alpha (7)", [_undivided_gap(i) for i in additive], False),
-        Finding.of("Theorem 1", "without (6), one agent at a time", [_other_limits(i) for i in general], False),
+        Finding.from_violations("Theorem 1", "(6), alpha/w: best of the products", products, True),
+        Finding.from_violations("Theorem 1", "(6), alpha/w: best of all joint ones", correlated, True),
+        Finding.from_violations("Theorem 1", "(6), alpha/w: gap shrinks by gamma", speed, True),
+        Finding.from_violations(
+            "Theorem 1", "weights w, temperature alpha (7)", [_undivided_gap(i) for i in additive], False
+        ),
+        Finding.from_violations(
+            "Theorem 1", "without (6), one agent at a time", [_other_limits(i) for i in general], False
+        ),
     ]
 
 

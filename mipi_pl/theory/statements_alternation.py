@@ -21,10 +21,14 @@ def theorem_2(seeds: range) -> list[Finding]:
     """Check that (12)-(13) converge at the rate O(1/M) from any start."""
     cases = [random_problem(seed) for seed in seeds]
     return [
-        Finding.of("Theorem 2", "gap at M <= alpha KL(m*, m^0) / M", [_beyond_rate(*case) for case in cases], True),
-        Finding.of("Theorem 2", "objective never falls", [_fall(*case) for case in cases], True),
-        Finding.of("Theorem 2", "start lacks an action", [_gap_without_action(*case) for case in cases], False),
-        Finding.of(
+        Finding.from_violations(
+            "Theorem 2", "gap at M <= alpha KL(m*, m^0) / M", [_beyond_rate(*case) for case in cases], True
+        ),
+        Finding.from_violations("Theorem 2", "objective never falls", [_fall(*case) for case in cases], True),
+        Finding.from_violations(
+            "Theorem 2", "start lacks an action", [_gap_without_action(*case) for case in cases], False
+        ),
+        Finding.from_violations(
             "Theorem 2", "state and teams weighted differently", [_gap_of_shares(seed) for seed in seeds], False
         ),
     ]
@@ -36,7 +40,7 @@ def following_marginal(seeds: range) -> Finding:
     The paper does not claim this.
     """
     violations = [_fall_of_values(draw(seed, additive=True)) for seed in seeds]
-    return Finding.of("(8)-(9)", "values never fall, marginal follows", violations, False)
+    return Finding.from_violations("(8)-(9)", "values never fall, marginal follows", violations, False)
 
 
 def bound(optimum: Array, first: Array, alpha: float) -> float:

@@ -37,12 +37,12 @@ def test_an_agent_that_pauses_goes_on_as_the_learner_takes_it() -> None:
         assert actor.thought is not None
         seen.append(actor.thought.seen)
     inputs = torch.cat([one.entities for one in seen])
-    steps = PackedSteps.of(torch.ones(1, 4, dtype=torch.bool)).with_acting(keys.acting(visible))
+    steps = PackedSteps.from_mask(torch.ones(1, 4, dtype=torch.bool)).with_acting(keys.acting(visible))
     whole, _ = algorithm.agent.trunk(inputs, visible.unsqueeze(1), steps)
     torch.testing.assert_close(torch.cat([one.features for one in seen]), whole.view(0).features)
     assert (whole.features[1:3, 0, 0] == 0).all()
     assert (whole.features[3, 0, 0] != 0).any()
-    everyone = PackedSteps.of(torch.ones(1, 4, dtype=torch.bool))
+    everyone = PackedSteps.from_mask(torch.ones(1, 4, dtype=torch.bool))
     gone_on, _ = algorithm.agent.trunk(inputs, visible.unsqueeze(1), everyone)
     assert not torch.allclose(gone_on.features[3, 0, 0], whole.features[3, 0, 0])
 
@@ -67,7 +67,7 @@ def test_step_by_step_features_are_the_learners_over_whole_episodes(make: Any) -
         stepped, td = env.step_and_maybe_reset(actor(td))
         whole.append(assembler.add(stepped.unsqueeze(1)))
     episodes = torch.cat([part for part in whole if part is not None])
-    b = EpisodeBatch.of(episodes, env.entity_spec, truncation_is_terminal=True)
+    b = EpisodeBatch.from_tensordict(episodes, env.entity_spec, truncation_is_terminal=True)
     features = algorithm._perceive(b, b.visible.unsqueeze(1)).features[:, 0]
     compared = 0
     for row in b.played.tolist():
@@ -99,7 +99,7 @@ def test_the_actor_acts_with_the_networks_that_are_trained() -> None:
 def test_the_batch_appends_the_last_action_and_masks_the_last_observation() -> None:
     s = Sizes()
     raw = random_batch(s)
-    b = EpisodeBatch.of(raw, s.spec, truncation_is_terminal=True)
+    b = EpisodeBatch.from_tensordict(raw, s.spec, truncation_is_terminal=True)
     row = 0
     for n, length in enumerate(s.lengths):
         for t in range(length + 1):

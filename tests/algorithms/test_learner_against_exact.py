@@ -80,7 +80,7 @@ def learn(regularizer: str, **options: Any) -> MIPI:
 def largest_errors(algorithm: MIPI, solution: dict[str, Any]) -> dict[str, float]:
     """Over all states, actions and histories of the game."""
     batch, states, joint = episodes()
-    b = EpisodeBatch.of(batch, SPEC, truncation_is_terminal=False)
+    b = EpisodeBatch.from_tensordict(batch, SPEC, truncation_is_terminal=False)
     s = torch.tensor(states).flatten()
     seen = algorithm._perceive(b, b.visible.unsqueeze(1)).view(0)
     utilities = algorithm.agent.utilities(seen)[b.played]

@@ -63,7 +63,7 @@ def test_an_entity_that_no_agent_sees_reaches_the_mixer_only() -> None:
     algorithm = small_mipi(s.spec).double()
     features = [
         algorithm._perceive(one, one.visible.unsqueeze(1)).features
-        for one in (EpisodeBatch.of(b, s.spec, truncation_is_terminal=True) for b in (batch, changed))
+        for one in (EpisodeBatch.from_tensordict(b, s.spec, truncation_is_terminal=True) for b in (batch, changed))
     ]
     torch.testing.assert_close(features[0], features[1], rtol=0.0, atol=1e-12)
     assert learn(batch, s.spec)[0]["value/joint"] != learn(changed, s.spec)[0]["value/joint"]
@@ -77,7 +77,7 @@ def test_at_alpha_infinity_other_entities_reach_the_mixer_only() -> None:
     assert parameters_of(alone).keys() == parameters_of(informed).keys()
 
     def features(algorithm: MIPI, one: TensorDict) -> torch.Tensor:
-        b = EpisodeBatch.of(one, s.spec, truncation_is_terminal=True)
+        b = EpisodeBatch.from_tensordict(one, s.spec, truncation_is_terminal=True)
         return algorithm._perceive(b, b.visible.unsqueeze(1)).features[:, 0, 0]
 
     torch.testing.assert_close(features(alone, batch), features(alone, changed), rtol=0.0, atol=0.0)
@@ -142,7 +142,7 @@ def test_lambda_zero_is_the_one_step_target_and_lambda_matters() -> None:
 
 def test_the_expected_target_is_the_mean_of_sampled_ones() -> None:
     s, copies = Sizes(absent=((), (), ())), 1500
-    b = EpisodeBatch.of(random_batch(s).repeat(copies), s.spec, truncation_is_terminal=False)
+    b = EpisodeBatch.from_tensordict(random_batch(s).repeat(copies), s.spec, truncation_is_terminal=False)
     expected, sampled = (small_mipi(s.spec, alpha=0.5, target=kind).double() for kind in ("expected", "sampled"))
 
     def targets(algorithm: MIPI) -> torch.Tensor:
@@ -229,7 +229,7 @@ def test_time_limits_count_as_ends_only_if_asked_for() -> None:
 
 def test_an_episode_that_a_fault_cut_short_has_a_value_after_its_end() -> None:
     s = Sizes(truncated=(True, True, True))
-    b = EpisodeBatch.of(random_batch(s), s.spec, truncation_is_terminal=True)
+    b = EpisodeBatch.from_tensordict(random_batch(s), s.spec, truncation_is_terminal=True)
     ends = [(int(b.steps.episode[row]), int(b.steps.step[row])) for row in b.played if b.ended[row]]
     assert ends == [(2, 2)], "the one that reached the time limit"
 

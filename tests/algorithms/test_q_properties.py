@@ -42,7 +42,7 @@ def test_the_best_action_is_the_networks_and_its_value_the_targets() -> None:
     """Not the largest utility of the target network, which is what makes it double Q-learning."""
     s = Sizes(absent=((), (), ()))
     algorithm = small_q(s.spec, "vdn", gamma=1.0).double()
-    b = EpisodeBatch.of(random_batch(s), s.spec, truncation_is_terminal=False)
+    b = EpisodeBatch.from_tensordict(random_batch(s), s.spec, truncation_is_terminal=False)
     seen = algorithm._perceive(b, b.visible.unsqueeze(1)).view(0)
     own = algorithm.agent.utilities(seen)
     target = algorithm._target_utilities(b)
@@ -78,7 +78,7 @@ def test_q_collab_differs_from_its_alone_view_only_by_the_other_agents() -> None
     algorithm = small_q(s.spec, "collaq").double()
 
     def parts(batch: Any) -> tuple[torch.Tensor, ...]:
-        b = EpisodeBatch.of(batch, s.spec, truncation_is_terminal=True)
+        b = EpisodeBatch.from_tensordict(batch, s.spec, truncation_is_terminal=True)
         seen, alone = algorithm.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
         same = algorithm._perceive(b, b.visible.unsqueeze(1))
         torch.testing.assert_close(seen.features, same.features)

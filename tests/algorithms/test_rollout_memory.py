@@ -29,7 +29,7 @@ LONG = Sizes(lengths=(7, 4), lifetimes=((9, 9, 3), (9, 5, 9)), absent=((), (4,))
 
 def found_by(algorithm: MAPPO, batch: TensorDictBase, states: States) -> tuple[EpisodeBatch, list[Tensor], States]:
     """What the networks say of a batch [L, ...], zeros where it means nothing, and their states after it."""
-    b = EpisodeBatch.of(batch, algorithm.spec, truncation_is_terminal=True)
+    b = EpisodeBatch.from_tensordict(batch, algorithm.spec, truncation_is_terminal=True)
     with torch.no_grad():
         log_pi, policy = algorithm._log_policy(b, b.visible, states)
         log_marginal, marginal = algorithm._marginal_from(b, b.decisions, states.get("marginal"))
@@ -119,12 +119,12 @@ def test_the_time_limit_is_counted_from_the_beginning_of_the_episode() -> None:
     """Truncated at step 7 of 7: an end without value. Truncated at step 4 of 7, by a fault: the battle was not over."""
     ended = []
     for batch in rollouts_of(random_batch(LONG), 3, 3):
-        b = EpisodeBatch.of(batch, LONG.spec, truncation_is_terminal=True)
+        b = EpisodeBatch.from_tensordict(batch, LONG.spec, truncation_is_terminal=True)
         for row in b.played[b.ended[b.played]].tolist():
             sequence = int(b.steps.episode[row])
             at = int(batch[keys.FIRST_STEP][sequence]) + int(b.steps.step[row])
             ended.append((int(batch[keys.ENVIRONMENT][sequence]), at))
-        going_on = EpisodeBatch.of(batch, LONG.spec, truncation_is_terminal=False)
+        going_on = EpisodeBatch.from_tensordict(batch, LONG.spec, truncation_is_terminal=False)
         assert not going_on.ended[going_on.played].any()
     assert ended == [(0, 6)]
 
@@ -133,7 +133,7 @@ def test_returns_go_on_with_the_value_at_a_cut_and_with_none_after_an_end() -> N
     s = Sizes(lengths=(2,), lifetimes=((9,),), absent=((),), n_agents=1, truncated=(False,))
     (cut, end) = rollouts_of(random_batch(s), 1, 2)
     for batch, goes_on in ((cut, 1.0), (end, 0.0)):
-        b = EpisodeBatch.of(batch, s.spec, truncation_is_terminal=True)
+        b = EpisodeBatch.from_tensordict(batch, s.spec, truncation_is_terminal=True)
         value = torch.tensor([3.0, 5.0], dtype=torch.float64)
         advantage, returns = advantages(b, b.reward, value, gamma=0.5, gae_lambda=0.9)
         assert float(returns[0]) == pytest.approx(float(b.reward[0]) + goes_on * 0.5 * 5.0)

@@ -77,7 +77,7 @@ def test_a_list_of_mixes_is_played_as_it_is() -> None:
 )
 def test_a_split_that_cannot_be_is_refused(declared: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Split.of({"sizes": [3, 4, 5], **declared}).divide(SZ)
+        Split.from_config({"sizes": [3, 4, 5], **declared}).divide(SZ)
 
 
 @pytest.mark.parametrize(

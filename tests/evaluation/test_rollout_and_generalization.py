@@ -191,7 +191,7 @@ def test_an_episode_that_is_truncated_before_the_time_limit_was_cut_short() -> N
     env = ScriptWorld([[3, 6], [6, 2], [2, 3]], num_envs=3, max_steps=6)  # the second of each is terminated
     played = play(env, env.rand_action, episodes_per_env=2)
     assert played.cut_short.view(2, 3).tolist() == [[True, False, True], [False] * 3]
-    assert Result.of("3", env.compositions, played).cut_short == 2
+    assert Result.from_episodes("3", env.compositions, played).cut_short == 2
 
 
 def test_the_matrix_game_is_played_by_its_own_random_policy() -> None:

@@ -27,7 +27,7 @@ def result(name: str, sizes: tuple[int, ...], wins: int = 3, winnable: bool = Tr
     composition = torch.arange(12) % len(sizes)
     number, length = torch.arange(12), torch.full((12,), 20)
     played = Episodes(torch.full((12,), 7.5), number < wins, length, composition, number >= 12 - faults)
-    return Result.of(name, compositions, played, winnable)
+    return Result.from_episodes(name, compositions, played, winnable)
 
 
 TRAINED = [result("training", (3, 4, 5), 9), result("6", (6,), 6)]

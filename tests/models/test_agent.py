@@ -50,7 +50,7 @@ def test_features_of_every_episode_view_and_agent_equal_the_formulas(
     options = {"own_path": own_path, "normalize": normalize}
     agent = EntityAgent(n_features=2, n_actions=3, width=8, heads=2, hidden=4, **options).double()
     spread(agent)
-    steps = PackedSteps.of(observed(lengths))
+    steps = PackedSteps.from_mask(observed(lengths))
     inputs = torch.randn(len(steps.step), agents + others, 5, dtype=torch.float64)
     views = torch.rand(len(steps.step), 2, agents, agents + others) < 0.6
     views[:, :, 0] = False  # an agent that is dead all the time
@@ -71,7 +71,7 @@ def test_packed_steps_give_the_features_of_padded_ones() -> None:
     torch.manual_seed(0)
     trunk = EntityAgent(n_features=2, n_actions=3, width=8, heads=2, hidden=4).double().trunk
     mask = observed([2, 4, 1])
-    packed, padded = PackedSteps.of(mask), PackedSteps.of(torch.ones_like(mask))
+    packed, padded = PackedSteps.from_mask(mask), PackedSteps.from_mask(torch.ones_like(mask))
     inputs = torch.randn(12, 4, 5, dtype=torch.float64)
     views = torch.rand(12, 2, 3, 4) < 0.6
     rows = mask.flatten()
@@ -81,7 +81,7 @@ def test_packed_steps_give_the_features_of_padded_ones() -> None:
 
 
 def test_pad_and_pack_are_inverse() -> None:
-    steps = PackedSteps.of(observed([2, 3]))
+    steps = PackedSteps.from_mask(observed([2, 3]))
     rows = torch.randn(5, 2)
     padded = steps.pad(rows)
     assert padded.shape == (3, 2, 2)
@@ -94,8 +94,8 @@ def test_a_recurrent_state_goes_on_where_it_stopped() -> None:
     torch.manual_seed(0)
     trunk = EntityAgent(n_features=2, n_actions=3, width=8, heads=2, hidden=4).trunk
     inputs, views = torch.randn(2, 3, 5), torch.ones(2, 1, 2, 3, dtype=torch.bool)
-    whole, _ = trunk(inputs, views, PackedSteps.of(observed([2])))
-    one = PackedSteps.of(observed([1]))
+    whole, _ = trunk(inputs, views, PackedSteps.from_mask(observed([2])))
+    one = PackedSteps.from_mask(observed([1]))
     _, state = trunk(inputs[:1], views[:1], one)
     second, _ = trunk(inputs[1:], views[1:], one, state)
     torch.testing.assert_close(second.features[0], whole.features[1])
@@ -106,7 +106,7 @@ def test_the_marginal_policy_equals_the_formulas_and_sees_one_entity_only(normal
     torch.manual_seed(0)
     net = MarginalPolicy(n_features=2, n_actions=3, width=8, hidden=4, normalize=normalize).double()
     spread(net)
-    steps = PackedSteps.of(observed([3, 1]))
+    steps = PackedSteps.from_mask(observed([3, 1]))
     own = torch.randn(4, 2, 5, dtype=torch.float64)
     found, _ = net(own, steps, n_entities=2)
     for rows in (slice(0, 3), slice(3, 4)):
@@ -121,7 +121,7 @@ def test_the_marginal_policy_equals_the_formulas_and_sees_one_entity_only(normal
 def test_wrong_shapes_are_refused() -> None:
     net = MarginalPolicy(n_features=2, n_actions=3, width=8, hidden=4)
     with pytest.raises((TypeCheckError, BeartypeCallHintViolation)):
-        net(torch.zeros(2, 5), PackedSteps.of(observed([2])), n_entities=2)
+        net(torch.zeros(2, 5), PackedSteps.from_mask(observed([2])), n_entities=2)
 
 
 # ------------------------------------------------------------------ own path, pair scores and LayerNorm together
@@ -130,7 +130,7 @@ def test_wrong_shapes_are_refused() -> None:
 def scene() -> tuple[torch.Tensor, torch.Tensor, PackedSteps]:
     """Inputs of 3 agents and 2 others in two episodes, and a view of all that is seen."""
     g = torch.Generator().manual_seed(1)
-    steps = PackedSteps.of(observed([3, 2]))
+    steps = PackedSteps.from_mask(observed([3, 2]))
     view = torch.rand(5, 3, 5, generator=g) < 0.8
     view.diagonal(dim1=1, dim2=2).fill_(True)
     return torch.randn(5, 5, 7, generator=g, dtype=torch.float64), view, steps

@@ -15,7 +15,9 @@ CAPACITY = 6
 
 def values(critic: EntityCritic, inputs: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     """Of states that have nothing to do with each other."""
-    found: torch.Tensor = critic(inputs, present, PackedSteps.of(torch.ones(len(inputs), 1, dtype=torch.bool)))[0]
+    found: torch.Tensor = critic(inputs, present, PackedSteps.from_mask(torch.ones(len(inputs), 1, dtype=torch.bool)))[
+        0
+    ]
     return found
 
 
@@ -88,7 +90,7 @@ def test_a_recurrent_critic_is_a_loop_over_the_steps_of_each_sequence(with_state
     torch.manual_seed(0)
     sizes = {"n_features": 2, "n_actions": 3, "n_entities": CAPACITY, "width": 8, "heads": 2, "hidden": 4}
     critic = EntityCritic(**sizes, recurrent=True).double()
-    steps = PackedSteps.of(torch.arange(4) < torch.tensor([[3], [1], [4]]))
+    steps = PackedSteps.from_mask(torch.arange(4) < torch.tensor([[3], [1], [4]]))
     inputs, present = torch.randn(8, 5, 5, dtype=torch.float64), torch.rand(8, 5) < 0.7
     state = torch.randn(3, 4, dtype=torch.float64) if with_state else None
     value, states = critic(inputs, present, steps, state)
@@ -103,7 +105,7 @@ def test_a_recurrent_critic_is_a_loop_over_the_steps_of_each_sequence(with_state
 
 def test_a_critic_without_recurrence_has_no_states() -> None:
     critic, inputs, present = case(5, 0)
-    assert critic(inputs, present, PackedSteps.of(torch.ones(1, 3, dtype=torch.bool)))[1] is None
+    assert critic(inputs, present, PackedSteps.from_mask(torch.ones(1, 3, dtype=torch.bool)))[1] is None
 
 
 @pytest.mark.parametrize(

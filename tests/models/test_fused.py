@@ -68,11 +68,11 @@ def test_attention(steps: int, views: int, agents: int, entities: int, width: in
     seen = torch.rand(steps, views, agents, entities) < 0.5
     seen[0, 0, 0] = False  # a row that sees nothing
     seen[-1] = False  # a step
-    acting = AgentRows.of(torch.rand(steps, agents) < 0.7)
+    acting = AgentRows.from_mask(torch.rand(steps, agents) < 0.7)
     output = torch.randn(3, width, requires_grad=True)
     assert_equal_to_plain(net, lambda: net(inputs, seen))
     assert_equal_to_plain(net, lambda: net.of_agents(inputs, seen, acting))
-    nobody = AgentRows.of(torch.zeros(steps, agents, dtype=torch.bool))
+    nobody = AgentRows.from_mask(torch.zeros(steps, agents, dtype=torch.bool))
     assert_equal_to_plain(net, lambda: net.of_agents(inputs, seen, nobody))
     assert_equal_to_plain(net, lambda: net.summed(inputs, seen[:, 0], output), (output,))
 
@@ -82,7 +82,7 @@ def test_under_autocast_all_is_rounded_to_bfloat16_once(entities: int, width: in
     """As far from single precision as plain PyTorch under autocast is; single values may change sides of a ReLU."""
     torch.manual_seed(0)
     net, recurrence = EntityAttention(n_inputs=5, width=width, heads=heads), Recurrence(width, 8)
-    steps = PackedSteps.of(torch.ones(6, 5, dtype=torch.bool))
+    steps = PackedSteps.from_mask(torch.ones(6, 5, dtype=torch.bool))
     inputs, seen = torch.randn(30, entities, 5), torch.rand(30, 2, 1, entities) < 0.7
     output = torch.randn(width, width)
 
@@ -116,7 +116,7 @@ def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state:
     net = Recurrence(size, hidden)
     acting = torch.rand(18, agents) < share
     acting[3:12, 0] = False  # a whole episode
-    steps = PackedSteps.of(torch.arange(9) < torch.tensor([[3], [9], [1], [5]])).with_acting(acting)
+    steps = PackedSteps.from_mask(torch.arange(9) < torch.tensor([[3], [9], [1], [5]])).with_acting(acting)
     which = steps.agents(agents)
     rows = torch.randn(len(which.step), views, size, requires_grad=True)
     state = torch.randn(4, views, agents, hidden, requires_grad=True) if with_state else None
@@ -152,7 +152,7 @@ def test_pair_scores(steps: int, views: int, agents: int, targets: int, units: i
 def test_extreme_values_saturate_as_in_pytorch() -> None:
     torch.manual_seed(0)
     net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
-    steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
+    steps = PackedSteps.from_mask(torch.ones(1, 3, dtype=torch.bool))
     rows, inputs = 1e4 * torch.randn(6, 1, 4), 1e2 * torch.randn(3, 5, 4)
     seen = torch.rand(3, 1, 2, 5) < 0.7
     fast = net(rows, steps.agents(2), steps, None)[0], attend(inputs, seen)
@@ -164,7 +164,7 @@ def test_extreme_values_saturate_as_in_pytorch() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_not_hidden(value: float) -> None:
     net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
-    steps = PackedSteps.of(torch.ones(1, 1, dtype=torch.bool))
+    steps = PackedSteps.from_mask(torch.ones(1, 1, dtype=torch.bool))
     with torch.no_grad():
         net.linear.bias.fill_(value)
         attend.key_value.weight.fill_(value)
@@ -181,7 +181,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     if before < 2:
         pytest.skip("numba was started with a single thread")
     net, attend = Recurrence(8, 16), EntityAttention(n_inputs=4, width=32, heads=2)
-    steps = PackedSteps.of(torch.ones(6, 10, dtype=torch.bool))
+    steps = PackedSteps.from_mask(torch.ones(6, 10, dtype=torch.bool))
     rows, inputs, seen = torch.randn(180, 1, 8), torch.randn(60, 5, 4), torch.rand(60, 1, 3, 5) < 0.7
     pairs, features = PairScores(hidden=16, n_inputs=4, units=16), torch.randn(60, 1, 3, 16)
     agents = steps.agents(3)
@@ -199,7 +199,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 def test_what_the_kernels_do_not_do_goes_the_plain_way_or_is_refused() -> None:
     torch.manual_seed(0)
     net, attend = Recurrence(4, 6), EntityAttention(n_inputs=4, width=32, heads=2)
-    steps = PackedSteps.of(torch.ones(1, 3, dtype=torch.bool))
+    steps = PackedSteps.from_mask(torch.ones(1, 3, dtype=torch.bool))
     inputs, agents = torch.randn(3, 5, 4, requires_grad=True), steps.agents(2)
     rows, seen = torch.randn(6, 1, 4), torch.ones(3, 1, 2, 5, dtype=torch.bool)
     attend(inputs, seen).sum().backward()
@@ -226,7 +226,7 @@ from models.attention import EntityAttention
 from models.packing import PackedSteps
 torch.manual_seed(0)
 net, attend = Recurrence(16, 13), EntityAttention(n_inputs=4, width=64, heads=4)
-steps, seen = PackedSteps.of(torch.ones(4, 5, dtype=torch.bool)), torch.rand(20, 2, 6, 11) < 0.7
+steps, seen = PackedSteps.from_mask(torch.ones(4, 5, dtype=torch.bool)), torch.rand(20, 2, 6, 11) < 0.7
 inputs = torch.randn(20, 11, 4)
 out = [net(torch.randn(60, 2, 16), steps.agents(3), steps, None)[0], attend(inputs, seen)]
 out.append(attend.summed(inputs, seen[:, 0], torch.eye(64)))

@@ -15,19 +15,19 @@ from models.packing import AgentRows, EntityRows, PackedSteps
 
 def test_rows_of_agents_stand_by_step_and_pad_is_the_inverse_of_pack() -> None:
     which = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])
-    rows = AgentRows.of(which)
+    rows = AgentRows.from_mask(which)
     assert rows.step.tolist() == [0, 0, 2]
     assert rows.agent.tolist() == [0, 2, 1]
     assert rows.starts.tolist() == [0, 2, 2, 3]
     padded = torch.randn(3, 2, 3, 4)
     kept = rows.pad(rows.pack(padded))
     assert torch.equal(kept, torch.where(which[:, None, :, None], padded, 0.0))
-    everyone = AgentRows.of(torch.ones_like(which))
+    everyone = AgentRows.from_mask(torch.ones_like(which))
     assert torch.equal(everyone.pad(everyone.pack(padded)), padded)
 
 
 def test_who_acts_must_be_known_of_these_steps_and_agents() -> None:
-    steps = PackedSteps.of(torch.ones(1, 2, dtype=torch.bool))
+    steps = PackedSteps.from_mask(torch.ones(1, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="each of 2 steps, got 3"):
         steps.with_acting(torch.ones(3, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"expected 4 agents.*got 3"):
@@ -38,7 +38,7 @@ def test_entities_are_the_agents_that_are_asked_then_what_they_see_under_any_vie
     views = torch.zeros(2, 2, 2, 4, dtype=torch.bool)
     views[0, 0, 1, 1] = views[0, 0, 1, 3] = views[0, 1, 1, 0] = True  # agent 1 sees itself, 3, and under another view 0
     views[0, 0, 0, 2] = True  # what agent 0 sees, which is not asked
-    rows = EntityRows.of(views, AgentRows.of(torch.tensor([[False, True], [False, False]])))
+    rows = EntityRows.from_views(views, AgentRows.from_mask(torch.tensor([[False, True], [False, False]])))
     assert rows.entity.tolist() == [1, 0, 3]
     assert rows.row.tolist() == [1, 0, 3]
     assert rows.starts.tolist() == [0, 3, 3]
@@ -56,7 +56,7 @@ def scene() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def steps_of(acting: Tensor) -> PackedSteps:
-    return PackedSteps.of(torch.tensor([[True] * 4, [True, True, False, False]])).with_acting(acting)
+    return PackedSteps.from_mask(torch.tensor([[True] * 4, [True, True, False, False]])).with_acting(acting)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # with the kernels and with plain PyTorch
@@ -70,7 +70,7 @@ def test_an_agent_goes_on_from_its_last_step_and_has_zeros_where_it_does_not_act
     for first, end, episode in ((0, 4, 0), (4, 6, 1)):
         for agent in range(3):
             rows = [row for row in range(first, end) if acting[row, agent]]
-            alone = PackedSteps.of(torch.ones(1, max(1, len(rows)), dtype=torch.bool))
+            alone = PackedSteps.from_mask(torch.ones(1, max(1, len(rows)), dtype=torch.bool))
             if not rows:
                 assert (last[episode, :, agent] == 0).all()
                 continue
@@ -85,7 +85,7 @@ def test_a_learner_and_an_actor_have_the_same_states(scene: tuple[Tensor, Tensor
     whole, _ = trunk(inputs, views, steps_of(acting))
     state = None
     for row in range(4):
-        one = PackedSteps.of(torch.ones(1, 1, dtype=torch.bool)).with_acting(acting[row : row + 1])
+        one = PackedSteps.from_mask(torch.ones(1, 1, dtype=torch.bool)).with_acting(acting[row : row + 1])
         seen, state = trunk(inputs[row : row + 1], views[row : row + 1], one, state)
         torch.testing.assert_close(seen.features[0], whole.features[row])
 
@@ -107,7 +107,7 @@ def test_what_nobody_sees_may_be_anything(scene: tuple[Tensor, Tensor, Tensor], 
     unseen = inputs.clone()
     unseen[:, 4] = 1e3
     net = EntityAttention(n_inputs=6, width=32, heads=2).to(dtype)
-    agents = AgentRows.of(acting)
+    agents = AgentRows.from_mask(acting)
     expected = net.of_agents(inputs.to(dtype), views, agents)
     torch.testing.assert_close(net.of_agents(unseen.to(dtype), views, agents), expected)
     mixer = AttentionMixer(n_features=4, n_actions=2, n_agents=3, width=32, heads=2, mixing=4).to(dtype)

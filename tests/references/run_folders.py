@@ -26,7 +26,7 @@ def result(name: str, sizes: tuple[int, ...], share: float, episodes: int = EPIS
     return_ = torch.where(won, 10.0, 2.0).double()
     length, composition = torch.full((episodes,), 20), torch.arange(episodes) % len(sizes)
     played = Episodes(return_, won, length, composition, torch.zeros_like(won))
-    return Result.of(name, compositions, played, winnable)
+    return Result.from_episodes(name, compositions, played, winnable)
 
 
 def results(shares: tuple[float, ...], episodes: int = EPISODES, winnable: bool = True) -> list[Result]:

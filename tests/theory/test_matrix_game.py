@@ -80,7 +80,7 @@ def test_the_picture_shows_the_returns_of_the_file(tmp_path: Path) -> None:
     def result(name: str, value: float) -> Result:
         nothing, no = torch.zeros(4).long(), torch.zeros(4) > 1
         played = Episodes(torch.full((4,), value), no, nothing + 1, nothing, no)
-        return Result.of(name, [Composition((("1st A", 1), ("2nd B", 1)))], played)
+        return Result.from_episodes(name, [Composition((("1st A", 1), ("2nd B", 1)))], played)
 
     for frames, value in ((2000, 1.5), (0, 0.5)):
         results = [result("training", value), result("BB", value / 2)]

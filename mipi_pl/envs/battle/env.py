@@ -117,7 +117,7 @@ class BattleEnv(EntityEnv):
             team_sizes=tuple(team_sizes),
             capacity=capacity,
             mixes=mixes,
-            split=Split.of(split),
+            split=Split.from_config(split),
             enemies=fixed_army(enemies),
             enemy_delta=enemy_delta,
             draw=draw,

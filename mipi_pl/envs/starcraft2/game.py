@@ -84,7 +84,7 @@ class Game:
         self._controller.create_game(messages.game_request(name, data, options.seed))
         self._controller.join_game(messages.join_request())
         area = self._controller.game_info().start_raw.playable_area
-        self.place = Place.of(area, options.map_size)
+        self.place = Place.from_playable_area(area, options.map_size)
         # pysc2 uses one timeout for start and answers, but a start takes much longer than an answer may.
         self._controller._client._sock.settimeout(options.timeout_s)
 

@@ -46,7 +46,7 @@ class Place:
     y: float = 0.0
 
     @classmethod
-    def of(cls, playable: Message, map_size: float) -> Place:
+    def from_playable_area(cls, playable: Message, map_size: float) -> Place:
         """Return the offset that puts the square at the centre of the playable area.
 
         Raises:
