@@ -14,7 +14,7 @@ import torch
 
 
 class DamagedError(ValueError):
-    """A file is missing, or its content is not what this program wrote."""
+    """A file is missing, or its content, checksum or format is wrong."""
 
 
 @contextmanager
