@@ -172,8 +172,8 @@ def test_a_shipped_policy_is_small_and_fits_the_networks_of_today(name: str) -> 
     assert path.stat().st_size < MOST_BYTES
     assert weights.is_shipped(path)
     content, config = read_checkpoint(path)
-    spec = one_environment(environment_factory(config["env"])).entity_spec
-    restore(build("algorithm", config["algorithm"], spec=spec), content, path)
+    with one_environment(environment_factory(config["env"])) as env:
+        restore(build("algorithm", config["algorithm"], spec=env.entity_spec), content, path)
 
 
 def test_what_is_made_of_a_shipped_policy_goes_below_outputs(

@@ -147,8 +147,9 @@ def test_every_team_that_a_table_evaluates_exists(task: str, tmp_path: Path) -> 
     (job,) = make_plan("table1", "cpu", tmp_path, [0], tasks=[task], methods=["MIPI"]).jobs
     config = resolve(compose(job.overrides))
     make_env = environment_factory(config["env"])
-    for world in worlds_of(config["held_out"]["team_sizes"], config["held_out"]["worlds"]):
-        world.environment(make_env, 1, 0, one_environment(make_env).entity_spec)
+    with one_environment(make_env) as env:
+        for world in worlds_of(config["held_out"]["team_sizes"], config["held_out"]["worlds"]):
+            world.environment(make_env, 1, 0, env.entity_spec).close()
 
 
 def test_tables_share_runs(tmp_path: Path) -> None:
