@@ -137,8 +137,8 @@ def marginal_loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the marginal policy relative to the policy in imaginary teams (eq. 17).
 
-    Its minimum is the average of these policies. The paper maximises the likelihood of sampled actions; this is the
-    exact expectation over the discrete actions.
+    The marginal policy should average the policy over these teams. The paper maximises the likelihood of sampled
+    actions; this loss uses the exact expectation over the discrete actions.
     """
     return -masked_mean(expectation(log_within, log_marginal), acting)
 
@@ -149,10 +149,10 @@ def improved_log_policy(
     alpha: float | Float[Tensor, "*X 1"],
     available: Bool[Tensor, "*X U"],
 ) -> Float[Tensor, "*X U"]:
-    """Return the exact optimum of the improvement step, pi ~ marginal * exp(Q_i / alpha) over available actions (eq. 13).
+    """Return the exact optimum of the improvement step (eq. 13): pi ~ marginal * exp(Q_i / alpha).
 
-    Without a marginal, it is the Boltzmann policy of the entropy regulariser. As alpha approaches 0, it approaches the
-    greedy policy.
+    Unavailable actions get no probability. Without a marginal, the optimum is the Boltzmann policy of the entropy
+    regulariser. As alpha approaches 0, it approaches the greedy policy.
     """
     prior = 0.0 if log_marginal is None else log_marginal
     temperature = torch.as_tensor(alpha, dtype=utilities.dtype, device=utilities.device).clamp(min=_COLDEST)
@@ -173,9 +173,9 @@ def policy_loss(
 def projection_loss(
     log_pi: Float[Tensor, "*X U"], log_improved: Float[Tensor, "*X U"], acting: Bool[Tensor, "*X"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the policy relative to the fixed exact optimum (13): the reverse direction of the KL of (18).
+    """Cross-entropy of the policy relative to the fixed exact optimum (13): the forward KL, where (18) is the reverse KL.
 
-    Both directions have their minimum at the optimum. This one is convex in the logits, and its gradient does not vanish
-    when the policy is almost deterministic on a wrong action.
+    Both directions have their minimum at the optimum. The forward KL is convex in the logits, and its gradient does not
+    vanish when the policy has become nearly deterministic on a wrong action.
     """
     return -masked_mean(expectation(log_improved.detach(), log_pi), acting)
