@@ -173,7 +173,7 @@ def policy_loss(
 def projection_loss(
     log_pi: Float[Tensor, "*X U"], log_improved: Float[Tensor, "*X U"], acting: Bool[Tensor, "*X"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the policy relative to the fixed exact optimum (13): the forward KL, where (18) is the reverse KL.
+    """Cross-entropy of the policy relative to the fixed exact optimum (13): forward KL, where (18) is reverse KL.
 
     Both directions have their minimum at the optimum. The forward KL is convex in the logits, and its gradient does not
     vanish when the policy has become nearly deterministic on a wrong action.
