@@ -1,4 +1,4 @@
-"""The CollaQ agent: the sum of a utility without and a utility with the other agents (Zhang et al. 2020)."""
+"""The CollaQ agent: a utility from the view without other agents plus one from the full view (Zhang et al. 2020)."""
 
 from __future__ import annotations
 

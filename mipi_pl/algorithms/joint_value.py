@@ -110,12 +110,12 @@ class JointValueAlgorithm(EntityAlgorithm):
         mixer = self.target_mixer if self.target_networks else self.mixer
         weights = self._weights(mixer, b, b.present.unsqueeze(1), after)
         value = mixer.mix(utility[after].unsqueeze(1), weights, [FULL])
-        paid = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
-        value = value - paid
+        team_cost = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
+        value = value - team_cost
         now, ended = b.reward[b.played], b.ended[b.played]
-        by_step = (now, value, paid, (~ended).to(value), torch.ones_like(value))
-        now, value, paid, goes_on, played = (b.by_time(x) for x in by_step)
-        targets = lambda_targets(now, value, paid, goes_on, played, self.gamma, self.td_lambda)
+        by_step = (now, value, team_cost, (~ended).to(value), torch.ones_like(value))
+        now, value, team_cost, goes_on, played = (b.by_time(x) for x in by_step)
+        targets = lambda_targets(now, value, team_cost, goes_on, played, self.gamma, self.td_lambda)
         return b.steps.pack(targets)[b.played]
 
     # ------------------------------------------------------------------ networks on a batch
