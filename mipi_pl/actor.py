@@ -25,7 +25,7 @@ class Thought:
     Attributes:
         seen: [B, ...], input of the agent's heads.
         available: bool [B, A, U], available actions.
-        probabilities: [B, A, U], probabilities before exploration; for an actor that goes by utilities, 1 for the best.
+        probabilities: [B, A, U], probabilities before exploration; if it maximises utilities, 1 for the best action.
         action: int64 [B, A], chosen actions.
     """
 

@@ -1,4 +1,4 @@
-"""MIPI: mutual-information regularized multi-agent policy iteration (section 4 of the paper)."""
+"""MIPI: mutual-information regularised multi-agent policy iteration (section 4 of the paper)."""
 
 from __future__ import annotations
 
