@@ -1,4 +1,4 @@
-"""The agents as they act: recurrent, one instance per batch of environments, greedy or exploring."""
+"""Actor: recurrent action selection for a batch of environments, greedy or with exploration."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from models.targets import Perceived
 
 @dataclass(frozen=True)
 class Thought:
-    """What an actor went by when it last acted.
+    """Intermediate results of an actor's last decision.
 
     Attributes:
-        seen: [B, ...], what the heads of the agent are given.
-        available: bool [B, A, U].
-        probabilities: [B, A, U] before exploration; of an agent that has utilities alone, 1 for the best of them.
-        action: int64 [B, A].
+        seen: [B, ...], input of the agent's heads.
+        available: bool [B, A, U], available actions.
+        probabilities: [B, A, U], probabilities before exploration; if it maximises utilities, 1 for the best action.
+        action: int64 [B, A], chosen actions.
     """
 
     seen: Perceived
@@ -36,21 +36,21 @@ class Thought:
 
 
 class Actor(nn.Module):
-    """Chooses actions for B environments and remembers each one's recurrent state and last action.
+    """Chooses actions for B environments and stores the recurrent state and the last action of each.
 
-    An agent with a policy head draws from its policy; one that has utilities alone takes the best of them.
-    A row starts afresh where ``is_init`` is True. The networks are the algorithm's own, not a copy.
+    An agent with a policy head samples from its policy. An agent without one takes the action of highest utility. The
+    state of an environment is reset where ``is_init`` is True. The networks are those of the algorithm, not copies.
 
     Args:
         agent: trunk and heads.
-        greedy: the most probable action instead of a draw.
-        seed: of the draws.
-        by_utilities: take the best utility even where there is a policy.
+        greedy: take the most probable action instead of sampling.
+        seed: seed of the sampled actions.
+        by_utilities: take the action of highest utility even if the agent has a policy.
 
     Attributes:
         epsilon: share of uniform exploration mixed into the policy's probabilities.
-        hold: mean number of steps for which an agent that explores keeps its action; 1 draws anew in every step.
-        thought: what it went by when it last acted; None before.
+        hold: mean number of steps for which an exploring agent keeps its action; 1 to sample in every step.
+        thought: intermediate results of the last decision; None before the first.
     """
 
     thought: Thought | None = None
@@ -69,7 +69,11 @@ class Actor(nn.Module):
 
     @torch.no_grad()
     def forward(self, td: TensorDictBase) -> TensorDictBase:
-        """Write ``("agents", "action")`` [B, A] for the observation in `td`."""
+        """Write the chosen actions ``("agents", "action")`` [B, A] to `td`, which holds the observations.
+
+        Raises:
+            DivergedError: if probabilities or utilities are not finite.
+        """
         available = td.get(keys.ACTION_MASK)
         seen = self._perceive(td)
         probabilities = self._probabilities(seen, available)
@@ -92,49 +96,49 @@ class Actor(nn.Module):
         return flat.view(probabilities.shape[:-1])
 
     def _held(self, probabilities: Tensor, uniform: Tensor, fresh: Tensor) -> Tensor:
-        """Actions of agents that explore in stretches of `hold` steps on average, in a share epsilon of their steps.
+        """Sample actions with exploration phases of `hold` steps on average, in a share epsilon of all steps.
 
-        Of an episode's first steps the share is smaller, as every agent begins it without exploring; so it is where
-        the action that is kept becomes unavailable, which ends a stretch.
+        During a phase, an agent keeps its action. The share is smaller in the first steps of an episode, because every
+        agent starts it without exploring, and where the kept action becomes unavailable, because that ends the phase.
         """
         shape = uniform.shape[:-1]
         if self._exploring is None or self._exploring.shape != shape:
             self._exploring = torch.zeros(shape, dtype=torch.bool)
-        luck = torch.rand(2, *shape, generator=self.generator)
-        assert self._last_action is not None, "perceiving comes first"
-        last = self._last_action.cpu().clamp(max=uniform.shape[-1] - 1)  # there is none yet in a fresh row
+        random = torch.rand(2, *shape, generator=self.generator)
+        assert self._last_action is not None, "_perceive must be called first"
+        last = self._last_action.cpu().clamp(max=uniform.shape[-1] - 1)  # a fresh row has no last action
         may_hold = uniform.gather(-1, last.unsqueeze(-1)).squeeze(-1) > 0
-        goes_on = self._exploring & ~fresh & may_hold & (luck[0] >= 1.0 / self.hold)
-        begins = ~goes_on & (luck[1] < self.epsilon / (self.epsilon + self.hold * (1.0 - self.epsilon)))
-        drawn = self._drawn(torch.where(begins.unsqueeze(-1), uniform, probabilities))
-        self._exploring = goes_on | begins
-        return torch.where(goes_on, last, drawn)
+        continues = self._exploring & ~fresh & may_hold & (random[0] >= 1.0 / self.hold)
+        begins = ~continues & (random[1] < self.epsilon / (self.epsilon + self.hold * (1.0 - self.epsilon)))
+        sampled = self._drawn(torch.where(begins.unsqueeze(-1), uniform, probabilities))
+        self._exploring = continues | begins
+        return torch.where(continues, last, sampled)
 
     def _probabilities(self, seen: Perceived, available: Tensor) -> Tensor:
-        """Of the actions [B, A, U], before exploration."""
+        """Return the probabilities of the actions [B, A, U], before exploration."""
         policy = None if self.by_utilities else self.agent.policy
         if policy is not None:
             return log_policy(policy(seen).to(available.device), available).exp()
         utilities = self.agent.utilities(seen).to(available.device)
-        if not utilities.isfinite().all():  # an order among them would hide it
+        if not utilities.isfinite().all():  # the argmax would hide it
             raise DivergedError("the critic diverged: its utilities are not finite")
         best = greedy_actions(utilities, available)
         return nn.functional.one_hot(best, available.shape[-1]).to(utilities)
 
     def memory(self) -> dict[str, Tensor | None]:
-        """What it remembers of its environments, and the state of its draws; the networks are saved elsewhere."""
-        copies = {"state": self._state, "last_action": self._last_action, "exploring": self._exploring}
-        # On the processor: in a checkpoint of several processes each has a device of its own.
-        on_cpu = {name: tensor if tensor is None else tensor.cpu().clone() for name, tensor in copies.items()}
+        """Return the state of all environments and of the random generator, without the networks."""
+        tensors = {"state": self._state, "last_action": self._last_action, "exploring": self._exploring}
+        # On the CPU, because each process of a run has its own device and one checkpoint holds the states of all.
+        on_cpu = {name: tensor if tensor is None else tensor.cpu().clone() for name, tensor in tensors.items()}
         return {"draws": self.generator.get_state(), **on_cpu}
 
     def remember(self, memory: dict[str, Tensor | None]) -> None:
-        """Go on from what `memory` gave."""
+        """Restore the state that `memory` returned."""
         draws = memory["draws"]
         assert draws is not None
         self.generator.set_state(draws)
         self._state, self._last_action = memory["state"], memory["last_action"]
-        self._exploring = memory.get("exploring")  # checkpoints of before it was there have none
+        self._exploring = memory.get("exploring")  # older checkpoints lack it
 
     def _perceive(self, td: TensorDictBase) -> Perceived:
         device = next(self.agent.parameters()).device
@@ -152,5 +156,5 @@ class Actor(nn.Module):
         one_step = one_step.with_acting(keys.acting(visible))
         seen, last = self.agent.trunk(inputs, visible.unsqueeze(1), one_step, state.unsqueeze(1))
         self._state = last.squeeze(1)
-        found: Perceived = seen.view(0)
-        return found
+        perceived: Perceived = seen.view(0)
+        return perceived

@@ -1,4 +1,4 @@
-"""The interface of datamodules, as callbacks and the life of a run use it."""
+"""Interface of the datamodules for callbacks and commands."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mipi_pl.envs.base import EntityEnv
 
 
 class DataModule(Protocol):
-    """A LightningDataModule that collects episodes with the algorithm's own policy.
+    """LightningDataModule that collects episodes with the algorithm's policy.
 
     Attributes:
-        env: the training environments; where they live in other processes, a single one that is never played.
+        env: the training environments; if they run in worker processes, a single environment that is never stepped.
         on_policy: whether a batch is a rollout of the present policy (True) or a sample of a replay (False).
         exact_resume: whether a checkpoint holds everything that the next batches depend on.
-        at_rest: called between two updates, when a checkpoint is exact; a callback sets it.
+        at_rest: called between two updates, when a checkpoint is exact; set by a callback.
         frames: environment steps collected, over all processes.
         episodes: episodes finished and used, over all processes.
-        cut_short: episodes that a fault of the world has ended, in this process.
+        cut_short: episodes ended by a fault of the environment, in this process.
     """
 
     env: EntityEnv
@@ -33,15 +33,15 @@ class DataModule(Protocol):
     cut_short: int
 
     def finished(self) -> Sequence[TensorDictBase]:
-        """Return, length and outcome of this process's episodes that ended since the last call."""
+        """Return the episodes of this process that ended since the last call: their return, length and outcome."""
         ...
 
     def collection_metrics(self) -> Mapping[str, float]:
-        """Further metrics of collection, such as epsilon."""
+        """Return additional metrics of the collection, such as epsilon."""
         ...
 
     def write_journal(self) -> None:
-        """Write the files that a checkpoint needs beside itself.
+        """Write the additional files that a checkpoint needs.
 
         Raises:
             OSError: if they cannot be written.
@@ -49,18 +49,18 @@ class DataModule(Protocol):
         ...
 
     def journal_files(self) -> Mapping[str, str]:
-        """Names of those files, relative to the checkpoints, and their checksums."""
+        """Return the names of the additional files, relative to the checkpoints, with their checksums."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the datamodule in a checkpoint."""
+        """Return the state of the datamodule for a checkpoint."""
         ...
 
     def teardown(self, stage: str) -> None:
-        """Release what is open."""
+        """Release the open resources."""
         ...
 
 
 def datamodule_of(trainer: Trainer) -> DataModule:
-    """The datamodule of a run; Lightning's Trainer has it in an attribute without a type."""
+    """Return the datamodule of a run. The attribute of Lightning's Trainer has no type."""
     return cast(DataModule, trainer.datamodule)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The recurrent entity agents: a trunk with a head of utilities, and with a policy head too (architecture of REFIL)."""
+"""Recurrent entity agents: a trunk with a utility head and, optionally, a policy head (architecture of REFIL)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from models.trunk import Trunk
 
 
 class Agent(nn.Module, ABC):
-    """What algorithms and actors know of an agent; the parameters are shared by all agents of a team.
+    """Interface of an agent for algorithms and actors. All agents of a team share its parameters.
 
     Args:
-        kinds: of its actions.
+        kinds: action kinds.
         hidden: size of the recurrent state of one agent.
 
     Attributes:
-        trunk: called as `models.trunk.Trunk` is, with `attention_weights`; features and state have `hidden` numbers.
-        utilities: what the trunk gives to Q_i [..., U].
+        trunk: network with the call signature and the `attention_weights` method of `models.trunk.Trunk`. Its features
+            and its recurrent state have size `hidden`.
+        utilities: head that maps the output of the trunk to the utilities Q_i [..., U].
     """
 
     trunk: nn.Module
@@ -35,23 +36,23 @@ class Agent(nn.Module, ABC):
     @property
     @abstractmethod
     def policy(self) -> nn.Module | None:
-        """The head of logits [..., U] that actions are drawn from; None where the best utility is taken."""
+        """Head of the policy logits [..., U]; None if the agent takes the action of highest utility."""
 
 
 class UtilityAgent(Agent):
-    """Utilities Q_i on a trunk: the agent of the value-based algorithms.
+    """Agent of the value-based algorithms: a trunk and a head of utilities Q_i.
 
     Args:
-        n_features: F.
-        n_actions: K, kinds of action: U where none aims at an entity.
-        width: embedding of entities and attention (128 in the paper).
-        heads: attention heads (4).
-        hidden: recurrent state (64).
-        own_entity_only: the agent sees its own entity alone: the ablation alpha = infinity of appendix D.2.
-        targets: groups of entities that the last kinds of action aim at; see `models.targets`.
+        n_features: F, features of an entity.
+        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        width: size of the entity embeddings and the attention (128 in the paper).
+        heads: number of attention heads (4 in the paper).
+        hidden: size of the recurrent state (64 in the paper).
+        own_entity_only: restrict each agent to its own entity: the ablation alpha = infinity of appendix D.2.
+        targets: entity groups that the last action kinds target; see `models.targets`.
         own_path: see `models.trunk.Trunk`.
         normalize: see `models.trunk.Trunk`.
-        pair_units: units of the pair scores of target actions; 0 for none. See `models.targets.PairScores`.
+        pair_units: units of the pair scores of target actions, 0 for none; see `models.targets.PairScores`.
 
     Examples:
         >>> import torch
@@ -83,17 +84,17 @@ class UtilityAgent(Agent):
         self._add_heads(partial(ActionHead, hidden, n_actions, targets, seen_inputs, width, pair_units))
 
     def _add_heads(self, head: Callable[[], ActionHead]) -> None:
-        """Make the heads, each by a call of `head`."""
+        """Create the heads, each by one call of the factory `head`."""
         self.utilities = head()
 
     @property
     def policy(self) -> nn.Module | None:
-        """None: it acts by its utilities."""
+        """None: the agent takes the action of highest utility."""
         return None
 
 
 class EntityAgent(UtilityAgent):
-    """Utility Q_i and policy pi_i on one trunk; its arguments are those of `UtilityAgent`.
+    """Agent with a utility head Q_i and a policy head pi_i on one trunk. Takes the arguments of `UtilityAgent`.
 
     Examples:
         >>> import torch
@@ -113,5 +114,5 @@ class EntityAgent(UtilityAgent):
 
     @property
     def policy(self) -> nn.Module | None:
-        """The head of pi_i."""
+        """Head of the policy logits of pi_i."""
         return self.policy_logits

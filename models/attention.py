@@ -1,8 +1,14 @@
-"""Entity attention: agents query the entities they may see; several views of the same entities cost one projection.
+"""Entity attention: each agent attends to the entities that a view shows it. All views share one projection.
 
-Axis letters are those of `mipi_pl.spec`; besides, L is a number of steps (of one or many episodes), V a number of
-views, that is of masks over the same entities, and I the size of an entity as the networks take it (features and last
-action); H attention heads of size D.
+Axes, in addition to those of `mipi_pl.spec`:
+
+====  =====================================================================
+L     steps, of one or several episodes
+V     views: masks over the same entities
+I     inputs per entity: its features and its last action, one-hot
+H     attention heads
+D     size of a head
+====  =====================================================================
 """
 
 from __future__ import annotations
@@ -19,12 +25,12 @@ from models.precision import full_precision, output_linear
 def with_last_action(
     entities: Float[Tensor, "L E F"], last_action: Int64[Tensor, "L A"], n_actions: int
 ) -> Float[Tensor, "L E I"]:
-    """Append the last action, one-hot, to each entity: zeros for those that are not agents or have not acted yet.
+    """Append the last action to each entity, one-hot: zeros for entities that are not agents or have not acted yet.
 
     Args:
-        entities: features; the first A are the agents.
-        last_action: its kind; `n_actions` where there was none.
-        n_actions: K, kinds of action: U where none aims at an entity.
+        entities: features of the entities; the first A are the agents.
+        last_action: kind of each agent's last action; `n_actions` if it has not acted yet.
+        n_actions: K, number of action kinds; equal to U if no action targets an entity.
 
     Examples:
         >>> with_last_action(torch.zeros(1, 2, 1), torch.tensor([[1]]), n_actions=2).tolist()
@@ -36,15 +42,15 @@ def with_last_action(
 
 
 class EntityAttention(nn.Module):
-    """Linear, ReLU, then multi-head attention of the first A entities over all E, under V masks at once.
+    """Linear layer, ReLU, then multi-head attention of the first A entities over all E entities, under V views at once.
 
-    Embedding, queries, keys, values and scores do not depend on the mask: they are computed once for all V views.
-    A row that sees nothing gives zeros.
+    Embeddings, queries, keys, values and scores do not depend on the view, so they are computed once for all V views.
+    The output of an agent that sees nothing is zero.
 
     Args:
-        n_inputs: I.
-        width: size of embedding and output.
-        heads: attention heads; must divide `width`.
+        n_inputs: I, inputs per entity.
+        width: size of the embeddings and of the output.
+        heads: number of attention heads; must divide `width`.
 
     Raises:
         ValueError: if a size is not positive or `heads` does not divide `width`.
@@ -67,14 +73,14 @@ class EntityAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width, bias=False)
 
     def forward(self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"]) -> Float[Tensor, "L V A width"]:
-        """Attend from entities 0..A-1 of each step to the entities that each view shows."""
+        """Return the attention of entities 0 to A-1 of each step over the entities that each view shows."""
         agents = AgentRows.from_mask(views.any(dim=3).any(dim=1))
         return agents.pad(self.of_agents(inputs, views, agents))
 
     def of_agents(
         self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], agents: AgentRows
     ) -> Float[Tensor, "Q V width"]:
-        """The same for these agents alone; with the kernels, what none of them sees costs nothing."""
+        """Compute `forward` for the given agents only. The kernels skip the entities that none of them sees."""
         if self._uses_kernels(inputs):
             return fused_attention.attend(
                 inputs, self._embedding, self.query.weight, self.key_value.weight, views, agents, self.heads
@@ -89,9 +95,10 @@ class EntityAttention(nn.Module):
     def summed(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], output: Float[Tensor, "out width"]
     ) -> Float[Tensor, "L out"]:
-        """The sum of ``forward`` over the agents under one view, through a linear layer of weight `output`.
+        """Sum `forward` over the agents under one view, then apply a linear layer with the weight `output`.
 
-        Entities are gathered first; the projection to values and that layer are then one matrix, in full precision.
+        The embeddings are summed before they are projected, so the projection to values and the layer merge into one
+        matrix. That matrix is computed in full precision.
         """
         to_key, to_value = self.key_value.weight.chunk(2)
         if self._uses_kernels(inputs):
@@ -108,7 +115,7 @@ class EntityAttention(nn.Module):
         return output_linear(gathered.flatten(1), both.flatten(1))
 
     def weights(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L H A E"]:
-        """How each head of each agent divides its attention among the entities that the view shows; for inspection."""
+        """Return the attention weights of each head and agent under one view, for inspection."""
         embedded = self.embed(inputs).relu_()
         to_key, _ = self.key_value.weight.chunk(2)
         key = nn.functional.linear(embedded, to_key).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -125,9 +132,9 @@ class EntityAttention(nn.Module):
     def _weights(
         self, embedded: Float[Tensor, "L E width"], key: Float[Tensor, "L H E D"], views: Bool[Tensor, "L V A E"]
     ) -> Float[Tensor, "L H V A E"]:
-        """Softmax of the scores over what each view shows; zeros for a row that shows nothing."""
+        """Softmax of the scores over the entities that each view shows; zeros for an agent that sees nothing."""
         steps, _, n_agents, _ = views.shape
-        # Flat, as a matrix product over a slice is slow in the backward pass.
+        # Flatten first: the backward pass of a matrix product over a slice is slow.
         query = nn.functional.linear(embedded[:, :n_agents].flatten(0, 1), self.query.weight * key.shape[-1] ** -0.5)
         scores = torch.matmul(query.view(steps, n_agents, self.heads, -1).transpose(1, 2), key.transpose(-1, -2))
         hidden = ~views.unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Blocks of steps that are computed together, and their rows: what `models.fused_attention` cuts a batch into."""
+"""Blocks of steps and their packed rows: the pieces in which `models.fused_attention` processes a batch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from models.fused import array_of
 from models.packing import AgentRows, EntityRows
 
 _BLOCK_ROWS = 2048
-"""Entities of one block: their embeddings and projections together are a few megabytes."""
+"""Entities per block, so that embeddings and projections of a block take a few megabytes."""
 
 Array = NDArray[Any]
 
 
 @dataclass
 class Block:
-    """Steps that are computed together, their agents and their entities."""
+    """Steps that are computed together, with their rows of agents and entities."""
 
     steps: slice
     agents: slice
@@ -30,13 +30,13 @@ class Block:
 
 @dataclass
 class Blocks:
-    """The rows of a batch, in blocks: what the forward and the backward pass need to know of them.
+    """The rows of a batch and their division into blocks, for the forward and the backward pass.
 
     Attributes:
         views: [L, V, A, E].
-        rows: the agents that are asked, and the entities that they see.
-        heads: attention heads.
-        blocks: all steps.
+        rows: the querying agents and the entities that they see.
+        heads: number of attention heads.
+        blocks: consecutive blocks that cover all steps.
     """
 
     views: Tensor
@@ -46,12 +46,12 @@ class Blocks:
 
     @classmethod
     def from_views(cls, views: Tensor, agents: AgentRows, heads: int) -> Blocks:
-        """Whole steps until a block is full, at least one.
+        """Divide the steps into blocks of at most `_BLOCK_ROWS` entities, or of one step that has more.
 
         Args:
             views: [L, V, A, E].
-            agents: those that are asked.
-            heads: attention heads.
+            agents: the querying agents.
+            heads: number of attention heads.
         """
         rows = EntityRows.from_views(views, agents)
         starts, agent_starts = rows.starts.tolist(), agents.starts.tolist()
@@ -65,35 +65,35 @@ class Blocks:
         return cls(views.contiguous(), rows, heads, blocks)
 
     def most(self, of: str) -> int:
-        """The largest number of ``agents`` or ``entities`` in one block."""
+        """Return the largest number of rows in a block; `of` is ``agents`` or ``entities``."""
         return max((getattr(block, of).stop - getattr(block, of).start for block in self.blocks), default=0)
 
     def inputs(self, inputs: Tensor, block: Block) -> Tensor:
-        """[p, I] of the entities of a block, from all [L, E, I]."""
+        """Select the inputs [p, I] of a block's entities from all inputs [L, E, I]."""
         flat = inputs.flatten(0, 1)
-        if self._everything:
+        if self._is_complete:
             return flat[block.entities]
         return flat.index_select(0, self.rows.row[block.entities])
 
     def of_asked(self, block: Block) -> Tensor:
-        """[q] places of the agents among the entities of a block."""
+        """Return the rows [q] of a block's querying agents among the entities of that block."""
         return self.rows.of_asked[block.agents] - block.entities.start
 
     def for_kernel(self, block: Block) -> tuple[Array, ...]:
-        """Views, numbers of agents and entities, and where each step of a block begins among them."""
+        """Return a block's views, agent and entity indices, and the first agent and entity row of each of its steps."""
         views, agent, entity, agent_starts, starts = self._arrays
         bounds = slice(block.steps.start, block.steps.stop + 1)
-        numbers = agent[block.agents], entity[block.entities]
-        return views[block.steps], *numbers, agent_starts[bounds], starts[bounds]
+        indices = agent[block.agents], entity[block.entities]
+        return views[block.steps], *indices, agent_starts[bounds], starts[bounds]
 
     @cached_property
-    def _everything(self) -> bool:
-        """Whether all entities are computed and all agents asked, and so the rows in the order of the inputs."""
+    def _is_complete(self) -> bool:
+        """Whether the rows hold all agents and all entities and therefore have the order of the inputs."""
         steps, _, n_agents, n_entities = self.views.shape
         return len(self.rows.row) == steps * n_entities and len(self.rows.of_asked) == steps * n_agents
 
     @cached_property
     def _arrays(self) -> tuple[Array, ...]:
         rows = self.rows
-        of_rows = (self.views, rows.asked.agent, rows.entity, rows.asked.starts, rows.starts)
-        return tuple(array_of(tensor) for tensor in of_rows)
+        tensors = (self.views, rows.asked.agent, rows.entity, rows.asked.starts, rows.starts)
+        return tuple(array_of(tensor) for tensor in tensors)

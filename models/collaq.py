@@ -1,4 +1,4 @@
-"""The agent of CollaQ: a utility of what it would do alone, and one of what the others change (Zhang et al. 2020)."""
+"""The CollaQ agent: a utility from the view without other agents plus one from the full view (Zhang et al. 2020)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.trunk import Trunk
 
 
 def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
-    """The views without the agents but oneself: what CollaQ calls o_i^alone.
+    """Return the views without the other agents: o_i^alone of CollaQ.
 
     Examples:
         >>> without_other_agents(torch.ones(2, 3, dtype=torch.bool)).tolist()
@@ -29,17 +29,17 @@ def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"
 
 
 class CollaQTrunk(nn.Module):
-    """Two trunks with recurrent states of their own: of Q_alone, which never sees other agents, and of Q_collab.
+    """Two trunks with separate recurrent states: one for Q_alone, which never sees other agents, and one for Q_collab.
 
-    Features and states stand side by side, those of Q_alone first.
+    Features and recurrent states of the two trunks are concatenated, those of Q_alone first.
 
     Args:
-        n_inputs: I.
-        width: embedding of entities and attention.
-        heads: attention heads.
-        hidden: recurrent state of each.
-        own_path: of each; see `models.trunk.Trunk`.
-        normalize: of each.
+        n_inputs: I, inputs per entity.
+        width: size of the entity embeddings and the attention of each trunk.
+        heads: number of attention heads of each trunk.
+        hidden: size of the recurrent state of each trunk.
+        own_path: see `models.trunk.Trunk`; applies to both trunks.
+        normalize: see `models.trunk.Trunk`; applies to both trunks.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ class CollaQTrunk(nn.Module):
         steps: PackedSteps,
         state: Float[Tensor, "N V A hidden"] | None = None,
     ) -> tuple[Perceived, Float[Tensor, "N V A hidden"]]:
-        """What every agent perceives under every view, and the recurrent state after the last step."""
-        before = (None, None) if state is None else state.chunk(2, dim=-1)
-        alone, alone_state = self.alone(inputs, without_other_agents(views), steps, before[0])
-        collab, collab_state = self.collab(inputs, views, steps, before[1])
+        """Return every agent's features under every view, and the recurrent states after the last step."""
+        initial = (None, None) if state is None else state.chunk(2, dim=-1)
+        alone, alone_state = self.alone(inputs, without_other_agents(views), steps, initial[0])
+        collab, collab_state = self.collab(inputs, views, steps, initial[1])
         features = torch.cat((alone.features, collab.features), dim=-1)
         return Perceived(features, inputs, views), torch.cat((alone_state, collab_state), dim=-1)
 
     def attention_weights(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
     ) -> Float[Tensor, "L H A E"]:
-        """Those of Q_collab, which sees everything that the agent does."""
+        """Return the attention weights of Q_collab, which sees all that the agent sees."""
         return self.collab.attention_weights(inputs, view)
 
     def attributed(
         self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], steps: PackedSteps
     ) -> tuple[Perceived, Perceived]:
-        """As `forward`, and the features of Q_collab where it sees no more than Q_alone does."""
+        """Return the features of `forward`, and the features of Q_collab under the views o_i^alone."""
         own = without_other_agents(views)
         alone, _ = self.alone(inputs, own, steps)
         both, _ = self.collab(inputs, torch.cat((views, own), dim=1), steps)
@@ -83,10 +83,10 @@ class CollaQTrunk(nn.Module):
 
 
 class CollaQUtilities(nn.Module):
-    """Q_i = Q_alone + Q_collab.
+    """Utility head Q_i = Q_alone + Q_collab.
 
     Args:
-        head: makes one of the two.
+        head: factory that creates one of the two heads.
     """
 
     def __init__(self, head: Callable[[], ActionHead]) -> None:
@@ -95,7 +95,7 @@ class CollaQUtilities(nn.Module):
         self.collab = head()
 
     def forward(self, seen: Perceived) -> Float[Tensor, "*X A U"]:
-        """From what `CollaQTrunk` gives."""
+        """Return the utilities from the output of `CollaQTrunk`."""
         alone, collab = seen.features.chunk(2, dim=-1)
         own = Perceived(alone, seen.entities, without_other_agents(seen.views))
         utilities: Tensor = self.alone(own) + self.collab(Perceived(collab, seen.entities, seen.views))
@@ -103,18 +103,18 @@ class CollaQUtilities(nn.Module):
 
 
 class CollaQAgent(Agent):
-    """Q_i = Q_alone(o_i^alone) + Q_collab(o_i) on entity attention.
+    """CollaQ agent with entity attention: Q_i = Q_alone(o_i^alone) + Q_collab(o_i).
 
     Args:
-        n_features: F.
-        n_actions: K, kinds of action: U where none aims at an entity.
-        width: embedding of entities and attention, of each of the two trunks.
-        heads: attention heads.
-        hidden: recurrent state, of each.
-        targets: groups of entities that the last kinds of action aim at; see `models.targets`.
+        n_features: F, features of an entity.
+        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        width: size of the entity embeddings and the attention of each of the two trunks.
+        heads: number of attention heads of each trunk.
+        hidden: size of the recurrent state of each trunk.
+        targets: entity groups that the last action kinds target; see `models.targets`.
         own_path: see `models.trunk.Trunk`.
         normalize: see `models.trunk.Trunk`.
-        pair_units: units of the pair scores of target actions; 0 for none.
+        pair_units: units of the pair scores of target actions, 0 for none; see `models.targets.PairScores`.
 
     Examples:
         >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
@@ -146,5 +146,5 @@ class CollaQAgent(Agent):
 
     @property
     def policy(self) -> nn.Module | None:
-        """None: it acts by its utilities."""
+        """None: the agent takes the action of highest utility."""
         return None

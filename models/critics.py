@@ -1,4 +1,4 @@
-"""Centralised critics: from all entities of a state to one value of the team."""
+"""Centralised critic: maps all entities of a state to one value for the team."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from models.trunk import Recurrence
 
 
 class EntityCritic(nn.Module):
-    """Every present entity attends to all present ones; what they gather is summed into one value (any team size).
+    """State value of a team of any size: attention among all present entities, summed over them.
 
-    It sees what no agent may see together: the whole state, in training only. The order of the entities does not
-    matter, absent ones contribute nothing, and the sum, unlike a mean, knows how many there are.
+    The critic sees the whole state and is used in training only. The value does not depend on the order of the
+    entities, and absent entities contribute nothing. Unlike a mean, the sum depends on the number of entities.
 
     Args:
-        n_features: F.
-        n_actions: K, kinds of action: U where none aims at an entity.
-        n_entities: E, the capacity; what the sum over the entities is divided by.
-        width: embedding of entities and attention.
-        heads: attention heads.
-        hidden: of the layers after it.
-        recurrent: a GRU between them, so that the value depends on what has happened before.
+        n_features: F, features of an entity.
+        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        n_entities: E, the capacity; the sum over the entities is divided by it.
+        width: size of the entity embeddings and the attention.
+        heads: number of attention heads.
+        hidden: size of the layers after the attention.
+        recurrent: whether the team layer is a GRU, so that the value depends on earlier steps.
 
     Raises:
         ValueError: if a size is not positive or `heads` does not divide `width`.
@@ -63,21 +63,21 @@ class EntityCritic(nn.Module):
         steps: PackedSteps,
         state: Float[Tensor, "N hidden"] | None = None,
     ) -> tuple[Float[Tensor, " L"], Float[Tensor, "L hidden"] | None]:
-        """Values of L states, each from all its entities with their last actions, and the recurrent state after each.
+        """Return the value of each of L states and, for a recurrent critic, the recurrent state after each step.
 
         Args:
-            inputs: features and last actions.
-            present: entities that are there.
-            steps: where the rows stand.
-            state: before the first rows, of a recurrent critic; None for zeros.
+            inputs: features and last actions of all entities.
+            present: whether an entity occupies the slot.
+            steps: episode and step of each row.
+            state: recurrent state before the first step of each episode; None for zeros.
         """
-        everyone = present.unsqueeze(2) & present.unsqueeze(1)
-        rows = self.entity(self.attention(inputs, everyone.unsqueeze(1)).squeeze(1)).relu()
+        view = present.unsqueeze(2) & present.unsqueeze(1)
+        rows = self.entity(self.attention(inputs, view.unsqueeze(1)).squeeze(1)).relu()
         pooled = torch.where(present.unsqueeze(2), rows, 0.0).sum(dim=1) / self.n_entities
         if isinstance(self.team, nn.Linear):
             return self.value(self.team(pooled).relu()).squeeze(1), None
-        # The team is one agent that always acts.
-        whole = AgentRows.from_mask(torch.ones(len(inputs), 1, dtype=torch.bool, device=inputs.device))
-        before = None if state is None else state.unflatten(0, (-1, 1, 1))
-        states = self.team(pooled.unsqueeze(1), whole, steps, before)[0].squeeze(1)
+        # The recurrence treats the team as a single agent that acts in every step.
+        team = AgentRows.from_mask(torch.ones(len(inputs), 1, dtype=torch.bool, device=inputs.device))
+        initial = None if state is None else state.unflatten(0, (-1, 1, 1))
+        states = self.team(pooled.unsqueeze(1), team, steps, initial)[0].squeeze(1)
         return self.value(states).squeeze(1), states

@@ -1,7 +1,7 @@
-"""The switch between the kernels of `models.kernels` and plain PyTorch, and the GRU as a differentiable function.
+"""The switch between the kernels of `models.kernels` and plain PyTorch, and the fused GRU.
 
-Each backward pass is written out: it gives the gradients of all parameters of a layer at once, without the zeros,
-copies and sums that autograd makes between one operation and the next.
+The backward passes of the fused layers are written by hand. Each computes all gradients of a layer at once and avoids
+the zeros, copies and sums that autograd inserts between operations.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _enabled = True
 
 
 def enable(on: bool) -> None:
-    """Let networks on processors use the kernels (the default) or plain PyTorch, in this whole process."""
-    global _enabled  # noqa: PLW0603  # one switch for the process, like PyTorch's own number of threads
+    """Choose between the kernels (True, the default) and plain PyTorch for CPU networks, for the whole process."""
+    global _enabled  # noqa: PLW0603  # one switch for the process, like PyTorch's number of threads
     _enabled = on
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels are enabled and these tensors are of the kind they take: float32 on a processor.
+    """Return whether the kernels are enabled and all tensors are float32 on the CPU.
 
-    Under autocast the large matrix products around the kernels are rounded to bfloat16, the kernels themselves are not.
+    Under autocast, the large matrix products around the kernels use bfloat16. The kernels compute in float32.
     """
     return _enabled and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
 
 
 def fits(width: int, heads: int) -> bool:
-    """Whether the attention kernels take heads of this size: whole vectors."""
+    """Return whether the attention kernels support this head size: a multiple of `LANES`."""
     return width // heads % LANES == 0
 
 
@@ -46,14 +46,21 @@ def gru(
     starts: Int64[Tensor, " N+1"],
     net: torch.nn.GRU,
 ) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N A V hidden"]]:
-    """All states of `net`, a GRU of one layer, over episodes that begin at `starts` from the states `first`.
+    """Run the one-layer GRU `net` over packed episodes.
+
+    Args:
+        rows: inputs of the GRU.
+        first: recurrent states before the first step of each episode.
+        agents: step and agent of each row.
+        starts: first step of each episode, and L.
+        net: GRU whose parameters are used.
 
     Returns:
-        A state for each row, and the last one of each agent.
+        The recurrent state after each row, and the last state of each agent.
     """
     parameters = (net.weight_ih_l0, net.weight_hh_l0, net.bias_ih_l0, net.bias_hh_l0)
-    found: tuple[Tensor, Tensor] = _GRU.apply(rows, first, agents, starts, *parameters, torch.is_grad_enabled())
-    return found
+    states: tuple[Tensor, Tensor] = _GRU.apply(rows, first, agents, starts, *parameters, torch.is_grad_enabled())
+    return states
 
 
 class _GRU(torch.autograd.Function):
@@ -88,33 +95,37 @@ class _GRU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, *where, from_input, from_state, gates, recurrent, before = ctx.saved_tensors
         if ctx.spent:
-            raise RuntimeError("the fused GRU goes backward once: set fused=false for retain_graph=True")
-        ctx.spent = True  # the buffers of the forward pass become those of the gradients
-        given, carried = (
+            raise RuntimeError(
+                "the fused GRU goes backward once, got a second backward pass: set fused=false for retain_graph=True"
+            )
+        ctx.spent = True  # the kernel overwrites the saved buffers with gradients
+        grad_states, grad_last = (
             gradients[0].flatten(0, 1).contiguous(),
             gradients[1].clone(memory_format=torch.contiguous_format),
         )
-        recurrence.backward(*(array_of(t) for t in (gates, recurrent, before, from_state, *where, given, carried)))
+        buffers = (gates, recurrent, before, from_state, *where, grad_states, grad_last)
+        recurrence.backward(*(array_of(t) for t in buffers))
+        grad_first = grad_last  # overwritten by the kernel
         size = recurrent.shape[1]
-        of_bias, of_new = (gradient.sum(dim=0) for gradient in (gates, recurrent))
+        grad_bias, grad_new_bias = (gradient.sum(dim=0) for gradient in (gates, recurrent))
         gates, new, before = (t.to(ctx.precision) for t in (gates, recurrent, before))
-        of_input = gates.t() @ rows.to(ctx.precision)
-        of_state = torch.cat((gates[:, : 2 * size].t() @ before, new.t() @ before))
+        grad_from_input = gates.t() @ rows.to(ctx.precision)
+        grad_from_state = torch.cat((gates[:, : 2 * size].t() @ before, new.t() @ before))
         return (
             (gates @ from_input.to(ctx.precision)).float().view(ctx.shape) if ctx.needs_input_grad[0] else None,
-            carried,
+            grad_first,
             None,
             None,
-            of_input.float(),
-            of_state.float(),
-            of_bias,
-            torch.cat((of_bias[: 2 * size], of_new)),
+            grad_from_input.float(),
+            grad_from_state.float(),
+            grad_bias,
+            torch.cat((grad_bias[: 2 * size], grad_new_bias)),
             None,
         )
 
 
 def array_of(tensor: Tensor) -> NDArray[Any]:
-    """A tensor's memory for a kernel; NumPy has no bfloat16, so that its bits travel as whole numbers."""
+    """Return a tensor's memory as a NumPy array; bfloat16, which NumPy lacks, as the uint16 of the same bits."""
     bits = tensor.detach().view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor.detach()
     array: NDArray[Any] = bits.numpy()
     return array

@@ -1,4 +1,4 @@
-"""Scores of pairs of agent and target as a differentiable function, for those pairs alone that a view shows."""
+"""Fused pair scores of agents and targets, computed only for the pairs that a view shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.kernels.vector import LANES
 
 
 def usable(weights: Tensor, own: Tensor, target: Tensor) -> bool:
-    """Whether the kernels take these: see `models.fused.usable`; units come in whole vectors."""
+    """Return whether the kernels support these tensors: `models.fused.usable`, and K is a multiple of `LANES`."""
     return weights.shape[-1] % LANES == 0 and fused.usable(weights, own, target)
 
 
@@ -26,9 +26,17 @@ def score(
     views: Bool[Tensor, "L V A E"],
     first: int,
 ) -> Float[Tensor, "L V A T"]:
-    """<weights, relu(own + target)> where a view shows the target, else 0; targets are the entities from `first` on."""
-    found: Tensor = _Score.apply(weights.contiguous(), own.contiguous(), target.contiguous(), views, first)
-    return found
+    """Return <weights, relu(own + target)> where a view shows the target, else 0.
+
+    Args:
+        weights: weights of the K units of each agent.
+        own: part of the units that depends on the agent.
+        target: part of the units that depends on the target.
+        views: which entities each agent sees.
+        first: entity slot of the first target; the T targets are consecutive entities.
+    """
+    scores: Tensor = _Score.apply(weights.contiguous(), own.contiguous(), target.contiguous(), views, first)
+    return scores
 
 
 class _Score(torch.autograd.Function):
@@ -44,7 +52,7 @@ class _Score(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         weights, own, target, views = ctx.saved_tensors
-        found = tuple(torch.empty_like(tensor) for tensor in (weights, own, target))
-        read = map(array_of, (weights, own, target, views))
-        pairs.backward(*read, ctx.first, array_of(gradients[0].contiguous()), *map(array_of, found))
-        return *found, None, None
+        grads = tuple(torch.empty_like(tensor) for tensor in (weights, own, target))
+        arrays = map(array_of, (weights, own, target, views))
+        pairs.backward(*arrays, ctx.first, array_of(gradients[0].contiguous()), *map(array_of, grads))
+        return *grads, None, None

@@ -1,4 +1,4 @@
-"""The marginal policy pi_i(u | s_i^+): what an agent would do knowing its own entity alone (eqs. 11, 12 and 17)."""
+"""The marginal policy pi_i(u | s_i^+): a policy that observes the agent's own entity only (eqs. 11, 12 and 17)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from models.trunk import Recurrence
 
 
 class MarginalPolicy(nn.Module):
-    """The agent's architecture on the own entity alone, with parameters of its own.
+    """Marginal policy: the agent's architecture applied to its own entity only, with separate parameters.
 
-    Attention over a single entity has weight 1 on it, whatever the scores: what is left of it is the projection to
-    values, and that is how it is written here.
+    Attention over a single entity has weight 1 whatever the scores, so only the projection to values remains of it.
 
     Args:
-        n_features: F.
-        n_actions: K, kinds of action: U where none aims at an entity.
-        width: embedding.
-        hidden: recurrent state.
-        targets: groups of entities that the last kinds of action aim at. It knows none of these entities, so it has one
-            logit for all targets of a kind.
+        n_features: F, features of an entity.
+        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        width: size of the entity embedding.
+        hidden: size of the recurrent state.
+        targets: entity groups that the last action kinds target. The marginal policy sees none of the targets, so all
+            targets of a kind have the same logit.
         normalize: LayerNorm after the projection to values and after the recurrence, as in `models.trunk.Trunk`.
 
     Examples:
@@ -60,23 +59,23 @@ class MarginalPolicy(nn.Module):
         n_entities: int,
         state: Float[Tensor, "N A hidden"] | None = None,
     ) -> tuple[Float[Tensor, "L A U"], Float[Tensor, "N A hidden"]]:
-        """Logits of every agent from its own entity and its own last action, and its recurrent state at the end.
+        """Return the logits of every agent and its recurrent state after the last step.
 
         Args:
-            own: the agents' entities.
-            steps: where the rows stand.
-            n_entities: E, what there is to aim at.
-            state: the recurrent states before the first rows; None for zeros.
+            own: inputs of the agents' entities: features and last actions.
+            steps: episode and step of each row, and the agents that act.
+            n_entities: E, number of entity slots; determines the number of target actions.
+            state: recurrent states before the first step of each episode; None for zeros.
         """
         linear, agents = self.recurrence.linear, steps.agents(own.shape[1])
         rows = self.embed(agents.pack(own.unsqueeze(1))).relu_()
         if self.value_norm is None:
-            # Two linear maps in a row are one: the product of their matrices is far cheaper than both on every row.
+            # Merge the two linear maps: multiplying their matrices is far cheaper than applying both to every row.
             rows = nn.functional.linear(rows, linear.weight @ self.value.weight, linear.bias)
         else:
             rows = linear(self.value_norm(self.value(rows)))
-        before = None if state is None else state.unsqueeze(1)
-        features, last = self.recurrence.unroll(rows, agents, steps, before)
+        initial = None if state is None else state.unsqueeze(1)
+        features, last = self.recurrence.unroll(rows, agents, steps, initial)
         with full_precision(features):
             features = self.state_norm(features)
         unseen = torch.zeros(*own.shape[:2], n_entities, dtype=torch.bool, device=own.device)

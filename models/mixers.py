@@ -1,7 +1,7 @@
-"""Mixers: from the utilities of the agents to the joint value (eqs. 14, 15).
+"""Mixers: combine the utilities of the agents into the joint value (eqs. 14, 15).
 
-A mixer first turns the state into `MixerWeights`, then applies them to as many sets of utilities as are wanted. For a
-linear mixer the expectation over joint actions is the joint value of the agents' expectations, so it costs one pass.
+A mixer computes `MixerWeights` from the state once and can apply them to several sets of utilities. With a linear
+mixer, the expectation over joint actions is the joint value of the agents' expected utilities, so it costs one pass.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from models.precision import OutputLinear, full_precision
 
 @dataclass
 class MixerWeights:
-    """Weights made from the state of each step (L steps, K mixing units).
+    """Mixing weights of L steps with K mixing units, computed from the state.
 
     Attributes:
-        first: [L, V, A, K], not negative, 0 for agents that do not act; one set per view.
-        bias: [L, K] added before the non-linearity.
-        final: [L, K], not negative.
-        value: [L] state value.
+        first: [L, V, A, K], first-layer weights of each view: non-negative, 0 for agents that do not act.
+        bias: [L, K], added before the non-linearity.
+        final: [L, K], final-layer weights: non-negative.
+        value: [L], state value, added to the output.
     """
 
     first: Tensor
@@ -35,13 +35,13 @@ class MixerWeights:
     value: Tensor
 
     def of_agents(self) -> Tensor:
-        """w_i [L, A] of a linear mixer under view 0 (eq. 15); with an ELU, the weight where its slope is 1."""
+        """Return the weights w_i [L, A] of a linear mixer under view 0 (eq. 15); with an ELU, those at slope 1."""
         with full_precision(self.final):
             return torch.einsum("lak,lk->la", self.first[:, 0], self.final)
 
 
 class Mixer(nn.Module, ABC):
-    """What the algorithms know of a mixer."""
+    """Interface of a mixer for the algorithms."""
 
     linear: bool
     """Whether the joint value is linear in the utilities."""
@@ -53,15 +53,22 @@ class Mixer(nn.Module, ABC):
         views: Bool[Tensor, "L V A E"],
         acting: Bool[Tensor, "L A"],
     ) -> MixerWeights:
-        """Weights for each view; the bias, final layer and value come from view 0, which shows all present entities."""
+        """Compute the mixing weights.
+
+        Args:
+            inputs: features and last actions of the entities.
+            views: entities that the first-layer weights depend on. View 0 shows all present entities; bias, final
+                layer and value depend on it only.
+            acting: agents that act.
+        """
 
     @abstractmethod
     def mix(self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]) -> Float[Tensor, " L"]:
-        """Joint value of the utilities; ``utilities[:, j]`` is mixed with those made under view ``views[j]``."""
+        """Return the joint value; ``utilities[:, j]`` is mixed with the weights of view ``views[j]``."""
 
 
 class SumMixer(Mixer):
-    """VDN: the sum of the utilities of the agents that act. It needs none of the sizes."""
+    """Sum of the utilities of the acting agents (VDN). It has no parameters and ignores the sizes it is given."""
 
     linear = True
 
@@ -74,33 +81,35 @@ class SumMixer(Mixer):
         views: Bool[Tensor, "L V A E"],
         acting: Bool[Tensor, "L A"],
     ) -> MixerWeights:
-        """Ones for agents that act."""
+        """Return weight 1 for each agent that acts."""
         steps, n_views = views.shape[:2]
         ones = acting.to(inputs.dtype)[:, None, :, None].expand(-1, n_views, -1, -1)
         zeros = inputs.new_zeros(steps)
         return MixerWeights(ones, zeros.unsqueeze(-1), inputs.new_ones(steps, 1), zeros)
 
     def mix(self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]) -> Float[Tensor, " L"]:
-        """Sum over all sets of utilities."""
+        """Return the sum over all agents and all sets of utilities."""
         return (utilities * weights.first[:, views, :, 0]).sum(dim=(1, 2))
 
 
 class AttentionMixer(Mixer):
-    """REFIL's mixer: four hypernetworks, each an entity encoder, attention of agents over all entities, a linear layer.
+    """REFIL's mixer with four hypernetworks.
+
+    Each hypernetwork embeds the entities, attends from the agents to all entities and applies a linear layer.
 
     Args:
-        n_features: F.
-        n_actions: K, kinds of action: U where none aims at an entity.
-        n_agents: A, the capacity; what the pooled hypernetworks divide by with ``pool="slots"``.
-        width: embedding of the hypernetworks (128 in the paper).
-        heads: attention heads (4).
-        mixing: K, mixing units (32).
+        n_features: F, features of an entity.
+        n_actions: number of action kinds; equal to U if no action targets an entity.
+        n_agents: A, the capacity; divisor of the pooled hypernetworks with ``pool="slots"``.
+        width: size of the entity embeddings of the hypernetworks (128 in the paper).
+        heads: number of attention heads (4 in the paper).
+        mixing: K, mixing units (32 in the paper).
         linear: True for the paper's linear mixer, False for REFIL's ELU.
-        pool: bias, final layer and value are means over the agents: over all ``slots`` as REFIL does, so that they
+        pool: how bias, final layer and value are averaged over the agents: over all ``slots`` as in REFIL, so that they
             shrink with the team, or over the ``present`` agents.
 
     Raises:
-        ValueError: for another `pool` or a size that is not positive.
+        ValueError: if `pool` is unknown or a size is not positive.
     """
 
     def __init__(
@@ -134,7 +143,7 @@ class AttentionMixer(Mixer):
         views: Bool[Tensor, "L V A E"],
         acting: Bool[Tensor, "L A"],
     ) -> MixerWeights:
-        """First-layer weights for each view by softmax over the mixing units; the rest under view 0."""
+        """Compute the mixing weights; those of the first layer are a softmax over the mixing units."""
         full = views[:, :1]
         present = full[:, 0].any(-1)
         agents = AgentRows.from_mask(acting)
@@ -146,7 +155,7 @@ class AttentionMixer(Mixer):
         return MixerWeights(first, bias, final.softmax(dim=-1), value.squeeze(-1))
 
     def mix(self, utilities: Float[Tensor, "L V A"], weights: MixerWeights, views: list[int]) -> Float[Tensor, " L"]:
-        """Two layers, with or without the ELU between them."""
+        """Apply the two layers, with an ELU between them unless the mixer is linear."""
         with full_precision(utilities):
             hidden = torch.einsum("lva,lvak->lk", utilities, weights.first[:, views]) + weights.bias
         if not self.linear:
@@ -158,9 +167,9 @@ class Hypernetwork(nn.Module):
     """Attention of the agents over the entities, then a linear layer.
 
     Args:
-        n_inputs: I.
-        width: embedding.
-        heads: attention heads.
+        n_inputs: I, inputs per entity.
+        width: size of the entity embeddings.
+        heads: number of attention heads.
         out: size of the output per agent.
     """
 
@@ -172,12 +181,12 @@ class Hypernetwork(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "L E I"], views: Bool[Tensor, "L V A E"], agents: AgentRows
     ) -> Float[Tensor, "Q V out"]:
-        """One output for each of these agents and each view."""
+        """Return one output per agent and view."""
         outputs: Tensor = self.linear(self.attention.of_agents(inputs, views, agents))
         return outputs
 
     def summed(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], count: Int64[Tensor, "L 1"]
     ) -> Float[Tensor, "L out"]:
-        """The sum of ``forward`` under one view over the `count` agents of each step that see anything."""
+        """Sum `forward` under one view over the agents that see anything; `count` is their number in each step."""
         return self.attention.summed(inputs, view, self.linear.weight) + count * self.linear.bias

@@ -1,6 +1,7 @@
-"""What is computed, one after the other without gaps: the steps of episodes, their agents that act, what these see.
+"""Packed step, agent and entity indices for episodes of different lengths, without padding.
 
-Axis letters are those of `models.attention`; besides, Q is a number of agents and P one of entities, over all L steps.
+Axes are those of `models.attention`. In addition, Q is the number of agents and P the number of entities that are
+computed, over all L steps.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from torch import Tensor
 
 
 def starts_of(counts: Int64[Tensor, " n"]) -> Int64[Tensor, " n+1"]:
-    """First place of each of n stretches of these lengths, and where the last one ends."""
+    """Return the start of each of n consecutive segments of these lengths, and the end of the last one."""
     return torch.nn.functional.pad(counts.cumsum(dim=0), (1, 0))
 
 
 @dataclass
 class AgentRows:
-    """Q agents that are computed: by step, then by number.
+    """Indices of the Q agents that are computed, ordered by step, then by agent.
 
     Attributes:
-        step: [Q] row of the step, of L.
-        agent: [Q] number of the agent, of A.
-        starts: [L + 1] first of these rows in each step, and Q.
-        n_agents: A.
+        step: [Q], index of the step, 0 to L-1.
+        agent: [Q], index of the agent, 0 to A-1.
+        starts: [L + 1], first row of each step, and Q.
+        n_agents: A, agent slots.
 
     Examples:
         >>> rows = AgentRows.from_mask(torch.tensor([[True, True], [False, True]]))
@@ -40,23 +41,24 @@ class AgentRows:
 
     @classmethod
     def from_mask(cls, which: Bool[Tensor, "L A"]) -> AgentRows:
-        """The agents where `which` is True."""
+        """Select the agents where `which` is True."""
         step, agent = which.nonzero(as_tuple=True)
         return cls(step, agent, starts_of(which.sum(dim=1)), which.shape[1])
 
     def pack(self, padded: Float[Tensor, "L V A *X"]) -> Float[Tensor, "Q V *X"]:
-        """These rows."""
+        """Select the rows of these agents from a padded tensor."""
         by_agent = padded.transpose(1, 2)
-        return by_agent.flatten(0, 1) if self._is_everyone else by_agent[self.step, self.agent]
+        return by_agent.flatten(0, 1) if self._is_complete else by_agent[self.step, self.agent]
 
     @property
-    def _is_everyone(self) -> bool:
+    def _is_complete(self) -> bool:
+        """Whether every agent of every step is computed."""
         return len(self.step) == (len(self.starts) - 1) * self.n_agents
 
     def pad(self, rows: Float[Tensor, "Q V *X"]) -> Float[Tensor, "L V A *X"]:
         """Inverse of `pack`: zeros for the other agents."""
         steps = len(self.starts) - 1
-        if self._is_everyone:
+        if self._is_complete:
             return rows.unflatten(0, (steps, self.n_agents)).transpose(1, 2)
         padded = rows.new_zeros(steps, self.n_agents, *rows.shape[1:])
         return padded.index_put((self.step, self.agent), rows).transpose(1, 2)
@@ -64,14 +66,14 @@ class AgentRows:
 
 @dataclass
 class EntityRows:
-    """P entities that are computed, by step: the agents that are asked, then all else that one of them sees.
+    """Indices of the P entities that are computed: in each step the querying agents, then the other entities they see.
 
     Attributes:
-        row: [P] place of each among the L * E entities.
-        entity: [P] its number in its step.
-        starts: [L + 1] first of these rows in each step, and P.
-        asked: the agents that are computed.
-        of_asked: [Q] their rows.
+        row: [P], index among all L * E entities.
+        entity: [P], index within the step, 0 to E-1.
+        starts: [L + 1], first row of each step, and P.
+        asked: the querying agents.
+        of_asked: [Q], row of each querying agent among the P entities.
     """
 
     row: Tensor
@@ -82,13 +84,13 @@ class EntityRows:
 
     @classmethod
     def from_views(cls, views: Bool[Tensor, "L V A E"], asked: AgentRows) -> EntityRows:
-        """These agents and what they see under any view."""
+        """Select the agents `asked` and the entities that they see under any view."""
         steps, _, n_agents, n_entities = views.shape
-        asks = torch.zeros(steps, n_agents, dtype=torch.bool, device=views.device)
-        asks[asked.step, asked.agent] = True
-        others = (views.any(dim=1) & asks.unsqueeze(-1)).any(dim=1)
-        others[:, :n_agents] &= ~asks
-        needed = torch.cat((asks, others), dim=1)
+        querying = torch.zeros(steps, n_agents, dtype=torch.bool, device=views.device)
+        querying[asked.step, asked.agent] = True
+        others = (views.any(dim=1) & querying.unsqueeze(-1)).any(dim=1)
+        others[:, :n_agents] &= ~querying
+        needed = torch.cat((querying, others), dim=1)
         step, column = needed.nonzero(as_tuple=True)
         entity = torch.where(column < n_agents, column, column - n_agents)
         starts = starts_of(needed.sum(dim=1))
@@ -98,15 +100,16 @@ class EntityRows:
 
 @dataclass
 class PackedSteps:
-    """Where the L steps that are computed stand among N episodes of up to S steps, one episode after the other.
+    """Indices of the L steps that are computed, of N episodes with up to S steps, ordered by episode, then by step.
 
     Attributes:
-        episode: [L] episode of each step, ascending.
-        step: [L] place in its episode, counted from 0.
-        starts: [N + 1] first row of each episode, and L.
-        episodes: N.
-        length: S.
-        acting: [L, A] the agents that act; the recurrent state of one that does not stays as it is. None: all do.
+        episode: [L], index of the episode, ascending.
+        step: [L], index of the step within its episode, from 0.
+        starts: [N + 1], first row of each episode, and L.
+        episodes: N, number of episodes.
+        length: S, largest number of steps in an episode.
+        acting: [L, A], the agents that act; None if all act. The recurrent state of an agent that does not act stays
+            unchanged.
 
     Examples:
         >>> PackedSteps.from_mask(torch.tensor([[True, True], [True, False]])).step.tolist()
@@ -122,12 +125,12 @@ class PackedSteps:
 
     @classmethod
     def from_mask(cls, mask: Bool[Tensor, "N S"]) -> PackedSteps:
-        """The steps where `mask` is True: the first ones of each episode, at least one."""
+        """Select the steps where `mask` is True: in each episode the first ones, and at least one."""
         episode, step = mask.nonzero(as_tuple=True)
         return cls(episode, step, starts_of(mask.sum(dim=1)), *mask.shape)
 
     def select(self, episodes: Int64[Tensor, " M"]) -> tuple[PackedSteps, Int64[Tensor, " L2"]]:
-        """Some of the episodes, in this order, and the rows of their steps.
+        """Select episodes; return their steps, in the given order, and the rows of these steps in this batch.
 
         Examples:
             >>> both = PackedSteps.from_mask(torch.tensor([[True, True], [True, False]]))
@@ -143,29 +146,34 @@ class PackedSteps:
         return PackedSteps(episode, self.step[rows], starts, len(episodes), self.length, acting), rows
 
     def with_acting(self, acting: Bool[Tensor, "L A"]) -> PackedSteps:
-        """The same steps, in which these agents act.
+        """Return a copy in which the given agents act.
 
         Raises:
-            ValueError: for another number of steps.
+            ValueError: if `acting` does not have one row per step.
         """
         if len(acting) != len(self.step):
-            raise ValueError(f"expected who acts in each of {len(self.step)} steps, got {len(acting)}")
+            raise ValueError(f"expected the acting agents in each of {len(self.step)} steps, got {len(acting)} steps")
         return replace(self, acting=acting)
 
     def agents(self, n_agents: int) -> AgentRows:
-        """The agents that act, of A.
+        """Return the rows of the acting agents.
+
+        Args:
+            n_agents: A, agent slots.
 
         Raises:
-            ValueError: if it is known of another number of agents whether they act.
+            ValueError: if `acting` has a different number of agents.
         """
         if self.acting is None:
             return AgentRows.from_mask(torch.ones(len(self.step), n_agents, dtype=torch.bool, device=self.step.device))
         if self.acting.shape[1] != n_agents:
-            raise ValueError(f"expected {n_agents} agents, as in the views, got {self.acting.shape[1]} that may act")
+            raise ValueError(
+                f"expected {n_agents} agents, as in the views, got {self.acting.shape[1]} in the mask of acting agents"
+            )
         return AgentRows.from_mask(self.acting)
 
     def pad(self, rows: Float[Tensor, "L *X"]) -> Float[Tensor, "S N *X"]:
-        """Lay the steps out by time and episode, zeros elsewhere."""
+        """Arrange the rows by time and episode, with zeros as padding."""
         padded = rows.new_zeros(self.length, self.episodes, *rows.shape[1:])
         return padded.index_put((self.step, self.episode), rows)
 

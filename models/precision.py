@@ -1,7 +1,7 @@
-"""What stays in single precision when a training step runs in bfloat16 (``trainer.precision=bf16-mixed``).
+"""Layers that keep single precision when training runs in bfloat16 (``trainer.precision=bf16-mixed``).
 
-The large products of a step may be rounded: their errors average out over hundreds of terms. Recurrent states, values,
-logits and mixing weights may not: with the 8 bits of bfloat16 a return of 10 is known to 0.04.
+The large matrix products may be rounded, because their errors average out over hundreds of terms. Recurrent states,
+values, logits and mixing weights may not: bfloat16 has 8 significant bits and resolves a return of 10 to 0.04.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
-    """A block without autocast on the device of `tensor`."""
+    """Return a context manager that disables autocast on the device of `tensor`."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def output_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Rows [*X, in] to [*X, out] in the precision of the weight, also under autocast."""
+    """Map rows [*X, in] to [*X, out] in the precision of the weight, even under autocast."""
     with full_precision(rows):
         return nn.functional.linear(rows.to(weight.dtype), weight, bias)
 
 
 class OutputLinear(nn.Linear):
-    """The last linear layer of a network: `output_linear` as a module.
+    """Last linear layer of a network: `output_linear` as a module.
 
     Examples:
         >>> with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -33,5 +33,5 @@ class OutputLinear(nn.Linear):
     """
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Rows [*X, in] to [*X, out]."""
+        """Map rows [*X, in] to [*X, out]."""
         return output_linear(rows, self.weight, self.bias)

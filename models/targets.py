@@ -1,7 +1,8 @@
-"""Actions of any number of entities: fixed ones, and kinds of action, such as attack, that aim at one entity each.
+"""Action heads for fixed actions and for actions, such as an attack, that target one entity.
 
-A world whose last actions are one for each slot of a group of entities says so in `EntitySpec.targets`. No weight here
-depends on how many slots there are, so the same weights act in a world of any capacity.
+`EntitySpec.targets` lists the entity groups that are targeted: for each group, the environment has one action per
+entity slot, after the fixed actions. No weight depends on the number of slots, so the same weights work in an
+environment of any capacity.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from models.precision import OutputLinear, full_precision, output_linear
 
 @dataclass(frozen=True)
 class ActionKinds:
-    """The actions of a world of any capacity: fixed ones, each a kind of its own, then one kind per group of targets.
+    """Action kinds of an environment: each fixed action is its own kind, followed by one kind per target group.
 
     Attributes:
-        n_kinds: K, with the kinds that aim at entities, which are the last ones.
-        targets: the group of each of these: ``others`` (entities A to E-1) or ``agents`` (0 to A-1).
+        n_kinds: K, number of kinds; the last ``len(targets)`` of them target entities.
+        targets: entity group of each target kind: ``others`` (entities A to E-1) or ``agents`` (entities 0 to A-1).
 
     Example:
         >>> ActionKinds(3, ("others",)).of_actions(n_agents=2, n_entities=4).tolist()
@@ -36,21 +37,25 @@ class ActionKinds:
 
     @property
     def n_fixed(self) -> int:
-        """Actions that aim at nothing."""
+        """Number of actions without a target."""
         return self.n_kinds - len(self.targets)
 
     def slots(self, n_agents: int, n_entities: int) -> list[slice]:
-        """Entities of each group of targets."""
+        """Return the entity slots of each target group."""
         return [slice(n_agents) if group == "agents" else slice(n_agents, n_entities) for group in self.targets]
 
     def of_actions(self, n_agents: int, n_entities: int) -> Int64[Tensor, " actions"]:
-        """The kind of each action, and K in the place of "none so far"."""
+        """Return the kind of each action, followed by K, the kind of "no action yet"."""
         sizes = [len(range(n_entities)[slots]) for slots in self.slots(n_agents, n_entities)]
         repeats = torch.tensor([1] * self.n_fixed + sizes + [1])
         return torch.arange(self.n_kinds + 1).repeat_interleave(repeats)
 
     def kept(self, full: tuple[int, int], cut: tuple[int, int]) -> Int64[Tensor, " kept"]:
-        """The actions that are left when the last slots of both sides are cut off; sizes are (A, E).
+        """Return the indices of the actions that remain after the last agent and entity slots are cut off.
+
+        Args:
+            full: (A, E), numbers of slots before.
+            cut: (A, E), numbers of slots after.
 
         Example:
             >>> ActionKinds(3, ("others", "agents")).kept(full=(2, 5), cut=(1, 2)).tolist()
@@ -65,12 +70,12 @@ class ActionKinds:
 
 @dataclass
 class Perceived:
-    """What actions are scored from: the agents' features under some views, and the entities that these show.
+    """Input of the action heads: the agents' features under some views, and the entities behind them.
 
     Attributes:
-        features: [L, *V, A, H] of the trunk.
-        entities: [L, E, I] as the trunk took them.
-        views: [L, *V, A, E].
+        features: [L, *V, A, H], output of the trunk.
+        entities: [L, E, I], inputs of the trunk.
+        views: [L, *V, A, E], which entities each agent sees.
     """
 
     features: Tensor
@@ -78,28 +83,29 @@ class Perceived:
     views: Tensor
 
     def view(self, number: int) -> Perceived:
-        """One of V views, without the axis."""
+        """Select one of V views; removes the axis."""
         return Perceived(self.features[:, number], self.entities, self.views[:, number])
 
     def rows(self, rows: Tensor) -> Perceived:
-        """Some of the L steps."""
+        """Select some of the L steps."""
         return Perceived(self.features[rows], self.entities[rows], self.views[rows])
 
     def detach(self) -> Perceived:
-        """Without gradient."""
+        """Return a copy with the features detached from the graph."""
         return Perceived(self.features.detach(), self.entities, self.views)
 
 
 class TargetScores(nn.Module):
-    """How well each entity of a group suits each agent: scaled dot product of the agent's state and the entity.
+    """Score of each target for each agent: the scaled dot product of the agent's features and the target's embedding.
 
-    The embedding is the head's own: that of the trunk belongs to the critic, which the policy must not move.
+    The head has an entity embedding of its own, because that of the trunk belongs to the critic, which the policy loss
+    must not change.
 
     Args:
         hidden: H, features of an agent.
-        n_inputs: I.
-        width: embedding of the entities.
-        pair_units: of the `PairScores` that are added; 0 for none.
+        n_inputs: I, inputs per entity.
+        width: size of the entity embeddings.
+        pair_units: units of the `PairScores` that are added; 0 for none.
     """
 
     def __init__(self, hidden: int, n_inputs: int, width: int, pair_units: int = 0) -> None:
@@ -110,7 +116,7 @@ class TargetScores(nn.Module):
         self.query = nn.Linear(hidden, hidden)
 
     def forward(self, seen: Perceived, slots: slice) -> Float[Tensor, "*X A targets"]:
-        """Zero for entities that the view does not show."""
+        """Return the scores of the targets in `slots`; 0 for targets that the view does not show."""
         key = output_linear(self.embed(seen.entities[:, slots]).relu(), self.key.weight)
         query = output_linear(seen.features, self.query.weight, self.query.bias) * key.shape[-1] ** -0.5
         with full_precision(query):
@@ -125,13 +131,13 @@ class TargetScores(nn.Module):
 class PairScores(nn.Module):
     """Additive attention between each agent and each target: <w(h_i), relu(E x_j + F x_i + b)> / sqrt(K).
 
-    A dot product of the agent's state and the target's embedding cannot express a distance; a layer over both can.
-    The agent's state chooses which of the K units count.
+    A dot product of the agent's features and the target's embedding cannot express a distance. A layer over both can.
+    The agent's features h_i determine the weights of the K units.
 
     Args:
         hidden: H, features of an agent.
-        n_inputs: I.
-        units: K.
+        n_inputs: I, inputs per entity.
+        units: K, units of the layer.
 
     Raises:
         ValueError: if `units` is not positive.
@@ -146,7 +152,7 @@ class PairScores(nn.Module):
         self.weigh = OutputLinear(hidden, units)
 
     def forward(self, seen: Perceived, slots: slice) -> Float[Tensor, "*X A targets"]:
-        """A score for every target that a view shows; for others it means nothing."""
+        """Return the scores of the targets in `slots`; undefined for targets that the view does not show."""
         steps, *views, n_agents, n_entities = seen.views.shape
         weights = self.weigh(seen.features)
         weights = (weights * weights.shape[-1] ** -0.5).reshape(steps, math.prod(views), n_agents, -1)
@@ -162,18 +168,18 @@ class PairScores(nn.Module):
         return scores.view(*seen.views.shape[:-1], target.shape[1])
 
 
-class ActionHead(OutputLinear):  # so that the weights of a head without targets are those of a linear layer
-    """One score (utility or logit) per action, from what each agent perceives.
+class ActionHead(OutputLinear):  # a subclass, so that a head without targets has the weights of a linear layer
+    """Head with one score (utility or logit) per action and agent.
 
-    A linear map of the agent's features scores the kinds of action. That is all for a fixed action; a target action
-    adds to the score of its kind what speaks for this entity in particular.
+    A linear map of the agent's features scores the action kinds. The score of a fixed action is that of its kind. A
+    target action adds the score of its target, see `TargetScores`.
 
     Args:
-        hidden: H.
-        n_actions: K, kinds of action.
-        targets: groups of entities that the last kinds aim at; see `ActionKinds`.
-        n_inputs: I; None for an agent that knows no entity but its own, to which all targets are alike.
-        width: embedding of the entities.
+        hidden: H, features of an agent.
+        n_actions: K, number of action kinds.
+        targets: entity groups that the last kinds target; see `ActionKinds`.
+        n_inputs: I, inputs per entity; None for an agent that sees only its own entity and scores all targets equally.
+        width: size of the entity embeddings.
         pair_units: units of the pair scores; 0 for none.
 
     Example:
@@ -194,19 +200,19 @@ class ActionHead(OutputLinear):  # so that the weights of a head without targets
     ) -> None:
         super().__init__(hidden, n_actions)
         self.kinds = ActionKinds(n_actions, tuple(targets))
-        looks = [] if n_inputs is None else [TargetScores(hidden, n_inputs, width, pair_units) for _ in targets]
-        self.targets = nn.ModuleList(looks)
+        scores = [] if n_inputs is None else [TargetScores(hidden, n_inputs, width, pair_units) for _ in targets]
+        self.targets = nn.ModuleList(scores)
 
     def forward(self, seen: Perceived) -> Float[Tensor, "*X A U"]:  # type: ignore[override]
-        """Scores of all actions, available or not."""
-        of_kinds = super().forward(seen.features)
+        """Return the scores of all actions, whether available or not."""
+        kind_scores = super().forward(seen.features)
         slots = self.kinds.slots(*seen.views.shape[-2:])
         if not slots:
-            return of_kinds
-        fixed, *alike = of_kinds.split([self.kinds.n_fixed] + [1] * len(slots), dim=-1)
+            return kind_scores
+        fixed, *bases = kind_scores.split([self.kinds.n_fixed] + [1] * len(slots), dim=-1)
         if self.targets:
-            aimed = [base + score(seen, s) for base, score, s in zip(alike, self.targets, slots, strict=True)]
+            targeted = [base + score(seen, s) for base, score, s in zip(bases, self.targets, slots, strict=True)]
         else:
             sizes = [seen.views[..., s].shape[-1] for s in slots]
-            aimed = [base.expand(*base.shape[:-1], size) for base, size in zip(alike, sizes, strict=True)]
-        return torch.cat((fixed, *aimed), dim=-1)
+            targeted = [base.expand(*base.shape[:-1], size) for base, size in zip(bases, sizes, strict=True)]
+        return torch.cat((fixed, *targeted), dim=-1)

@@ -1,4 +1,4 @@
-"""The trunk of an agent: entity attention, then a recurrence over the steps of each agent (architecture of REFIL)."""
+"""The trunk of an agent: entity attention, then a GRU over the steps of each agent (architecture of REFIL)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from models.targets import Perceived
 
 
 class Recurrence(nn.Module):
-    """Linear, ReLU and a GRU over the steps of each agent, shared by all agents.
+    """Linear layer, ReLU and a GRU over the steps of each agent, shared by all agents.
 
     Args:
-        width: size of what comes in.
+        width: size of the input.
         hidden: size of the recurrent state.
 
     Raises:
@@ -38,7 +38,14 @@ class Recurrence(nn.Module):
         steps: PackedSteps,
         state: Float[Tensor, "N V A hidden"] | None,
     ) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N V A hidden"]]:
-        """The states of these agents, from `state` (None: zeros) on, and the last one of every agent."""
+        """Return the recurrent state after each row, and the last state of every agent.
+
+        Args:
+            rows: inputs of the agents that are computed.
+            agents: step and agent of each row.
+            steps: episode and step of the L steps.
+            state: recurrent states before the first step of each episode; None for zeros.
+        """
         states: tuple[Tensor, Tensor] = self.unroll(self.linear(rows), agents, steps, state)
         return states
 
@@ -49,7 +56,7 @@ class Recurrence(nn.Module):
         steps: PackedSteps,
         state: Float[Tensor, "N V A hidden"] | None,
     ) -> tuple[Float[Tensor, "Q V hidden"], Float[Tensor, "N V A hidden"]]:
-        """From what `linear` gives."""
+        """Compute `forward` from the output of `linear`; applies the ReLU to `rows` in place."""
         rows = rows.relu_().to(self.linear.weight.dtype)
         shape = (steps.episodes, agents.n_agents, *rows.shape[1:])
         first = rows.new_zeros(shape) if state is None else state.transpose(1, 2).contiguous()
@@ -62,7 +69,7 @@ class Recurrence(nn.Module):
     def _unroll_padded(
         self, rows: Tensor, first: Tensor, agents: AgentRows, steps: PackedSteps
     ) -> tuple[Tensor, Tensor]:
-        """The same with PyTorch's GRU: the steps in which an agent acts follow each other, padding comes last."""
+        """Run PyTorch's GRU on padded sequences: first the steps in which an agent acts, then the padding."""
         sequence = steps.episode[agents.step] * agents.n_agents + agents.agent
         counts = torch.bincount(sequence, minlength=steps.episodes * agents.n_agents)
         order = sequence.argsort(stable=True)
@@ -79,14 +86,14 @@ class Recurrence(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Entities to one recurrent feature vector per agent: entity attention, then recurrence.
+    """Maps the entities of each step to one recurrent feature vector per agent: entity attention, then recurrence.
 
     Args:
-        n_inputs: I, features and actions.
-        width: embedding of entities and attention.
-        heads: attention heads.
-        hidden: recurrent state.
-        own_entity_only: each agent sees no entity but its own, whatever the views show.
+        n_inputs: I, inputs per entity: features and last action.
+        width: size of the entity embeddings and the attention.
+        heads: number of attention heads.
+        hidden: size of the recurrent state.
+        own_entity_only: restrict each agent to its own entity, whatever the views show.
         own_path: add a linear map of the agent's own entity to its attention output. Without it, an agent's own
             features reach its recurrent state only through the attention.
         normalize: LayerNorm after the attention and after the recurrence.
@@ -117,9 +124,15 @@ class Trunk(nn.Module):
         steps: PackedSteps,
         state: Float[Tensor, "N V A hidden"] | None = None,
     ) -> tuple[Perceived, Float[Tensor, "N V A hidden"]]:
-        """What every agent perceives under every view, and the recurrent state after the last step.
+        """Return every agent's features under every view, and its recurrent state after the last step.
 
-        The features of agents that do not act are zeros, their states stay what they were.
+        Agents that do not act have zero features and keep their recurrent state.
+
+        Args:
+            inputs: features and last actions of the entities.
+            views: which entities each agent sees.
+            steps: episode and step of each row, and the agents that act.
+            state: recurrent states before the first step of each episode; None for zeros.
         """
         views = self._shown(views)
         agents = steps.agents(views.shape[2])
@@ -134,7 +147,7 @@ class Trunk(nn.Module):
     def attention_weights(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
     ) -> Float[Tensor, "L H A E"]:
-        """How each head of each agent divides its attention among those it sees; zeros where it sees none."""
+        """Return the attention weights of each head and agent; zeros for an agent that sees nothing."""
         return self.attention.weights(inputs, self._shown(view))
 
     def _shown(self, views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:

@@ -1,4 +1,4 @@
-"""What all algorithms share: optimizers, counted updates, target networks, actors."""
+"""Base class of the algorithms: optimizers, the update counter, target networks and actors."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Metrics = dict[str, Tensor]
 
 
 def require_options(low: float, high: float = math.inf, *, above: bool = False, **options: float) -> None:
-    """`mipi_pl.utils.checks.require` for several keys of ``algorithm``, given by their names.
+    """Apply `mipi_pl.utils.checks.require` to several keys of ``algorithm``, passed as keyword arguments.
 
     Raises:
-        ValueError: at the first that is out of range.
+        ValueError: for the first option that is out of range.
 
     Examples:
         >>> require_options(0, 1, gamma=0.99, td_lambda=-1.0)
@@ -45,17 +45,17 @@ def require_options(low: float, high: float = math.inf, *, above: bool = False, 
 
 
 def means(steps: Sequence[Metrics]) -> Metrics:
-    """The mean of every metric over the steps that have it."""
+    """Return the mean of every metric over the steps that report it."""
     names = dict.fromkeys(name for step in steps for name in step)
     return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
 
 
 class EntityAlgorithm(LightningModule, ABC):
-    """Manual optimization with one optimizer per part, one counted update per training step.
+    """Algorithm with manual optimization: one optimizer per part, and one counted update per training step.
 
     Args:
-        spec: sizes of the world.
-        gradient_clip: largest gradient norm of one optimizer step.
+        spec: sizes of the environment.
+        gradient_clip: largest gradient norm of an optimizer step.
 
     Raises:
         ValueError: if `gradient_clip` is not positive.
@@ -63,11 +63,11 @@ class EntityAlgorithm(LightningModule, ABC):
 
     agent: Agent
     optimizer_names: tuple[str, ...]
-    """What each optimizer moves, for messages."""
+    """Part of the algorithm that each optimizer updates, for messages."""
     on_policy: bool | None = None
-    """True learns from rollouts of the present policy alone, False from a replay, None from either."""
+    """True if the algorithm learns only from rollouts of the present policy, False from a replay, None from either."""
     fits_policy_to_utilities = False
-    """Whether there are a policy and the utilities that it follows, so that either can be acted by."""
+    """Whether the algorithm fits a policy to utilities, so that an actor can use either."""
     _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
@@ -81,46 +81,46 @@ class EntityAlgorithm(LightningModule, ABC):
 
     @abstractmethod
     def configure_optimizers(self) -> list[Optimizer]:
-        """Optimizers in the order of `optimizer_names`."""
+        """Return the optimizers in the order of `optimizer_names`."""
 
     @property
     @abstractmethod
     def partitions_per_batch(self) -> int:
-        """K, imaginary partitions that one batch needs."""
+        """K, number of imaginary partitions that a batch needs."""
 
     @abstractmethod
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """Learn from a batch with steps of `descend`, then `report` what happened."""
+        """Learn from a batch by calls of `descend`, then `report` the metrics."""
 
     @property
     def updates(self) -> int:
-        """Training steps done since the first."""
+        """Number of training steps done so far."""
         return int(self._updates)
 
     def actor(self, greedy: bool, seed: int = 0, by_utilities: bool = False) -> Actor:
-        """A policy for a batch of environments; it shares the parameters of this module.
+        """Return an actor for a batch of environments; it shares the parameters of this module.
 
         Args:
-            greedy: the most probable action instead of a draw.
-            seed: of the draws.
-            by_utilities: the action of the best utility, of an algorithm with `fits_policy_to_utilities`.
+            greedy: take the most probable action instead of sampling.
+            seed: seed of the sampled actions.
+            by_utilities: take the action of highest utility; for an algorithm with `fits_policy_to_utilities`.
         """
         return Actor(self.agent, greedy, seed, by_utilities)
 
     @property
     def _network_sizes(self) -> dict[str, int]:
-        """What the factories of all networks take: F and K."""
+        """Arguments of all network factories: F and K."""
         return {"n_features": self.spec.n_features, "n_actions": self.spec.n_kinds}
 
     # ------------------------------------------------------------------ target networks
 
     @property
     def awaits_target_updates(self) -> bool:
-        """Whether a callback must call `update_targets`; an algorithm that does so itself says False."""
+        """Whether a callback must call `update_targets`; False in an algorithm that calls it itself."""
         return bool(self._targets)
 
     def with_target(self, network: Network) -> Network:
-        """A frozen copy of `network` that `update_targets` refreshes."""
+        """Return a frozen copy of `network` that `update_targets` refreshes."""
         target = copy.deepcopy(network).requires_grad_(False)
         self._targets.append((network, target))
         return target
@@ -134,23 +134,26 @@ class EntityAlgorithm(LightningModule, ABC):
     # ------------------------------------------------------------------ optimizers
 
     def report(self, metrics: Metrics) -> None:
-        """Count the update, and log its metrics if a row is due: logging each costs as much as a small network."""
+        """Count the update, and log its metrics every `log_every_n_steps` updates, averaged over the processes.
+
+        Logging every update would cost as much as a small network.
+        """
         self._updates += 1
-        trainer = self._trainer  # None where the step is run without one, as benchmarks do
+        trainer = self._trainer  # None if a step runs without a trainer, as in benchmarks
         if trainer is None or self.updates % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log_dict({f"train/{name}": value for name, value in distributed.average(metrics).items()})
 
     def _optimizers(self) -> list[LightningOptimizer]:
-        found = self.optimizers()
-        return found if isinstance(found, list) else [found]
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def descend(self, index: int, loss: Tensor) -> Tensor:
-        """One clipped step of optimizer `index` on `loss`; returns the gradient norm before clipping.
+        """Take one step of optimizer `index` on `loss` with clipped gradients; returns the norm before clipping.
 
-        Of several processes each has its own loss; all make the step of the mean of their gradients.
+        With several processes, each computes its own loss, and all step with the mean of their gradients.
 
         Raises:
-            DivergedError: if that norm is not finite; the step is not made.
+            DivergedError: if the norm is not finite; the optimizer does not step.
         """
         optimizer = self._optimizers()[index]
         optimizer.zero_grad()
@@ -165,10 +168,13 @@ class EntityAlgorithm(LightningModule, ABC):
                 f"{float(loss.detach()):.4g}, the norm of its gradient {float(norm):.4g}"
             )
         optimizer.step()
-        without_step_counting(self._optimizers())  # a global step is an update: only the first of its steps counts
+        without_step_counting(self._optimizers())  # global steps are updates: only the first optimizer step counts
         return norm
 
     def _own_gradients(self) -> AbstractContextManager[None]:
-        """PyTorch's wrapper would average all parameters after every loss, each of which moves a part of them only."""
+        """Disable gradient averaging in PyTorch's wrapper.
+
+        It would average the gradients of all parameters after every loss, although each loss updates only some of them.
+        """
         wrapped = None if self._trainer is None else self._trainer.strategy.model
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()

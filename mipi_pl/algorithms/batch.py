@@ -1,4 +1,4 @@
-"""A training batch, named and packed: from the replay's TensorDict to the tensors that losses and networks take."""
+"""Training batch for losses and networks: named tensors of packed steps, read from a TensorDict."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from models.packing import PackedSteps
 from models.targets import ActionKinds
 
 FULL, WITHIN, INTERACT = range(3)
-"""Views of a batch: everything that is there, the agent's own group of an imaginary partition, the other group."""
+"""Views of a batch: all entities, the agent's own group of an imaginary partition, and the other group."""
 
 
 def observed_steps(valid: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
-    """The played steps and the observation after the last: all of an episode that is not padding."""
+    """Return the observed steps: the played steps of each episode and the observation after the last one."""
     observed = valid.clone()
     observed[:, 0] = True
     observed[:, 1:] |= valid[:, :-1]
@@ -31,24 +31,24 @@ def observed_steps(valid: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
 
 @dataclass
 class EpisodeBatch:
-    """The L observed steps of N sequences, one after the other without padding.
+    """Batch of N sequences with L observed steps, packed one sequence after the other without padding.
 
-    A sequence is a whole episode, or the part of one that falls into a rollout. One of n played steps has n + 1
-    observations, so the step after a played one is always the next row.
+    A sequence is a whole episode or the part of an episode in one rollout. A sequence of n played steps has n + 1
+    observations, so the row after a played step is always the next observation.
 
     Attributes:
-        inputs: [L, E, I] features and last actions.
-        visible: [L, A, E].
-        present: [L, A, E]: what the mixer's attention sees, a row for each present agent.
-        available: [L, A, U].
-        action: [L, A].
-        acting: [L, A]: alive and present.
-        deciding: [L, A]: acting, in a step that was played (not in the last observation).
-        reward: [L].
-        ended: [L]: no value after this step.
-        played: [P] rows that were played.
-        groups: [L, K, E] group A of each imaginary partition; K may be 0.
-        steps: where the rows stand, and which agents act in them.
+        inputs: [L, E, I], features and last actions of the entities.
+        visible: [L, A, E], the agent sees the entity.
+        present: [L, A, E], view of the mixer: every present agent sees every present entity.
+        available: [L, A, U], available actions.
+        action: [L, A], index of the action taken.
+        acting: [L, A], agents that are alive and present.
+        deciding: [L, A], agents that act in a played step; False in the last observation of a sequence.
+        reward: [L], reward of the team.
+        ended: [L], no value follows the step.
+        played: [P], rows of the played steps.
+        groups: [L, K, E], the entity is in group A of an imaginary partition; K may be 0.
+        steps: episode and step of each row, and the agents that act.
     """
 
     inputs: Tensor
@@ -68,13 +68,13 @@ class EpisodeBatch:
     def from_tensordict(cls, batch: TensorDictBase, spec: EntitySpec, truncation_is_terminal: bool) -> EpisodeBatch:
         """Read a batch of `datamodules.replay` or `datamodules.on_policy`.
 
-        Actions that aim at slots which were cut off the batch are cut off as well. An episode that a fault cut short
-        goes on in value, whatever counts of the time limit: the battle was not over.
+        Actions that target slots beyond those of the batch are removed. An episode that a fault cut short always keeps
+        the value after its last step, because the battle was not over; `truncation_is_terminal` does not apply to it.
 
         Args:
             batch: [N] TensorDict with the keys of `mipi_pl.spec`.
-            spec: of the world.
-            truncation_is_terminal: treat the time limit as an end without value, as REFIL's code does.
+            spec: sizes of the environment.
+            truncation_is_terminal: whether the time limit ends the episode without a value, as in REFIL's code.
         """
         valid: Tensor = batch.get(keys.VALID)
         steps = PackedSteps.from_mask(observed_steps(valid))
@@ -108,14 +108,14 @@ class EpisodeBatch:
 
     @property
     def decisions(self) -> PackedSteps:
-        """The steps with the agents that decide in them: none in the last observation.
+        """The steps with their deciding agents; no agent decides in the last observation of a sequence.
 
-        That one is the first of the next rollout. So recurrent states end where those of the next rollout begin.
+        That observation is also the first of the next rollout, so recurrent states stop where the next rollout starts.
         """
         return self.steps.with_acting(self.deciding)
 
     def select(self, sequences: Int64[Tensor, " M"]) -> tuple[EpisodeBatch, Int64[Tensor, " L2"]]:
-        """Some of the sequences, and which rows of this batch they are: a minibatch without reading the batch anew."""
+        """Return a minibatch of some sequences, and the rows [L2] of this batch that it consists of."""
         steps, rows = self.steps.select(sequences)
         last = steps.starts[1:] - 1
         played = torch.ones(len(rows), dtype=torch.bool, device=rows.device).index_fill(0, last, False)
@@ -127,28 +127,28 @@ class EpisodeBatch:
         return EpisodeBatch(**by_row, played=played.nonzero().squeeze(-1), steps=steps), rows
 
     def within(self, mask: Bool[Tensor, "L A E"], k: int) -> Bool[Tensor, "L A E"]:
-        """`mask` restricted to the agent's own group of partition `k`."""
+        """Restrict `mask` to the agent's own group of partition `k`."""
         return mask & self._same(k)
 
     def interact(self, mask: Bool[Tensor, "L A E"], k: int) -> Bool[Tensor, "L A E"]:
-        """`mask` restricted to the other group of partition `k`."""
+        """Restrict `mask` to the other group of partition `k`."""
         return mask & ~self._same(k)
 
     def _same(self, k: int) -> Tensor:
         if k >= self.groups.shape[1]:
             raise ValueError(
-                f"this batch has {self.groups.shape[1]} imaginary partitions and number {k + 1} is needed: "
+                f"expected a batch with at least {k + 1} imaginary partitions, got {self.groups.shape[1]}: "
                 "add the ImaginaryPartition callback, or set algorithm.imaginary_weight=0 and "
                 "algorithm.marginal_teams=actual"
             )
         return same_group(self.groups[:, k], self.acting.shape[1])
 
     def mean_of_played(self, values: Float[Tensor, " L"]) -> Float[Tensor, ""]:
-        """Mean over the steps that were played; of several processes: see `ranks.joint_mean`."""
+        """Return the mean over the played steps; with several processes, see `mipi_pl.distributed.joint_mean`."""
         return joint_mean_of(values[self.played])
 
     def by_time(self, values: Float[Tensor, "P ..."]) -> Float[Tensor, "S N ..."]:
-        """Values of the played steps laid out by time and episode, zeros elsewhere."""
+        """Arrange the values of the played steps by time and episode, with zeros as padding."""
         rows = values.new_zeros(len(self.reward), *values.shape[1:]).index_put((self.played,), values)
         return self.steps.pad(rows)
 
@@ -156,7 +156,7 @@ class EpisodeBatch:
 def _ended(
     batch: TensorDictBase, steps: PackedSteps, spec: EntitySpec, truncation_is_terminal: bool
 ) -> Bool[Tensor, " L"]:
-    """The steps that no value follows."""
+    """Return the steps that no value follows."""
     rows = (steps.episode, steps.step)
     ended: Tensor = batch.get(keys.TERMINATED)[rows]
     if truncation_is_terminal:

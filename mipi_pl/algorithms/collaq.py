@@ -1,4 +1,4 @@
-"""CollaQ for entity observations (Zhang et al. 2020), from the equations of the paper."""
+"""CollaQ for entity observations, after the equations of the paper (Zhang et al. 2020)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from models.targets import Perceived
 
 
 class CollaQ(QLearning):
-    """Q_i = Q_alone(o_i^alone) + Q_collab(o_i), mixed and learned as in AQMIX, with the MARA loss besides.
+    """CollaQ: utilities Q_i = Q_alone(o_i^alone) + Q_collab(o_i), mixed and learned as in AQMIX, plus the MARA loss.
 
     Args:
-        spec: sizes of the world.
+        spec: sizes of the environment.
         agent: factory of the agent; takes n_features, n_actions and targets.
         mixer: factory of the mixer; takes n_features, n_actions and n_agents.
         critic_optimizer: factory of the optimizer of agent and mixer.
         gamma: discount per step.
-        td_lambda: 0 for the one-step target.
-        mara_weight: of the MARA loss, which presses Q_collab(o_i^alone) to 0.
-        truncation_is_terminal: no value after the time limit.
-        gradient_clip: largest gradient norm of one optimizer step.
-        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
+        td_lambda: lambda of the TD(lambda) target; 0 for the one-step target.
+        mara_weight: weight of the MARA loss, which drives Q_collab(o_i^alone) to 0.
+        truncation_is_terminal: whether the time limit ends the episode without a value.
+        gradient_clip: largest gradient norm of an optimizer step.
+        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
+            themselves.
 
     Raises:
         ValueError: for values out of range.
@@ -72,6 +73,6 @@ class CollaQ(QLearning):
         return loss + self.mara_weight * mara, metrics | {"loss/mara": mara}
 
     def _mara(self, b: EpisodeBatch, alone: Perceived) -> Tensor:
-        """Mean of Q_collab(o_i^alone, u_i)^2 over the actions that were taken, from what is perceived alone."""
+        """Return the MARA loss: the mean of Q_collab(o_i^alone, u_i)^2 over the actions taken."""
         taken = info.of_action(self.agent.utilities.collab(alone), b.action)
         return info.masked_mean(taken.square(), b.deciding)

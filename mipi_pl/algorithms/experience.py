@@ -1,4 +1,4 @@
-"""What a rollout was worth: the scale of its returns, advantages, and all that is remembered of it while one learns."""
+"""Rollout statistics for policy optimization: return normalisation, advantages, and log-probabilities when played."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from mipi_pl.losses import ppo
 
 @dataclass
 class Experience:
-    """What was true when the L steps of a rollout were played; numbers of steps that were not played mean nothing.
+    """Quantities of the L steps of a rollout, computed before learning changes any network.
+
+    Rows of steps that were not played are undefined.
 
     Attributes:
-        log_prob: [L, A] of the actions taken.
-        value: [L] as the critic gave it, normalised.
-        advantage: [L] normalised over all decisions.
-        returns: [L] in units of return.
+        log_prob: [L, A], log-probabilities of the actions taken.
+        value: [L], output of the critic: normalised values.
+        advantage: [L], advantages, normalised over all decisions.
+        returns: [L], returns, not normalised.
     """
 
     log_prob: Tensor
@@ -30,15 +32,15 @@ class Experience:
     returns: Tensor
 
     def rows(self, rows: Tensor) -> Experience:
-        """Some of the steps."""
+        """Select some of the steps."""
         return Experience(**{name: x[rows] for name, x in vars(self).items()})
 
 
 class ReturnScale(nn.Module):
-    """From what the critic gives to units of return and back, by the running mean and deviation of the returns.
+    """Converts between normalised values and returns with the running mean and standard deviation of the returns.
 
     Args:
-        decay: of mean and deviation, with each rollout; None leaves returns as they are.
+        decay: decay of mean and standard deviation per rollout; None for no normalisation.
     """
 
     def __init__(self, decay: float | None) -> None:
@@ -46,39 +48,41 @@ class ReturnScale(nn.Module):
         self.norm = None if decay is None else PopArtValueNorm(shape=1, beta=decay)
 
     def to_return(self, value: Tensor) -> Tensor:
-        """Values [L] of the critic in units of return."""
+        """Convert normalised values [L] of the critic to units of return."""
         return value if self.norm is None else self.norm.denormalize(value.unsqueeze(-1)).squeeze(-1)
 
     def to_value(self, returns: Tensor) -> Tensor:
-        """Returns [L] as the critic should give them."""
+        """Convert returns [L] to normalised values, the targets of the critic."""
         return returns if self.norm is None else self.norm.normalize(returns.unsqueeze(-1)).squeeze(-1)
 
     def update(self, returns: Tensor) -> None:
-        """Take the returns [P] of a rollout, of all processes, into mean and deviation."""
+        """Update mean and standard deviation with the returns [P] of a rollout, over all processes."""
         if self.norm is None:
             return
         mean, variance = distributed.moments_everywhere(returns)
         deviation = variance.sqrt()
-        # Two numbers with the mean and the deviation of all: the statistics know nothing else of them.
+        # PopArtValueNorm uses only mean and deviation, so two values that have them stand for all returns.
         self.norm.update(torch.stack((mean + deviation, mean - deviation)).unsqueeze(-1))
 
 
 def advantages(
     b: EpisodeBatch, earned: Tensor, value: Tensor, gamma: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
-    """GAE and returns [L], zeros where nothing was played; a sequence that was cut goes on with the value there.
+    """Compute GAE advantages and returns, each [L]; zeros for steps that were not played.
+
+    A sequence that the end of the rollout cut off bootstraps from the value of its last observation.
 
     Args:
         b: the rollout.
-        earned: [L] reward less what was paid.
-        value: [L] in units of return.
+        earned: [L], reward minus information cost.
+        value: [L], values in units of return.
         gamma: discount per step.
         gae_lambda: see `mipi_pl.losses.ppo.advantages`.
     """
     now, after = b.played, b.played + 1
-    reward, of_now, of_next, goes_on, played = (
+    reward, value_now, value_next, goes_on, played = (
         b.by_time(x)
         for x in (earned[now], value[now], value[after], (~b.ended[now]).to(value), torch.ones_like(value[now]))
     )
-    advantage, returns = ppo.advantages(reward, of_now, of_next, goes_on, played, gamma, gae_lambda)
+    advantage, returns = ppo.advantages(reward, value_now, value_next, goes_on, played, gamma, gae_lambda)
     return b.steps.pack(advantage), b.steps.pack(returns)

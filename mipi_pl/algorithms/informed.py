@@ -1,4 +1,4 @@
-"""What MIPI and MIPI-PPO share: the marginal policy, and the teams that it averages over."""
+"""Mixin of MIPI and MIPI-PPO: the information regularizer, the marginal policy and the teams that it averages over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.targets import Perceived
 
 
 class ImaginedTeams(str, Enum):
-    """Which teams the marginal averages over (eq. 12)."""
+    """Teams that the marginal policy averages over (eq. 12)."""
 
     IMAGINARY = "imaginary"
     ACTUAL = "actual"
@@ -25,11 +25,11 @@ class ImaginedTeams(str, Enum):
 
 @dataclass(frozen=True)
 class TeamViews:
-    """What the agents perceive in the full team and in the teams that the marginal averages over.
+    """Features of the agents in the full team and in the teams that the marginal policy averages over.
 
     Attributes:
-        seen: all views, of which the full team is the first.
-        number_of: the view that the marginal averages over in each alternation.
+        seen: features under all views; the full team is the first view.
+        number_of: index of the view that the marginal policy is fitted to, by alternation.
     """
 
     seen: Perceived
@@ -37,21 +37,21 @@ class TeamViews:
 
     @property
     def full(self) -> Perceived:
-        """In the full team."""
+        """Features in the full team."""
         return self.seen.view(FULL)
 
     def team(self, m: int) -> Perceived:
-        """In the team of alternation `m`."""
+        """Select the features in the team of alternation `m`."""
         return self.seen.view(self.number_of[m])
 
 
 class InformationCost:
-    """Part of an algorithm whose policies may pay for information; beside `EntityAlgorithm` among its bases.
+    """Mixin for an `EntityAlgorithm` with an information cost in its objective.
 
     Attributes:
-        regularizer: what the reward is augmented with.
-        marginal_teams: what the marginal averages over.
-        marginal: the marginal policy; needed for mutual information only.
+        regularizer: regularizer that augments the reward.
+        marginal_teams: teams that the marginal policy averages over.
+        marginal: the marginal policy; used for mutual information only.
     """
 
     regularizer: Regularizer
@@ -59,7 +59,7 @@ class InformationCost:
     marginal: nn.Module
 
     def _choose_cost(self, regularizer: str, marginal_teams: str) -> None:
-        """Take the two options of the config.
+        """Set `regularizer` and `marginal_teams` from the names in the config.
 
         Raises:
             ValueError: for an unknown name.
@@ -73,18 +73,18 @@ class InformationCost:
         return uses_marginal and self.marginal_teams is ImaginedTeams.IMAGINARY
 
     def _log_marginal(self, b: EpisodeBatch) -> Tensor | None:
-        """Log pi_i(u | s_i^+) [L, A, U]; None where nothing is paid for information."""
+        """Return log pi_i(u | s_i^+) [L, A, U]; None unless the regularizer is mutual information."""
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
             return None
         return self._marginal_from(b, b.steps, None)[0]
 
     def _marginal_from(self, b: EpisodeBatch, steps: PackedSteps, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the marginal [L, A, U] and its recurrent states [N, A, H] after the last steps.
+        """Return the marginal's log-probabilities [L, A, U] and its recurrent states [N, A, H] after the last steps.
 
         Args:
             b: the batch.
-            steps: its steps with the agents that are asked.
-            state: [N, A, H] before the first steps; None for zeros.
+            steps: steps of the batch with the agents to compute.
+            state: [N, A, H], recurrent states before the first steps; None for zeros.
         """
         logits, last = self.marginal(b.inputs[:, : b.acting.shape[1]], steps, b.inputs.shape[1], state)
         return info.log_policy(logits, b.available), last

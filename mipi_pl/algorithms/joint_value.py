@@ -1,4 +1,4 @@
-"""What MIPI and the value-based learners share: utilities, mixed into a joint value that is fitted to TD targets."""
+"""Base class of MIPI and the value-based learners: fits the mixed utilities, the joint value, to TD targets."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from models.targets import Perceived
 
 
 class JointValueAlgorithm(EntityAlgorithm):
-    """An agent and a mixer with their targets, and the loss (1 - lambda) L_Q + lambda L_imagined of REFIL.
+    """Agent and mixer with target networks, trained with REFIL's loss (1 - lambda) L_Q + lambda L_imagined.
 
-    A subclass makes `agent` and `mixer`, then calls `make_targets`.
+    A subclass creates `agent` and `mixer`, then calls `make_targets`.
 
     Args:
-        spec: sizes of the world.
+        spec: sizes of the environment.
         gamma: discount per step.
-        td_lambda: 0 for one-step targets.
-        imaginary_weight: lambda, weight of the imaginary objective.
-        truncation_is_terminal: no value after the time limit (REFIL's default).
-        gradient_clip: largest gradient norm of one optimizer step.
-        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
+        td_lambda: lambda of the TD(lambda) target; 0 for one-step targets.
+        imaginary_weight: lambda of the loss, weight of the imaginary objective.
+        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default).
+        gradient_clip: largest gradient norm of an optimizer step.
+        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
+            themselves.
 
     Raises:
         ValueError: for values out of range.
@@ -57,11 +58,11 @@ class JointValueAlgorithm(EntityAlgorithm):
 
     @property
     def partitions_per_batch(self) -> int:
-        """K, imaginary partitions that one batch needs: one for the imaginary objective."""
+        """K, number of imaginary partitions that a batch needs: one for the imaginary objective."""
         return int(self.imaginary_weight > 0.0)
 
     def make_targets(self) -> None:
-        """Frozen copies of agent and mixer, for `update_targets` to refresh; none if there are to be none."""
+        """Create the target networks of agent and mixer, if `target_networks` is set."""
         if not self.target_networks:
             return
         self.target_agent = self.with_target(self.agent)
@@ -70,7 +71,13 @@ class JointValueAlgorithm(EntityAlgorithm):
     # ------------------------------------------------------------------ the loss
 
     def _td_loss(self, b: EpisodeBatch, seen: Perceived, target: Tensor) -> tuple[Tensor, Metrics]:
-        """(1 - lambda) L_Q + lambda L_imagined, from what is perceived in `_critic_views` and from targets [P]."""
+        """Return (1 - lambda) L_Q + lambda L_imagined and metrics.
+
+        Args:
+            b: the batch.
+            seen: features under the views of `_critic_views`.
+            target: [P], TD targets of the played steps.
+        """
         utilities = self.agent.utilities(seen.rows(b.played))
         chosen = info.of_action(utilities, b.action[b.played].unsqueeze(1).expand(utilities.shape[:-1]))
         weights = self._weights(self.mixer, b, self._critic_views(b, b.present), b.played)
@@ -86,35 +93,35 @@ class JointValueAlgorithm(EntityAlgorithm):
         return loss, metrics
 
     def _target_utilities(self, b: EpisodeBatch) -> Tensor:
-        """Utilities [L, A, U] of the target network."""
+        """Return the utilities [L, A, U] of the target network."""
         seen = self._perceive(b, b.visible.unsqueeze(1), self.target_agent).view(FULL)
         utilities: Tensor = self.target_agent.utilities(seen)
         return utilities
 
     def _bootstrapped(self, b: EpisodeBatch, utility: Tensor, cost: Tensor | None = None) -> Tensor:
-        """TD targets of the played steps [P].
+        """Return the TD targets [P] of the played steps.
 
         Args:
             b: the batch.
-            utility: [L, A] of the target network, for the action that follows or in expectation over it.
-            cost: [L, A] to be paid with it, per agent; None for none.
+            utility: [L, A], utility of the target network for the agent's action in the step, or its expectation.
+            cost: [L, A], information cost of the same action, or its expectation; None for no cost.
         """
         after = b.played + 1
         mixer = self.target_mixer if self.target_networks else self.mixer
         weights = self._weights(mixer, b, b.present.unsqueeze(1), after)
         value = mixer.mix(utility[after].unsqueeze(1), weights, [FULL])
-        paid = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
-        value = value - paid
+        team_cost = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
+        value = value - team_cost
         now, ended = b.reward[b.played], b.ended[b.played]
-        by_step = (now, value, paid, (~ended).to(value), torch.ones_like(value))
-        now, value, paid, goes_on, played = (b.by_time(x) for x in by_step)
-        targets = lambda_targets(now, value, paid, goes_on, played, self.gamma, self.td_lambda)
+        by_step = (now, value, team_cost, (~ended).to(value), torch.ones_like(value))
+        now, value, team_cost, goes_on, played = (b.by_time(x) for x in by_step)
+        targets = lambda_targets(now, value, team_cost, goes_on, played, self.gamma, self.td_lambda)
         return b.steps.pack(targets)[b.played]
 
     # ------------------------------------------------------------------ networks on a batch
 
     def _critic_views(self, b: EpisodeBatch, mask: Tensor) -> Tensor:
-        """Full, and for the imaginary objective within and interact: [L, 1 or 3, A, E]."""
+        """Return the views [L, 1 or 3, A, E]: `FULL`, and `WITHIN` and `INTERACT` for the imaginary objective."""
         imagined = [b.within(mask, 0), b.interact(mask, 0)] if self.imaginary_weight > 0.0 else []
         return torch.stack([mask, *imagined], dim=1)
 

@@ -1,4 +1,4 @@
-"""MAPPO (Yu et al. 2022) for teams that change, and with the information term of MIPI: MIPI-PPO."""
+"""MAPPO (Yu et al. 2022) for teams of varying composition, and MIPI-PPO: MAPPO with the information term of MIPI."""
 
 from __future__ import annotations
 
@@ -26,41 +26,43 @@ POLICY, CRITIC, MARGINAL = range(3)
 """Indices of the optimizers."""
 
 _MEMORY = "rollout_memory"
-"""Key of a checkpoint."""
+"""Key under which a checkpoint stores the recurrent states."""
 
 
 class MAPPO(InformationCost, EntityAlgorithm):
-    """Clipped policy optimization on rollouts of the present policy, with a centralised critic of the team.
+    """Clipped policy optimization on rollouts of the present policy, with a centralised critic for the team.
 
-    With ``regularizer=mutual_information`` the reward is augmented by -alpha sum_i log pi_i(u_i|s)/pi_i(u_i|s_i+), and
-    the marginal policy is learned by (17) on imaginary teams, as in MIPI.
+    With ``regularizer=mutual_information``, the reward is augmented by -alpha sum_i log pi_i(u_i|s)/pi_i(u_i|s_i+), and
+    the marginal policy learns by (17) on imaginary teams, as in MIPI.
 
     Args:
-        spec: sizes of the world.
-        agent: factory of trunk and policy head; takes n_features, n_actions and targets. Its critic head stays unused.
+        spec: sizes of the environment.
+        agent: factory of trunk and policy head; takes n_features, n_actions and targets. Its utility head is not used.
         critic: factory of the centralised critic; takes n_features, n_actions and n_entities.
         policy_optimizer: factory of the optimizer of trunk and policy head.
-        critic_optimizer: of the critic.
-        marginal: factory of the marginal policy, for ``mutual_information`` only; takes what that of the agent takes.
-        marginal_optimizer: of the marginal policy.
-        regularizer: ``mutual_information``, ``entropy`` or ``none``: what the reward is augmented with.
-        alpha: price of it, in units of return.
-        marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the teams as they are.
+        critic_optimizer: factory of the optimizer of the critic.
+        marginal: factory of the marginal policy, for ``mutual_information`` only; takes the arguments of `agent`.
+        marginal_optimizer: factory of the optimizer of the marginal policy.
+        regularizer: regularizer that augments the reward: ``mutual_information``, ``entropy`` or ``none``.
+        alpha: weight of the regularizer, in units of return.
+        marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the actual teams.
         gamma: discount per step.
-        gae_lambda: of the advantages.
-        clip: how far the ratio of probabilities may move from 1.
+        gae_lambda: lambda of the advantages.
+        clip: largest deviation of the probability ratio from 1.
         epochs: passes over a rollout.
-        minibatches: parts that an epoch is divided into, of whole sequences; at most one for each environment.
-        marginal_epochs: the first epochs, in which the marginal policy learns; None for all.
-        entropy_bonus: weight of the policy's entropy in its loss.
-        value_clip: as `clip`, for the critic's normalised values; null for none.
-        huber_delta: error, in normalised values, beyond which the critic's loss is linear; null for none.
-        value_decay: of the running mean and deviation that returns are normalised with; null normalises nothing.
-        truncation_is_terminal: no value after the time limit (REFIL's default); else that of the last observation.
-        gradient_clip: largest gradient norm of one optimizer step.
+        minibatches: minibatches of whole sequences per epoch; at most one per environment.
+        marginal_epochs: number of epochs, from the first, in which the marginal policy learns; None for all.
+        entropy_bonus: weight of the entropy bonus in the policy loss.
+        value_clip: largest change of the critic's normalised values; None for no clipping.
+        huber_delta: error of the normalised values beyond which the critic's loss is linear; None for a quadratic loss.
+        value_decay: decay of the running mean and deviation for the normalisation of returns; None for no
+            normalisation.
+        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default); otherwise
+            the value of the last observation follows.
+        gradient_clip: largest gradient norm of an optimizer step.
 
     Raises:
-        ValueError: for values out of range, or mutual information without a marginal.
+        ValueError: for values out of range, or mutual information without a marginal policy.
     """
 
     optimizer_names = ("policy", "critic", "marginal")
@@ -127,29 +129,29 @@ class MAPPO(InformationCost, EntityAlgorithm):
         self._optimizer_factories.append(optimizer)
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Policy with its trunk, critic, and marginal if there is one."""
-        moved = [[*self.agent.trunk.parameters(), *self.agent.policy_logits.parameters()], self.critic.parameters()]
+        """Return the optimizers of the policy with its trunk, the critic, and the marginal policy if used."""
+        groups = [[*self.agent.trunk.parameters(), *self.agent.policy_logits.parameters()], self.critic.parameters()]
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
-            moved.append(self.marginal.parameters())
-        return [make(parameters) for make, parameters in zip(self._optimizer_factories, moved, strict=True)]
+            groups.append(self.marginal.parameters())
+        return [make(parameters) for make, parameters in zip(self._optimizer_factories, groups, strict=True)]
 
     @property
     def partitions_per_batch(self) -> int:
-        """Imaginary partitions that one batch needs: a fresh one for each epoch in which the marginal learns."""
+        """Number of imaginary partitions that a batch needs: one per epoch in which the marginal policy learns."""
         return self.marginal_epochs if self._averages_imaginary_teams else 0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the recurrent states of all processes."""
+        """Store the recurrent states of all processes."""
         checkpoint[_MEMORY] = self._memory.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore the recurrent states of this process."""
         self._memory.load_state_dict(checkpoint[_MEMORY])
 
     # ------------------------------------------------------------------ the learning step
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """K epochs on the rollout that the present policy has just played."""
+        """Learn for `epochs` epochs from a rollout of the present policy."""
         b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         states = self._memory.before(batch)
         experience, metrics, last = self._look_back(b, states)
@@ -157,24 +159,29 @@ class MAPPO(InformationCost, EntityAlgorithm):
         for epoch in range(self.epochs):
             for sequences in self._minibatches(batch):
                 part, rows = b.select(sequences)
-                began = {name: state[sequences] for name, state in states.items()}
-                seen = experience.rows(rows)
-                found = self._learn_marginal(part, epoch, began)
-                found |= self._improve_policy(part, seen, began)
-                found |= self._improve_critic(part, seen, began)
-                steps.append(found)
+                initial = {name: state[sequences] for name, state in states.items()}
+                part_experience = experience.rows(rows)
+                step = self._learn_marginal(part, epoch, initial)
+                step |= self._improve_policy(part, part_experience, initial)
+                step |= self._improve_critic(part, part_experience, initial)
+                steps.append(step)
         self._memory.keep(batch, last)
         self.report(metrics | means(steps))
 
     def _minibatches(self, batch: TensorDictBase) -> Sequence[Tensor]:
-        """Sequences [N'] of each minibatch of an epoch: as many minibatches in every process."""
+        """Return the sequences [N'] of each minibatch of an epoch; all processes have equally many minibatches."""
         order = torch.randperm(len(batch)).to(batch.get(keys.REWARD).device)
         environments = int(batch.get(keys.ENVIRONMENT)[-1]) + 1  # each has at least one sequence
         return order.tensor_split(min(self.minibatches, environments))
 
     @torch.no_grad()
     def _look_back(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:
-        """Probabilities and values before anything moves, returns of the augmented reward, and states at the end."""
+        """Evaluate the rollout before any parameter changes.
+
+        Returns:
+            Log-probabilities, values, advantages and returns of the augmented reward; metrics; and the recurrent states
+            after the rollout.
+        """
         log_pi, last_policy = self._log_policy(b, b.visible, states)
         value, last_critic = self._values(b, states)
         last = {"policy": last_policy} | ({} if last_critic is None else {"critic": last_critic})
@@ -182,26 +189,26 @@ class MAPPO(InformationCost, EntityAlgorithm):
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
             log_marginal, last["marginal"] = self._marginal_from(b, b.decisions, states.get("marginal"))
         cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
-        paid = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)
-        worth = self.return_scale.to_return(value)
-        advantage, returns = advantages(b, b.reward - paid, worth, self.gamma, self.gae_lambda)
+        team_cost = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)
+        scaled_value = self.return_scale.to_return(value)
+        advantage, returns = advantages(b, b.reward - team_cost, scaled_value, self.gamma, self.gae_lambda)
         self.return_scale.update(returns[b.played])
-        normal, spread = ppo.normalized(advantage, b.deciding)
+        normalized, deviation = ppo.normalized(advantage, b.deciding)
         metrics = {
-            "value/mean": b.mean_of_played(worth),
-            "value/explained_variance": ppo.explained_variance(worth[b.played], returns[b.played]),
-            "advantage/deviation": spread,
+            "value/mean": b.mean_of_played(scaled_value),
+            "value/explained_variance": ppo.explained_variance(scaled_value[b.played], returns[b.played]),
+            "advantage/deviation": deviation,
             "policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding),
         }
         if self.regularizer is not Regularizer.NONE:
-            metrics["cost"] = b.mean_of_played(paid)
+            metrics["cost"] = b.mean_of_played(team_cost)
         if log_marginal is not None:
             ratio = info.expectation(log_pi, log_pi - log_marginal)
             metrics["policy/kl_to_marginal"] = info.masked_mean(ratio, b.deciding)
-        return Experience(info.of_action(log_pi, b.action), value, normal, returns), metrics, last
+        return Experience(info.of_action(log_pi, b.action), value, normalized, returns), metrics, last
 
     def _learn_marginal(self, b: EpisodeBatch, epoch: int, states: States) -> Metrics:
-        """Equation (17) towards the policy in the imaginary teams of this epoch."""
+        """Take one step of the marginal policy on (17), towards the policy in the imaginary teams of this epoch."""
         if self.regularizer is not Regularizer.MUTUAL_INFORMATION or epoch >= self.marginal_epochs:
             return {}
         log_marginal, _ = self._marginal_from(b, b.decisions, states.get("marginal"))
@@ -211,41 +218,41 @@ class MAPPO(InformationCost, EntityAlgorithm):
         loss = info.marginal_loss(log_marginal, log_team, b.deciding)
         return {"loss/marginal": loss.detach(), "gradient_norm/marginal": self.descend(MARGINAL, loss)}
 
-    def _improve_policy(self, b: EpisodeBatch, seen: Experience, states: States) -> Metrics:
-        """Clipped surrogate and entropy bonus over the agents that decided."""
+    def _improve_policy(self, b: EpisodeBatch, old: Experience, states: States) -> Metrics:
+        """Take one step of the policy on the clipped surrogate loss and the entropy bonus."""
         log_pi, _ = self._log_policy(b, b.visible, states)
         log_prob = info.of_action(log_pi, b.action)
-        loss = ppo.surrogate_loss(log_prob, seen.log_prob, seen.advantage, b.deciding, self.clip)
-        kl, clipped = ppo.divergence(log_prob.detach(), seen.log_prob, b.deciding, self.clip)
+        loss = ppo.surrogate_loss(log_prob, old.log_prob, old.advantage, b.deciding, self.clip)
+        kl, clipped = ppo.divergence(log_prob.detach(), old.log_prob, b.deciding, self.clip)
         metrics = {"loss/policy": loss.detach(), "policy/kl_to_old": kl, "policy/clipped": clipped}
         if self.entropy_bonus > 0.0:
             loss = loss - self.entropy_bonus * info.masked_mean(info.entropy(log_pi), b.deciding)
         return metrics | {"gradient_norm/policy": self.descend(POLICY, loss)}
 
-    def _improve_critic(self, b: EpisodeBatch, seen: Experience, states: States) -> Metrics:
-        """Regression to the normalised returns."""
+    def _improve_critic(self, b: EpisodeBatch, old: Experience, states: States) -> Metrics:
+        """Take one step of the critic on its regression to the normalised returns."""
         value, _ = self._values(b, states)
-        target = self.return_scale.to_value(seen.returns)
-        now, old, wanted = (x[b.played] for x in (value, seen.value, target))
-        loss = ppo.value_loss(now, old, wanted, self.value_clip, self.huber_delta)
+        target = self.return_scale.to_value(old.returns)
+        value, old_value, target = (x[b.played] for x in (value, old.value, target))
+        loss = ppo.value_loss(value, old_value, target, self.value_clip, self.huber_delta)
         return {"loss/value": loss.detach(), "gradient_norm/critic": self.descend(CRITIC, loss)}
 
     # ------------------------------------------------------------------ networks on a batch
 
     def _log_policy(self, b: EpisodeBatch, view: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        """Log pi_i(u | s) [L, A, U] under a view [L, A, E], and recurrent states [N, A, H] after the last decisions.
+        """Return log pi_i(u | s) [L, A, U] under a view [L, A, E], and recurrent states [N, A, H] after the decisions.
 
-        Rows of agents that do not decide mean nothing.
+        Rows of agents that do not decide are undefined.
         """
-        began = states["policy"].unsqueeze(1) if "policy" in states else None
-        seen, last = self.agent.trunk(b.inputs, view.unsqueeze(1), b.decisions, began)
+        initial = states["policy"].unsqueeze(1) if "policy" in states else None
+        seen, last = self.agent.trunk(b.inputs, view.unsqueeze(1), b.decisions, initial)
         return info.log_policy(self.agent.policy_logits(seen.view(FULL)), b.available), last.squeeze(1)
 
     def _values(self, b: EpisodeBatch, states: States) -> tuple[Tensor, Tensor | None]:
-        """Of all observed steps [L], as the critic gives them, and its recurrent states [N, 1, H] if it has some.
+        """Return the normalised values [L] of all observed steps, and the states [N, 1, H] of a recurrent critic.
 
-        Those are the ones after the last played step: the next rollout begins with the observation that follows.
+        The states are those after the last played step, because the next rollout begins with the following observation.
         """
-        began = states["critic"][:, 0] if "critic" in states else None
-        value, after = self.critic(b.inputs, b.present.any(dim=1), b.steps, began)
+        initial = states["critic"][:, 0] if "critic" in states else None
+        value, after = self.critic(b.inputs, b.present.any(dim=1), b.steps, initial)
         return value, None if after is None else after[b.steps.starts[1:] - 2].unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Recurrent states that are carried from one rollout to the next."""
+"""Storage of recurrent states from one rollout to the next."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mipi_pl import distributed
 from mipi_pl import spec as keys
 
 States = dict[str, Tensor]
-"""Recurrent states of some networks by name, each [N, A, H] for the N sequences of a batch."""
+"""Recurrent states by name of the network, each [N, A, H] for the N sequences of a batch."""
 
 
 class RolloutMemory:
-    """For each recurrent network, its states in all environments after the last rollout.
+    """Recurrent states of each network in all environments after the last rollout.
 
-    Networks go through a rollout before they learn from it, with the parameters that played it. The next rollout begins
-    with the states in which they end. An episode that goes on through several rollouts has states of older parameters
-    in its memory, as in other recurrent PPO.
+    The networks process a rollout with the parameters that played it, before they learn from it. Their final states are
+    the initial states of the next rollout. In an episode that spans several rollouts, the states therefore depend on
+    older parameters, as in other recurrent PPO implementations.
 
     Args:
-        n_agents: A, the capacity; a batch may be trimmed to fewer.
+        n_agents: A, the capacity; a batch may have fewer agent slots.
 
     Attributes:
         states: [B, A, H] for each network; empty before the first rollout.
@@ -34,9 +34,9 @@ class RolloutMemory:
         self.states: States = {}
 
     def before(self, batch: TensorDictBase) -> States:
-        """The states with which the sequences of a rollout begin: zeros at the beginning of an episode.
+        """Return the initial states of the sequences of a rollout: zeros at the start of an episode.
 
-        There are none for the first rollout.
+        Empty for the first rollout.
         """
         environment, n_agents = batch.get(keys.ENVIRONMENT), batch.get(keys.ACTION).shape[2]
         begins = (batch.get(keys.FIRST_STEP) == 0).view(-1, 1, 1)
@@ -46,11 +46,11 @@ class RolloutMemory:
         }
 
     def keep(self, batch: TensorDictBase, last: States) -> None:
-        """Remember the states after the last sequence of each environment.
+        """Store the states after the last sequence of each environment.
 
         Args:
-            batch: the rollout; its sequences stand by environment and time.
-            last: after every sequence [N, A', H], for each network.
+            batch: the rollout; its sequences are ordered by environment and time.
+            last: states [N, A', H] after every sequence, for each network.
         """
         final = keys.last_sequences(batch.get(keys.ENVIRONMENT))
         self.states = {
@@ -59,9 +59,9 @@ class RolloutMemory:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all processes, on the processor: each process has a device of its own."""
+        """Return the states of all processes, on the CPU because each process has its own device."""
         return distributed.join_states({name: states.cpu() for name, states in self.states.items()})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the states of this process."""
+        """Restore the states of this process."""
         self.states = distributed.own_state(state_dict)

@@ -27,44 +27,45 @@ CRITIC, MARGINAL, POLICY = range(3)
 
 
 _SMALLEST_WEIGHT = 1e-3
-"""Of an agent in the mixer, as a divisor of its temperature."""
+"""Lower bound of an agent's mixer weight where its temperature is divided by it."""
 
 
 class MIPI(InformationCost, JointValueAlgorithm):
     """Joint policy evaluation (16), then M Blahut-Arimoto alternations of marginal (17) and policy (18) per batch.
 
     Args:
-        spec: sizes of the world.
-        agent: factory of trunk, critic head and policy head; takes n_features, n_actions and targets.
+        spec: sizes of the environment.
+        agent: factory of trunk, utility head and policy head; takes n_features, n_actions and targets.
         marginal: factory of the marginal policy; takes n_features, n_actions and targets.
         mixer: factory of the mixer; takes n_features, n_actions and n_agents.
-        critic_optimizer: factory of the optimizer of trunk, critic head and mixer.
-        marginal_optimizer: of the marginal policy.
-        policy_optimizer: of the policy head, and of the trunk with `policy_moves_trunk`.
+        critic_optimizer: factory of the optimizer of trunk, utility head and mixer.
+        marginal_optimizer: factory of the optimizer of the marginal policy.
+        policy_optimizer: factory of the optimizer of the policy head, and of the trunk with `policy_moves_trunk`.
         regularizer: ``mutual_information``, ``entropy`` or ``none`` (the ablations Entropy and Value).
         alpha: temperature in the TD target (16), in units of return.
-        alpha_i: temperature in the policy loss (18); None takes `alpha`.
-        temperature: ``constant`` has `alpha_i` for every agent, as the paper prints (18); ``by_weight`` has `alpha_i`
-            divided by the agent's weight in the mixer, held fixed, for which Lemma 2 holds (docs/theory.md).
-        uniform_share: of the uniform distribution over available actions, mixed into the probabilities of policy and
-            marginal where these are charged for; above 0 the cost of an action is bounded.
+        alpha_i: temperature in the policy loss (18); None for `alpha`.
+        temperature: ``constant`` uses `alpha_i` for every agent, as printed in (18); ``by_weight`` divides `alpha_i` by
+            the agent's mixer weight, without gradient, for which Lemma 2 holds (docs/theory.md).
+        uniform_share: share of the uniform distribution over available actions that is mixed into policy and marginal
+            in the penalty; above 0, the cost of an action is bounded.
         gamma: discount per step.
-        td_lambda: 0 for the one-step target of the paper.
-        target: ``sampled`` draws u' from the policy as in the paper; ``expected`` takes the exact expectation, which
-            a linear mixer gives at the price of one pass.
+        td_lambda: lambda of the TD(lambda) target; 0 for the one-step target of the paper.
+        target: ``sampled`` samples u' from the policy as in the paper; ``expected`` uses the exact expectation, which
+            a linear mixer computes in one pass.
         imaginary_weight: lambda, weight of REFIL's imaginary objective in the critic loss.
         iterations: M, alternations per batch.
-        policy_steps: optimizer steps on the policy in each alternation; a step is cheap unless it moves the trunk.
-        marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the teams as they are.
+        policy_steps: optimizer steps of the policy per alternation; a step is cheap unless it updates the trunk.
+        marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the actual teams.
         policy_divergence: ``reverse`` for the loss (18) of the paper, ``forward`` for the cross-entropy to its exact
             optimum (13).
-        policy_moves_trunk: whether the policy loss also moves the trunk that it shares with the critic.
-        truncation_is_terminal: no value after the time limit (REFIL's default).
-        gradient_clip: largest gradient norm of one optimizer step.
-        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
+        policy_moves_trunk: whether the policy loss also updates the trunk, which is shared with the critic.
+        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default).
+        gradient_clip: largest gradient norm of an optimizer step.
+        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
+            themselves.
 
     Raises:
-        ValueError: for values out of range, or ``expected`` targets with a mixer that is not linear.
+        ValueError: for values out of range, or ``expected`` targets with a non-linear mixer.
     """
 
     agent: EntityAgent
@@ -126,22 +127,22 @@ class MIPI(InformationCost, JointValueAlgorithm):
         self.make_targets()
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Critic with mixer, marginal, policy."""
+        """Return the optimizers of critic (with the mixer), marginal and policy."""
         critic, marginal, policy = self._optimizer_factories
         trunk = list(self.agent.trunk.parameters())
-        evaluated = [*trunk, *self.agent.utilities.parameters(), *self.mixer.parameters()]
-        improved = [*(trunk if self.policy_moves_trunk else []), *self.agent.policy_logits.parameters()]
-        return [critic(evaluated), marginal(self.marginal.parameters()), policy(improved)]
+        of_critic = [*trunk, *self.agent.utilities.parameters(), *self.mixer.parameters()]
+        of_policy = [*(trunk if self.policy_moves_trunk else []), *self.agent.policy_logits.parameters()]
+        return [critic(of_critic), marginal(self.marginal.parameters()), policy(of_policy)]
 
     @property
     def partitions_per_batch(self) -> int:
-        """K, imaginary partitions that one batch needs: one for the critic and one for each alternation."""
+        """K, number of imaginary partitions that a batch needs: one for the critic and one per alternation."""
         return 1 + (self.iterations if self._averages_imaginary_teams else 0)
 
     # ------------------------------------------------------------------ the learning step
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """One policy iteration on a batch of episodes."""
+        """Run one policy iteration on a batch of episodes."""
         b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         log_marginal = self._log_marginal(b)
         metrics = self._evaluate_joint_policy(b, log_marginal)
@@ -149,7 +150,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         self.report(metrics)
 
     def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
-        """Equation (16) with REFIL's imaginary objective."""
+        """Take one step of the critic on (16) with REFIL's imaginary objective."""
         seen = self._perceive(b, self._critic_views(b, b.visible))
         target = self._td_targets(b, seen.view(FULL).detach(), log_marginal)
         loss, metrics = self._td_loss(b, seen, target)
@@ -157,7 +158,10 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
-        """Right-hand side of (16) for the played steps [P]: u' from the current policy, values from the targets."""
+        """Return the right-hand side of (16) [P] for the played steps.
+
+        The actions u' come from the current policy, their values from the target networks.
+        """
         log_pi = self._log_policy(b, seen)
         utilities = self._target_utilities(b) if self.target_networks else self.agent.utilities(seen)
         cost = self.alpha * self._penalty(b, log_pi, log_marginal)
@@ -169,7 +173,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         return self._bootstrapped(b, utility, cost)
 
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
-        """M alternations of (17) and (18); the utilities of (18) stay as the evaluation (16) left them."""
+        """Run M alternations of (17) and (18) with the fixed utilities of the evaluation (16)."""
         with torch.no_grad():
             seen = self._perceive_teams(b, range(self.iterations))
             utilities = self.agent.utilities(seen.full)
@@ -193,7 +197,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         return metrics
 
     def _step_marginal(self, b: EpisodeBatch, log_marginal: Tensor, team: Perceived) -> Metrics:
-        """One step of the marginal on (17), towards the policy as it acts in `team`."""
+        """Take one step of the marginal policy on (17), towards the policy in `team`."""
         log_team = self._log_policy(b, team).detach()
         loss = info.marginal_loss(log_marginal, log_team, b.deciding)
         return {"loss/marginal": loss, "gradient_norm/marginal": self.descend(MARGINAL, loss)}
@@ -206,7 +210,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         utilities: Tensor,
         temperature: float | Tensor,
     ) -> Metrics:
-        """One step of the policy on (18), or on the projection of its exact optimum (13)."""
+        """Take one step of the policy on (18), or on the projection of its exact optimum (13)."""
         log_marginal = None if log_marginal is None else log_marginal.detach()
         if self.policy_divergence is Divergence.FORWARD:
             prior = None if log_marginal is None else info.softened(log_marginal, b.available, self.uniform_share)
@@ -218,12 +222,12 @@ class MIPI(InformationCost, JointValueAlgorithm):
         return {"loss/policy": loss, "gradient_norm/policy": self.descend(POLICY, loss)}
 
     def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
-        """What alpha multiplies [L, A, U], of probabilities with the uniform share."""
+        """Return the penalty [L, A, U], which alpha multiplies, of the probabilities mixed with the uniform share."""
         marginal = None if log_marginal is None else info.softened(log_marginal, b.available, self.uniform_share)
         return info.penalty(self.regularizer, info.softened(log_pi, b.available, self.uniform_share), marginal)
 
     def _temperature(self, b: EpisodeBatch) -> float | Tensor:
-        """Of (18), in units of the agents' own utilities: one for all, or [L, A, 1]."""
+        """Return the temperature of (18) in units of the agents' utilities: one number for all, or [L, A, 1]."""
         if self.regularizer is Regularizer.NONE:
             return 0.0
         if self.temperature is Temperature.CONSTANT:
@@ -234,7 +238,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
     # ------------------------------------------------------------------ networks on a batch
 
     def _perceive_teams(self, b: EpisodeBatch, alternations: Sequence[int]) -> TeamViews:
-        """One pass over the full team and the imaginary team of each of these alternations, if there are such teams."""
+        """Compute the features in the full team and in the imaginary team of each alternation, if used, in one pass."""
         masks, number_of = [b.visible], dict.fromkeys(alternations, FULL)
         if self._averages_imaginary_teams:
             for m in alternations:

@@ -1,4 +1,4 @@
-"""Double Q-learning of a mixed joint value: REFIL, and as its options AQMIX and VDN (Iqbal et al. 2021)."""
+"""Double Q-learning of a mixed joint value: REFIL, with AQMIX and VDN as options (Iqbal et al. 2021)."""
 
 from __future__ import annotations
 
@@ -21,21 +21,24 @@ from models.targets import Perceived
 
 
 class QLearning(JointValueAlgorithm):
-    """Utilities without a policy: the agents act epsilon-greedily in them, and greedily when they are evaluated.
+    """Double Q-learning with epsilon-greedy agents, which act greedily in evaluation.
 
-    REFIL is `imaginary_weight` 0.5 with the attention mixer and its ELU, AQMIX the same with 0, VDN 0 with the sum.
+    REFIL uses the attention mixer with ELU and an `imaginary_weight` of 0.5. AQMIX is the same with a weight of 0. VDN
+    uses the sum mixer and a weight of 0.
 
     Args:
-        spec: sizes of the world.
-        agent: factory of trunk and utilities; takes n_features, n_actions and targets.
+        spec: sizes of the environment.
+        agent: factory of trunk and utility head; takes n_features, n_actions and targets.
         mixer: factory of the mixer; takes n_features, n_actions and n_agents.
         critic_optimizer: factory of the optimizer of agent and mixer.
         gamma: discount per step.
-        td_lambda: 0 for REFIL's one-step target. Above 0 the target follows what was played, exploration included.
+        td_lambda: lambda of the TD(lambda) target; 0 for REFIL's one-step target. Above 0, the target depends on the
+            actions that were played, including exploration.
         imaginary_weight: lambda, weight of the imaginary objective in the loss.
-        truncation_is_terminal: no value after the time limit (REFIL's default).
-        gradient_clip: largest gradient norm of one optimizer step.
-        target_networks: whether targets come from copies that follow now and then, or from the networks themselves.
+        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default).
+        gradient_clip: largest gradient norm of an optimizer step.
+        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
+            themselves.
 
     Raises:
         ValueError: for values out of range.
@@ -65,13 +68,13 @@ class QLearning(JointValueAlgorithm):
         self.make_targets()
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """One, of agent and mixer."""
+        """Return one optimizer for agent and mixer."""
         return [self._optimizer_factory([*self.agent.parameters(), *self.mixer.parameters()])]
 
     # ------------------------------------------------------------------ the learning step
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
-        """One step on the TD loss of a batch of episodes."""
+        """Take one step on the TD loss of a batch of episodes."""
         b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         loss, metrics = self._loss(b)
         self.report(metrics | {"gradient_norm/critic": self.descend(0, loss)})
@@ -82,9 +85,10 @@ class QLearning(JointValueAlgorithm):
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
-        """Double Q-learning, for the played steps [P]: u' is best for the network itself, its value the targets'.
+        """Return the double Q-learning targets [P] of the played steps.
 
-        Without target networks the value is the network's own: Q-learning.
+        The network chooses the best action u' and the target network evaluates it. Without target networks, the network
+        does both: Q-learning.
         """
         own = self.agent.utilities(seen)
         value = self._target_utilities(b) if self.target_networks else own

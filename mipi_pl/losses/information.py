@@ -1,6 +1,6 @@
-"""The information regularisers and the losses of policy and marginal (eqs. 17, 18).
+"""Information regularisers and the losses of the policy and the marginal policy (eqs. 17, 18).
 
-Letters: the leading axes are any (episodes, steps, agents); U is the number of actions.
+X stands for any leading axes (episodes, steps, agents); U is the number of actions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 from mipi_pl.distributed import joint_mean, joint_mean_of
 
 _UNAVAILABLE = -1e9
-"""Log-probability that stands for log 0: finite, so that 0 * log 0 is 0."""
+"""Log-probability that replaces log 0; finite, so that 0 * log 0 is 0."""
 
 _NEGLIGIBLE = -80.0
-"""Log-probability of about 1e-35, next to which nothing that is weighted with it matters."""
+"""Log-probability of about 1e-35; terms of smaller probability are negligible in an expectation."""
 
 _COLDEST = 1e-4
-"""Temperature that stands for 0, in units of return."""
+"""Temperature that replaces 0, in units of return."""
 
 
 class Divergence(str, Enum):
@@ -31,7 +31,7 @@ class Divergence(str, Enum):
 
 
 class Regularizer(str, Enum):
-    """What the reward is augmented with."""
+    """Regularizer that augments the reward."""
 
     MUTUAL_INFORMATION = "mutual_information"
     ENTROPY = "entropy"
@@ -39,15 +39,15 @@ class Regularizer(str, Enum):
 
 
 class Temperature(str, Enum):
-    """Temperature of the policy loss (18)."""
+    """Choice of the temperature in the policy loss (18)."""
 
     CONSTANT = "constant"
     BY_WEIGHT = "by_weight"
 
 
 def log_policy(logits: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -> Float[Tensor, "*X U"]:
-    """Log-probabilities of the available actions; about -1e9 for the others."""
-    # Actions first: over a short last axis the softmax of PyTorch is ten times slower on a CPU.
+    """Return the log-probabilities of the available actions; about -1e9 for the others."""
+    # Move the actions to the first axis: on a CPU, PyTorch's softmax over a short last axis is ten times slower.
     masked = logits.masked_fill(~available, _UNAVAILABLE).movedim(-1, 0).contiguous()
     return masked.log_softmax(dim=0).movedim(0, -1)
 
@@ -55,9 +55,17 @@ def log_policy(logits: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"]) -
 def softened(
     log_p: Float[Tensor, "*X U"], available: Bool[Tensor, "*X U"], uniform_share: float
 ) -> Float[Tensor, "*X U"]:
-    """Log-probabilities of (1 - share) p + share * uniform over the available actions; about -1e9 for the others.
+    """Mix a policy with the uniform distribution over the available actions: (1 - share) p + share * uniform.
 
-    The epsilon-soft policies of the paper's second footnote, whose ratios are bounded.
+    These are the epsilon-soft policies of the paper's second footnote. Their probability ratios are bounded.
+
+    Args:
+        log_p: log-probabilities of the policy.
+        available: available actions.
+        uniform_share: share of the uniform distribution, 0 to 1.
+
+    Returns:
+        Log-probabilities of the mixture; about -1e9 for unavailable actions.
 
     Examples:
         >>> available = torch.tensor([True, True, False])
@@ -74,52 +82,63 @@ def softened(
 def penalty(
     regularizer: Regularizer, log_pi: Float[Tensor, "*X U"], log_marginal: Float[Tensor, "*X U"] | None
 ) -> Float[Tensor, "*X U"]:
-    """What alpha multiplies: log pi(u|s)/pi(u|s+), or log pi(u|s), or 0 (eq. 3 and the ablations of table 2).
+    """Return the penalty of each action, which alpha multiplies (eq. 3 and the ablations of table 2).
+
+    It is log pi(u|s)/pi(u|s+) for mutual information, log pi(u|s) for entropy and 0 without a regularizer.
 
     Raises:
-        ValueError: if mutual information is asked for without a marginal.
+        ValueError: if `regularizer` is mutual information and `log_marginal` is None.
     """
     if regularizer is Regularizer.NONE:
         return torch.zeros_like(log_pi)
     if regularizer is Regularizer.ENTROPY:
         return log_pi
     if log_marginal is None:
-        raise ValueError("the mutual-information regulariser needs the marginal's log-probabilities, got None")
+        raise ValueError(
+            "the mutual-information regulariser needs the marginal's log-probabilities, got None: pass log_marginal"
+        )
     return log_pi - log_marginal
 
 
 def expectation(log_pi: Float[Tensor, "*X U"], values: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:
-    """E_pi[values], exact over the actions."""
-    # Nothing is lost below the bound, and exp is ten times slower on a CPU where it underflows.
+    """Return E_pi[values], the exact sum over the actions."""
+    # The clamp avoids underflow, where exp is ten times slower on a CPU. The clamped terms are negligible.
     return (log_pi.clamp(min=_NEGLIGIBLE).exp() * values).sum(dim=-1)
 
 
 def of_action(values: Float[Tensor, "*X U"], action: Int64[Tensor, "*X"]) -> Float[Tensor, "*X"]:
-    """The value of one action each."""
+    """Return the values of the given actions."""
     return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
 def entropy(log_pi: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:
-    """Entropy in nats."""
+    """Return the entropy in nats."""
     return -expectation(log_pi, log_pi)
 
 
 def masked_mean(values: Float[Tensor, "*X"], mask: Bool[Tensor, "*X"]) -> Float[Tensor, ""]:
-    """Mean over the places where `mask` is True; 0 if there are none. Of several processes: see `ranks.joint_mean`."""
+    """Return the mean over the elements where `mask` is True; 0 if there are none.
+
+    With several processes, it is this process's share of the joint mean, see `mipi_pl.distributed.joint_mean`.
+    """
     return joint_mean(torch.where(mask, values, 0.0).sum(), mask.sum())
 
 
 def mean_square(error: Float[Tensor, " L"]) -> Float[Tensor, ""]:
-    """Mean squared TD error over the played steps (eq. 16; the paper's formula lost its square); as `masked_mean`."""
+    """Return the mean squared TD error over the played steps (eq. 16; the paper's formula lacks the square).
+
+    With several processes, it is this process's share of the joint mean, see `mipi_pl.distributed.joint_mean`.
+    """
     return joint_mean_of(error.square())
 
 
 def marginal_loss(
     log_marginal: Float[Tensor, "*X U"], log_within: Float[Tensor, "*X U"], acting: Bool[Tensor, "*X"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the marginal to the policy under imaginary teams, which it should average (eq. 17).
+    """Cross-entropy of the marginal policy relative to the policy in imaginary teams (eq. 17).
 
-    The paper draws actions and maximises their likelihood; over discrete actions the expectation is exact.
+    The marginal policy should average the policy over these teams. The paper maximises the likelihood of sampled
+    actions; this loss uses the exact expectation over the discrete actions.
     """
     return -masked_mean(expectation(log_within, log_marginal), acting)
 
@@ -130,9 +149,10 @@ def improved_log_policy(
     alpha: float | Float[Tensor, "*X 1"],
     available: Bool[Tensor, "*X U"],
 ) -> Float[Tensor, "*X U"]:
-    """The exact optimum of the improvement step: pi ~ marginal * exp(Q_i / alpha) over the available actions (eq. 13).
+    """Return the exact optimum of the improvement step (eq. 13): pi ~ marginal * exp(Q_i / alpha).
 
-    Without a marginal it is the Boltzmann policy of the entropy regulariser; as alpha falls to 0, the greedy policy.
+    Unavailable actions get no probability. Without a marginal, the optimum is the Boltzmann policy of the entropy
+    regulariser. As alpha approaches 0, it approaches the greedy policy.
     """
     prior = 0.0 if log_marginal is None else log_marginal
     temperature = torch.as_tensor(alpha, dtype=utilities.dtype, device=utilities.device).clamp(min=_COLDEST)
@@ -146,16 +166,16 @@ def policy_loss(
     alpha: float | Float[Tensor, "*X 1"],
     acting: Bool[Tensor, "*X"],
 ) -> Float[Tensor, ""]:
-    """KL form of the improvement step: E_pi[alpha_i * penalty - Q_i], utilities and marginal held fixed (eq. 18)."""
+    """KL form of the improvement step: E_pi[alpha_i * penalty - Q_i] with fixed utilities and marginal (eq. 18)."""
     return masked_mean(expectation(log_pi, alpha * cost - utilities.detach()), acting)
 
 
 def projection_loss(
     log_pi: Float[Tensor, "*X U"], log_improved: Float[Tensor, "*X U"], acting: Bool[Tensor, "*X"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the policy to the exact optimum (13), held fixed: the other direction of the KL of (18).
+    """Cross-entropy of the policy relative to the fixed exact optimum (13): forward KL, where (18) is reverse KL.
 
-    Both directions have the optimum itself as their minimum. This one is convex in the logits and does not vanish where
-    the policy has hardened on a wrong action.
+    Both directions have their minimum at the optimum. The forward KL is convex in the logits, and its gradient does not
+    vanish when the policy has become nearly deterministic on a wrong action.
     """
     return -masked_mean(expectation(log_improved.detach(), log_pi), acting)

@@ -1,4 +1,4 @@
-"""Imaginary partitions of the entities into two groups (REFIL; section 4.3 of the paper)."""
+"""Imaginary partitions of the entities into two groups (REFIL; section 4.3 of the MIPI paper)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def draw_groups(episodes: int, count: int, n_entities: int, generator: torch.Generator) -> Bool[Tensor, "K N E"]:
-    """Draw `count` partitions of each episode: p ~ U(0, 1), then each entity is in group A (True) with probability p.
+    """Draw `count` partitions per episode: p ~ U(0, 1), then each entity is in group A (True) with probability p.
 
     Examples:
         >>> draw_groups(2, 3, 4, torch.Generator()).shape
@@ -19,8 +19,8 @@ def draw_groups(episodes: int, count: int, n_entities: int, generator: torch.Gen
 
 
 def same_group(groups: Bool[Tensor, "*X E"], n_agents: int) -> Bool[Tensor, "*X A E"]:
-    """True where an agent and an entity are in the same group.
+    """Return True where an agent and an entity are in the same group.
 
-    ``view & same_group`` is the `within` mask, ``view & ~same_group`` the `interact` mask of a view.
+    For a view, ``view & same_group`` is the `within` mask and ``view & ~same_group`` the `interact` mask.
     """
     return groups[..., :n_agents, None] == groups[..., None, :]

@@ -1,11 +1,12 @@
-"""Masked attention, forward and backward: one task per step. Letters as in `models.attention` and `models.packing`.
+"""Masked attention, forward and backward, with one parallel task per step.
 
-Each step has agents that are asked and entities that they see, as many as it happens to have: `agents` [Q] and
-`entities` [P] are their numbers in the views, and `agent_starts` and `entity_starts` [L + 1] say where a step begins
-among them; the first of these may be any number, as a block of steps is cut out of a batch.
+Axes are those of `models.attention` and `models.packing`; W is the width. The numbers of querying agents and visible
+entities vary per step. `agents` [Q] and `entities` [P] are their indices in the views. `agent_starts` and
+`entity_starts` [L + 1] hold the first row of each step. They need not begin at 0, because a block of steps is a slice
+of a batch.
 
-Each head of a step is a handful of products of small matrices that stay in the first cache. Rows of scores are padded
-to whole vectors. Scores are made again in the backward pass: that is cheaper than to keep the weights of all views.
+Each head of a step takes a few products of small matrices, which stay in the L1 cache. Rows of scores are padded to
+whole vectors. The backward pass recomputes the scores, which is cheaper than storing the weights of all views.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from models.kernels.vector import entry, inline, padded_to_lanes
 
 @inline
 def _rows(starts: Any, step: Any) -> Any:
-    """First row of a step in the block, and the one after its last."""
+    """Return the first row of a step within the block, and the row after its last."""
     return starts[step] - starts[0], starts[step + 1] - starts[0]
 
 
 @inline
 def _shown(views: Any, agents: Any, entities: Any, padded: Any) -> Any:
-    """1 where an agent sees an entity under a view of views [V, A, E], else 0: [agents * V, padded]."""
+    """Return [agents * V, padded]: 1 where an agent sees an entity under a view of `views` [V, A, E], else 0."""
     n_views = len(views)
     flags = np.zeros((len(agents) * n_views, padded), np.float32)
     for a in range(len(agents)):
@@ -53,9 +54,9 @@ def _make_attend_forward(source: int) -> Callable[..., int]:
         mixed: Any,
         heads: int,
     ) -> int:
-        """Values mixed by the softmax of the scores under each view.
+        """Average the values with the softmax of the scores, under each view.
 
-        Args: query [Q, W]; key_value [P, 2 W]; views [L, V, A, E]; mixed [Q, V, W], written; heads.
+        Args: query [Q, W]; key_value [P, 2 W]; views [L, V, A, E]; mixed [Q, V, W], written; heads, their number.
         """
         width, n_views = query.shape[1], views.shape[1]
         size = width // heads
@@ -67,9 +68,9 @@ def _make_attend_forward(source: int) -> Callable[..., int]:
             shown = _shown(views[step], agents[first:end], entities[begin:stop], padded)
             weights = np.empty((n_rows, padded), np.float32)
             for at in range(0, width, size):
-                mine, key = first * width + at, begin * 2 * width + at
+                q_at, key = first * width + at, begin * 2 * width + at
                 transpose(keys, key_value, key, 2 * width, n_entities)
-                multiply((scores, 0, padded), (query, mine, width, 1), (keys, 0, padded), (n_agents, size, padded))
+                multiply((scores, 0, padded), (query, q_at, width, 1), (keys, 0, padded), (n_agents, size, padded))
                 for r in range(n_rows):
                     softmax(weights, r, scores, r // n_views, shown)
                 out, value = first * n_views * width + at, key + width
@@ -95,13 +96,13 @@ def _make_attend_backward(source: int) -> Callable[..., int]:
         agent_starts: Any,
         entity_starts: Any,
         gradient: Any,
-        of_query: Any,
-        of_key_value: Any,
+        grad_query: Any,
+        grad_key_value: Any,
         heads: int,
     ) -> int:
-        """From the gradient of what `attend_forward` wrote to those of what it read.
+        """Compute the gradients of the inputs of `attend_forward` from the gradient of its output.
 
-        Args: as in the forward kernel; gradient [Q, V, W]; of_query and of_key_value, like what they are of, are
+        Args: as in the forward kernel; gradient [Q, V, W] of `mixed`; grad_query [Q, W] and grad_key_value [P, 2 W],
             written.
         """
         width, n_views = query.shape[1], views.shape[1]
@@ -113,26 +114,34 @@ def _make_attend_backward(source: int) -> Callable[..., int]:
             columns, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
             shown = _shown(views[step], agents[first:end], entities[begin:stop], padded)
             weights = np.empty((n_rows, padded), np.float32)
-            given, back = np.empty_like(weights), np.empty_like(scores)
+            grad_weights, grad_scores = np.empty_like(weights), np.empty_like(scores)
             for at in range(0, width, size):
-                mine, key = first * width + at, begin * line + at
+                q_at, key = first * width + at, begin * line + at
                 value, out = key + width, first * n_views * width + at
                 transpose(columns, key_value, key, line, n_entities)
-                multiply((scores, 0, padded), (query, mine, width, 1), (columns, 0, padded), (n_agents, size, padded))
+                multiply((scores, 0, padded), (query, q_at, width, 1), (columns, 0, padded), (n_agents, size, padded))
                 transpose(columns, key_value, value, line, n_entities)
-                multiply((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (n_rows, size, padded))
-                back[:] = 0.0
+                multiply(
+                    (grad_weights, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (n_rows, size, padded)
+                )
+                grad_scores[:] = 0.0
                 for r in range(n_rows):
                     softmax(weights, r, scores, r // n_views, shown)
-                    through_softmax(back, r // n_views, weights, r, given, r)
+                    through_softmax(grad_scores, r // n_views, weights, r, grad_weights, r)
                 multiply(
-                    (of_query, mine, width), (back, 0, padded, 1), (key_value, key, line), (n_agents, n_entities, size)
+                    (grad_query, q_at, width),
+                    (grad_scores, 0, padded, 1),
+                    (key_value, key, line),
+                    (n_agents, n_entities, size),
                 )
                 multiply(
-                    (of_key_value, key, line), (back, 0, 1, padded), (query, mine, width), (n_entities, n_agents, size)
+                    (grad_key_value, key, line),
+                    (grad_scores, 0, 1, padded),
+                    (query, q_at, width),
+                    (n_entities, n_agents, size),
                 )
                 multiply(
-                    (of_key_value, value, line),
+                    (grad_key_value, value, line),
                     (weights, 0, 1, padded),
                     (gradient, out, width),
                     (n_entities, n_rows, size),
@@ -156,11 +165,10 @@ def _make_gather_forward(source: int) -> Callable[..., int]:
         gathered: Any,
         heads: int,
     ) -> int:
-        """What all agents together attend to under one view.
+        """Sum the embeddings weighted by the attention of each head over all agents, under one view.
 
-        Args: query [Q, W]; key and embedded [P, W]; views [L, 1, A, E]; gathered [L, H, W], written; heads.
-
-        Written are the embeddings weighted by the attention of each head, summed over the agents.
+        Args: query [Q, W]; key and embedded [P, W]; views [L, 1, A, E]; gathered [L, H, W], written; heads, their
+            number.
         """
         width = query.shape[1]
         size = width // heads
@@ -170,11 +178,11 @@ def _make_gather_forward(source: int) -> Callable[..., int]:
             keys, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
             shown = _shown(views[step], agents[first:end], entities[begin:stop], padded)
             weights, total = np.empty_like(scores), np.zeros((heads, padded), np.float32)
-            mine, rows = first * width, begin * width
+            q_at, rows = first * width, begin * width
             for head in range(heads):
                 at = head * size
                 transpose(keys, key, rows + at, width, n_entities)
-                multiply((scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded))
+                multiply((scores, 0, padded), (query, q_at + at, width, 1), (keys, 0, padded), (n_agents, size, padded))
                 for a in range(n_agents):
                     softmax(weights, a, scores, a, shown)
                     total[head] += weights[a]
@@ -197,14 +205,15 @@ def _make_gather_backward(source: int) -> Callable[..., int]:
         entity_starts: Any,
         embedded: Any,
         gradient: Any,
-        of_query: Any,
-        of_key: Any,
-        of_embedded: Any,
+        grad_query: Any,
+        grad_key: Any,
+        grad_embedded: Any,
         heads: int,
     ) -> int:
-        """From the gradient of what `gather_forward` wrote to those of what it read.
+        """Compute the gradients of the inputs of `gather_forward` from the gradient of its output.
 
-        Args: as in the forward kernel; gradient [L, H, W]; the last three arrays, like what they are of, are written.
+        Args: as in the forward kernel; gradient [L, H, W] of `gathered`; grad_query [Q, W], grad_key and grad_embedded
+            [P, W], written.
         """
         width = query.shape[1]
         size = width // heads
@@ -212,26 +221,30 @@ def _make_gather_backward(source: int) -> Callable[..., int]:
             (first, end), (begin, stop) = _rows(agent_starts, step), _rows(entity_starts, step)
             n_agents, n_entities, padded = end - first, stop - begin, padded_to_lanes(stop - begin)
             keys, scores = np.zeros((size, padded), np.float32), np.empty((n_agents, padded), np.float32)
-            columns, given = np.zeros((width, padded), np.float32), np.empty((heads, padded), np.float32)
+            columns, grad_weights = np.zeros((width, padded), np.float32), np.empty((heads, padded), np.float32)
             shown = _shown(views[step], agents[first:end], entities[begin:stop], padded)
-            weights, back, total = np.empty_like(scores), np.empty_like(scores), np.zeros_like(given)
-            mine, rows, out = first * width, begin * width, step * heads * width
+            weights, grad_scores, total = np.empty_like(scores), np.empty_like(scores), np.zeros_like(grad_weights)
+            q_at, rows, out = first * width, begin * width, step * heads * width
             transpose(columns, embedded, rows, width, n_entities)
-            multiply((given, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (heads, width, padded))
+            multiply((grad_weights, 0, padded), (gradient, out, width, 1), (columns, 0, padded), (heads, width, padded))
             for head in range(heads):
                 at = head * size
                 transpose(keys, key, rows + at, width, n_entities)
-                multiply((scores, 0, padded), (query, mine + at, width, 1), (keys, 0, padded), (n_agents, size, padded))
-                back[:] = 0.0
+                multiply((scores, 0, padded), (query, q_at + at, width, 1), (keys, 0, padded), (n_agents, size, padded))
+                grad_scores[:] = 0.0
                 for a in range(n_agents):
                     softmax(weights, a, scores, a, shown)
                     total[head] += weights[a]
-                    through_softmax(back, a, weights, a, given, head)
-                q, k = mine + at, rows + at
-                multiply((of_query, q, width), (back, 0, padded, 1), (key, k, width), (n_agents, n_entities, size))
-                multiply((of_key, k, width), (back, 0, 1, padded), (query, q, width), (n_entities, n_agents, size))
+                    through_softmax(grad_scores, a, weights, a, grad_weights, head)
+                q, k = q_at + at, rows + at
+                multiply(
+                    (grad_query, q, width), (grad_scores, 0, padded, 1), (key, k, width), (n_agents, n_entities, size)
+                )
+                multiply(
+                    (grad_key, k, width), (grad_scores, 0, 1, padded), (query, q, width), (n_entities, n_agents, size)
+                )
             multiply(
-                (of_embedded, rows, width), (total, 0, 1, padded), (gradient, out, width), (n_entities, heads, width)
+                (grad_embedded, rows, width), (total, 0, 1, padded), (gradient, out, width), (n_entities, heads, width)
             )
         return source
 

@@ -1,7 +1,8 @@
-"""The GRU over packed agents, forward and backward: one task per episode, nothing padded.
+"""GRU over packed agents, forward and backward, with one parallel task per episode and without padding.
 
-G = 3 * hidden gates in the order of PyTorch: reset, update, new; N, L, Q, V and A as in `models.packing`. The rows, Q
-times V, stand by step, then by agent, then by view; those of one step of an episode go through the GRU side by side.
+G = 3 * hidden is the number of gates, in the order of PyTorch: reset, update, new. N, L, Q, V and A are those of
+`models.packing`. The Q * V rows are ordered by step, then agent, then view. The rows of a step go through the GRU
+together.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from models.kernels.vector import ONE, TWO, entry, exp, row_loop
 
 
 @row_loop
-def _gru_step(mine: Any, other: Any, old: Any, new: Any) -> None:
-    """One row from the input part `mine` and the recurrent part `other` of its gates: they become what is saved."""
+def _gru_step(input_part: Any, state_part: Any, old: Any, new: Any) -> None:
+    """Compute the new state of one row from the two parts of its gates; overwrites `input_part` with the gates."""
     hidden = len(new)
     for j in range(hidden):
-        reset = ONE / (ONE + exp(-mine[j] - other[j]))
-        update = ONE / (ONE + exp(-mine[hidden + j] - other[hidden + j]))
-        candidate = ONE - TWO / (exp(TWO * (mine[2 * hidden + j] + reset * other[2 * hidden + j])) + ONE)
-        mine[j], mine[hidden + j], mine[2 * hidden + j] = reset, update, candidate
+        reset = ONE / (ONE + exp(-input_part[j] - state_part[j]))
+        update = ONE / (ONE + exp(-input_part[hidden + j] - state_part[hidden + j]))
+        candidate = ONE - TWO / (exp(TWO * (input_part[2 * hidden + j] + reset * state_part[2 * hidden + j])) + ONE)
+        input_part[j], input_part[hidden + j], input_part[2 * hidden + j] = reset, update, candidate
         new[j] = candidate + update * (old[j] - candidate)
 
 
@@ -37,19 +38,26 @@ def _add(total: Any, bias: Any, rows: Any) -> None:
 
 
 @row_loop
-def _gru_step_backward(gate: Any, kept: Any, old: Any, given: Any, back: Any, mine: Any) -> None:
-    """One row: what the state's gradient gives to the gates, and directly to the state before."""
+def _gru_step_backward(
+    gate: Any, recurrent: Any, old: Any, grad_output: Any, carried: Any, grad_state_part: Any
+) -> None:
+    """Compute the gradients of one row; overwrites `gate`, `recurrent` and `carried` with them.
+
+    The gradient of the new state is the sum of `grad_output` and `carried`. `carried` becomes the direct part of the
+    gradient of the old state, `gate` the gradient of the input part of the gates.
+    """
     hidden = len(old)
     for j in range(hidden):
         reset, update, candidate = gate[j], gate[hidden + j], gate[2 * hidden + j]
-        of_state = given[j] + back[j]
-        of_candidate = of_state * (ONE - update) * (ONE - candidate * candidate)
-        of_update = of_state * (old[j] - candidate) * update * (ONE - update)
-        of_reset = of_candidate * kept[j] * reset * (ONE - reset)
-        back[j] = of_state * update
-        kept[j] = of_candidate * reset
-        gate[j], gate[hidden + j], gate[2 * hidden + j] = of_reset, of_update, of_candidate
-        mine[j], mine[hidden + j], mine[2 * hidden + j] = of_reset, of_update, of_candidate * reset
+        grad_state = grad_output[j] + carried[j]
+        grad_candidate = grad_state * (ONE - update) * (ONE - candidate * candidate)
+        grad_update = grad_state * (old[j] - candidate) * update * (ONE - update)
+        grad_reset = grad_candidate * recurrent[j] * reset * (ONE - reset)
+        carried[j] = grad_state * update
+        recurrent[j] = grad_candidate * reset
+        gate[j], gate[hidden + j], gate[2 * hidden + j] = grad_reset, grad_update, grad_candidate
+        grad_state_part[j], grad_state_part[hidden + j] = grad_reset, grad_update
+        grad_state_part[2 * hidden + j] = grad_candidate * reset
 
 
 def _make_forward(source: int) -> Callable[..., int]:
@@ -69,42 +77,47 @@ def _make_forward(source: int) -> Callable[..., int]:
         recurrent: Any,
         before: Any,
     ) -> int:
-        """All states of the GRU.
+        """Compute all states of the GRU.
 
         Args:
-            rows: [Q * V, I].
-            from_input: [I, G], the transpose of PyTorch's.
-            from_state: [hidden, G], likewise.
+            rows: [Q * V, I], inputs.
+            from_input: [I, G], transpose of PyTorch's input weight.
+            from_state: [hidden, G], transpose of PyTorch's recurrent weight.
             input_bias: [G].
             state_bias: [G].
-            agents: [Q], the number of each.
-            agent_starts: [L + 1], the first of them in each step, and Q.
-            starts: [N + 1], the first step of each episode, and L.
+            agents: [Q], agent of each row.
+            agent_starts: [L + 1], first agent row of each step, and Q.
+            starts: [N + 1], first step of each episode, and L.
             states: [Q * V, hidden], written.
-            last: [N, A, V, hidden], the states to begin with; becomes those after the last step.
-            gates: [Q * V, G], written for the backward pass: the values of the gates. Empty: none is to follow.
-            recurrent: [Q * V, hidden], likewise: recurrent part of the new gate before the reset gate multiplies it.
-            before: [Q * V, hidden], likewise: the states before the step.
+            last: [N, A, V, hidden], the initial states; overwritten with the states after the last step.
+            gates: [Q * V, G], written for the backward pass: the values of the gates. Empty if there is no backward
+                pass.
+            recurrent: [Q * V, hidden], written for the backward pass: recurrent part of the new gate, before it is
+                multiplied by the reset gate.
+            before: [Q * V, hidden], written for the backward pass: the states before each step.
         """
         hidden, n_views = len(from_state), last.shape[2]
         for n in prange(len(starts) - 1):
-            most = last.shape[1] * n_views
-            mine, other = np.empty((most, 3 * hidden), np.float32), np.empty((most, 3 * hidden), np.float32)
-            old = np.empty((most, hidden), np.float32)
+            max_rows = last.shape[1] * n_views
+            input_part, state_part = (
+                np.empty((max_rows, 3 * hidden), np.float32),
+                np.empty((max_rows, 3 * hidden), np.float32),
+            )
+            old = np.empty((max_rows, hidden), np.float32)
             for t in range(starts[n], starts[n + 1]):
                 first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
                 for r in range(count):
                     old[r] = last[n, agents[(first + r) // n_views], r % n_views]
-                product(mine, rows, first, from_input, count)
-                _add(mine, input_bias, count)
-                product(other, old, 0, from_state, count)
-                _add(other, state_bias, count)
+                product(input_part, rows, first, from_input, count)
+                _add(input_part, input_bias, count)
+                product(state_part, old, 0, from_state, count)
+                _add(state_part, state_bias, count)
                 for r in range(count):
-                    _gru_step(mine[r], other[r], old[r], states[first + r])
+                    _gru_step(input_part[r], state_part[r], old[r], states[first + r])
                     last[n, agents[(first + r) // n_views], r % n_views] = states[first + r]
                 if len(gates):
-                    gates[first : first + count] = mine[:count]
-                    recurrent[first : first + count] = other[:count, 2 * hidden :]
+                    gates[first : first + count] = input_part[:count]
+                    recurrent[first : first + count] = state_part[:count, 2 * hidden :]
                     before[first : first + count] = old[:count]
         return source
 
@@ -124,33 +137,36 @@ def _make_backward(source: int) -> Callable[..., int]:
         gradient: Any,
         carried: Any,
     ) -> int:
-        """Gradients before the non-linearities, by back-propagation through time.
+        """Compute the gradients before the non-linearities by back-propagation through time.
 
         Args:
-            gates: [Q * V, G], as `forward` left them; become the gradient of their input part.
-            recurrent: [Q * V, hidden], likewise; becomes the gradient of the recurrent part of the new gate.
-            before: [Q * V, hidden], as `forward` left it.
-            weight: [G, hidden] of the state, as PyTorch keeps it.
-            agents: [Q].
-            agent_starts: [L + 1].
-            starts: [N + 1].
-            gradient: [Q * V, hidden] of the states.
-            carried: [N, A, V, hidden] of the last states; becomes that of the first ones.
+            gates: [Q * V, G], written by `forward`; overwritten with the gradient of the input part of the gates.
+            recurrent: [Q * V, hidden], written by `forward`; overwritten with the gradient of the recurrent part of
+                the new gate.
+            before: [Q * V, hidden], written by `forward`.
+            weight: [G, hidden], PyTorch's recurrent weight.
+            agents: [Q], agent of each row.
+            agent_starts: [L + 1], first agent row of each step, and Q.
+            starts: [N + 1], first step of each episode, and L.
+            gradient: [Q * V, hidden], gradient of the states.
+            carried: [N, A, V, hidden], gradient of the last states; overwritten with that of the initial states.
         """
         hidden, n_views = len(weight) // 3, carried.shape[2]
         for n in prange(len(starts) - 1):
-            most = carried.shape[1] * n_views
-            back, through = np.empty((most, hidden), np.float32), np.empty((most, hidden), np.float32)
-            total = np.empty((most, 3 * hidden), np.float32)
+            max_rows = carried.shape[1] * n_views
+            direct, indirect = np.empty((max_rows, hidden), np.float32), np.empty((max_rows, hidden), np.float32)
+            grad_state_part = np.empty((max_rows, 3 * hidden), np.float32)
             for t in range(starts[n + 1] - 1, starts[n] - 1, -1):
                 first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
                 for r in range(count):
                     row = first + r
-                    back[r] = carried[n, agents[row // n_views], r % n_views]
-                    _gru_step_backward(gates[row], recurrent[row], before[row], gradient[row], back[r], total[r])
-                product(through, total, 0, weight, count)
+                    direct[r] = carried[n, agents[row // n_views], r % n_views]
+                    _gru_step_backward(
+                        gates[row], recurrent[row], before[row], gradient[row], direct[r], grad_state_part[r]
+                    )
+                product(indirect, grad_state_part, 0, weight, count)
                 for r in range(count):
-                    carried[n, agents[(first + r) // n_views], r % n_views] = back[r] + through[r]
+                    carried[n, agents[(first + r) // n_views], r % n_views] = direct[r] + indirect[r]
         return source
 
     return backward

@@ -1,4 +1,4 @@
-"""Products and transposes of small matrices that stay in the first cache."""
+"""Products and transposes of small matrices that fit into the L1 cache."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def _tile(
     count: Any,
     rows: Any,
 ) -> Any:
-    """`rows` times LANES numbers of a product, in registers until they are complete."""
+    """Compute a tile of `rows` times LANES elements of a product, accumulated in registers."""
     n_rows = rows.literal_value
 
-    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        out, to, out_row, a, at, a_row, a_step, b, begin, b_row, count, _ = given
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out, to, out_row, a, at, a_row, a_step, b, begin, b_row, count, _ = arguments
         kinds = signature.args
         vector = ir.VectorType(FLOAT, LANES)
         totals = [cgutils.alloca_once(builder, vector) for _ in range(n_rows)]
@@ -68,13 +68,15 @@ def _tile(
 
 @row_loop
 def multiply(result: Any, left: Any, right: Any, sizes: Any) -> None:
-    """Result = left @ right, written over what was there.
+    """Overwrite `result` with left @ right.
 
     Args:
         result: (array, start, row): row r begins at the flat index start + r * row of a contiguous array.
-        left: (array, start, row, step): the numbers of a row are `step` apart; (.., 1, row) is the transpose.
-        right: (array, start, row).
-        sizes: (rows, terms, columns), of the result and of its sums; columns are a multiple of LANES.
+        left: (array, start, row, step): like `result`, with elements of a row `step` apart; (.., 1, row) is the
+            transpose.
+        right: (array, start, row): like `result`.
+        sizes: (rows, terms, columns): the result is [rows, columns], each element a sum of `terms` products. `columns`
+            must be a multiple of LANES.
     """
     out, to, out_row = result
     a, at, a_row, a_step = left
@@ -90,23 +92,23 @@ def multiply(result: Any, left: Any, right: Any, sizes: Any) -> None:
 
 @row_loop
 def product(result: Any, left: Any, first: Any, right: Any, rows: Any) -> None:
-    """result[r] = left[first + r] @ right for the first `rows` rows r of contiguous matrices; any sizes."""
+    """Set result[r] = left[first + r] @ right for 0 <= r < rows; contiguous matrices of any size."""
     terms, columns = right.shape
     whole = columns - columns % LANES
     multiply((result, 0, columns), (left, first * terms, terms, 1), (right, 0, columns), (rows, terms, whole))
     for r in range(rows):
         result[r, whole:] = ZERO
-        for k in range(terms):  # outside, so that every sum is taken in this order
+        for k in range(terms):  # outer loop, which fixes the order of every sum
             for c in range(whole, columns):
                 result[r, c] += left[first + r, k] * right[k, c]
 
 
 @instructions
 def _transpose_square(_context: Any, out: Any, to: Any, out_row: Any, a: Any, at: Any, a_row: Any, last: Any) -> Any:
-    """A square of LANES rows; those after `last` repeat it."""
+    """Transpose a square of LANES rows; rows after `last` repeat row `last`."""
 
-    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        out, to, out_row, a, at, a_row, last = given
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out, to, out_row, a, at, a_row, last = arguments
         rows = []
         for r in range(LANES):
             number = ir.Constant(last.type, r)
@@ -114,7 +116,7 @@ def _transpose_square(_context: Any, out: Any, to: Any, out_row: Any, a: Any, at
             at_r = builder.add(at, builder.mul(number, a_row))
             rows.append(load(context, builder, signature.args[3], a, at_r, LANES))
         distance = LANES // 2
-        while distance:  # exchange the squares beside the diagonal, half as large each time
+        while distance:  # swap the off-diagonal squares, halving their size each time
             for r in (r for r in range(LANES) if not r & distance):
                 low = [c if not c & distance else LANES + c - distance for c in range(LANES)]
                 high = [c + distance if not c & distance else LANES + c for c in range(LANES)]
@@ -133,9 +135,10 @@ def _transpose_square(_context: Any, out: Any, to: Any, out_row: Any, a: Any, at
 
 @row_loop
 def transpose(out: Any, a: Any, at: Any, a_row: Any, rows: Any) -> None:
-    """out[c, r] = a[at + r * a_row + c] for as many columns, a multiple of LANES, as `out` has rows.
+    """Set out[c, r] = a[at + r * a_row + c] for 0 <= r < rows and every row c of `out`.
 
-    The rows of `out` are padded to a multiple of LANES, with copies of the last column.
+    `out` must have a multiple of LANES rows and columns. Its columns from `rows` on are copies of the column before, up
+    to the next multiple of LANES.
     """
     padded = out.shape[1]
     for r in range(0, rows, LANES):

@@ -1,4 +1,4 @@
-"""The softmax over rows that are padded to whole vectors, and its gradient."""
+"""Masked softmax over rows padded to whole vectors, and its gradient."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from models.kernels.vector import (
 
 
 def _parts(builder: Any, padded: Any) -> Any:
-    """A loop over the vectors of a row."""
+    """Loop over the vectors of a row."""
     begin, step = (ir.Constant(padded.type, number) for number in (0, LANES))
     return cgutils.for_range_slice(builder, begin, padded, step, padded.type)
 
 
 @instructions
 def _softmax(_context: Any, weights: Any, scores: Any, at: Any, shown: Any, row: Any, padded: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        weights, scores, at, shown, row, padded = given
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        weights, scores, at, shown, row, padded = arguments
         kinds = signature.args
         vector = ir.VectorType(FLOAT, LANES)
         zero = ir.Constant(vector, None)
@@ -44,20 +44,20 @@ def _softmax(_context: Any, weights: Any, scores: Any, at: Any, shown: Any, row:
 
         def seen_at(place: Any) -> tuple[Any, Any]:
             flags = load(context, builder, kinds[3], shown, builder.add(row, place), LANES)
-            found = load(context, builder, kinds[1], scores, builder.add(at, place), LANES)
-            return builder.fcmp_ordered(">", flags, zero), found
+            score = load(context, builder, kinds[1], scores, builder.add(at, place), LANES)
+            return builder.fcmp_ordered(">", flags, zero), score
 
         with _parts(builder, padded) as (place, _):
-            seen, found = seen_at(place)
-            found = builder.select(seen, found, constant(vector, -np.inf))
-            builder.store(maximum(builder, found, builder.load(largest)), largest)
+            seen, score = seen_at(place)
+            score = builder.select(seen, score, constant(vector, -np.inf))
+            builder.store(maximum(builder, score, builder.load(largest)), largest)
         top = reduced(builder, builder.load(largest), lambda a, b: maximum(builder, a, b))
         with _parts(builder, padded) as (place, _):
-            seen, found = seen_at(place)
-            weight = builder.select(seen, exp_of(builder, builder.fsub(found, top)), zero)
+            seen, score = seen_at(place)
+            weight = builder.select(seen, exp_of(builder, builder.fsub(score, top)), zero)
             store(context, builder, kinds[0], weights, builder.add(row, place), weight)
             builder.store(builder.fadd(weight, builder.load(total)), total)
-        # A row that shows nothing has weights of 0, not 0 / 0.
+        # TINY avoids 0 / 0 in a row that shows nothing: its weights are 0.
         share = builder.fadd(reduced(builder, builder.load(total), builder.fadd), constant(vector, TINY))
         share = builder.fdiv(constant(vector, 1.0), share)
         with _parts(builder, padded) as (place, _):
@@ -72,9 +72,9 @@ def _softmax(_context: Any, weights: Any, scores: Any, at: Any, shown: Any, row:
 
 @row_loop
 def softmax(weights: Any, row: Any, scores: Any, score_row: Any, shown: Any) -> None:
-    """weights[row] becomes the softmax of scores[score_row] where shown[row] is 1, and 0 where it is 0.
+    """Set weights[row] to the softmax of scores[score_row] over the columns where shown[row] is 1, else to 0.
 
-    Rows have a multiple of LANES columns. A row that shows nothing gives zeros.
+    The number of columns must be a multiple of LANES. A row that shows nothing becomes zeros.
     """
     padded = weights.shape[1]
     _softmax(weights, scores, score_row * padded, shown, row * padded, padded)
@@ -82,10 +82,10 @@ def softmax(weights: Any, row: Any, scores: Any, score_row: Any, shown: Any) -> 
 
 @instructions
 def _through_softmax(
-    _context: Any, of_scores: Any, at: Any, weights: Any, row: Any, of_weights: Any, other: Any, padded: Any
+    _context: Any, grad_scores: Any, at: Any, weights: Any, row: Any, grad_weights: Any, other: Any, padded: Any
 ) -> Any:
-    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        of_scores, at, weights, row, of_weights, other, padded = given
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        grad_scores, at, weights, row, grad_weights, other, padded = arguments
         kinds = signature.args
         vector = ir.VectorType(FLOAT, LANES)
         total = cgutils.alloca_once(builder, vector)
@@ -93,7 +93,7 @@ def _through_softmax(
 
         def loaded(place: Any) -> tuple[Any, Any]:
             weight = load(context, builder, kinds[2], weights, builder.add(row, place), LANES)
-            return weight, load(context, builder, kinds[4], of_weights, builder.add(other, place), LANES)
+            return weight, load(context, builder, kinds[4], grad_weights, builder.add(other, place), LANES)
 
         with _parts(builder, padded) as (place, _):
             weight, gradient = loaded(place)
@@ -102,17 +102,17 @@ def _through_softmax(
         with _parts(builder, padded) as (place, _):
             weight, gradient = loaded(place)
             index = builder.add(at, place)
-            old = load(context, builder, kinds[0], of_scores, index, LANES)
+            old = load(context, builder, kinds[0], grad_scores, index, LANES)
             more = fma(builder, weight, builder.fsub(gradient, mean), old)
-            store(context, builder, kinds[0], of_scores, index, more)
+            store(context, builder, kinds[0], grad_scores, index, more)
         return context.get_dummy_value()
 
     i = types.intp
-    return types.void(of_scores, i, weights, i, of_weights, i, i), build
+    return types.void(grad_scores, i, weights, i, grad_weights, i, i), build
 
 
 @row_loop
-def through_softmax(of_scores: Any, score_row: Any, weights: Any, row: Any, of_weights: Any, other: Any) -> None:
-    """Add to of_scores[score_row] the gradient that weights[row], made from those scores, pass on of_weights[other]."""
+def through_softmax(grad_scores: Any, score_row: Any, weights: Any, row: Any, grad_weights: Any, other: Any) -> None:
+    """Back-propagate grad_weights[other] through weights[row] = softmax(scores); add it to grad_scores[score_row]."""
     padded = weights.shape[1]
-    _through_softmax(of_scores, score_row * padded, weights, row * padded, of_weights, other * padded, padded)
+    _through_softmax(grad_scores, score_row * padded, weights, row * padded, grad_weights, other * padded, padded)

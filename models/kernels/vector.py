@@ -1,7 +1,7 @@
-"""What all kernels share: how they are compiled, and vector instructions, exp among them.
+"""Compilation of the kernels and the vector instructions that they share, such as exp.
 
-Matrices may be float32, or bfloat16 held as uint16; sums are taken in float32 and in a fixed order. LLVM's own sums, in
-a free order, rounded one way in a kernel just compiled and another in the same one from disk.
+Matrices are float32, or bfloat16 stored as uint16. Sums are computed in float32 and in a fixed order: with sums that
+LLVM reordered freely, a freshly compiled kernel and the same kernel loaded from disk rounded differently.
 """
 
 from __future__ import annotations
@@ -16,37 +16,38 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-# Sums may be taken in any order, so that they run in vectors; NaN and infinity keep their meaning.
+# Sums may be reordered, so that loops vectorise; NaN and infinity keep their meaning.
 _FAST: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
 _PART: dict[str, Any] = {**_FAST, "no_cpython_wrapper": True}
 
 
 def inline(function: _Function) -> _Function:
-    """Compile a function that becomes part of its callers."""
+    """Compile a function that is inlined into its callers."""
     return cast(_Function, njit(**_PART, forceinline=True)(function))
 
 
 def row_loop(function: _Function) -> _Function:
-    """Compile a function that stays a call: alone, its loop over one row is recognised as free of aliases."""
+    """Compile a function that is not inlined, so that LLVM recognises its loop over one row as free of aliases."""
     return cast(_Function, njit(**_PART)(function))
 
 
 def entry(function: _Function) -> _Function:
-    """Compile a function that Python calls; ``prange`` runs on all threads, the machine code is kept on disk.
+    """Compile a function that Python calls. ``prange`` runs on all threads, and the machine code is cached on disk.
 
-    Call it inside a function of `mipi_pl.utils.compiled.source_hash`, or the code on disk outlives its source.
+    Use it inside a factory that takes `mipi_pl.utils.compiled.source_hash`; otherwise the cached code would survive a
+    change of the source.
     """
     return cast(_Function, njit(**_FAST, cache=True, parallel=True, nogil=True)(function))
 
 
 def instructions(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that writes its own instructions; a number that is known when it is compiled stays known."""
+    """Make a Numba intrinsic of a function that builds LLVM instructions; literal arguments stay constants."""
     return cast(Callable[..., Any], intrinsic(prefer_literal=True)(function))
 
 
 ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
 LANES = 16
-"""Numbers in a vector; rows of scores are padded to whole vectors."""
+"""Elements of a vector; rows of scores are padded to a multiple of it."""
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4
@@ -61,7 +62,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 def constant(kind: ir.Type, value: float) -> ir.Constant:
-    """A float32, or a vector of it."""
+    """Return a float32 constant, or a vector of it."""
     rounded = float(np.float32(value))
     return ir.Constant(kind, [rounded] * kind.count if isinstance(kind, ir.VectorType) else rounded)
 
@@ -71,17 +72,17 @@ def _whole(kind: ir.Type) -> ir.Type:
 
 
 def whole_constant(kind: ir.Type, value: int) -> ir.Constant:
-    """A whole number, or a vector of it."""
+    """Return an integer constant, or a vector of it."""
     return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
 
 
 def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """The sum a * b + c, rounded once where the processor can."""
+    """Return a * b + c, rounded once if the processor supports it."""
     return builder.fadd(builder.fmul(a, b, flags=_CONTRACT), c, flags=_CONTRACT)
 
 
 def exp_of(builder: Any, x: Any) -> Any:
-    """Exp of a float or a vector, unlike the one of the C library, which is no vector instruction; NaN stays NaN."""
+    """Return exp of a float or a vector; NaN stays NaN. The exp of the C library does not work on vectors."""
     kind = x.type
     for bound, beyond in ((_SMALLEST, "<"), (_LARGEST, ">")):
         x = builder.select(builder.fcmp_ordered(beyond, x, constant(kind, bound)), constant(kind, bound), x)
@@ -100,29 +101,29 @@ def exp_of(builder: Any, x: Any) -> Any:
 
 @instructions
 def exp(_context: Any, x: Any) -> Any:
-    """Exp in float32, in a form that the compiler turns into vectors."""
-    return types.float32(types.float32), lambda _context, builder, _signature, given: exp_of(builder, given[0])
+    """Return exp in float32, in a form that the compiler can vectorise."""
+    return types.float32(types.float32), lambda _context, builder, _signature, arguments: exp_of(builder, arguments[0])
 
 
 def _address(context: Any, builder: Any, kind: Any, array: Any, at: Any, lanes: int) -> Any:
-    """Pointer to `lanes` numbers of a contiguous array, from the flat index `at` on."""
+    """Return a pointer to `lanes` elements of a contiguous array, from the flat index `at` on."""
     pointer = builder.gep(make_array(kind)(context, builder, array).data, [at])
     return builder.bitcast(pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer())
 
 
 def load(context: Any, builder: Any, kind: Any, array: Any, at: Any, lanes: int) -> Any:
-    """A vector of floats; bfloat16 is the upper half of a float32."""
-    found = builder.load(_address(context, builder, kind, array, at, lanes), align=kind.dtype.bitwidth // 8)
+    """Load a vector of floats. A bfloat16 is the upper half of a float32."""
+    vector = builder.load(_address(context, builder, kind, array, at, lanes), align=kind.dtype.bitwidth // 8)
     if kind.dtype != types.uint16:
-        return found
+        return vector
     wide = ir.VectorType(INT, lanes)
     return builder.bitcast(
-        builder.shl(builder.zext(found, wide), whole_constant(wide, 16)), ir.VectorType(FLOAT, lanes)
+        builder.shl(builder.zext(vector, wide), whole_constant(wide, 16)), ir.VectorType(FLOAT, lanes)
     )
 
 
 def store(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector: Any) -> None:
-    """Write a vector of floats; to bfloat16 by rounding to the nearest, ties to even, NaN to NaN."""
+    """Store a vector of floats; bfloat16 is rounded to nearest, ties to even, and NaN stays NaN."""
     lanes = vector.type.count
     if kind.dtype == types.uint16:
         wide = ir.VectorType(INT, lanes)
@@ -136,18 +137,19 @@ def store(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector: An
 
 
 def chosen(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
-    """The vector of these lanes, counted through both vectors."""
+    """Return the vector of the arguments lanes of the concatenation of `left` and `right`."""
     return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(INT, len(lanes)), lanes))
 
 
 def spread(builder: Any, number: Any, lanes: int) -> Any:
-    """A vector of one number."""
-    one = builder.insert_element(ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined), number, whole_constant(INT, 0))
-    return chosen(builder, one, one, [0] * lanes)
+    """Return a vector with `number` in every lane."""
+    undefined = ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined)
+    vector = builder.insert_element(undefined, number, whole_constant(INT, 0))
+    return chosen(builder, vector, vector, [0] * lanes)
 
 
 def reduced(builder: Any, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
-    """All lanes combined, in every lane: by exchanging halves, quarters, ..."""
+    """Combine all lanes by swapping halves, quarters and so on; every lane of the result holds the total."""
     lanes = vector.type.count
     distance = lanes // 2
     while distance:
@@ -157,11 +159,11 @@ def reduced(builder: Any, vector: Any, combine: Callable[[Any, Any], Any]) -> An
 
 
 def maximum(builder: Any, a: Any, b: Any) -> Any:
-    """The larger one; `b` if either is NaN."""
+    """Return the larger value; `b` if either is NaN."""
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
 @inline
 def padded_to_lanes(count: Any) -> Any:
-    """The next multiple of LANES."""
+    """Round up to a multiple of LANES."""
     return (count + LANES - 1) // LANES * LANES

@@ -236,7 +236,7 @@ def test_an_episode_that_a_fault_cut_short_has_a_value_after_its_end() -> None:
 
 def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
     batch = random_batch(Sizes(), partitions=1)
-    with pytest.raises(ValueError, match="has 1 imaginary partitions and number 2 is needed: add the Imaginary"):
+    with pytest.raises(ValueError, match="at least 2 imaginary partitions, got 1: add the Imaginary"):
         drive(small_mipi(Sizes().spec).double(), [batch])
     no_partitions = batch.exclude(keys.GROUPS)
     drive(small_mipi(Sizes().spec, imaginary_weight=0.0, marginal_teams="actual").double(), [no_partitions])
