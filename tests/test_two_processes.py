@@ -205,10 +205,10 @@ def test_a_job_that_slurm_starts_again_resumes_its_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp does not fit"),
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp is not supported"),
         (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "supported: auto, ddp,"),
         (["~trainer.strategy", "+trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy, "
-          "start_method: fork}", "trainer.devices=2"], "DDPStrategy does not fit"),
+          "start_method: fork}", "trainer.devices=2"], "DDPStrategy is not supported"),
         (["trainer.devices=0"], "asked for trainer.accelerator=cpu, trainer.devices=0"),
         (["trainer.devices=[7]"], "asked for trainer.accelerator=cpu, trainer.devices=[7]"),
         (["trainer.num_nodes=0"], "trainer.num_nodes=0"),

@@ -95,7 +95,7 @@ def test_a_state_of_other_environments_is_refused(tmp_path: Path) -> None:
     module.write_journal()
     other = data(num_envs=2)
     other._journal = EpisodeJournal(tmp_path, capacity=50)
-    with pytest.raises(ValueError, match=r"shape \(3,\).* of \(2,\).*same num_envs"):
+    with pytest.raises(ValueError, match=r"shape \(3,\).* needs \(2,\).*same num_envs"):
         other.load_state_dict(module.state_dict())
 
 

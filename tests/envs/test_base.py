@@ -21,8 +21,8 @@ def test_the_specs_of_torchrl_hold() -> None:
 def test_what_a_world_must_implement_is_named_wherever_it_is_described() -> None:
     methods = {name for name, found in vars(base.EntityEnv).items() if getattr(found, "__isabstractmethod__", False)}
     assert len(methods) == 5
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    for text in (base.__doc__, base.EntityEnv.__doc__, readme):
+    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for text in (base.__doc__, base.EntityEnv.__doc__, guide):
         assert not [name for name in methods if f"`{name}" not in str(text)]
     assert "implements five methods" in str(base.__doc__)
 
