@@ -96,7 +96,7 @@ def test_a_mistake_in_the_config_is_told(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("env.groups=[{types: marine, min: 1, max: 64}]", "types of a group are a list"),
+        ("env.groups=[{types: marine, min: 1, max: 64}]", "the types of a group must be a list"),
         ("env.groups=[{types: [marine, marine], min: 1, max: 64}]", "a group must list each type once"),
         ("env.groups=[{types: [marine], min: 1, max: 9}, {types: [marine], min: 0, max: 2}]", "one group only"),
         ("env.groups=[marine]", "each of groups must be"),
