@@ -74,7 +74,7 @@ class BattleEnv(EntityEnv):
     Examples:
         >>> env = BattleEnv([{"types": ["marine"], "min": 1, "max": 8}], team_sizes=[3], capacity=3, num_envs=2)
         >>> env.rollout(2)["entities"].shape
-        torch.Size([2, 2, 6, 20])
+        torch.Size([2, 2, 6, 19])
     """
 
     scripted = ("random", "attack_nearest", "focus_fire")
