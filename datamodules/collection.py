@@ -77,7 +77,11 @@ class CollectionDataModule(LightningDataModule):
         check_workers(kind, workers, num_envs)
         self.exact_resume = kind is CollectorKind.INLINE
         self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
-        self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy)
+        try:
+            self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy)
+        except BaseException:
+            self.env.close(raise_if_closed=False)
+            raise
         self.seed = seed
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
         self.frames = self.episodes = self.batches = self.cut_short = 0

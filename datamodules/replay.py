@@ -97,9 +97,6 @@ class ReplayDataModule(CollectionDataModule):
         collector: str = "inline",
         workers: int = 2,
     ) -> None:
-        super().__init__(
-            make_env, num_envs, seed, steps_per_collection, updates_per_epoch, collector, workers, own_copy=overlap
-        )
         if storage not in ("ram", "memmap"):
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
         require("datamodule.batch_size", batch_size, 1)
@@ -110,22 +107,26 @@ class ReplayDataModule(CollectionDataModule):
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
         require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
+        require("datamodule.epsilon_hold", epsilon_hold, 1)
         if overlap and distributed.size() > 1:
             raise ValueError(
                 f"datamodule.overlap needs a single process, and this run has {distributed.size()}, which collect in "
                 "lockstep: set datamodule.overlap=false or trainer.devices=1"
             )
+        # Nothing may fail once the environments are open: one may be a running game.
+        self._remove_storage: weakref.finalize[[str], ReplayDataModule] | None = None
+        self._buffer = TensorDictReplayBuffer(storage=self._make_storage(storage, capacity, storage_dir))
+        super().__init__(
+            make_env, num_envs, seed, steps_per_collection, updates_per_epoch, collector, workers, own_copy=overlap
+        )
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._background: Background[Played] | None = Background() if overlap else None
         self.batch_size = batch_size
         self.updates_per_episode = updates_per_episode
         self.warmup_episodes = max(warmup_episodes, batch_size)
-        require("datamodule.epsilon_hold", epsilon_hold, 1)
         self.epsilon_hold = epsilon_hold
         self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
         self._draws = torch.Generator().manual_seed(seed)
-        self._remove_storage: weakref.finalize[[str], ReplayDataModule] | None = None
-        self._buffer = TensorDictReplayBuffer(storage=self._make_storage(storage, capacity, storage_dir))
         self._capacity = capacity
         self._journal: EpisodeJournal | None = None
 

@@ -15,6 +15,7 @@ from torchrl.collectors import Collector
 
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.utils.compat import observation_of
 
 MakeEnv = Callable[..., EntityEnv]
 
@@ -106,13 +107,12 @@ class InlineSource(StepSource):
         """Return the state of environments and policy, and the observation from which the next step starts."""
         return {
             "environment": self._env.get_extra_state(),
-            # TorchRL has no public name for the observation from which the next step starts.
-            "observation": self._collector._carrier.clone().to_dict(),
+            "observation": observation_of(self._collector).clone().to_dict(),
             "actor": self._actor.memory(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `StepSource`."""
         self._env.set_extra_state(state["environment"])
-        self._collector._carrier.update(state["observation"])
+        observation_of(self._collector).update(state["observation"])
         self._actor.remember(state["actor"])

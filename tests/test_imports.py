@@ -61,3 +61,12 @@ def test_help_waits_for_no_large_library() -> None:
     script = "import sys; from mipi_pl.cli import main; main(['--help']); print({'torch', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_every_package_of_mipi_pl_has_a_layer() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    layers = {module for layer in contract["layers"] for module in layer.split(" | ")}
+    present = {path.parent.name for path in (ROOT / "mipi_pl").glob("*/__init__.py")}
+    present |= {path.stem for path in (ROOT / "mipi_pl").glob("*.py")} - {"__init__"}
+    assert {f"mipi_pl.{name}" for name in present} - layers == {"mipi_pl.shipped"}, "shipped/ holds no code"

@@ -184,3 +184,13 @@ def test_what_is_made_of_a_shipped_policy_goes_below_outputs(
     assert main(["eval", "quickstart", *few]) == 0
     assert "outputs/quickstart/eval/" in capfd.readouterr().out
     assert len(list(tmp_path.glob("outputs/quickstart/eval/*/results.json"))) == 1
+
+
+def test_a_policy_file_names_no_folder_to_write_to(finished_run: Path, tmp_path: Path) -> None:
+    path = finished_run / "checkpoints" / "last.ckpt"
+    content, config = read_checkpoint(path)
+    record = {**content["mipi"], "config": {**config, "env": {**config["env"], "replay_dir": str(tmp_path)}}}
+    weights.write(tmp_path / "policy.safetensors", content["state_dict"], record)
+    _, about = weights.read(tmp_path / "policy.safetensors")
+    assert "replay_dir" not in about["config"]["env"]
+    assert str(tmp_path) not in str(about["config"])

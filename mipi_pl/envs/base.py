@@ -71,7 +71,8 @@ class EntityEnv(EnvBase):
     * ``begin(rows, frame)``: start a new episode in the rows that are True and write their first observation,
     * ``advance(action, frame)``: play one step in all rows and write every field of every row,
     * ``seed_rows(seeds)``: set one 64-bit seed per environment,
-    * ``memory()`` and ``remember(memory)``: save the complete state between two steps as tensors, and restore it,
+    * ``memory()`` and ``remember(memory)``: save the complete state between two steps as tensors, and restore it; an
+      evaluation also calls them before the first episode, to play the same episodes again,
     * ``scene(index)``, if its episodes can be drawn,
     * ``scripted`` and ``make_scripted(name, seed)``, if it has scripted policies.
 

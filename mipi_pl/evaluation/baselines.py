@@ -26,7 +26,7 @@ def play_baselines(names: Sequence[str] | None, worlds: Worlds) -> dict[str, lis
     """
     if names is not None and not names:
         return {}
-    with worlds.environment(worlds.worlds[0]) as env:
+    with worlds.single(worlds.worlds[0]) as env:
         chosen = env.scripted if names is None else tuple(names)
         for name in chosen:
             env.scripted_policy(name)  # raises for an unknown name before any policy is played

@@ -110,7 +110,8 @@ class Worlds:
 
     The episodes of a world depend only on its name, the seed and the number of episodes, not on earlier evaluations:
     before each use, an environment is restored to its initial state. An environment that cannot be restored
-    (`EntityEnv.resumable`), such as a running game, is closed after each use and created again.
+    (`EntityEnv.resumable`), such as a running game, or that has no state before its first episode, is closed after each
+    use and created again.
 
     Use it in a `with` statement, or call `close`.
 
@@ -130,7 +131,7 @@ class Worlds:
         self.worlds = tuple(worlds)
         self.episodes, self.seed = episodes, seed
         self._make_env = make_env
-        self._open: dict[str, tuple[EntityEnv, _State]] = {}
+        self._open: dict[str, tuple[EntityEnv, _State | None]] = {}
         self._num_envs: dict[str, int] = {}
 
     def __enter__(self) -> Worlds:
@@ -147,8 +148,18 @@ class Worlds:
         """
         for world in self.worlds:
             if world.name not in self._num_envs:
-                with closing(self._make(world, 1)) as env:
+                with self.single(world) as env:
                     self._num_envs[world.name] = min(self.episodes, env.max_evaluation_envs)
+
+    @contextmanager
+    def single(self, world: World) -> Iterator[EntityEnv]:
+        """Provide a single environment of one of the worlds, to read its sizes and names.
+
+        Raises:
+            WorldError: if the environment cannot be created.
+        """
+        with closing(self._make(world, 1)) as env:
+            yield env
 
     @contextmanager
     def environment(self, world: World) -> Iterator[EntityEnv]:
@@ -165,16 +176,16 @@ class Worlds:
         try:
             with _global_generator_kept():
                 env.set_seed(seed_of(world.name, self.seed))
-                if env.resumable:
+                if state is not None:
                     env.set_extra_state(state)
                 yield env
         except BaseException:
             env.close()
             raise
-        if env.resumable:
-            self._open[world.name] = env, state
-        else:
+        if state is None:
             env.close()
+        else:
+            self._open[world.name] = env, state
 
     def close(self) -> None:
         """Close all open environments."""
@@ -182,9 +193,14 @@ class Worlds:
             env, _ = self._open.popitem()[1]
             env.close()
 
-    def _fresh(self, world: World) -> tuple[EntityEnv, _State]:
+    def _fresh(self, world: World) -> tuple[EntityEnv, _State | None]:
         env = self._make(world, self._num_envs[world.name])
-        return env, env.get_extra_state() if env.resumable else {}
+        if not env.resumable:
+            return env, None
+        try:
+            return env, env.get_extra_state()
+        except Exception:  # a user's world may have no state to save before its first episode
+            return env, None
 
     def _make(self, world: World, num_envs: int) -> EntityEnv:
         with _global_generator_kept():

@@ -12,7 +12,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger
 
 from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
@@ -20,10 +20,10 @@ from mipi_pl.datamodule import DataModule
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakeEnv, MakePolicy
-from mipi_pl.logging.hooks import going_on
+from mipi_pl.logging.hooks import going_on, tell
 from mipi_pl.run.config import Config
 from mipi_pl.run.state import RunState
-from mipi_pl.utils.compat import equip
+from mipi_pl.utils.compat import attach
 from mipi_pl.utils.errors import UserError
 
 _REFUSALS = (ValueError, TypeError, MisconfigurationException, OSError, ImportError, KeyError)
@@ -99,7 +99,7 @@ class Parts:
     @property
     def resumes_exactly(self) -> bool:
         """Whether a resumed run is bit-for-bit identical to an uninterrupted one."""
-        return self.datamodule.exact_resume and self.datamodule.env.resumable
+        return getattr(self.datamodule, "exact_resume", True) and self.datamodule.env.resumable
 
     def cut_short(self) -> int:
         """Return the number of episodes ended by environment faults, summed over all processes.
@@ -118,6 +118,7 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
         UserError: if a part rejects its values or is incompatible with another.
     """
     datamodule = build("datamodule", config["datamodule"])
+    loggers: list[Logger] = []
     try:
         algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
         try:
@@ -126,21 +127,18 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
             raise UserError(f"algorithm: {error}") from error
         callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
         _refuse_misfits(algorithm, datamodule, callbacks)
-        _refuse_hidden_progress(config["trainer"], callbacks)
-        loggers = [going_on(build(f"logger.{name}", node), name) for name, node in config["logger"].items()]
+        for name, node in config["logger"].items():
+            loggers.append(going_on(build(f"logger.{name}", node), name))
         state = RunState(config, folder)
-        equip(trainer, [*callbacks, state], loggers, folder)
-    except BaseException as error:
+        try:
+            attach(trainer, config["trainer"], [*callbacks, state], loggers, folder)
+        except (MisconfigurationException, RuntimeError) as error:
+            raise UserError(f"callbacks or trainer: {error}") from error
+    except BaseException:
+        tell(loggers, "close", False)
         datamodule.teardown("fit")
-        if isinstance(error, RuntimeError) and "state_key" in str(error):
-            raise UserError(f"callbacks: {error}") from error
         raise
     return Parts(datamodule, algorithm, trainer, state)
-
-
-def _refuse_hidden_progress(trainer: Mapping[str, Any], callbacks: list[Any]) -> None:
-    if not trainer.get("enable_progress_bar", True) and any(isinstance(each, ProgressBar) for each in callbacks):
-        raise UserError("trainer.enable_progress_bar=false excludes a progress callback: add ~callbacks.progress")
 
 
 def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callbacks: list[Any]) -> None:

@@ -145,6 +145,8 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
             raise UserError(str(error)) from error
         try:
             policies = {"trained": results, **play_baselines(plan.held_out["baselines"], worlds)}
+        except WorldError as error:
+            raise UserError(str(error)) from error
         except ValueError as error:
             raise UserError(f"held_out.baselines: {error}") from error
     folder = result_folder(path, "eval", plan.output_dir)

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from mipi_pl import distributed
 from mipi_pl.run.build import build
 from mipi_pl.run.config import Config
-from mipi_pl.utils.compat import ScriptLauncher
+from mipi_pl.utils.compat import ScriptLauncher, leave_alone
 from mipi_pl.utils.errors import UserError
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
@@ -53,6 +53,7 @@ def connect(node: Config) -> Trainer:
         )
     if wanted > 1:
         _start(trainer.strategy)
+        leave_alone(trainer.strategy.launcher)
     return trainer
 
 

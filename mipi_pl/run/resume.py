@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mipi_pl import distributed
 from mipi_pl.run.own_folder import use_modules
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
-from mipi_pl.run.teams import teams_of
-from mipi_pl.run.train import Run, moved
+from mipi_pl.run.train import Run
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
 from mipi_pl.storage.checkpoints import CheckpointFolder
@@ -60,8 +60,8 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     written_at, now = content[RECORD]["commit"], provenance.commit()
     if written_at != now and distributed.rank() == 0:
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
-    config = moved(config, folder)
-    with Run(config, folder, trainer, teams_of(config), checkpoint, say) as training:
+    config = _moved(config, config["run"]["folder"], str(folder))
+    with Run(config, folder, trainer, checkpoint=checkpoint, say=say) as training:
         training.carry_out()
     return folder
 
@@ -79,3 +79,13 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path:
             )
         raise UserError(f"{shown} has no checkpoint yet, so it cannot be resumed; start it again with mipi train")
     return checkpoint
+
+
+def _moved(node: Any, old: str, new: str) -> Any:
+    """Return a config with every path in the run folder `old` changed to one in `new`."""
+    if isinstance(node, dict):
+        return {key: _moved(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, old, new) for value in node]
+    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
+    return new + node[len(old) :] if inside else node

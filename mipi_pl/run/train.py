@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
@@ -55,7 +54,8 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     root = Path(config["output_dir"])
     folder = distributed.by_first(lambda: _make_folder(root, config["run"]["name"]))
     try:
-        with Run(moved(config, folder), folder, trainer, teams, say=say) as run:
+        composed.run.folder = str(folder)  # paths into the run folder follow it
+        with Run(resolve(composed), folder, trainer, teams, say=say) as run:
             run.carry_out()
     except BaseException:
         if distributed.rank() == 0:
@@ -74,7 +74,7 @@ class Run:
         config: checked config whose paths are in `folder`.
         folder: run folder.
         trainer: Trainer from `mipi_pl.run.processes.connect`.
-        teams: compositions of training and of the evaluations.
+        teams: compositions of training and of the evaluations; None reads them on entering.
         checkpoint: checkpoint to resume from; None starts a new run.
         say: function that prints messages to the user.
 
@@ -82,6 +82,7 @@ class Run:
         UserError: on entering, if the folder is in use or a part rejects its values.
     """
 
+    teams: Teams
     parts: Parts
     worlds: Worlds
 
@@ -90,11 +91,12 @@ class Run:
         config: Config,
         folder: Path,
         trainer: Trainer,
-        teams: Teams,
+        teams: Teams | None = None,
         checkpoint: Path | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.config, self.folder, self.teams, self.checkpoint = config, folder, teams, checkpoint
+        self.config, self.folder, self.checkpoint = config, folder, checkpoint
+        self._known_teams = teams
         self.is_first = distributed.rank() == 0
         self.say = say if self.is_first else _in_silence
         self._trainer = trainer
@@ -119,6 +121,7 @@ class Run:
         set_threads(config["threads"])
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
+        self.teams = self._known_teams or teams_of(config)
         self.parts = assemble(config, folder, self._trainer)
         self._open.callback(self.parts.datamodule.teardown, "fit")
         self._open.enter_context(closing(self._trainer.loggers))
@@ -173,6 +176,8 @@ class Run:
         """
         try:
             return play_baselines(self.config["held_out"]["baselines"], self.worlds)
+        except WorldError as error:
+            raise UserError(f"held_out: {error}") from error
         except ValueError as error:
             raise UserError(f"held_out.baselines: {error}") from error
 
@@ -224,21 +229,6 @@ class Run:
         for note in self.teams.notes():
             self.say(f"{note}\n")
         self.say(f"{comparison_table(policies)}\n")
-
-
-def moved(config: Config, folder: Path) -> Config:
-    """Return the config with every path in the run folder changed to `folder`."""
-    result: Config = _moved(config, config["run"]["folder"], str(folder))
-    return result
-
-
-def _moved(node: object, old: str, new: str) -> Any:
-    if isinstance(node, dict):
-        return {key: _moved(value, old, new) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_moved(value, old, new) for value in node]
-    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
-    return new + str(node)[len(old) :] if inside else node
 
 
 def _make_folder(root: Path, name: str) -> Path:

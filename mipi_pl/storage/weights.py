@@ -104,8 +104,12 @@ def is_shipped(path: Path) -> bool:
 
 def _playing(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key in PLAYING}
-    run = kept.get("run")
-    return {**kept, "run": {k: v for k, v in run.items() if k != "folder"}} if isinstance(run, dict) else kept
+    # No paths: a file from somebody else must not say where this program writes.
+    without = {"run": "folder", "env": "replay_dir"}
+    for name, path in without.items():
+        if isinstance(node := kept.get(name), dict):
+            kept[name] = {key: value for key, value in node.items() if key != path}
+    return kept
 
 
 def _foreign(node: Any) -> Iterator[str]:

@@ -7,18 +7,22 @@ has its own tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # hydra-core 1.3.8
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning import Callback, Trainer
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter  # lightning 2.6.6
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher  # lightning 2.6.6
-from lightning.pytorch.trainer.connectors.callback_connector import _validate_callbacks_list  # lightning 2.6.6
+
+if TYPE_CHECKING:
+    from tensordict import TensorDictBase
+    from torchrl.collectors import Collector
 
 CSVWriter = _ExperimentWriter
 """Writer of the rows of Lightning's CSVLogger."""
@@ -38,28 +42,48 @@ def sweep(overrides: list[str]) -> list[list[str]]:
     return [list(job) for batch in batches for job in batch]
 
 
-def equip(trainer: Trainer, callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path) -> None:
-    """Set the callbacks, loggers and root folder of an existing Trainer, as its constructor would.
+def attach(
+    trainer: Trainer, node: Mapping[str, Any], callbacks: Sequence[Callback], loggers: Sequence[Logger], folder: Path
+) -> None:
+    """Give an existing Trainer its callbacks, loggers and root folder, as its constructor would.
 
     They depend on the run folder, which is known only after the Trainer has started and connected the processes of the
     run. Checked with lightning 2.6.6.
 
     Args:
         trainer: Trainer to change.
-        callbacks: callbacks to run before the Trainer's default ones; a progress bar replaces the default one.
-        loggers: loggers to use.
+        node: config the Trainer was built from.
+        callbacks: callbacks of the run; the Trainer adds its default ones.
+        loggers: loggers of the run; a `fast_dev_run` logs nothing.
         folder: default root folder.
 
     Raises:
+        MisconfigurationException: if callbacks contradict each other or the config.
         RuntimeError: if two callbacks have the same state key.
     """
-    defaults: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(callback, ProgressBar) for callback in callbacks):
-        defaults = [callback for callback in defaults if not isinstance(callback, ProgressBar)]
-    trainer.callbacks = equipped = [*callbacks, *defaults]  # type: ignore[attr-defined]
-    _validate_callbacks_list(equipped)
-    trainer.loggers = list(loggers)
-    trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]
+    enabled = (node.get(f"enable_{part}") is not False for part in ("checkpointing", "progress_bar", "model_summary"))
+    checkpointing, progress_bar, model_summary = enabled
+    trainer._callback_connector.on_trainer_init(
+        list(callbacks), checkpointing, progress_bar, str(folder), model_summary, node.get("max_time")
+    )
+    quick = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+    trainer.loggers = [DummyLogger()] if quick and loggers else list(loggers)
+
+
+def leave_alone(launcher: object) -> None:
+    """Keep Lightning from killing the other processes of the run when this one is interrupted.
+
+    Lightning kills them at once with SIGKILL. They stop by themselves between two updates, and must close what they
+    have open. The observer that ends all processes when one fails keeps watching them. Checked with lightning 2.6.6.
+    """
+    if isinstance(launcher, ScriptLauncher):
+        launcher.procs = []
+
+
+def observation_of(collector: Collector) -> TensorDictBase:
+    """Return the observation from which the collector's next step starts. Checked with torchrl 0.14.1."""
+    carrier: TensorDictBase = collector._carrier
+    return carrier
 
 
 def without_signal_handlers(trainer: Trainer) -> None:
