@@ -69,4 +69,4 @@ def test_every_package_of_mipi_pl_has_a_layer() -> None:
     layers = {module for layer in contract["layers"] for module in layer.split(" | ")}
     present = {path.parent.name for path in (ROOT / "mipi_pl").glob("*/__init__.py")}
     present |= {path.stem for path in (ROOT / "mipi_pl").glob("*.py")} - {"__init__"}
-    assert {f"mipi_pl.{name}" for name in present} - layers == {"mipi_pl.shipped"}, "shipped/ holds no code"
+    assert {f"mipi_pl.{name}" for name in present} <= layers
