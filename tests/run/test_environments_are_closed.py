@@ -48,9 +48,9 @@ def census(monkeypatch: pytest.MonkeyPatch) -> Census:
 def test_a_run_makes_each_world_once_and_closes_it(census: Census, tmp_path: Path) -> None:
     assert main(["train", *TINY, f"output_dir={tmp_path}", "~callbacks.generalization"]) == 0
     assert census.still_open == Counter()
-    # Two to see which compositions they play, one to train in, and for each evaluated world one to see how many
-    # episodes it plays at once and one to play.
-    assert len(census.opened) == 2 + 1 + 2 * 2
+    # Two to see which compositions they play, one to train in, for each evaluated world one to see how many episodes it
+    # plays at once and one to play, and one to see which scripted policies there are.
+    assert len(census.opened) == 2 + 1 + 2 * 2 + 1
     results = json.loads(next(tmp_path.glob("*__*/*/results.json")).read_text())
     assert len(results["scripted"]) == 3, "five policies were played in these environments"
 
@@ -58,7 +58,7 @@ def test_a_run_makes_each_world_once_and_closes_it(census: Census, tmp_path: Pat
 def test_the_evaluations_while_training_have_environments_of_their_own(census: Census, tmp_path: Path) -> None:
     assert main(["train", *TINY, f"output_dir={tmp_path}", "callbacks.generalization.every_frames=1"]) == 0
     assert census.still_open == Counter()
-    assert len(census.opened) == 2 + 1 + 2 * 2 + 2 * 2
+    assert len(census.opened) == 2 + 1 + 2 * 2 + 1 + 2 * 2
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_evaluations_while_training_have_environments_of_their_own(census: C
         ["compositions", "experiment=quickstart", "held_out.team_sizes=[99]"],
         ["train", *TINY, "held_out.baselines=[nobody]"],
         ["train", *TINY, "algorithm.gamma=7"],
-        ["train", *TINY, "trainer.enable_progress_bar=false"],
+        ["train", *TINY, "+trainer.enable_progress_bar=false"],
         ["train", *TINY, "+logger.mine._target_=mipi_pl.logging.csv.ResumableCSVLogger"],
         ["train", *TINY, "algorithm=mipi", "datamodule.storage=nowhere"],
         ["train", *TINY, "algorithm=mipi", "datamodule.capacity=1"],
