@@ -23,7 +23,7 @@ Make = Callable[..., BattleEnv]
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"team_sizes": [9]}, "must not exceed capacity.*got 9 with capacity 8; .* raise capacity"),
+        ({"team_sizes": [9]}, "must not exceed capacity.*got 9 with capacity 8; .*raise capacity"),
         ({"family": "csz", "team_sizes": [9], "capacity": 10}, "this family allows 3 to 8 agents"),
         ({"team_sizes": [1], "enemy_delta": -1}, "leaves no enemy against 1 marine"),
         ({"capacity": 0}, "capacity must be at least 1"),
