@@ -15,7 +15,7 @@ from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
 from mipi_pl.evaluation.worlds import TRAINING, MakeEnv, World, Worlds, worlds_of
-from mipi_pl.logging.hooks import tell
+from mipi_pl.logging.hooks import call_hook
 from mipi_pl.utils.checks import require
 
 
@@ -90,7 +90,7 @@ class GeneralizationEvaluation(Callback):
         rows = rows_of("greedy", self.latest)
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "frames": float(frames)}, step=trainer.global_step)
-        tell(trainer.loggers, "log_evaluation", rows, frames, trainer.global_step)
+        call_hook(trainer.loggers, "log_evaluation", rows, frames, trainer.global_step)
         if trainer.is_global_zero:
             head = {"frames": frames, "updates": algorithm.updates}
             self._unwritten += [{**head, **row} for row in rows]

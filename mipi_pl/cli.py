@@ -93,7 +93,7 @@ def _parser() -> Parser:
 
 def _complain(error: UserError | FailedError, code: int) -> int:
     # If an error ends all processes of a run, only the first process prints it.
-    if _process() > 0 and (code == FAILED or getattr(error, "told", False)):
+    if _process() > 0 and (code == FAILED or getattr(error, "already_reported", False)):
         return code
     # Messages of libraries can have several lines.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -157,7 +157,7 @@ def gather(own: T) -> list[T]:
 def by_first(work: Callable[[], T]) -> T:
     """Run `work` in the first process only and return its result, or raise its exception, in all processes.
 
-    In the other processes the exception's attribute ``told`` is True, because the first process informs the user.
+    In the other processes the exception's attribute ``already_reported`` is True: the first process informs the user.
     """
     if size() == 1:
         return work()
@@ -169,7 +169,7 @@ def by_first(work: Callable[[], T]) -> T:
             outcome[1] = error
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
-        outcome[1].told = rank() > 0
+        outcome[1].already_reported = rank() > 0
         raise outcome[1]
     return cast(T, outcome[0])
 

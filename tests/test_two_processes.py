@@ -83,7 +83,7 @@ def ends(root: Path) -> list[dict[str, Any]]:
 
 
 def decided_by_the_first(error: Exception) -> Exception:
-    error.told = True  # type: ignore[attr-defined]
+    error.already_reported = True  # type: ignore[attr-defined]
     return error
 
 
@@ -220,9 +220,9 @@ def test_devices_and_strategies_that_do_not_fit_are_named(
     overrides: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *TINY, *overrides, f"output_dir={tmp_path}"]) == 2
-    told = capfd.readouterr().err
-    assert message in told
-    assert "Traceback" not in told
+    stderr = capfd.readouterr().err
+    assert message in stderr
+    assert "Traceback" not in stderr
     assert not list(tmp_path.glob("*__*"))
 
 
@@ -238,15 +238,15 @@ def test_processes_that_do_not_fit_the_devices_are_counted(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "stderr"),
     [
         (FailedError("diverged"), ""),
         (UserError("my disk is full"), "mipi (process 1): my disk is full\n"),
         (decided_by_the_first(UserError("in use")), ""),
     ],
 )
-def test_what_ends_all_processes_is_told_once(
-    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_what_ends_all_processes_is_reported_once(
+    error: Exception, stderr: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_: list[str]) -> None:
         raise error
@@ -254,4 +254,4 @@ def test_what_ends_all_processes_is_told_once(
     monkeypatch.setattr("mipi_pl.run.compose.launch", fail)
     monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
     assert main(["train"]) in (1, 2)
-    assert capfd.readouterr().err == told
+    assert capfd.readouterr().err == stderr

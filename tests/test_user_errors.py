@@ -85,10 +85,10 @@ def test_a_mistake_in_the_config_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", "experiment=matrix_game", "debug=tiny", *overrides]) == 2
-    told = capfd.readouterr().err
-    assert message in told
-    assert told.startswith("mipi: ")
-    assert len(told.splitlines()) == 1
+    stderr = capfd.readouterr().err
+    assert message in stderr
+    assert stderr.startswith("mipi: ")
+    assert len(stderr.splitlines()) == 1
     assert not any(tmp_path.rglob("*.yaml"))
     assert not (tmp_path / "outputs").exists()
 
@@ -123,9 +123,9 @@ def test_an_impossible_value_in_a_part_is_told(
 ) -> None:
     arguments = ["env=marines", "debug=tiny", f"output_dir={tmp_path / 'outputs'}", override]
     assert main(["train", *arguments]) == 2
-    told = capfd.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    stderr = capfd.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
     assert not (tmp_path / "outputs").exists()
 
 
@@ -145,9 +145,9 @@ def test_an_algorithm_with_the_data_of_another_kind_is_refused(
 ) -> None:
     chosen = [f"algorithm={algorithm}", f"datamodule={datamodule}", "trainer=default", "callbacks=default"]
     assert main(["train", "env=marines", "total_frames=20", *chosen, f"output_dir={tmp_path / 'outputs'}"]) == 2
-    told = capfd.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    stderr = capfd.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
     assert not (tmp_path / "outputs").exists()
 
 
@@ -156,9 +156,9 @@ def test_utilities_are_not_compared_with_a_policy_that_is_not_there(
 ) -> None:
     chosen = ["env=marines", "algorithm=refil", "callbacks.generalization.by_utilities=true"]
     assert main(["train", *chosen, f"output_dir={tmp_path / 'outputs'}"]) == 2
-    told = capfd.readouterr().err
-    assert "callbacks.generalization.by_utilities: QLearning has no policy to compare with its utilities" in told
-    assert len(told.splitlines()) == 1
+    stderr = capfd.readouterr().err
+    assert "callbacks.generalization.by_utilities: QLearning has no policy to compare with its utilities" in stderr
+    assert len(stderr.splitlines()) == 1
 
 
 def test_team_sizes_above_the_capacity_are_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ def test_an_evaluation_in_a_world_that_the_policy_does_not_fit_is_refused(
 ) -> None:
     more = ["env.target_actions=tags", "+held_out.worlds.big.capacity=12"]
     assert main(["train", "env=marines", "debug=tiny", *more, f"output_dir={tmp_path / 'outputs'}"]) == 2
-    told = capfd.readouterr().err
-    assert "evaluation 'big' (capacity=12): the policy was trained with n_features=29 and" in told
-    assert len(told.splitlines()) == 1
+    stderr = capfd.readouterr().err
+    assert "evaluation 'big' (capacity=12): the policy was trained with n_features=29 and" in stderr
+    assert len(stderr.splitlines()) == 1
     assert not (tmp_path / "outputs").exists()
 
 
@@ -207,9 +207,9 @@ def test_a_damaged_checkpoint_is_told(finished_run: Path, tmp_path: Path, capfd:
     }.items():
         (tmp_path / name).write_bytes(content)
         assert main(["eval", str(tmp_path / name)]) == 2
-        told = capfd.readouterr().err
-        assert "is damaged or not a checkpoint" in told
-        assert len(told.splitlines()) == 1
+        stderr = capfd.readouterr().err
+        assert "is damaged or not a checkpoint" in stderr
+        assert len(stderr.splitlines()) == 1
 
 
 def test_a_foreign_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -257,9 +257,9 @@ def test_a_mistake_in_an_evaluation_is_told(
 ) -> None:
     arguments = ["eval", str(finished_run / "checkpoints" / "last.ckpt"), f"output_dir={tmp_path / 'out'}", override]
     assert main(arguments) == 2
-    told = capfd.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    stderr = capfd.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -15,7 +15,7 @@ HOOKS = ("log_evaluation", "log_video", "log_finished", "close")
 """Methods that a logger may have in addition to Lightning's: see `mipi_pl.logging.wandb.ResumableWandbLogger`."""
 
 
-def tell(loggers: Iterable[Logger], hook: str, *arguments: Any) -> None:
+def call_hook(loggers: Iterable[Logger], hook: str, *arguments: Any) -> None:
     """Call one of `HOOKS` on every logger that has it."""
     for logger in loggers:
         if hasattr(logger, hook):
@@ -30,10 +30,10 @@ def closing(loggers: Sequence[Logger]) -> Iterator[None]:
         yield
         succeeded = True
     finally:
-        tell(loggers, "close", succeeded)
+        call_hook(loggers, "close", succeeded)
 
 
-def going_on(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -> AnyLogger:
+def never_fatal(logger: AnyLogger, name: str, say: Callable[[str], None] = print) -> AnyLogger:
     """Return the same logger, changed so that its exceptions do not end training.
 
     The first failure is reported, later ones are not; every call is tried again.

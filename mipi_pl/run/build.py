@@ -20,7 +20,7 @@ from mipi_pl.datamodule import DataModule
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakeEnv, MakePolicy
-from mipi_pl.logging.hooks import going_on, tell
+from mipi_pl.logging.hooks import call_hook, never_fatal
 from mipi_pl.run.config import Config
 from mipi_pl.run.state import RunState
 from mipi_pl.utils.compat import attach
@@ -128,14 +128,14 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
         callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
         _refuse_misfits(algorithm, datamodule, callbacks)
         for name, node in config["logger"].items():
-            loggers.append(going_on(build(f"logger.{name}", node), name))
+            loggers.append(never_fatal(build(f"logger.{name}", node), name))
         state = RunState(config, folder)
         try:
             attach(trainer, config["trainer"], [*callbacks, state], loggers, folder)
         except (MisconfigurationException, RuntimeError) as error:
             raise UserError(f"callbacks or trainer: {error}") from error
     except BaseException:
-        tell(loggers, "close", False)
+        call_hook(loggers, "close", False)
         datamodule.teardown("fit")
         raise
     return Parts(datamodule, algorithm, trainer, state)

@@ -10,7 +10,7 @@ from typing import Any
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import TRAINING
-from mipi_pl.logging.hooks import tell
+from mipi_pl.logging.hooks import call_hook
 from mipi_pl.run.build import Parts, build
 from mipi_pl.run.config import Config
 from mipi_pl.run.teams import Teams
@@ -72,7 +72,7 @@ def write_report(outcome: Outcome) -> None:
     write_csv(folder / "results.csv", rows)
     draw = build("picture", {**outcome.config["picture"], "_partial_": True})
     draw(folder / "results.png", title(outcome.config), folder / run_folder.EVALUATIONS, policies)
-    tell(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
+    call_hook(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
     write_json(folder / run_folder.RESULTS, _content(outcome))
 
 

@@ -120,7 +120,7 @@ def results(made: list[str]) -> list[dict[str, Any]]:
     return [result.as_dict() for result in played]
 
 
-def told(error: type[Exception], work: Any) -> str:
+def message_of(error: type[Exception], work: Any) -> str:
     """The message of the error that `work` must raise."""
     try:
         work()
@@ -160,7 +160,7 @@ def by_first(rank: int) -> list[Any]:
     def refuse() -> None:
         raise UserError("no")
 
-    return [distributed.by_first(lambda: rank + 10), told(UserError, lambda: distributed.by_first(refuse))]
+    return [distributed.by_first(lambda: rank + 10), message_of(UserError, lambda: distributed.by_first(refuse))]
 
 
 def full_disk(rank: int, folder: Path) -> str:
@@ -173,7 +173,7 @@ def full_disk(rank: int, folder: Path) -> str:
     data_ = SimpleNamespace(frames=1)
     trainer = SimpleNamespace(datamodule=data_, loggers=[FullLog(str(folder))], is_global_zero=rank == 0)
     state = RunState({}, folder)
-    return told(OSError, lambda: state.on_save_checkpoint(trainer, SimpleNamespace(updates=1), {}))  # type: ignore[arg-type]
+    return message_of(OSError, lambda: state.on_save_checkpoint(trainer, SimpleNamespace(updates=1), {}))  # type: ignore[arg-type]
 
 
 def main(folder: Path) -> None:
@@ -189,8 +189,8 @@ def main(folder: Path) -> None:
             "one has nothing": learn({}, batches_of((PARTS[0], NOBODY)[rank])),
             "results": results(made),
             "made": made,
-            "diverged": told(DivergedError, lambda: diverging(rank)),
-            "wrong policy": told(DivergedError, lambda: wrong_policy(rank)),
+            "diverged": message_of(DivergedError, lambda: diverging(rank)),
+            "wrong policy": message_of(DivergedError, lambda: wrong_policy(rank)),
             "unused": unused(rank),
             "full disk": full_disk(rank, folder),
             "by first": by_first(rank),

@@ -20,6 +20,7 @@ from aiohttp import WSMsgType, web
 from mipi_pl.envs.battle import rules_spawn
 from mipi_pl.envs.battle.rules import play_loop, serial_entries
 from mipi_pl.envs.battle.rules_judge import outcome
+from mipi_pl.envs.battle.rules_rounding import rounded
 from mipi_pl.envs.battle.rules_state import (
     ATTACK,
     GOING_ON,
@@ -31,7 +32,6 @@ from mipi_pl.envs.battle.rules_state import (
     make_pairs,
     make_units,
 )
-from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.battle.scenario import Scenario, type_groups
 from mipi_pl.envs.kernels.compiled import entry
 from mipi_pl.envs.kernels.records import Output
@@ -165,7 +165,7 @@ class Field:
     def message(self, slot: int) -> Any:
         unit, mine = self.units[0, slot], slot < self.n
         name = self.names[int(unit.kind)]
-        tell = lambda value: told.py_func(float(value))  # noqa: E731
+        tell = lambda value: rounded.py_func(float(value))  # noqa: E731
         return raw_pb2.Unit(
             display_type=raw_pb2.Visible, alliance=raw_pb2.Self if mine else raw_pb2.Enemy, tag=self.tags[slot],
             unit_type=CUSTOM[name] if mine else USUAL[name], owner=1 if mine else 2,

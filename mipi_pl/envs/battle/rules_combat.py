@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from mipi_pl.envs.battle.rules_movement import walk_towards
+from mipi_pl.envs.battle.rules_rounding import rounded
 from mipi_pl.envs.battle.rules_state import (
     ATTACK,
     BLAST,
@@ -21,7 +22,6 @@ from mipi_pl.envs.battle.rules_state import (
     STOP,
     STRIKE,
 )
-from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
@@ -56,8 +56,8 @@ def give_order(units: Records, i: int, action: int, rules: Record) -> None:
         dx = _MOVE_LENGTH if k == 2 else -_MOVE_LENGTH if k == 3 else 0.0
         dy = _MOVE_LENGTH if k == 0 else -_MOVE_LENGTH if k == 1 else 0.0
         unit.order = MOVE
-        unit.goal_x = told(min(max(told(unit.x) + dx, unit.radius), rules.map_size - unit.radius))
-        unit.goal_y = told(min(max(told(unit.y) + dy, unit.radius), rules.map_size - unit.radius))
+        unit.goal_x = rounded(min(max(rounded(unit.x) + dx, unit.radius), rules.map_size - unit.radius))
+        unit.goal_y = rounded(min(max(rounded(unit.y) + dy, unit.radius), rules.map_size - unit.radius))
     else:
         k = action - FIRST_TARGET
         if k < rules.n_enemies:

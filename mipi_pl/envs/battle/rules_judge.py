@@ -5,8 +5,8 @@ The simulator and StarCraft II use the same functions.
 
 from __future__ import annotations
 
+from mipi_pl.envs.battle.rules_rounding import rounded
 from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, TIME_UP, WON
-from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
@@ -25,8 +25,8 @@ def outcome(units: Records, rules: Record) -> int:
 
 @rule
 def vitality_of(unit: Record) -> float:
-    """Return health plus shield, both rounded by `told`; 0 for dead units and empty slots."""
-    return told(unit.health) + told(unit.shield) if unit.alive else 0.0
+    """Return health plus shield, both rounded by `rounded`; 0 for dead units and empty slots."""
+    return rounded(unit.health) + rounded(unit.shield) if unit.alive else 0.0
 
 
 @rule

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mipi_pl.envs.battle.rules_rounding import rounded
 from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP, Columns
-from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.records import Record, Records
 
@@ -19,7 +19,7 @@ _STEP_AHEAD = 1.0  # a move is available if the unit fits on the map this far ah
 def _can_step(unit: Record, k: int, rules: Record) -> bool:
     """Whether there is room to move north, south, east or west (k = 0..3)."""
     low, high = unit.radius + _STEP_AHEAD, rules.map_size - unit.radius - _STEP_AHEAD
-    position = told(unit.y if k < 2 else unit.x)
+    position = rounded(unit.y if k < 2 else unit.x)
     return position <= high if k == 0 or k == 2 else position >= low
 
 
@@ -49,7 +49,7 @@ def is_available(units: Records, i: int, action: int, damage: np.ndarray, rules:
     if j < 0 or j == i or not units[j].alive:
         return False
     other = units[j]
-    dx, dy = told(other.x) - told(unit.x), told(other.y) - told(unit.y)
+    dx, dy = rounded(other.x) - rounded(unit.x), rounded(other.y) - rounded(unit.y)
     near = dx * dx + dy * dy <= rules.target_range * rules.target_range
     return near and _can_target(unit, other, is_enemy, damage)
 
@@ -78,7 +78,7 @@ def observe(
         action_mask: bool [A, U], written.
     """
     for i in range(units.size):
-        units[i].next_x, units[i].next_y = told(units[i].x), told(units[i].y)
+        units[i].next_x, units[i].next_y = rounded(units[i].x), rounded(units[i].y)
     cx, cy, largest = _spread(units)
     if not rules.centre_features:
         largest = 0.0
@@ -173,13 +173,13 @@ def _describe(
     features[columns.kind + unit.kind] = 1.0
     if not unit.alive:
         return
-    features[columns.health] = told(unit.health) / unit.health_max
+    features[columns.health] = rounded(unit.health) / unit.health_max
     if unit.shield_max > 0.0:
-        features[columns.shield] = told(unit.shield) / unit.shield_max
+        features[columns.shield] = rounded(unit.shield) / unit.shield_max
     if is_agent:
         if unit.energy_max > 0.0:
-            features[columns.energy] = told(unit.energy) / unit.energy_max
-        features[columns.cooldown] = max(told(unit.cooldown), 0.0) / unit.period
+            features[columns.energy] = rounded(unit.energy) / unit.energy_max
+        features[columns.cooldown] = max(rounded(unit.cooldown), 0.0) / unit.period
     x, y = unit.next_x, unit.next_y
     features[columns.position] = x / rules.map_size - 0.5
     features[columns.position + 1] = y / rules.map_size - 0.5

@@ -6,8 +6,8 @@ import numpy as np
 
 from mipi_pl.envs.battle.rules_judge import note_vitality
 from mipi_pl.envs.battle.rules_movement import list_living, settle
+from mipi_pl.envs.battle.rules_rounding import rounded
 from mipi_pl.envs.battle.rules_state import GOING_ON, IDLE
-from mipi_pl.envs.battle.rules_told import told
 from mipi_pl.envs.kernels.compiled import rule
 from mipi_pl.envs.kernels.random import below, uniform
 from mipi_pl.envs.kernels.records import Record, Records
@@ -48,7 +48,7 @@ def spawn(
     settle(units, list_living(units), pairs, rules)
     # Positions are rounded because the game can only be sent rounded ones.
     for i in range(units.size):
-        units[i].x, units[i].y = told(units[i].x), told(units[i].y)
+        units[i].x, units[i].y = rounded(units[i].x), rounded(units[i].y)
     note_vitality(units)
 
 
@@ -70,7 +70,7 @@ def _place_army(
     """
     sx = 0.5 * (rules.map_size + rules.spawn_distance * ux)
     sy = 0.5 * (rules.map_size + rules.spawn_distance * uy)
-    sx, sy = told(sx), told(sy)
+    sx, sy = rounded(sx), rounded(sy)
     if side == 0:
         battle.agents_x, battle.agents_y = sx, sy
     else:

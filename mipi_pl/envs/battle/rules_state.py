@@ -36,13 +36,13 @@ UNIT = record_type(
 * period: loops between attacks. cooldown: loops until the next attack.
 * peace: loops since the last damage.
 * target: slot that an attack or heal order aims at, -1 for none.
-* vitality: health plus shield after the last step, both rounded by `told`.
+* vitality: health plus shield after the last step, both rounded by `rounded`.
 * turn: side on which the unit passes an obstacle, positive is left; the absolute value is the number of loops for which
   it keeps the side.
 * aim: slot that the unit attacked in the previous loop, -1 for none.
 
 Every loop recomputes next, step, push, walks, blocked, obstacle_side, aim and deed. While an observation is written,
-next holds the position rounded by `told`.
+next holds the position rounded by `rounded`.
 
 Three fields belong to the index in the array, not to the unit:
 

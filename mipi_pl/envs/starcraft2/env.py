@@ -82,10 +82,16 @@ class StarCraft2Env(BattleEnv):
             require(f"env.{name}", value, 1)
         check_extra()
         from mipi_pl.envs.starcraft2.game import GameOptions
+        from mipi_pl.envs.starcraft2.messages import UNIT_IDS
 
         installation = find_game(version)
         map_file = installation.map_file(map_name)
         super().__init__(num_envs=num_envs, seed=seed, device=device, parallel=False, **battle)
+        if unknown := [unit.name for unit in self.scenario.types if unit.name not in UNIT_IDS]:
+            raise ValueError(
+                f"the real game's ids of {', '.join(unknown)} are not known: add them to UNIT_IDS in "
+                "mipi_pl/envs/starcraft2/messages.py"
+            )
         self.max_evaluation_envs, self.faults = max_evaluation_envs, 0
         self._attempts, self._battles_per_game = attempts, battles_per_game
         self._replay_dir = None if replay_dir is None else Path(replay_dir)

@@ -1,7 +1,7 @@
 """Conversion between unit records and the game's protobuf messages.
 
 Map coordinates are shifted so that the centre of the game's playable area is the centre of the battle's square. All
-values are rounded by `told`, so the single precision of the messages loses nothing.
+values are rounded by `rounded`, so the single precision of the messages loses nothing.
 """
 
 from __future__ import annotations

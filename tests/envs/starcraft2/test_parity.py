@@ -46,6 +46,14 @@ def test_two_scripts_are_for_the_simulator(installed: Any) -> None:
         installed.game(both_scripted=True)
 
 
+def test_a_unit_whose_ids_in_the_game_are_unknown_is_refused(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mipi_pl.envs.starcraft2 import messages
+
+    monkeypatch.setattr(messages, "UNIT_IDS", {})
+    with pytest.raises(ValueError, match=r"the real game's ids of .* are not known: add them to UNIT_IDS in"):
+        installed.game(num_envs=1)
+
+
 def test_a_square_that_does_not_fit_the_map_is_refused(installed: Any) -> None:
     installed.set(playable=20)
     with pytest.raises(

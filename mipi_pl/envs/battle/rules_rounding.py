@@ -10,7 +10,7 @@ _STEPS_PER_UNIT = 4096.0  # the game's own numbers are fixed-point with 12 binar
 
 
 @rule
-def told(value: float) -> float:
+def rounded(value: float) -> float:
     """Round a position, health, shield, energy or timer to a multiple of 1/4096 for observations and rewards.
 
     Multiples below 4096 are exact in the single precision of the game's messages. The simulator and StarCraft II
