@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -195,12 +195,11 @@ class Worlds:
 
     def _fresh(self, world: World) -> tuple[EntityEnv, _State | None]:
         env = self._make(world, self._num_envs[world.name])
-        if not env.resumable:
-            return env, None
-        try:
-            return env, env.get_extra_state()
-        except Exception:  # a user's world may have no state to save before its first episode
-            return env, None
+        state = None
+        if env.resumable:
+            with suppress(Exception):  # a user's world may have no state to save before its first episode
+                state = env.get_extra_state()
+        return env, state
 
     def _make(self, world: World, num_envs: int) -> EntityEnv:
         with _global_generator_kept():

@@ -21,13 +21,13 @@ from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, worlds
 from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
 from mipi_pl.run.config import Config, check_eval, check_evaluation
 from mipi_pl.run.hints import unknown_key
-from mipi_pl.run.own_folder import use_modules
+from mipi_pl.run.own_folder import open_run
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
 from mipi_pl.run.signatures import check_node, check_targets
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
-from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint, restore
+from mipi_pl.storage.checkpoint_file import RECORD, restore
 from mipi_pl.storage.files import write_json
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.threads import set_threads
@@ -85,8 +85,7 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
     Raises:
         UserError: if the checkpoint cannot be used or an override is invalid.
     """
-    content, config = read_checkpoint(path)
-    use_modules(config.get("config_dir"))
+    content, config = open_run(path)
     plan = make_plan(config, overrides)
     set_threads(plan.threads)
     fused.enable(config.get("fused", True))
@@ -100,8 +99,7 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
     Raises:
         UserError: if the checkpoint cannot be used or was trained in another environment class.
     """
-    content, config = read_checkpoint(path)
-    use_modules(config.get("config_dir"))
+    content, config = open_run(path)
     if config["env"]["_target_"] != plan.env["_target_"]:
         raise UserError(
             f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"

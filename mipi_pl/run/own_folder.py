@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from mipi_pl.storage.checkpoint_file import Config, read_checkpoint
 from mipi_pl.utils.errors import UserError
 
 _FLAGS = ("--config-dir", "-cd")
@@ -57,6 +59,16 @@ def _unquoted(word: str) -> str:
     quote = word[:1]
     is_quoted = len(word) > 1 and quote in ("'", '"') and word.endswith(quote)
     return word[1:-1].replace(f"\\{quote}", quote) if is_quoted else word
+
+
+def open_run(path: Path) -> tuple[dict[str, Any], Config]:
+    """Read a checkpoint and make the modules that its run was trained with importable.
+
+    See `mipi_pl.storage.checkpoint_file.read_checkpoint`.
+    """
+    content, config = read_checkpoint(path)
+    use_modules(config.get("config_dir"))
+    return content, config
 
 
 def use_modules(folder: str | None) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mipi_pl import distributed
-from mipi_pl.run.own_folder import use_modules
+from mipi_pl.run.config import Config
+from mipi_pl.run.own_folder import open_run
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.train import Run
 from mipi_pl.storage import provenance, run_folder
-from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
+from mipi_pl.storage.checkpoint_file import RECORD, with_texts
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import DamagedError
 from mipi_pl.utils.errors import UserError
@@ -44,13 +44,12 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
             "with a larger total_frames, because schedules depend on it"
         )
     newest = _newest(folder, say)
-    content, config = read_checkpoint(newest)
-    use_modules(config.get("config_dir"))
+    content, config = open_run(newest)
     quieten()
     trainer = connect(config["trainer"])
     checkpoint = distributed.by_first(lambda: newest)
     if checkpoint != newest:  # the first process may have found another checkpoint
-        content, config = read_checkpoint(checkpoint)
+        content, config = open_run(checkpoint)
     written_by = content[RECORD].get("processes", 1)
     if written_by != distributed.size():
         raise UserError(
@@ -60,7 +59,7 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
     written_at, now = content[RECORD]["commit"], provenance.commit()
     if written_at != now and distributed.rank() == 0:
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
-    config = _moved(config, config["run"]["folder"], str(folder))
+    config = _moved(config, folder)
     with Run(config, folder, trainer, checkpoint=checkpoint, say=say) as training:
         training.carry_out()
     return folder
@@ -81,11 +80,13 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path:
     return checkpoint
 
 
-def _moved(node: Any, old: str, new: str) -> Any:
-    """Return a config with every path in the run folder `old` changed to one in `new`."""
-    if isinstance(node, dict):
-        return {key: _moved(value, old, new) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_moved(value, old, new) for value in node]
-    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
-    return new + node[len(old) :] if inside else node
+def _moved(config: Config, folder: Path) -> Config:
+    """Return the config with every path in its run folder changed to the same path in `folder`."""
+    former = config["run"]["folder"]
+
+    def change(text: str) -> str:
+        inside = text == former or text.startswith(f"{former}/")
+        return f"{folder}{text.removeprefix(former)}" if inside else text
+
+    moved: Config = with_texts(config, change)
+    return moved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,17 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     record = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
     if not isinstance(record, dict) or not {"config", "frames", "updates", "commit"} <= set(record):
         raise UserError(f"{path} was not written by `mipi train`: it has no config and provenance of a run")
-    record["config"] = _renamed(record["config"])
+    record["config"] = with_texts(record["config"], lambda text: _MOVED.get(text, text))
     return content, record["config"]
 
 
-def _renamed(node: Any) -> Any:
-    """Replaces the former names of moved classes in a config, at any depth."""
+def with_texts(node: Any, change: Callable[[str], str]) -> Any:
+    """Return a config in which every text value, at any depth, is replaced by `change` of it."""
     if isinstance(node, dict):
-        return {key: _renamed(value) for key, value in node.items()}
+        return {key: with_texts(value, change) for key, value in node.items()}
     if isinstance(node, list):
-        return [_renamed(value) for value in node]
-    return _MOVED.get(node, node) if isinstance(node, str) else node
+        return [with_texts(value, change) for value in node]
+    return change(node) if isinstance(node, str) else node
 
 
 def _content(path: Path) -> Any:
