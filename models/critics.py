@@ -71,9 +71,10 @@ class EntityCritic(nn.Module):
             steps: episode and step of each row.
             state: recurrent state before the first step of each episode; None for zeros.
         """
+        entities = AgentRows.from_mask(present)  # the critic attends from every entity, so each takes an agent's part
         view = present.unsqueeze(2) & present.unsqueeze(1)
-        rows = self.entity(self.attention(inputs, view.unsqueeze(1)).squeeze(1)).relu()
-        pooled = torch.where(present.unsqueeze(2), rows, 0.0).sum(dim=1) / self.n_entities
+        attended = self.attention.of_agents(inputs, view.unsqueeze(1), entities).squeeze(1)
+        pooled = entities.summed(self.entity(attended).relu_()) / self.n_entities
         if isinstance(self.team, nn.Linear):
             return self.value(self.team(pooled).relu()).squeeze(1), None
         # The recurrence treats the team as a single agent that acts in every step.

@@ -61,7 +61,11 @@ class AgentRows:
         if self._is_complete:
             return rows.unflatten(0, (steps, self.n_agents)).transpose(1, 2)
         padded = rows.new_zeros(steps, self.n_agents, *rows.shape[1:])
-        return padded.index_put((self.step, self.agent), rows).transpose(1, 2)
+        return padded.index_put_((self.step, self.agent), rows).transpose(1, 2)
+
+    def summed(self, rows: Float[Tensor, "Q *X"]) -> Float[Tensor, "L *X"]:
+        """Sum the rows of each step."""
+        return rows.new_zeros(len(self.starts) - 1, *rows.shape[1:]).index_add_(0, self.step, rows)
 
 
 @dataclass
@@ -175,7 +179,7 @@ class PackedSteps:
     def pad(self, rows: Float[Tensor, "L *X"]) -> Float[Tensor, "S N *X"]:
         """Arrange the rows by time and episode, with zeros as padding."""
         padded = rows.new_zeros(self.length, self.episodes, *rows.shape[1:])
-        return padded.index_put((self.step, self.episode), rows)
+        return padded.index_put_((self.step, self.episode), rows)
 
     def pack(self, padded: Float[Tensor, "S N *X"]) -> Float[Tensor, "L *X"]:
         """Inverse of `pad`."""

@@ -76,7 +76,7 @@ class Recurrence(nn.Module):
         place = torch.empty_like(sequence)
         place[order] = torch.arange(len(order), device=order.device) - starts_of(counts)[sequence[order]]
         padded = rows.new_zeros(max(1, int(counts.max())), len(counts), *rows.shape[1:])
-        padded = padded.index_put((place, sequence), rows)
+        padded = padded.index_put_((place, sequence), rows)
         with full_precision(rows):
             unrolled, _ = self.gru(padded.flatten(1, 2), first.flatten(0, 2).unsqueeze(0))
         unrolled = unrolled.view(padded.shape)

@@ -30,11 +30,17 @@ def _gru_step(input_part: Any, state_part: Any, old: Any, new: Any) -> None:
         new[j] = candidate + update * (old[j] - candidate)
 
 
+_BLOCK = 64
+"""Rows whose input part is computed at once, unless a step has more."""
+
+
 @row_loop
-def _add(total: Any, bias: Any, rows: Any) -> None:
-    for r in range(rows):
+def _linear(result: Any, to: Any, left: Any, first: Any, weight: Any, bias: Any, rows: Any) -> None:
+    """Set result[to + r] = left[first + r] @ weight + bias for 0 <= r < rows."""
+    product(result, to, left, first, weight, rows)
+    for r in range(to, to + rows):
         for j in range(len(bias)):
-            total[r, j] += bias[j]
+            result[r, j] += bias[j]
 
 
 @row_loop
@@ -96,27 +102,26 @@ def _make_forward(source: int) -> Callable[..., int]:
                 multiplied by the reset gate.
             before: [Q * V, hidden], written for the backward pass: the states before each step.
         """
-        hidden, n_views = len(from_state), last.shape[2]
+        hidden, n_views, keep = len(from_state), last.shape[2], len(gates) > 0
         for n in prange(len(starts) - 1):
-            max_rows = last.shape[1] * n_views
-            input_part, state_part = (
-                np.empty((max_rows, 3 * hidden), np.float32),
-                np.empty((max_rows, 3 * hidden), np.float32),
-            )
-            old = np.empty((max_rows, hidden), np.float32)
+            max_rows, end = last.shape[1] * n_views, agent_starts[starts[n + 1]] * n_views
+            buffer = np.empty((0 if keep else max(_BLOCK, max_rows), 3 * hidden), np.float32)
+            input_part = gates if keep else buffer
+            state_part, old = np.empty((max_rows, 3 * hidden), np.float32), np.empty((max_rows, hidden), np.float32)
+            begin = stop = agent_starts[starts[n]] * n_views  # rows of the present block
             for t in range(starts[n], starts[n + 1]):
                 first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
+                if first + count > stop:
+                    begin, stop = first, min(first + max(_BLOCK, count), end)
+                    _linear(input_part, begin if keep else 0, rows, begin, from_input, input_bias, stop - begin)
                 for r in range(count):
                     old[r] = last[n, agents[(first + r) // n_views], r % n_views]
-                product(input_part, rows, first, from_input, count)
-                _add(input_part, input_bias, count)
-                product(state_part, old, 0, from_state, count)
-                _add(state_part, state_bias, count)
+                _linear(state_part, 0, old, 0, from_state, state_bias, count)
+                place = first if keep else first - begin
                 for r in range(count):
-                    _gru_step(input_part[r], state_part[r], old[r], states[first + r])
+                    _gru_step(input_part[place + r], state_part[r], old[r], states[first + r])
                     last[n, agents[(first + r) // n_views], r % n_views] = states[first + r]
-                if len(gates):
-                    gates[first : first + count] = input_part[:count]
+                if keep:
                     recurrent[first : first + count] = state_part[:count, 2 * hidden :]
                     before[first : first + count] = old[:count]
         return source
@@ -164,7 +169,7 @@ def _make_backward(source: int) -> Callable[..., int]:
                     _gru_step_backward(
                         gates[row], recurrent[row], before[row], gradient[row], direct[r], grad_state_part[r]
                     )
-                product(indirect, grad_state_part, 0, weight, count)
+                product(indirect, 0, grad_state_part, 0, weight, count)
                 for r in range(count):
                     carried[n, agents[(first + r) // n_views], r % n_views] = direct[r] + indirect[r]
         return source

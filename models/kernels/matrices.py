@@ -24,6 +24,12 @@ from models.kernels.vector import (
 )
 
 
+_ROWS = 8
+"""Most rows of a tile that is one vector wide."""
+_WIDE_ROWS, _WIDE = 4, 4
+"""Most rows of a wide tile, and its vectors per row: with the vectors of the right factor, they fit into registers."""
+
+
 @instructions
 def _tile(
     _context: Any,
@@ -39,31 +45,56 @@ def _tile(
     b_row: Any,
     count: Any,
     rows: Any,
+    most: Any,
+    vectors: Any,
 ) -> Any:
-    """Compute a tile of `rows` times LANES elements of a product, accumulated in registers."""
-    n_rows = rows.literal_value
+    """Compute a tile of a product, accumulated in registers: `rows`, from 1 to `most`, times `vectors` * LANES.
+
+    There is code for each number of rows. Few accumulators would leave the processor waiting for each sum.
+    """
+    n_most, n_vectors = most.literal_value, vectors.literal_value
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        out, to, out_row, a, at, a_row, a_step, b, begin, b_row, count, _ = arguments
+        out, to, out_row, a, at, a_row, a_step, b, begin, b_row, count, rows, _, _ = arguments
         kinds = signature.args
         vector = ir.VectorType(FLOAT, LANES)
-        totals = [cgutils.alloca_once(builder, vector) for _ in range(n_rows)]
-        for total in totals:
-            builder.store(ir.Constant(vector, None), total)
-        with cgutils.for_range(builder, count) as loop:
-            line = load(context, builder, kinds[7], b, builder.add(begin, builder.mul(loop.index, b_row)), LANES)
-            column = builder.add(at, builder.mul(loop.index, a_step))
-            for r, total in enumerate(totals):
-                index = builder.add(column, builder.mul(a_row, ir.Constant(a_row.type, r)))
-                number = builder.extract_element(load(context, builder, kinds[3], a, index, 1), whole_constant(INT, 0))
-                builder.store(fma(builder, spread(builder, number, LANES), line, builder.load(total)), total)
-        for r, total in enumerate(totals):
-            index = builder.add(to, builder.mul(out_row, ir.Constant(out_row.type, r)))
-            store(context, builder, kinds[0], out, index, builder.load(total))
+
+        def tile_of(n_rows: int) -> None:
+            totals = [[cgutils.alloca_once(builder, vector) for _ in range(n_vectors)] for _ in range(n_rows)]
+            for total in (total for row in totals for total in row):
+                builder.store(ir.Constant(vector, None), total)
+            with cgutils.for_range(builder, count) as loop:
+                line = builder.add(begin, builder.mul(loop.index, b_row))
+                lines = [
+                    load(context, builder, kinds[7], b, builder.add(line, ir.Constant(line.type, LANES * v)), LANES)
+                    for v in range(n_vectors)
+                ]
+                column = builder.add(at, builder.mul(loop.index, a_step))
+                for r, row in enumerate(totals):
+                    index = builder.add(column, builder.mul(a_row, ir.Constant(a_row.type, r)))
+                    number = load(context, builder, kinds[3], a, index, 1)
+                    number = spread(builder, builder.extract_element(number, whole_constant(INT, 0)), LANES)
+                    for v, total in enumerate(row):
+                        builder.store(fma(builder, number, lines[v], builder.load(total)), total)
+            for r, row in enumerate(totals):
+                index = builder.add(to, builder.mul(out_row, ir.Constant(out_row.type, r)))
+                for v, total in enumerate(row):
+                    place = builder.add(index, ir.Constant(index.type, LANES * v))
+                    store(context, builder, kinds[0], out, place, builder.load(total))
+
+        end = builder.append_basic_block("end_of_tile")
+        choice = builder.switch(rows, end)
+        for n_rows in range(1, n_most + 1):
+            block = builder.append_basic_block(f"tile_of_{n_rows}")
+            choice.add_case(ir.Constant(rows.type, n_rows), block)
+            with builder.goto_block(block):
+                tile_of(n_rows)
+                builder.branch(end)
+        builder.position_at_end(end)
         return context.get_dummy_value()
 
     i = types.intp
-    return types.void(out, i, i, a, i, i, i, b, i, i, i, rows), build
+    return types.void(out, i, i, a, i, i, i, b, i, i, i, i, most, vectors), build
 
 
 @row_loop
@@ -82,25 +113,29 @@ def multiply(result: Any, left: Any, right: Any, sizes: Any) -> None:
     a, at, a_row, a_step = left
     b, begin, b_row = right
     rows, terms, columns = sizes
-    fours = rows - rows % 4
-    for c in range(0, columns, LANES):
-        for r in range(0, fours, 4):
-            _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 4)
-        for r in range(fours, rows):
-            _tile(out, to + r * out_row + c, out_row, a, at + r * a_row, a_row, a_step, b, begin + c, b_row, terms, 1)
+    wide = columns - columns % (_WIDE * LANES)
+    for c in range(0, wide, _WIDE * LANES):
+        for r in range(0, rows, _WIDE_ROWS):
+            o, i, left_rows = to + r * out_row + c, at + r * a_row, min(rows - r, _WIDE_ROWS)
+            _tile(out, o, out_row, a, i, a_row, a_step, b, begin + c, b_row, terms, left_rows, _WIDE_ROWS, _WIDE)
+    for c in range(wide, columns, LANES):
+        for r in range(0, rows, _ROWS):
+            o, i, left_rows = to + r * out_row + c, at + r * a_row, min(rows - r, _ROWS)
+            _tile(out, o, out_row, a, i, a_row, a_step, b, begin + c, b_row, terms, left_rows, _ROWS, 1)
 
 
 @row_loop
-def product(result: Any, left: Any, first: Any, right: Any, rows: Any) -> None:
-    """Set result[r] = left[first + r] @ right for 0 <= r < rows; contiguous matrices of any size."""
+def product(result: Any, to: Any, left: Any, first: Any, right: Any, rows: Any) -> None:
+    """Set result[to + r] = left[first + r] @ right for 0 <= r < rows; contiguous matrices of any size."""
     terms, columns = right.shape
     whole = columns - columns % LANES
-    multiply((result, 0, columns), (left, first * terms, terms, 1), (right, 0, columns), (rows, terms, whole))
+    sizes = (rows, terms, whole)
+    multiply((result, to * columns, columns), (left, first * terms, terms, 1), (right, 0, columns), sizes)
     for r in range(rows):
-        result[r, whole:] = ZERO
+        result[to + r, whole:] = ZERO
         for k in range(terms):  # outer loop, which fixes the order of every sum
             for c in range(whole, columns):
-                result[r, c] += left[first + r, k] * right[k, c]
+                result[to + r, c] += left[first + r, k] * right[k, c]
 
 
 @instructions
