@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from models import fused_pairs
+from models import fused_targets
 from models.precision import OutputLinear, full_precision, output_linear
 
 
@@ -117,15 +117,23 @@ class TargetScores(nn.Module):
 
     def forward(self, seen: Perceived, slots: slice) -> Float[Tensor, "*X A targets"]:
         """Return the scores of the targets in `slots`; 0 for targets that the view does not show."""
-        key = output_linear(self.embed(seen.entities[:, slots]).relu(), self.key.weight)
-        query = output_linear(seen.features, self.query.weight, self.query.bias) * key.shape[-1] ** -0.5
-        with full_precision(query):
-            scores = torch.matmul(query.flatten(1, -2), key.transpose(1, 2))
-        shown = seen.views[..., slots]
-        scores = scores.view(shown.shape)
-        if self.pairs is not None:
-            scores = scores + self.pairs(seen, slots)
-        return torch.where(shown, scores, 0.0)
+        steps, *views, n_agents, n_entities = seen.views.shape
+        shape = (steps, math.prod(views), n_agents)
+        targets = seen.entities[:, slots].contiguous()
+        key = output_linear(self.embed(targets).relu(), self.key.weight)
+        scale = key.shape[-1] ** -0.5  # of the weights, because they are fewer than the queries
+        query = output_linear(seen.features, self.query.weight * scale, self.query.bias * scale).reshape(*shape, -1)
+        pairs = self.pairs(seen, targets) if self.pairs else ()
+        shown = seen.views.view(*shape, n_entities)
+        if fused_targets.usable(query, key, *pairs):
+            first = slots.indices(n_entities)[0]
+            scores = fused_targets.score(query, key, *(pairs or PairScores.none(query, key)), shown, first)
+        else:
+            with full_precision(query):
+                scores = torch.einsum("lvah,lth->lvat", query, key)
+                scores = scores + PairScores.total(*pairs) if pairs else scores
+            scores = torch.where(shown[..., slots], scores, 0.0)
+        return scores.view(*seen.views.shape[:-1], len(range(n_entities)[slots]))
 
 
 class PairScores(nn.Module):
@@ -151,21 +159,33 @@ class PairScores(nn.Module):
         self.own = nn.Linear(n_inputs, units, bias=False)
         self.weigh = OutputLinear(hidden, units)
 
-    def forward(self, seen: Perceived, slots: slice) -> Float[Tensor, "*X A targets"]:
-        """Return the scores of the targets in `slots`; undefined for targets that the view does not show."""
-        steps, *views, n_agents, n_entities = seen.views.shape
+    def forward(
+        self, seen: Perceived, targets: Float[Tensor, "L T I"]
+    ) -> tuple[Float[Tensor, "L V A K"], Float[Tensor, "L A K"], Float[Tensor, "L T K"]]:
+        """Return the factors of the scores: weights w / sqrt(K), the parts F x_i of agents, and E x_j + b of targets.
+
+        Args:
+            seen: features of the agents, and all entities.
+            targets: inputs of the targets.
+        """
+        steps, *views, n_agents, _ = seen.views.shape
         weights = self.weigh(seen.features)
         weights = (weights * weights.shape[-1] ** -0.5).reshape(steps, math.prod(views), n_agents, -1)
-        target = output_linear(seen.entities[:, slots], self.target.weight, self.target.bias)
-        own = output_linear(seen.entities[:, :n_agents], self.own.weight)
-        if fused_pairs.usable(weights, own, target):
-            shape = (steps, math.prod(views), n_agents, n_entities)
-            scores = fused_pairs.score(weights, own, target, seen.views.view(shape), slots.indices(n_entities)[0])
-        else:
-            with full_precision(weights):
-                pairs = (own.unsqueeze(2) + target.unsqueeze(1)).relu_()
-                scores = torch.einsum("lvak,latk->lvat", weights, pairs)
-        return scores.view(*seen.views.shape[:-1], target.shape[1])
+        target = output_linear(targets, self.target.weight, self.target.bias)
+        return weights, output_linear(seen.entities[:, :n_agents], self.own.weight), target
+
+    @staticmethod
+    def total(
+        weights: Float[Tensor, "L V A K"], own: Float[Tensor, "L A K"], target: Float[Tensor, "L T K"]
+    ) -> Float[Tensor, "L V A T"]:
+        """Return the scores <weights, relu(own + target)> of all pairs."""
+        pairs = (own.unsqueeze(2) + target.unsqueeze(1)).relu_()
+        return torch.einsum("lvak,latk->lvat", weights, pairs)
+
+    @staticmethod
+    def none(query: Float[Tensor, "L V A H"], key: Float[Tensor, "L T H"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return factors without units, whose scores are 0."""
+        return query[..., :0], query[:, 0, :, :0], key[..., :0]
 
 
 class ActionHead(OutputLinear):  # a subclass, so that a head without targets has the weights of a linear layer

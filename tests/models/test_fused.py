@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models import fused
 from models.attention import EntityAttention
 from models.packing import AgentRows, PackedSteps
-from models.targets import PairScores, Perceived
+from models.targets import Perceived, TargetScores
 from models.trunk import Recurrence
 
 Run = Callable[[], Tensor]
@@ -128,15 +128,24 @@ def test_recurrence(views: int, agents: int, size: int, hidden: int, with_state:
 
 
 @pytest.mark.parametrize(
-    ("steps", "views", "agents", "targets", "units"),
-    [(40, 3, 5, 27, 32), (1, 1, 1, 1, 16), (9, 2, 3, 0, 16), (30, 1, 4, 16, 32), (7, 2, 3, 5, 3)],
+    ("steps", "views", "agents", "targets", "hidden", "units"),
+    [
+        (40, 3, 5, 27, 16, 32),
+        (1, 1, 1, 1, 64, 16),
+        (9, 2, 3, 0, 16, 16),
+        (30, 1, 4, 16, 32, 0),
+        (7, 2, 3, 5, 16, 3),
+        (7, 2, 3, 5, 6, 16),
+    ],
 )
 @pytest.mark.parametrize("of_agents", [False, True])
-def test_pair_scores(steps: int, views: int, agents: int, targets: int, units: int, of_agents: bool) -> None:
-    """Of others and of agents; with a row and a step that see nothing. Three units are no whole vector."""
+def test_target_scores(
+    steps: int, views: int, agents: int, targets: int, hidden: int, units: int, of_agents: bool
+) -> None:
+    """Scores of others and of agents, with a row and a step that see nothing. Sizes 3 and 6 are not whole vectors."""
     torch.manual_seed(0)
-    net = PairScores(hidden=6, n_inputs=5, units=units)
-    features = torch.randn(steps, views, agents, 6, requires_grad=True)
+    net = TargetScores(hidden, n_inputs=5, width=8, pair_units=units)
+    features = torch.randn(steps, views, agents, hidden, requires_grad=True)
     entities = torch.randn(steps, agents + targets, 5, requires_grad=True)
     seen = torch.rand(steps, views, agents, agents + targets) < 0.5
     seen[0, :, 0] = False
@@ -144,7 +153,7 @@ def test_pair_scores(steps: int, views: int, agents: int, targets: int, units: i
     slots = slice(agents) if of_agents else slice(agents, None)
 
     def run() -> Tensor:
-        return torch.where(seen[..., slots], net(Perceived(features, entities, seen), slots), 0.0)
+        return net(Perceived(features, entities, seen), slots)
 
     assert_equal_to_plain(net, run, (features, entities))
 
@@ -170,9 +179,10 @@ def test_what_is_not_finite_is_not_hidden(value: float) -> None:
         attend.key_value.weight.fill_(value)
     assert net(torch.zeros(1, 1, 4), steps.agents(1), steps, None)[0].isnan().any()
     assert attend(torch.ones(1, 2, 4), torch.ones(1, 1, 1, 2, dtype=torch.bool)).isnan().any()
-    features, entities = torch.zeros(1, 1, 1, 4), torch.full((1, 2, 4), value)
+    features, entities = torch.zeros(1, 1, 1, 16), torch.full((1, 2, 4), value)
     seen = Perceived(features, entities, torch.ones(1, 1, 1, 2, dtype=torch.bool))
-    assert not PairScores(hidden=4, n_inputs=4, units=16)(seen, slice(1, 2)).isfinite().any()
+    scores = TargetScores(hidden=16, n_inputs=4, width=8, pair_units=16)
+    assert not scores(seen, slice(1, 2)).isfinite().any()
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
@@ -183,14 +193,14 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     net, attend = Recurrence(8, 16), EntityAttention(n_inputs=4, width=32, heads=2)
     steps = PackedSteps.from_mask(torch.ones(6, 10, dtype=torch.bool))
     rows, inputs, seen = torch.randn(180, 1, 8), torch.randn(60, 5, 4), torch.rand(60, 1, 3, 5) < 0.7
-    pairs, features = PairScores(hidden=16, n_inputs=4, units=16), torch.randn(60, 1, 3, 16)
+    scores, features = TargetScores(hidden=16, n_inputs=4, width=8, pair_units=16), torch.randn(60, 1, 3, 16)
     agents = steps.agents(3)
     found = []
     for threads in (1, before):
         numba.set_num_threads(threads)
         made = results(net, lambda: net(rows.clone(), agents, steps, None)[0])
         made += results(attend, lambda: attend(inputs, seen))
-        made += results(pairs, lambda: pairs(Perceived(features, inputs, seen), slice(3, 5)))
+        made += results(scores, lambda: scores(Perceived(features, inputs, seen), slice(3, 5)))
         found.append(torch.cat([tensor.flatten() for tensor in made]))
     numba.set_num_threads(before)
     assert torch.equal(*found)

@@ -13,7 +13,7 @@ from mipi_pl.spec import EntitySpec
 from models.agent import EntityAgent
 from models.collaq import CollaQAgent
 from models.marginal import MarginalPolicy
-from models.targets import ActionHead, ActionKinds, PairScores, Perceived
+from models.targets import ActionHead, ActionKinds, PairScores, Perceived, TargetScores
 
 BOTH = ("others", "agents")
 KINDS = 5  # three fixed actions, attack, heal
@@ -104,12 +104,14 @@ def test_pair_scores_tell_the_near_from_the_far_which_a_dot_product_cannot() -> 
     scores.weigh.bias.data.fill_(-(2.0**0.5))
     entities = torch.tensor([[[1.0], [6.0], [4.0], [0.0]]], dtype=torch.float64)
     seen = Perceived(torch.zeros(1, 2, 1, dtype=torch.float64), entities, torch.ones(1, 2, 4, dtype=torch.bool))
-    assert scores(seen, slice(2, 4)).tolist() == [[pytest.approx([-3.0, -1.0]), pytest.approx([-2.0, -6.0])]]
+    found = PairScores.total(*scores(seen, entities[:, 2:4]))
+    assert found.tolist() == [[[pytest.approx([-3.0, -1.0]), pytest.approx([-2.0, -6.0])]]]
 
 
 def test_pair_scores_of_no_target_are_none() -> None:
     seen = Perceived(torch.zeros(3, 2, 4), torch.zeros(3, 2, 7), torch.ones(3, 2, 2, dtype=torch.bool))
-    assert PairScores(hidden=4, n_inputs=7, units=3)(seen, slice(2, 2)).shape == (3, 2, 0)
+    scores = TargetScores(hidden=4, n_inputs=7, width=8, pair_units=3)
+    assert scores(seen, slice(2, 2)).shape == (3, 2, 0)
     with pytest.raises(ValueError, match="pair_units must be at least 1"):
         PairScores(hidden=4, n_inputs=7, units=0)
 
