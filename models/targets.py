@@ -169,10 +169,11 @@ class PairScores(nn.Module):
             targets: inputs of the targets.
         """
         steps, *views, n_agents, _ = seen.views.shape
-        weights = self.weigh(seen.features)
-        weights = (weights * weights.shape[-1] ** -0.5).reshape(steps, math.prod(views), n_agents, -1)
+        scale = len(self.weigh.weight) ** -0.5
+        weights = output_linear(seen.features, self.weigh.weight * scale, self.weigh.bias * scale)
         target = output_linear(targets, self.target.weight, self.target.bias)
-        return weights, output_linear(seen.entities[:, :n_agents], self.own.weight), target
+        own = output_linear(seen.entities[:, :n_agents], self.own.weight)
+        return weights.reshape(steps, math.prod(views), n_agents, -1), own, target
 
     @staticmethod
     def total(

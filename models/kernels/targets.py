@@ -73,9 +73,7 @@ def _pair_backward(
 
 def _make_forward(source: int) -> Callable[..., int]:
     @entry
-    def forward(
-        query: Any, key: Any, weights: Any, own: Any, target: Any, views: Any, first: int, scores: Any
-    ) -> int:
+    def forward(query: Any, key: Any, weights: Any, own: Any, target: Any, views: Any, first: int, scores: Any) -> int:
         """Compute <query, key> + <weights, relu(own + target)> where a view shows the target, else 0.
 
         Args:
