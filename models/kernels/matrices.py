@@ -23,7 +23,6 @@ from models.kernels.vector import (
     whole_constant,
 )
 
-
 _ROWS = 8
 """Most rows of a tile that is one vector wide."""
 _WIDE_ROWS, _WIDE = 4, 4
