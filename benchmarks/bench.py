@@ -7,8 +7,10 @@ the learners uses full synthetic episodes and real battles (`battles` in the nam
 that do not measure speed (fairness, learning, the matrix game, soaks, mutations, StarCraft II parity), and
 `peer_battle.py`, which needs installations of the peers.
 
-The table consists of the line of JSON with which each script ends. If a script fails, the table has a row for the
-failure and the figures of the others, and the exit code is 1.
+The table consists of the line of JSON with which each script ends. Figures with "ratio" in their name compare two
+sides of one run, so they hold on a noisy machine. Those that fell by more than a fifth since the file's last value are
+listed below the table. If a script fails, the table has a row for the failure and the figures of the others, and the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ LEFT_OUT = {
     "soak_memory.py",
     "soak_resume.py",
     "starcraft2_parity.py",
+    "whole_runs.py",
 }
+FAILED = "failed, exit code"
+LARGEST_FALL = 0.2
 THREADED = {"env_steps.py", "learner_updates.py", "peer_refil.py", "peer_loop.py"}
 
 
@@ -86,6 +91,21 @@ def figures(results: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
             yield f"{prefix}{name}", value
 
 
+def last_figures(results: str) -> dict[tuple[str, str], float]:
+    """Returns the last value of each script's figures in the tables of results.md."""
+    rows = (line.strip("| ").split(" | ") for line in results.splitlines() if line.startswith("|") and ".py |" in line)
+    return {(row[0], row[1]): float(row[2].replace(",", "")) for row in rows if len(row) == 3 and row[1] != FAILED}
+
+
+def fallen(measured: dict[tuple[str, str], float], before: dict[tuple[str, str], float]) -> list[str]:
+    """Returns a line for each ratio that fell by more than a fifth."""
+    return [
+        f"* {script}, {figure}: {value:,}, before {before[script, figure]:,}"
+        for (script, figure), value in measured.items()
+        if "ratio" in figure and value < (1 - LARGEST_FALL) * before.get((script, figure), value)
+    ]
+
+
 def processor() -> str:
     """Returns the processor's model name, or its architecture if the system does not report a name."""
     try:
@@ -113,17 +133,22 @@ def main() -> None:
     parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, to compare the whole loop too")
     parser.add_argument("--only", nargs="+", help="run only these scripts, such as learner_updates.py")
     options = parser.parse_args()
-    rows, failed = [], False
+    measured: dict[tuple[str, str], float] = {}
+    failed = False
     for script, arguments in planned(options).items():
         if not options.only or script in options.only:
             print(f"== {script} {' '.join(arguments)}", flush=True)
             try:
-                rows += [f"| {script} | {name} | {value:,} |" for name, value in figures(run(script, arguments))]
+                measured |= {(script, name): value for name, value in figures(run(script, arguments))}
             except subprocess.CalledProcessError as error:
-                rows, failed = [*rows, f"| {script} | failed, exit code | {error.returncode} |"], True
-    if not rows:
+                measured[script, FAILED], failed = error.returncode, True
+    if not measured:
         sys.exit(f"nothing was measured and nothing appended; scripts that can run: {', '.join(planned(options))}")
+    rows = [f"| {script} | {name} | {value:,} |" for (script, name), value in measured.items()]
     table = "\n".join([heading(options), "", "| script | figure | value |", "|---|---|---:|", *rows])
+    falls = fallen(measured, last_figures(RESULTS.read_text(encoding="utf-8")))
+    if falls:
+        table += "\n\nFell by more than a fifth since the last table:\n\n" + "\n".join(falls)
     with RESULTS.open("a", encoding="utf-8") as results:
         results.write(f"\n{table}\n")
     print(f"\n{table}\n\nappended to {run_folder.shown(RESULTS)}")

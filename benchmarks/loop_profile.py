@@ -152,6 +152,7 @@ def main() -> None:
         "products_mflop_per_frame": round(mflop, 2),
         "product_gflop_per_s": round(speed, 1),
         "limit_frames_per_core_s": round(1e3 * speed / mflop, 1),
+        "ratio_to_limit": round(frames / seconds * mflop / speed / 1e3, 3),
     }
     print(
         f"\n{figures['frames_per_core_s']:,.0f} frames per processor second; matrix products: {mflop:.1f} MFLOP a "

@@ -1,0 +1,44 @@
+"""The table of `make bench`: figures of earlier tables, and ratios that fell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import bench
+
+EARLIER = """
+| script | figure | value |
+|---|---|---:|
+| loop.py | ratio_to_plain | 2.5 |
+| loop.py | frames_per_s | 1,234.5 |
+| growth.py | failed, exit code | 1 |
+
+| | frames per hour | ratio |
+|---|---|---|
+| ours | 1,000 | 3 |
+
+| loop.py | ratio_to_plain | 2.0 |
+"""
+
+
+def test_the_last_value_of_a_figure_counts_and_other_tables_do_not() -> None:
+    assert bench.last_figures(EARLIER) == {("loop.py", "ratio_to_plain"): 2.0, ("loop.py", "frames_per_s"): 1234.5}
+
+
+def test_ratios_that_fell_by_more_than_a_fifth_are_listed_and_nothing_else() -> None:
+    before = {("a.py", "ratio"): 2.0, ("b.py", "x.ratio_to_1"): 2.0, ("c.py", "frames_per_s"): 100.0}
+    measured = {
+        ("a.py", "ratio"): 1.5,
+        ("b.py", "x.ratio_to_1"): 1.65,
+        ("c.py", "frames_per_s"): 1.0,
+        ("d.py", "ratio"): 1.0,
+    }
+    assert bench.fallen(measured, before) == ["* a.py, ratio: 1.5, before 2.0"]
+
+
+def test_the_figures_of_the_committed_results_can_be_read() -> None:
+    figures = bench.last_figures(bench.RESULTS.read_text(encoding="utf-8"))
+    assert ("peer_loop.py", "refil_ratio_frames_per_core_h") in figures
