@@ -30,7 +30,7 @@ import json
 import os
 import statistics
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,24 +38,13 @@ from queue import SimpleQueue
 from typing import Any
 
 from bench import processor
+from peers.loop_tables import TITLES, tables
 from peers.turns import Report, Side, take_turns
 
 from mipi_pl.storage import provenance
 
 RESULT = Path(__file__).parent / "results" / "peer_jaxmarl.json"
 MAPS = ("2s3z", "3s5z")
-WINDOW = 16_384
-"""Frames over which a win rate is averaged."""
-MARKS_S = (10, 20, 30, 60, 90, 120, 180, 300, 600, 1200, 1800)
-"""Times of the table of `learning`."""
-TITLES = {
-    "mipi_ppo": "MIPI-PPO, width 64",
-    "mappo": "MAPPO, width 64",
-    "jaxmarl_ippo_64": "JaxMARL IPPO, width 64",
-    "jaxmarl_ippo_128": "JaxMARL IPPO, width 128",
-    "jaxmarl_mappo_64": "JaxMARL MAPPO, width 64",
-    "jaxmarl_mappo_128": "JaxMARL MAPPO, width 128",
-}
 QUICK = ("mipi_ppo", "jaxmarl_ippo_64")
 Start = Callable[[str, str, int], Side]
 """Starts the process of a side, given its name, a map and the number of threads."""
@@ -143,78 +132,6 @@ def learning(options: argparse.Namespace, about: dict[str, Any]) -> list[dict[st
     cells = [(map_name, name) for map_name in options.maps for name in options.sides]
     with limited_to(options.cores[:1]), ThreadPoolExecutor(len(options.cores)) as workers:
         return list(workers.map(train, cells))
-
-
-def win_rate(curve: Sequence[tuple[float, int, float | None]], seconds: float) -> float | None:
-    """Returns the mean win rate of the last `WINDOW` frames at a time; None if no episode ended in them."""
-    past = [update for update in curve if update[0] <= seconds]
-    rates = [rate for _, frames, rate in past if rate is not None and frames > past[-1][1] - WINDOW]
-    return statistics.mean(rates) if rates else None
-
-
-def first_time(curve: Sequence[tuple[float, int, float | None]], target: float) -> float | None:
-    """Returns the seconds after which the win rate first reaches a target; None if it does not."""
-    times = (seconds for seconds, _, _ in curve if (win_rate(curve, seconds) or 0.0) >= target)
-    return next(times, None)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table whose first column is text."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def speed_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format the results of `speed` on one map and number of cores."""
-    head = ["side", "frames/s", "frames/processor s", "MIPI-PPO over it", "spread", "peak memory, MiB", "build, s"]
-    ours = next((row["frames_per_cpu_s"] for row in rows if row["side"] == "mipi_ppo"), None)
-    return table(
-        head,
-        [
-            [
-                TITLES[row["side"]],
-                f"{row['frames_per_s']:,.0f}",
-                f"{row['frames_per_cpu_s']:,.0f}",
-                "-" if ours is None else f"{ours / row['frames_per_cpu_s']:.2f}",
-                f"{row['spread_per_cpu_s']:.2f}",
-                f"{row['peak_memory_mib']:,.0f}",
-                f"{row['build_s']:.1f}",
-            ]
-            for row in rows
-        ],
-    )
-
-
-def learning_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format the results of `learning` on one map."""
-    longest = max(row["curve"][-1][0] for row in rows)
-    marks = [mark for mark in MARKS_S if mark <= longest]
-
-    def shown(value: float | None, digits: int = 2) -> str:
-        return "-" if value is None else f"{value:.{digits}f}"
-
-    head = ["side", *[f"at {mark} s" for mark in marks], "at the end", "s to 0.5", "s to 0.8", "frames", "build, s"]
-    cells = []
-    for row in rows:
-        curve = row["curve"]
-        end_s, frames, _ = curve[-1]
-        rates = [win_rate(curve, mark) if mark <= end_s else None for mark in marks]
-        reached = [first_time(curve, target) for target in (0.5, 0.8)]
-        values = [shown(rate) for rate in (*rates, win_rate(curve, end_s))] + [shown(time_s, 0) for time_s in reached]
-        cells.append([TITLES[row["side"]], *values, f"{frames:,}", f"{row['build_s']:.1f}"])
-    return table(head, cells)
-
-
-def tables(what: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a table for each map and number of cores."""
-    parts = []
-    for map_name, threads in dict.fromkeys((row["map"], row["threads"]) for row in rows):
-        chosen = [row for row in rows if (row["map"], row["threads"]) == (map_name, threads)]
-        cores = "one core" if threads == 1 else f"{threads} cores"
-        kind = "win rate in its own world, " if what == "learning" else ""
-        body = learning_table(chosen) if what == "learning" else speed_table(chosen)
-        parts.append(f"{map_name}, {kind}{cores}\n\n{body}")
-    return "\n\n".join(parts)
 
 
 def commit_of(checkout: Path) -> str | None:

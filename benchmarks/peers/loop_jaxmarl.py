@@ -17,7 +17,6 @@ import sys
 import time
 import types
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ SCRIPTS = {
     "mappo": ("MAPPO", "mappo_rnn_smax", "mappo_homogenous_rnn_smax"),
 }
 """Folder below baselines/, module and file of settings of each algorithm."""
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax")
+PACKAGES = ("jaxmarl", "jax", "jaxlib", "flax", "optax", "distrax")
 
 
 def check(checkout: Path, algorithm: str) -> tuple[Path, Path]:
@@ -82,12 +81,11 @@ def train(options: argparse.Namespace, output: Any) -> None:
 
     module, config = load(options.jaxmarl, options.algorithm, log)
     import jax  # type: ignore[import-not-found]
-    import jaxmarl  # type: ignore[import-not-found]
 
     config["MAP_NAME"] = options.map
     set_width(module, config, options.width)
     frames = int(config["NUM_ENVS"] * config["NUM_STEPS"])
-    versions = {"jaxmarl": jaxmarl.__version__, **{package: version(package) for package in PACKAGES}}
+    versions = {name: sys.modules[name].__version__ for name in PACKAGES if name in sys.modules}
     about = {"settings": {name: value for name, value in config.items() if "WANDB" not in name}, "versions": versions}
     recorder = LoopRecorder(output, options.seconds, about)
     if not my_turn():

@@ -19,13 +19,13 @@ from turns import claim_output, my_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mipi_pl.run.build import assemble  # noqa: E402
-from mipi_pl.run.compose import compose  # noqa: E402
-from mipi_pl.run.config import resolve  # noqa: E402
-from mipi_pl.run.processes import build_trainer  # noqa: E402
-from mipi_pl.run.quiet import quieten  # noqa: E402
-from mipi_pl.storage import provenance  # noqa: E402
-from mipi_pl.utils.threads import set_threads  # noqa: E402
+from mipi_pl.run.build import assemble
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
+from mipi_pl.run.processes import build_trainer
+from mipi_pl.run.quiet import quieten
+from mipi_pl.storage import provenance
+from mipi_pl.utils.threads import set_threads
 
 OMITTED = ("generalization", "video", "collection", "frame_budget", "checkpointing", "progress")
 """Callbacks that JaxMARL's training function has no counterpart of. Without a frame budget, the turns end training."""
