@@ -2,25 +2,28 @@ r"""Whole-loop speed and learning of our on-policy learners, compared with JaxMA
 
     git clone https://github.com/FLAIROx/JaxMARL PATH && git -C PATH checkout c793d09
     python -m venv VENV && VENV/bin/pip install 'PATH[algs]'
-    python benchmarks/peer_jaxmarl.py speed --jaxmarl PATH --jaxmarl-python VENV/bin/python [--quick]
-    python benchmarks/peer_jaxmarl.py learning (the same) [--seconds 180]
+    python benchmarks/peer_jaxmarl.py learning --jaxmarl PATH --jaxmarl-python VENV/bin/python [--seconds 80]
+    python benchmarks/peer_jaxmarl.py speed (the same) [--threads 2] [--quick]
 
 Both sides train on the same armies, Stalkers and Zealots: 2s3z (5 against 5) and 3s5z (8 against 8). JaxMARL has its
 published settings for SMAX, at its published width of 128 and at ours of 64. Our side is `experiment=cpu`, width 64,
 hidden 64. Neither side evaluates or saves. A frame is one step of one environment. Every side is a process.
 
-`speed` lets the sides take turns of at least --seconds and at least one update, on one core and on all --threads. The
-figures are medians over the turns: frames per second of wall time and per processor second. Peak memory includes the
-compiler. The time for building and compiling is a column of its own and part of no other figure.
+`learning` trains each side once for --seconds on a core of its own, as many sides at once as there are cores. The
+default takes about 12 minutes on two cores. Its first table has the win rate of the exploring policy over the last
+16,384 frames, which is one rollout of JaxMARL. Each side plays in its own world against that world's scripted enemy.
+The two worlds differ in rules and difficulty, so a higher win rate does not mean a stronger policy.
 
-`learning` trains each side once for --seconds on a core of its own, as many sides at once as there are cores. Its table
-has the win rate of the exploring policy over the last 16,384 frames, which is one rollout of JaxMARL. Seconds do not
-include building and compiling. Each side plays in its own world against that world's scripted enemy. The two worlds
-differ in rules and difficulty, so a higher win rate does not mean a stronger policy.
+`speed` lets the sides take turns of at least --seconds and at least one update, on --threads cores. The figures are
+medians over the turns: frames per second of wall time and per processor second. On a busy machine, trust the latter.
+Both commands print this table; that of `learning` has one turn per side.
 
-The results replace those of the same kind in benchmarks/results/peer_jaxmarl.json. `--quick` compares IPPO with
-MIPI-PPO on 2s3z within two minutes and writes only to a given --output. This repository contains no code of JaxMARL;
-our side is this checkout.
+Peak memory includes the compiler. The time for building and compiling is a column of its own and part of no other
+figure.
+
+The results replace those of the same command and number of cores in benchmarks/results/peer_jaxmarl.json. `--quick`
+compares IPPO with MIPI-PPO on 2s3z within two minutes and writes only to a given --output. This repository contains no
+code of JaxMARL; our side is this checkout.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from bench import processor
-from peers.loop_tables import TITLES, tables
+from peers.loop_tables import TITLES, learning_table, speed_table, tables
 from peers.turns import Report, Side, take_turns
 
 from mipi_pl.storage import provenance
@@ -96,15 +99,14 @@ def summarize(turns: Sequence[Report]) -> dict[str, Any]:
 
 
 def speed(options: argparse.Namespace, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """Let the sides take turns on each map and number of cores; the facts of the sides are added to `about`."""
+    """Let the sides take turns on each map; the facts of the sides are added to `about`."""
     start, rows = starter(options), []
-    for threads in options.threads:
-        for map_name in options.maps:
-            with limited_to(options.cores[:threads]):
-                sides = [start(name, map_name, threads) for name in options.sides]
-            for name, turns in take_turns(sides, options.repeats).items():
-                about[name] = turns[-1]["about"]
-                rows.append({"map": map_name, "threads": threads, "side": name, **summarize(turns)})
+    for map_name in options.maps:
+        with limited_to(options.cores[: options.threads]):
+            sides = [start(name, map_name, options.threads) for name in options.sides]
+        for name, turns in take_turns(sides, options.repeats).items():
+            about[name] = turns[-1]["about"]
+            rows.append({"map": map_name, "side": name, **summarize(turns)})
     return rows
 
 
@@ -127,7 +129,7 @@ def learning(options: argparse.Namespace, about: dict[str, Any]) -> list[dict[st
         finally:
             free.put(core)
         about[name] = turn["about"]
-        return {"map": map_name, "threads": 1, "side": name, **summarize([turn])}
+        return {"map": map_name, "side": name, **summarize([turn])}
 
     cells = [(map_name, name) for map_name in options.maps for name in options.sides]
     with limited_to(options.cores[:1]), ThreadPoolExecutor(len(options.cores)) as workers:
@@ -144,14 +146,15 @@ def commit_of(checkout: Path) -> str | None:
 def write(
     path: Path, what: str, rows: list[dict[str, Any]], options: argparse.Namespace, about: dict[str, Any]
 ) -> None:
-    """Write the results to a file, and keep its results of the other kind."""
+    """Write the results to a file, and keep its other results."""
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    kept[what] = {
+    kept["learning" if what == "learning" else f"speed_threads_{options.threads}"] = {
+        "threads": options.threads,
         "commit": provenance.commit(),
         "jaxmarl_commit": commit_of(options.jaxmarl),
         "machine": {**provenance.machine(), "processor": processor()},
         "turn_s": options.seconds,
-        "repeats": options.repeats if what == "speed" else 1,
+        "repeats": options.repeats,
         "sides": about,
         "rows": rows,
     }
@@ -167,22 +170,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jaxmarl-python", required=True, help="a Python with the requirements of JaxMARL")
     parser.add_argument("--maps", nargs="+", choices=MAPS, default=list(MAPS), help="armies (default: both)")
     parser.add_argument("--sides", nargs="+", choices=TITLES, default=list(TITLES), help="sides (default: all)")
-    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, len(cores)}), help="cores of `speed`")
-    parser.add_argument("--seconds", type=float, help="length of a turn (default: 5; of `learning`: 180)")
+    parser.add_argument("--threads", type=int, default=len(cores), help="cores of `speed` (default: all)")
+    parser.add_argument("--seconds", type=float, help="length of a turn (default: 5; of `learning`: 80)")
     parser.add_argument("--repeats", type=int, default=2, help="timed turns of each side in `speed`")
     parser.add_argument("--output", type=Path, help=f"file of results (default: benchmarks/results/{RESULT.name})")
     parser.add_argument("--quick", action="store_true", help="one update per turn of two sides on one map and core")
     options = parser.parse_args()
     options.cores = cores
-    if max(options.threads) > len(cores):
-        parser.error(f"--threads must be at most the {len(cores)} cores of this process, got {max(options.threads)}")
+    if not 1 <= options.threads <= len(cores):
+        parser.error(f"--threads must be from 1 to the {len(cores)} cores of this process, got {options.threads}")
+    if options.what == "learning":
+        options.threads, options.repeats = 1, 1
     if options.quick:
-        options.maps, options.sides, options.threads = ["2s3z"], list(QUICK), [1]
+        options.maps, options.sides, options.threads = ["2s3z"], list(QUICK), 1
         options.seconds, options.repeats = options.seconds or 0.0, 1
     elif options.output is None:
         options.output = RESULT
     if options.seconds is None:
-        options.seconds = 5.0 if options.what == "speed" else 180.0
+        options.seconds = 5.0 if options.what == "speed" else 80.0
     return options
 
 
@@ -190,7 +195,9 @@ def main() -> None:
     """Print the tables and write the results."""
     options, about = parse(), {}
     rows = (speed if options.what == "speed" else learning)(options, about)
-    print(tables(options.what, rows))
+    if options.what == "learning":
+        print(tables(rows, "win rate in its own world", learning_table), end="\n\n")
+    print(tables(rows, f"speed on {options.threads} core{'s' * (options.threads > 1)}", speed_table))
     if options.output is not None:
         write(options.output, options.what, rows, options, about)
 

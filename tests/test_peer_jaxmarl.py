@@ -82,9 +82,9 @@ def test_quick_compares_our_loop_with_that_of_the_checkout(tmp_path: Path) -> No
     done = compare("speed", checkout(tmp_path / "peer"), "--quick", "--output", tmp_path / "results.json")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "2s3z, one core"
+    assert lines[0] == "2s3z, speed on 1 core"
     assert [line.split(" |")[0] for line in lines[4:]] == ["| MIPI-PPO, width 64", "| JaxMARL IPPO, width 64"]
-    results = json.loads((tmp_path / "results.json").read_text())["speed"]
+    results = json.loads((tmp_path / "results.json").read_text())["speed_threads_1"]
     ours, peer = results["rows"]
     assert (ours["updates"], peer["updates"]) == (1, 1)
     assert [frames for _, frames, _ in ours["curve"]] == [64 * 64, 2 * 64 * 64]  # the first is the warm-up
@@ -100,13 +100,15 @@ def test_quick_compares_our_loop_with_that_of_the_checkout(tmp_path: Path) -> No
 
 def test_learning_keeps_the_results_of_speed_and_trains_every_side_once(tmp_path: Path) -> None:
     output = tmp_path / "results.json"
-    output.write_text('{"speed": {"rows": []}}')
+    output.write_text('{"speed_threads_2": {"rows": []}}')
     sides = ("jaxmarl_ippo_128", "jaxmarl_mappo_64")
     chosen = ["--sides", *sides, "--maps", "3s5z", "--seconds", 0, "--output", output]
     done = compare("learning", checkout(tmp_path / "peer"), *chosen)
     assert done.returncode == 0, done.stderr
+    titles = [line for line in done.stdout.splitlines() if line.startswith("3s5z")]
+    assert titles == ["3s5z, win rate in its own world", "3s5z, speed on 1 core"]
     results = json.loads(output.read_text())
-    assert results["speed"] == {"rows": []}
+    assert results["speed_threads_2"] == {"rows": []}
     rows = results["learning"]["rows"]
     assert [(row["map"], row["side"], row["updates"]) for row in rows] == [("3s5z", side, 1) for side in sides]
 
@@ -160,11 +162,10 @@ def test_win_rates_are_means_over_the_last_rollout_of_jaxmarl(scripts: SimpleNam
 
 def test_the_table_of_learning_has_a_dash_after_the_end_of_a_side(scripts: SimpleNamespace) -> None:
     rows = [
-        {"map": "3s5z", "threads": 1, "side": "mappo", "build_s": 1.0, "curve": [(9.0, 16_384, 0.9)]},
-        {"map": "3s5z", "threads": 1, "side": "jaxmarl_mappo_64", "build_s": 20.0, "curve": [(21.0, 16_384, 0.1)]},
+        {"map": "3s5z", "side": "mappo", "build_s": 1.0, "curve": [(9.0, 16_384, 0.9)]},
+        {"map": "3s5z", "side": "jaxmarl_mappo_64", "build_s": 20.0, "curve": [(21.0, 16_384, 0.1)]},
     ]
-    lines = scripts.loop_tables.tables("learning", rows).splitlines()
-    assert lines[0] == "3s5z, win rate in its own world, one core"
-    assert lines[2] == "| side | at 10 s | at 20 s | at the end | s to 0.5 | s to 0.8 | frames | build, s |"
-    assert lines[4] == "| MAPPO, width 64 | - | - | 0.90 | 9 | 9 | 16,384 | 1.0 |"
-    assert lines[5] == "| JaxMARL MAPPO, width 64 | - | - | 0.10 | - | - | 16,384 | 20.0 |"
+    lines = scripts.loop_tables.learning_table(rows).splitlines()
+    assert lines[0] == "| side | at 10 s | at 20 s | at the end | s to 0.5 | s to 0.8 | frames | build, s |"
+    assert lines[2] == "| MAPPO, width 64 | - | - | 0.90 | 9 | 9 | 16,384 | 1.0 |"
+    assert lines[3] == "| JaxMARL MAPPO, width 64 | - | - | 0.10 | - | - | 16,384 | 20.0 |"

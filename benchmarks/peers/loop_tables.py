@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Curve = Sequence[tuple[float, int, float | None]]
@@ -42,7 +42,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def speed_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format the results of `speed` on one map and number of cores."""
+    """Format the results of `speed` on one map."""
     head = ["side", "frames/s", "frames/processor s", "MIPI-PPO over it", "spread", "peak memory, MiB", "build, s"]
     ours = next((row["frames_per_cpu_s"] for row in rows if row["side"] == "mipi_ppo"), None)
     return table(
@@ -82,13 +82,9 @@ def learning_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(head, cells)
 
 
-def tables(what: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a table for each map and number of cores."""
-    parts = []
-    for map_name, threads in dict.fromkeys((row["map"], row["threads"]) for row in rows):
-        chosen = [row for row in rows if (row["map"], row["threads"]) == (map_name, threads)]
-        cores = "one core" if threads == 1 else f"{threads} cores"
-        kind = "win rate in its own world, " if what == "learning" else ""
-        body = learning_table(chosen) if what == "learning" else speed_table(chosen)
-        parts.append(f"{map_name}, {kind}{cores}\n\n{body}")
-    return "\n\n".join(parts)
+def tables(
+    rows: Sequence[Mapping[str, Any]], title: str, format_map: Callable[[Sequence[Mapping[str, Any]]], str]
+) -> str:
+    """Returns a titled table for each map."""
+    by_map = {name: [row for row in rows if row["map"] == name] for name in dict.fromkeys(row["map"] for row in rows)}
+    return "\n\n".join(f"{name}, {title}\n\n{format_map(chosen)}" for name, chosen in by_map.items())
