@@ -5,7 +5,7 @@
 The comparisons with peers (`peer_refil.py`, `peer_loop.py`) run only if their checkouts are given. The comparison of
 the learners uses full synthetic episodes and real battles (`battles` in the name of a figure). Never run are scripts
 that do not measure speed (fairness, learning, the matrix game, soaks, mutations, StarCraft II parity), and
-`peer_battle.py`, which needs installations of the peers.
+`peer_battle.py` and `peer_jaxmarl.py`, which need installations of the peers.
 
 The table consists of the line of JSON with which each script ends. Figures with "ratio" in their name compare two
 sides of one run, so they hold on a noisy machine. Those that fell by more than a fifth since the file's last value are
@@ -39,6 +39,7 @@ LEFT_OUT = {
     "matrix_game.py",
     "mutations.py",
     "peer_battle.py",
+    "peer_jaxmarl.py",
     "soak_memory.py",
     "soak_resume.py",
     "starcraft2_parity.py",

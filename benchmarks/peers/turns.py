@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-Report = dict[str, float]
+Report = dict[str, Any]
 
 _GO = "go\n"
 
