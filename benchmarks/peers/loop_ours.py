@@ -27,7 +27,7 @@ from mipi_pl.run.quiet import quieten
 from mipi_pl.storage import provenance
 from mipi_pl.utils.threads import set_threads
 
-OMITTED = ("generalization", "video", "collection", "frame_budget", "checkpointing", "progress")
+OMITTED = ("generalization", "video", "collection", "frame_budget", "checkpointing")
 """Callbacks that JaxMARL's training function has no counterpart of. Without a frame budget, the turns end training."""
 REPORTED = ("algorithm", "datamodule", "env", "network")
 """Settings to report."""
