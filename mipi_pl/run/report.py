@@ -15,8 +15,7 @@ from mipi_pl.logging.hooks import call_hook
 from mipi_pl.run.build import Parts, build
 from mipi_pl.run.config import Config
 from mipi_pl.run.teams import Teams
-from mipi_pl.storage import run_folder
-from mipi_pl.storage.files import write_json
+from mipi_pl.storage import checksums, run_folder
 
 _FILES = (("picture", "results.png"), ("numbers", "results.json"), ("checkpoint", "checkpoints/last.ckpt"))
 
@@ -86,7 +85,7 @@ def write_report(outcome: Outcome) -> list[str]:
     if missing:
         return [*missing, run_folder.RESULTS]
     call_hook(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
-    return _attempt(run_folder.RESULTS, lambda: write_json(folder / run_folder.RESULTS, _content(outcome)))
+    return _attempt(run_folder.RESULTS, lambda: checksums.write_results(folder, _content(outcome)))
 
 
 def _attempt(name: str, write: Callable[[], object]) -> list[str]:
@@ -134,8 +133,8 @@ def _content(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def say_report(outcome: Outcome, say: Callable[[str], None]) -> None:
-    """Print the table, the counts and the paths of the files."""
+def say_report(outcome: Outcome, missing: Sequence[str], say: Callable[[str], None]) -> None:
+    """Print the table, the counts and the paths of the files; `missing` are those that `write_report` returned."""
     parts, counts = outcome.parts, outcome.counts
     say(f"\n{comparison_table(outcome.policies)}\n")
     measure = outcome.policies["trained"][0].total.measure
@@ -151,7 +150,8 @@ def say_report(outcome: Outcome, say: Callable[[str], None]) -> None:
         if (outcome.folder / name).exists():
             say(f"{label:<10} {run_folder.shown(outcome.folder / name)}")
     if lost := lost_files(parts):
-        say(f"not written during training: {listed(lost)}; the files above are complete")
+        rest = "" if missing else "; the results and the last checkpoint are complete"
+        say(f"not written during training: {listed(lost)}{rest}")
 
 
 def scores_of(results: Sequence[Result]) -> dict[str, float]:

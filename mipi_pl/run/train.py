@@ -193,7 +193,7 @@ class Run:
         """
         outcome = report.Outcome(self.config, self.folder, self.parts, self.teams, policies, counts)
         missing = report.write_report(outcome)
-        report.say_report(outcome, self.say)
+        report.say_report(outcome, missing, self.say)
         if missing:
             raise FailedError(
                 f"training is finished, but its results cannot be written: {', '.join(missing)}; {self._way_on()}"

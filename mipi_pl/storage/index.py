@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -16,7 +16,7 @@ from mipi_pl.storage.files import DamagedError, replacing, sha256_of
 FORMAT = 1
 """Format version of the checkpoints; increased when older ones can no longer be resumed."""
 
-CHECKPOINT = r"update_(\d{9,})\.ckpt"
+CHECKPOINT = r"update_([0-9]{9,})\.ckpt"
 """Names of the checkpoints that the index may list, with the number of updates."""
 
 
@@ -27,6 +27,7 @@ def _inside(name: str) -> str:
     return name
 
 
+_STRICT = ConfigDict(strict=True, extra="forbid", revalidate_instances="always")
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Inside = Annotated[str, AfterValidator(_inside)]
 
@@ -41,6 +42,8 @@ class Entry:
         frames: environment steps collected so far.
         needs: checksums of the other files it needs, by name relative to the folder.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     file: Annotated[str, Field(pattern=f"^{CHECKPOINT}$")]
     sha256: _Sha256
@@ -57,12 +60,12 @@ class Entry:
 class _Content:
     """Content of the index file; the newest checkpoint is the last."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     format: int
     checkpoints: list[Entry]
 
 
-for _kind in (Entry, _Content):
-    _kind.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[attr-defined]
 _ENTRY, _CONTENT = TypeAdapter(Entry), TypeAdapter(_Content)
 
 
@@ -114,7 +117,7 @@ def _found(folder: Path) -> Iterator[Entry]:
         try:
             record = sealed.load(path)[RECORD]
             entry = Entry(path.name, sha256_of(path), record["frames"], record["needs"])
-            _ENTRY.validate_python(vars(entry))
+            _ENTRY.validate_python(entry)
             if (entry.updates, FORMAT) == (record["updates"], record["format"]):
                 yield entry
         except (OSError, ValueError, TypeError, KeyError):  # a damaged or another file; DamagedError is a ValueError

@@ -11,7 +11,7 @@ import hashlib
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -52,7 +52,7 @@ def write(path: Path, content: object) -> None:
     with path.open("wb") as file:
         output = _Output(file)
         try:
-            torch.save(content, output)
+            torch.save(content, cast(BinaryIO, output))
         except RuntimeError as error:
             if output.error is not None:
                 raise output.error from error
