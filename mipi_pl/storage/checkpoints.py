@@ -130,9 +130,7 @@ class CheckpointFolder:
             problem = f"all checkpoints in {self.path} are damaged"
         checkpoint = self._newest_whole_of(index.recovered(self.path), say)
         if checkpoint is not None:
-            say(
-                f"{problem or f'{self._index} is missing'}; the index was rebuilt from intact checkpoints in the folder"
-            )
+            say(f"{problem or f'{self._index} is missing'}; the index was rebuilt from the intact checkpoints")
         elif problem is not None:
             raise DamagedError(problem)
         return checkpoint
