@@ -209,7 +209,8 @@ class Judge:
                     return self._judge_report()
                 verdict = self._judge_file(damage.file) if damage.file in self._known else SURVIVED
                 if damage.file in self.run_files:
-                    verdict = self._judge_run() if verdict == SURVIVED else (self._judge_run(), verdict)[1]
+                    run_verdict = self._judge_run()
+                    verdict = run_verdict if verdict == SURVIVED else verdict
                 return verdict
             except SilentlyUsedError:
                 raise
@@ -244,10 +245,10 @@ class Judge:
             checkpoint = CheckpointFolder(self.stopped).newest_whole(said.append)
             if checkpoint is None:
                 return REFUSED
-            open_run(checkpoint)
+            content, _ = open_run(checkpoint)
         except (UserError, DamagedError):
             return REFUSED
-        _require_equal(_content_of(checkpoint), self._known[checkpoint], checkpoint)
+        _require_equal(content, self._known[checkpoint], checkpoint)
         newest = max(file for file in self._known if file.name.startswith("update_"))
         if checkpoint != newest and not said:
             raise SilentlyUsedError(f"{checkpoint.name} is used instead of {newest.name}, without a message")
