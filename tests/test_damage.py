@@ -130,8 +130,11 @@ def test_a_checksum_in_the_index_that_is_wrong_costs_no_checkpoint_that_is_whole
         entry["sha256"] = "0" * 64
     index_of(stopped).write_text(json.dumps(index))
     said: list[str] = []
-    assert CheckpointFolder(stopped).newest_whole(said.append) is not None
+    newest = CheckpointFolder(stopped).newest_whole(said.append)
+    assert newest is not None
     assert "the index was rebuilt" in said[-1]
+    CheckpointFolder(stopped).forget_after(newest.name)
+    assert CheckpointFolder(stopped).newest_whole(pytest.fail) == newest
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "evaluations.csv", "checkpoints/index.json", ".lock"])

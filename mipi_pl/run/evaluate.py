@@ -161,7 +161,9 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     try:
         _write(folder, title, path, subject.record, policies, plan)
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder: output_dir=...") from error
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror or error}); name another folder: output_dir=..."
+        ) from error
     say("")
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
         say(f"{label:<10} {run_folder.shown(folder / name)}")
@@ -255,7 +257,14 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
     try:
         return run_folder.new_folder(parent)
     except OSError as error:
-        raise UserError(f"cannot write to {parent} ({error.strerror}); name another folder: output_dir=...") from error
+        raise UserError(
+            f"cannot write to {parent} ({error.strerror or error}); name another folder: output_dir=..."
+        ) from error
+
+
+def not_writable(folder: Path, error: OSError) -> UserError:
+    """Return the error for a folder of results that cannot be written to."""
+    return UserError(f"cannot write to {folder} ({error.strerror or error}); name another folder: output_dir=...")
 
 
 def output_parent(path: Path) -> Path:

@@ -104,7 +104,7 @@ class RunState(Callback):
                 log.restore(content)
         except OSError as error:
             place = error.filename2 or error.filename or self._folder
-            raise UserError(f"cannot write the logs of the run: {place} ({error.strerror})") from error
+            raise UserError(f"cannot write the logs of the run: {place} ({error.strerror or error})") from error
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the random states; this comes last, because building the parts draws random numbers."""

@@ -26,7 +26,7 @@ from mipi_pl.run.quiet import quieten
 from mipi_pl.run.teams import Teams, teams_of
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder
-from mipi_pl.storage.files import replacing, write_json
+from mipi_pl.storage.files import DamagedError, replacing, write_json
 from mipi_pl.utils.errors import FailedError, UserError
 from mipi_pl.utils.threads import set_threads
 from models import fused
@@ -200,7 +200,12 @@ class Run:
             )
 
     def _way_on(self) -> str:
-        if not CheckpointFolder(self.folder).known():
+        """Returns advice for a run whose results could not be written."""
+        try:
+            newest = CheckpointFolder(self.folder).newest_whole(_in_silence)
+        except DamagedError:
+            newest = None
+        if newest is None:
             return "no checkpoint could be written either, so train again where there is room"
         return (
             "once the folder is writable and has room, resume from the last checkpoint with: "

@@ -77,7 +77,9 @@ def watch_checkpoint(
     try:
         _write(folder, subject, shown, stems, formats, say)
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder: output_dir=...") from error
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror or error}); name another folder: output_dir=..."
+        ) from error
     return folder
 
 

@@ -1,8 +1,9 @@
 """The checkpoint folder of a run, with an index that detects unfinished and damaged checkpoints.
 
 ``checkpoints/index.json`` lists the checkpoints, the newest last, each with its checksum and the other files that it
-needs. A checkpoint is valid only if it is in the index. The index is replaced atomically, so a run that is killed while
-saving keeps its earlier checkpoints. ``last.ckpt`` always refers to the newest checkpoint.
+needs. A checkpoint counts once it is in the index. The index is replaced atomically, so a run that is killed while
+saving keeps its earlier checkpoints. A missing or damaged index is rebuilt from the checkpoints, which carry their own
+checksums. ``last.ckpt`` always refers to the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class CheckpointFolder:
         with replacing(path) as unfinished:
             write(unfinished)
         entry = Entry(name, sha256_of(path), frames, dict(needs))
-        kept = [*entries, entry][-keep:]
+        kept = [*(earlier for earlier in entries if earlier.updates < entry.updates), entry][-keep:]
         index.write(self._index, kept)
         self._link_last(path)
         self._remove_all_but(kept)
@@ -86,8 +87,8 @@ class CheckpointFolder:
         Raises:
             OSError: if the index cannot be written.
         """
-        entries = self.known()
-        if all(entry.file != name for entry in entries):  # `newest_whole` did not find it in the index
+        entries, sha256 = self.known(), sha256_of(self.path / name)
+        if (name, sha256) not in [(entry.file, entry.sha256) for entry in entries]:  # `newest_whole` rebuilt the index
             entries = index.recovered(self.path)
         (place,) = (i for i, entry in enumerate(entries) if entry.file == name)
         index.write(self._index, entries[: place + 1])
