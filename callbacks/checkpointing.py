@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from callbacks.schedule import EveryFrames
 from mipi_pl import distributed
 from mipi_pl.datamodule import datamodule_of, needed_files
+from mipi_pl.storage import sealed
 from mipi_pl.storage.checkpoint_io import SealedCheckpointIO
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import replacing
@@ -113,6 +114,7 @@ class Checkpointing(Callback):
         distributed.together(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
         if name == self._written or self._relinked(trainer, name):
+            self.owed_files = []
             return
         data = datamodule_of(trainer)
         # The files of episodes are written before the checkpoint that refers to them.
@@ -142,8 +144,10 @@ class Checkpointing(Callback):
         failure = None
         try:
             write()
-        except OSError as error:
-            failure = str(error)
+        except (OSError, RuntimeError) as error:
+            if not sealed.is_write_error(error):
+                raise
+            failure = str(error).splitlines()[0]
         failures = [message for message in distributed.gather(failure) if message is not None]
         lost = [file for file in self.lost_files if file != name]
         self.lost_files = [*lost, name] if failures else lost

@@ -164,7 +164,7 @@ def test_a_folder_with_files_of_many_origins_does_not_vouch_for_a_checkpoint(
     shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     folder = {"~": str(tmp_path / "home"), "tmp": str(tmp_path)}.get(shared, shared)
     assert not own_folder._contains(Path(folder), tmp_path / "home" / "run" / "last.ckpt")

@@ -161,9 +161,7 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     try:
         _write(folder, title, path, subject.record, policies, plan)
     except OSError as error:
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror or error}); name another folder: output_dir=..."
-        ) from error
+        raise not_writable(folder, error) from error
     say("")
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
         say(f"{label:<10} {run_folder.shown(folder / name)}")
@@ -257,9 +255,7 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
     try:
         return run_folder.new_folder(parent)
     except OSError as error:
-        raise UserError(
-            f"cannot write to {parent} ({error.strerror or error}); name another folder: output_dir=..."
-        ) from error
+        raise not_writable(parent, error) from error
 
 
 def not_writable(folder: Path, error: OSError) -> UserError:

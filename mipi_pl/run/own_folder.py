@@ -7,6 +7,7 @@ folder, and `mipi eval`, `mipi watch` and `mipi resume` name it if they need it;
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import sys
 import tempfile
@@ -73,9 +74,8 @@ def split(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """
     overrides = as_override(arguments)
     folder = named_folder(overrides)
-    return None if folder is None else Path(folder), [
-        override for override in overrides if not override.startswith(_KEY)
-    ]
+    others = [override for override in overrides if not override.startswith(_KEY)]
+    return None if folder is None else Path(folder), others
 
 
 def open_run(path: Path, folder: Path | None = None) -> tuple[dict[str, Any], Config]:
@@ -136,7 +136,7 @@ def _is_importable(package: str) -> bool:
 
 def _contains(folder: Path, path: Path) -> bool:
     """Return whether a file is in a folder of modules; folders that hold files of many origins do not count."""
-    home = Path.home().resolve()
+    home = Path(os.path.expanduser("~")).resolve()  # unlike Path.home, never fails
     shared = (home, *home.parents, Path(tempfile.gettempdir()).resolve())
     is_own = folder.is_absolute() and folder.resolve() not in shared
     return is_own and folder.resolve() in path.resolve().parents

@@ -56,7 +56,7 @@ def write(path: Path, content: object) -> None:
         except RuntimeError as error:
             if output.error is not None:
                 raise output.error from error
-            if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):
+            if is_write_error(error):
                 raise OSError(f"PyTorch could not write the file: {str(error).splitlines()[0]}") from error
             raise
     with path.open("rb+") as file:
@@ -64,6 +64,11 @@ def write(path: Path, content: object) -> None:
         file.write(_LENGTH_FIELD)
         end = file.tell()
         file.write(_MARK + _digest(file, end).encode())
+
+
+def is_write_error(error: Exception) -> bool:
+    """Return whether a file could not be written: an OSError, or what PyTorch's zip writer raises in place of one."""
+    return isinstance(error, OSError) or any(name in str(error) for name in ("inline_container", "PytorchStreamWriter"))
 
 
 def save(path: Path, content: object) -> None:
