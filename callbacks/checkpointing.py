@@ -147,7 +147,7 @@ class Checkpointing(Callback):
         except (OSError, RuntimeError) as error:
             if not sealed.is_write_error(error):
                 raise
-            failure = str(error).splitlines()[0]
+            failure = str(error).partition("\n")[0]
         failures = [message for message in distributed.gather(failure) if message is not None]
         lost = [file for file in self.lost_files if file != name]
         self.lost_files = [*lost, name] if failures else lost
