@@ -67,6 +67,10 @@ soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and
 soak-memory: $(INSTALLED) ## train for an hour and monitor memory, threads, processes and files
 	@$(BIN)/python benchmarks/soak_memory.py $(ARGS)
 
+.PHONY: damage
+damage: $(INSTALLED) ## damage 1,000 files of runs and check that each is refused or survived, none silently used
+	@$(BIN)/python benchmarks/damage.py $(ARGS)
+
 .PHONY: mutations
 mutations: $(INSTALLED) ## put mistakes into a copy of the learner and report which test detects each
 	@$(BIN)/python benchmarks/mutations.py $(ARGS)

@@ -35,6 +35,7 @@ RESULTS = FOLDER / "results.md"
 LEFT_OUT = {
     "battle_fairness.py",
     "bench.py",
+    "damage.py",
     "learning.py",
     "matrix_game.py",
     "mutations.py",

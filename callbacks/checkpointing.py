@@ -12,7 +12,9 @@ from lightning import Callback, LightningModule, Trainer
 
 from callbacks.schedule import EveryFrames
 from mipi_pl import distributed
-from mipi_pl.datamodule import datamodule_of
+from mipi_pl.datamodule import datamodule_of, needed_files
+from mipi_pl.storage import sealed
+from mipi_pl.storage.checkpoint_io import SealedCheckpointIO
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.checks import DivergedError, require
@@ -39,6 +41,8 @@ class Checkpointing(Callback):
 
     Attributes:
         stop_requested: set to True in any process to end training after the current update, with a checkpoint.
+        lost_files: checkpoints that could not be written.
+        owed_files: the checkpoint of the last update if it could not be written.
 
     Raises:
         ValueError: if a number is not positive.
@@ -56,7 +60,13 @@ class Checkpointing(Callback):
         self._monitors = {file: metric for file, metric in monitors.items() if metric}
         self._best: dict[str, float] = {}
         self.stop_requested = False
+        self.lost_files: list[str] = []
+        self.owed_files: list[str] = []
         self._written = ""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have Lightning add checksums to its checkpoints and check them."""
+        trainer.strategy.checkpoint_io = SealedCheckpointIO()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register with the datamodule to be called between updates."""
@@ -103,34 +113,44 @@ class Checkpointing(Callback):
         """
         distributed.together(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
-        if name == self._written or distributed.by_first(lambda: _folder(trainer).relink(name)):
+        if name == self._written or self._relinked(trainer, name):
+            self.owed_files = []
             return
         data = datamodule_of(trainer)
         # The files of episodes are written before the checkpoint that refers to them.
-        if self._attempt(trainer, name, data.write_journal):
-            written = self._attempt(trainer, name, lambda: self._write_newest(trainer, name))
-            self._written = name if written else self._written
+        journal_written = self._attempt(trainer, name, data.write_journal)
+        if journal_written and self._attempt(trainer, name, lambda: self._write_newest(trainer, name)):
+            self._written, self.owed_files = name, []
+        else:
+            self.owed_files = [name]
+
+    @staticmethod
+    def _relinked(trainer: Trainer, name: str) -> bool:
+        try:
+            return distributed.by_first(lambda: _folder(trainer).relink(name))
+        except OSError:
+            return False  # writing the checkpoint again has the same error and reports it
 
     def _write_newest(self, trainer: Trainer, name: str) -> None:
-        journal_files = distributed.gather(datamodule_of(trainer).journal_files())
+        needs = needed_files(trainer)
         folder = _folder(trainer)
         if not trainer.is_global_zero:
             _dump(trainer, folder.path / name)
             return
-        needs = {file: sha256 for files in journal_files for file, sha256 in files.items()}
         folder.add(name, datamodule_of(trainer).frames, needs, lambda path: _dump(trainer, path), self.keep)
 
-    @staticmethod
-    def _attempt(trainer: Trainer, name: str, write: Callable[[], None]) -> bool:
+    def _attempt(self, trainer: Trainer, name: str, write: Callable[[], None]) -> bool:
         """Return whether every process has written its part; if not, print the first error."""
         failure = None
         try:
             write()
-        except (OSError, RuntimeError) as error:  # PyTorch's writer turns an OSError into a RuntimeError
-            if not isinstance(error, OSError) and "PytorchStreamWriter" not in str(error):
+        except (OSError, RuntimeError) as error:
+            if not sealed.is_write_error(error):
                 raise
-            failure = str(error)
+            failure = str(error).partition("\n")[0]
         failures = [message for message in distributed.gather(failure) if message is not None]
+        lost = [file for file in self.lost_files if file != name]
+        self.lost_files = [*lost, name] if failures else lost
         if failures:
             trainer.print(f"checkpoint {name} not written ({failures[0]}); earlier checkpoints are kept")
         return not failures
@@ -156,7 +176,7 @@ def _dump(trainer: Trainer, path: Path) -> None:
     """Save a checkpoint; all processes must call this, and the first one writes."""
     try:
         trainer.save_checkpoint(path, weights_only=False)
-    except (OSError, RuntimeError):
+    except OSError:
         trainer.strategy.barrier()  # the other processes wait here for the writer
         raise
 

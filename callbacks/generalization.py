@@ -16,6 +16,7 @@ from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
 from mipi_pl.evaluation.worlds import TRAINING, MakeEnv, World, Worlds, worlds_of
 from mipi_pl.logging.hooks import call_hook
+from mipi_pl.storage.run_folder import EVALUATIONS
 from mipi_pl.utils.checks import require
 
 
@@ -105,7 +106,7 @@ class GeneralizationEvaluation(Callback):
 
     def _write(self, trainer: Trainer) -> None:
         try:
-            append_csv(Path(trainer.default_root_dir) / "evaluations.csv", self._unwritten)
+            append_csv(Path(trainer.default_root_dir) / EVALUATIONS, self._unwritten)
         except OSError as error:
             trainer.print(f"evaluations.csv not written ({error}); the rows are kept and written with the next ones")
         else:
@@ -137,6 +138,11 @@ class GeneralizationEvaluation(Callback):
                     metrics[f"eval/{quantity}_{name}" + (f"_{end}" if end else "")] = float(value)
         held_out = [result.total.headline.value for result in self.latest if result.name != TRAINING]
         return metrics | ({"held_out/score": sum(held_out) / len(held_out)} if held_out else {})
+
+    @property
+    def owed_files(self) -> list[str]:
+        """``evaluations.csv`` if rows of it could not be written."""
+        return [EVALUATIONS] if self._unwritten else []
 
     def state_dict(self) -> dict[str, Any]:
         """Return the schedule and the rows that could not be written yet."""

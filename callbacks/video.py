@@ -32,6 +32,9 @@ class EpisodeVideo(Callback):
         team_sizes: team sizes to record, one video each; None records one video of the training teams.
         seed: seed of the environments, so that all videos start from the same state.
 
+    Attributes:
+        lost_files: videos that could not be written.
+
     Raises:
         ValueError: if a count is not positive, the environment refuses a team size, or it cannot draw pictures.
     """
@@ -42,6 +45,7 @@ class EpisodeVideo(Callback):
         super().__init__()
         self.make_env, self.seed = make_env, seed
         self.worlds = worlds_of((), {})[:1] if team_sizes is None else worlds_of(team_sizes, {})[1:]
+        self.lost_files: list[str] = []
         self._schedule: EveryFrames | None = None
         if every_frames is not None:
             require("callbacks.video.every_frames", every_frames, 1)
@@ -78,6 +82,7 @@ class EpisodeVideo(Callback):
             write_gif(path, recording.pictures())
         except OSError as error:
             trainer.print(f"video {path.name} not written ({error}); training goes on")
+            self.lost_files.append(f"videos/{path.name}")
             return
         for logger in trainer.loggers:
             if hasattr(logger, "log_video"):

@@ -13,7 +13,8 @@ from datamodules.episodes import empty_episodes
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import observed_steps
 from mipi_pl.spec import EntitySpec
-from mipi_pl.storage.files import DamagedError, save_whole, sha256_of, verify
+from mipi_pl.storage import sealed
+from mipi_pl.storage.files import DamagedError, sha256_of, verify
 
 Segment = dict[str, Any]
 """Entry of a checkpoint for one file: ``file``, ``sha256``, and its episodes from ``first`` to before ``end``."""
@@ -49,7 +50,7 @@ class EpisodeJournal:
         """
         end = first + len(episodes)
         path = self.folder / f"episodes_{first:09d}_{end:09d}.pt"
-        save_whole(path, pack(episodes))
+        sealed.save(path, pack(episodes))
         self.segments.append({"file": path.name, "sha256": sha256_of(path), "first": first, "end": end})
         self.segments = [s for s in self.segments if s["end"] > end - self.capacity]
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 from lightning import Trainer
 from tensordict import TensorDictBase
 
+from mipi_pl import distributed
 from mipi_pl.envs.base import EntityEnv
 
 
@@ -64,3 +65,12 @@ class DataModule(Protocol):
 def datamodule_of(trainer: Trainer) -> DataModule:
     """Return the datamodule of a run. The attribute of Lightning's Trainer has no type."""
     return cast(DataModule, trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def needed_files(trainer: Trainer) -> dict[str, str]:
+    """Return the names of the additional files of all processes, as `DataModule.journal_files`, with their checksums.
+
+    Every process must call this.
+    """
+    files = distributed.gather(dict(datamodule_of(trainer).journal_files()))
+    return {name: sha256 for own in files for name, sha256 in own.items()}

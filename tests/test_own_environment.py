@@ -15,6 +15,8 @@ from torchrl.envs.utils import check_env_specs
 from mipi_pl import spec as keys
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.run import own_folder
+from mipi_pl.run.api import load_policy
 from mipi_pl.run.compose import compose
 from mipi_pl.utils.errors import UserError
 
@@ -70,11 +72,11 @@ def test_a_world_outside_the_repository_is_trained_on_and_evaluated(tmp_path: Pa
     pytest.importorskip("mpe2", reason="mpe2 is not installed")
     small = ["debug=tiny", "held_out.team_sizes=[6]", "env.max_steps=3", "held_out.episodes=2"]
     assert main(["train", "--config-dir", str(FOLDER), "env=spread", *small, f"output_dir={tmp_path}"]) == 0
-    # Another process has not heard of the folder: the checkpoint names it.
+    # Another process does not know the folder, and the checkpoint does not decide which code is run.
     checkpoint = tmp_path / "latest" / "checkpoints" / "last.ckpt"
     command = [sys.executable, "-c", "from mipi_pl.cli import main; raise SystemExit(main())", "eval", str(checkpoint)]
     done = subprocess.run(
-        [*command, "held_out.episodes=2", "held_out.team_sizes=[]"],
+        [*command, "held_out.episodes=2", "held_out.team_sizes=[]", "--config-dir", str(FOLDER)],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -82,6 +84,91 @@ def test_a_world_outside_the_repository_is_trained_on_and_evaluated(tmp_path: Pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+GAME = """\
+from mipi_pl.envs.matrix import MatrixGame
+
+
+class MyGame(MatrixGame):
+    pass
+"""
+
+
+def own_run(root: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A folder with a world and a run stopped in that world; then the module is forgotten, as in another process."""
+    folder = root / "my worlds"
+    (folder / "env").mkdir(parents=True)
+    (folder / "my_game.py").write_text(GAME, encoding="utf-8")
+    text = (Path(__file__).resolve().parent.parent / "configs" / "env" / "matrix_game.yaml").read_text(encoding="utf-8")
+    changed = text.replace("mipi_pl.envs.matrix.MatrixGame", "my_game.MyGame")
+    assert changed != text
+    (folder / "env" / "my_game.yaml").write_text(changed, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path])
+        options = ["experiment=matrix_game", "env=my_game", "debug=tiny", f"output_dir={outputs}"]
+        assert main(["train", "--config-dir", str(folder), *options]) == 0
+    (run,) = outputs.glob("*__*/*")
+    (run / "results.json").unlink()
+    forget_module()
+    return folder, run
+
+
+def forget_module() -> None:
+    sys.modules.pop("my_game", None)
+
+
+def test_a_checkpoint_does_not_say_where_code_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = own_run(tmp_path, tmp_path / "outputs", monkeypatch)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(folder)  # the working folder changes nothing
+    last = str(run / "checkpoints" / "last.ckpt")
+    commands = [
+        ["eval", last, "held_out.episodes=2"],
+        ["watch", last, "--episodes", "1", "--format", "html"],
+        ["resume", str(run)],
+    ]
+    for command in commands:
+        capsys.readouterr()
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert "needs my_game.MyGame from" in told
+        assert told.endswith(f"add to the command: --config-dir '{folder}'\n")
+        assert len(told.splitlines()) == 1
+    with pytest.raises(UserError, match="needs my_game"):
+        load_policy(last)
+    assert "my_game" not in sys.modules
+    assert str(folder) not in sys.path
+    assert main(["eval", last, "--config-dir", "nowhere"]) == 2
+    assert "--config-dir must be an existing folder" in capsys.readouterr().err
+    for command in commands:
+        assert main([*command, "--config-dir", str(folder)]) == 0
+        forget_module()
+        sys.path.remove(str(folder))
+    load_policy(last, config_dir=folder)
+    forget_module()
+
+
+def test_a_checkpoint_in_the_folder_itself_needs_no_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, run = own_run(tmp_path, tmp_path / "my worlds" / "outputs", monkeypatch)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    load_policy(run / "checkpoints" / "last.ckpt")
+    assert str(folder) in sys.path
+    forget_module()
+
+
+@pytest.mark.parametrize("shared", ["/", "~", "tmp", "."])
+def test_a_folder_with_files_of_many_origins_does_not_vouch_for_a_checkpoint(
+    shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    folder = {"~": str(tmp_path / "home"), "tmp": str(tmp_path)}.get(shared, shared)
+    assert not own_folder._contains(Path(folder), tmp_path / "home" / "run" / "last.ckpt")
+    assert own_folder._contains(tmp_path / "home" / "run", tmp_path / "home" / "run" / "last.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mipi_pl.utils.errors import UserError
 _DESCRIPTION = """\
 Plays greedy episodes, prints a table and writes JSON, CSV and a picture to eval/<time>/ in the run folder. CHECKPOINT
 is a file written by mipi train or mipi export, such as outputs/latest/checkpoints/last.ckpt, or the name of a policy
-that comes with the program."""
+that comes with the program. --config-dir FOLDER names the folder of your own modules that the run was trained with."""
 
 
 def declare(add_parser: AddParser) -> None:
@@ -20,7 +20,7 @@ def declare(add_parser: AddParser) -> None:
         "eval",
         help="evaluate a checkpoint, on other teams with env.team_sizes=[6,7,8,9,10]",
         description=_DESCRIPTION,
-        usage="%(prog)s CHECKPOINT [key=value ...]",
+        usage="%(prog)s CHECKPOINT [--config-dir FOLDER] [key=value ...]",
         details=_details,
         raw=True,
     ).set_defaults(run=run)
@@ -44,7 +44,7 @@ def run(options: Namespace) -> None:
     if not options.words:
         raise UserError("the checkpoint is missing; see mipi eval --help")
     path, *overrides = options.words
-    if "=" in path and not Path(path).exists():
+    if ("=" in path or path.startswith("-")) and not Path(path).exists():
         raise UserError(f"the first argument must be a checkpoint file, got {path!r}; see mipi eval --help")
 
     from mipi_pl.run.evaluate import evaluate_checkpoint

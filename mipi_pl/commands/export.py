@@ -45,5 +45,7 @@ def run(options: Namespace) -> None:
     try:
         weights.write(target, content["state_dict"], content[RECORD])
     except OSError as error:
-        raise UserError(f"cannot write {target} ({error.strerror}); name another file: --output FILE") from error
+        raise UserError(
+            f"cannot write {target} ({error.strerror or error}); name another file: --output FILE"
+        ) from error
     print(f"policy     {run_folder.shown(target)} ({target.stat().st_size / 1000:,.0f} kB)")

@@ -66,6 +66,13 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+def add_config_dir(parser: Parser) -> None:
+    """Add the flag that names the user's own folder of modules, for commands that open a checkpoint."""
+    parser.add_argument(
+        "--config-dir", "-cd", metavar="FOLDER", help="folder of your own modules that the run was trained with"
+    )
+
+
 AddParser = Callable[..., Parser]
 """``add_parser`` of argparse's subparsers: takes a command name, its summary as ``help``, and arguments of `Parser`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import AddParser
+from mipi_pl.commands.options import AddParser, add_config_dir
 
 _DESCRIPTION = """\
 Continues a run that was stopped or killed, from its newest intact checkpoint, in its own folder and with its own
@@ -17,11 +17,19 @@ def declare(add_parser: AddParser) -> None:
     summary = "continue an interrupted run, such as outputs/latest"
     parser = add_parser("resume", help=summary, description=_DESCRIPTION)
     parser.add_argument("folder", metavar="RUN_FOLDER", type=Path, help="folder of the run, such as outputs/latest")
+    add_config_dir(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
-    """Resume the run in a folder."""
+    """Resume the run in a folder.
+
+    Raises:
+        UserError: if the run cannot be resumed.
+    """
+    from mipi_pl.run import own_folder
     from mipi_pl.run.resume import resume
 
-    resume(options.folder)
+    named = [] if options.config_dir is None else ["--config-dir", options.config_dir]
+    config_dir, _ = own_folder.split(named)
+    resume(options.folder, config_dir=config_dir)

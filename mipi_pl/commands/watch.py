@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import AddParser, whole_number
+from mipi_pl.commands.options import AddParser, add_config_dir, whole_number
 from mipi_pl.utils.errors import UserError
 
 _DESCRIPTION = """\
@@ -41,6 +41,7 @@ def declare(add_parser: AddParser) -> None:
     parser.add_argument(
         "--format", action="append", choices=_FORMATS, help="output format; can be repeated (default: html and gif)"
     )
+    add_config_dir(parser)
     parser.set_defaults(run=run)
 
 
@@ -59,4 +60,5 @@ def run(options: Namespace) -> None:
     from mipi_pl.run.watch import watch_checkpoint
 
     formats = tuple(options.format or ("html", "gif"))
-    watch_checkpoint(checkpoint, options.overrides, episodes, options.against, formats)
+    named = [] if options.config_dir is None else ["--config-dir", options.config_dir]
+    watch_checkpoint(checkpoint, [*named, *options.overrides], episodes, options.against, formats)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.storage.files import replacing
 
 # Okabe and Ito's colour-blind-safe palette. The trained policy and the training teams are blue.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#F0E442")
@@ -168,5 +169,5 @@ def _figure(rows: int, columns: int, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format=path.suffix.removeprefix("."))

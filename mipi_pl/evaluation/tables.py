@@ -9,7 +9,7 @@ from typing import Any
 
 from mipi_pl.evaluation.generalization import Result, Score
 from mipi_pl.evaluation.worlds import TRAINING, size_range
-from mipi_pl.storage.files import appending
+from mipi_pl.storage.files import appending, replacing
 
 Row = dict[str, Any]
 WIDTH = 80
@@ -32,8 +32,12 @@ def rows_of(policy: str, results: Sequence[Result]) -> list[Row]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows with equal keys to a CSV file with a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    """Write rows with equal keys to a CSV file with a header, atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -24,6 +24,7 @@ from mipi_pl.reporting.run_files import (
 )
 from mipi_pl.reporting.tallies import Played
 from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.storage.checksums import differing
 from mipi_pl.storage.lock import in_use
 from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
 from mipi_pl.utils.errors import UserError
@@ -115,6 +116,10 @@ def read_run(folder: Path) -> Run:
     curve = attempt(lambda: read_curve(folder / EVALUATIONS, problems), EVALUATIONS, problems) or []
     finished = (folder / RESULTS).exists()
     results = (attempt(lambda: read_mapping(folder / RESULTS), RESULTS, problems) or {}) if finished else {}
+    changed = attempt(lambda: differing(folder, results), RESULTS, problems) or []
+    problems += [f"{name} was changed after the run: its checksum differs" for name in changed]
+    if RESULTS in changed:
+        results = {}
     policies = (attempt(lambda: read_policies(results), RESULTS, problems) or {}) if results else {}
     provenance = (
         results or attempt(lambda: read_mapping(folder / PROVENANCE), PROVENANCE, problems, optional=True) or {}
@@ -122,7 +127,8 @@ def read_run(folder: Path) -> Run:
     state = _state(folder, finished, bool(policies))
     if state == "failed":
         problems.append(attempt(lambda: read_failure(folder), FAILURE, problems) or "failed")
-    checkpoints = attempt(lambda: CheckpointFolder(folder).entries(), "checkpoints", problems) or []
+    attempt(lambda: CheckpointFolder(folder).entries(), "checkpoints", problems)
+    checkpoints = attempt(lambda: CheckpointFolder(folder).known(), "checkpoints", problems) or []
     logged = attempt(lambda: logged_frames(folder / "metrics.csv"), "metrics.csv", problems, optional=True) or 0
     reached = [logged, *(point.frames for point in curve), *(entry.frames for entry in checkpoints)]
     return Run(

@@ -32,7 +32,7 @@ def evaluate(checkpoint: str | Path, *overrides: str) -> Path:
     Args:
         checkpoint: a file written by `mipi train` or `mipi export`, or the name of a shipped policy.
         overrides: keys of configs/eval.yaml or of the environment, such as ``"env.team_sizes=[6,7,8]"`` or
-            ``"held_out.episodes=64"``.
+            ``"held_out.episodes=64"``; ``"config_dir=FOLDER"`` for modules of your own, see `load_policy`.
 
     Returns:
         The folder with results.json, results.csv and results.png.
@@ -43,7 +43,9 @@ def evaluate(checkpoint: str | Path, *overrides: str) -> Path:
     return evaluate_checkpoint(Path(checkpoint), overrides)
 
 
-def load_policy(checkpoint: str | Path, greedy: bool = True, seed: int = 0) -> Actor:
+def load_policy(
+    checkpoint: str | Path, greedy: bool = True, seed: int = 0, config_dir: str | Path | None = None
+) -> Actor:
     """Load the policy of a checkpoint: ``td = policy(td)`` writes ``("agents", "action")``.
 
     The policy keeps the recurrent state of each environment and resets it where ``is_init`` is True.
@@ -52,6 +54,7 @@ def load_policy(checkpoint: str | Path, greedy: bool = True, seed: int = 0) -> A
         checkpoint: a file written by `mipi train` or `mipi export`, or the name of a shipped policy.
         greedy: take the most probable action instead of sampling.
         seed: seed of the sampled actions.
+        config_dir: folder of modules of your own, if the run was trained with one and the checkpoint is not in it.
 
     Returns:
         The policy, a module on tensordicts.
@@ -59,6 +62,7 @@ def load_policy(checkpoint: str | Path, greedy: bool = True, seed: int = 0) -> A
     Raises:
         mipi_pl.utils.errors.UserError: if the checkpoint cannot be used.
     """
-    subject = open_checkpoint(weights.located(Path(checkpoint)), [])
+    named = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    subject = open_checkpoint(weights.located(Path(checkpoint)), named)
     actor: Actor = subject.algorithm.actor(greedy=greedy, seed=seed)
     return actor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, worlds_of
+from mipi_pl.run import own_folder
 from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
 from mipi_pl.run.config import Config, check_eval, check_evaluation
 from mipi_pl.run.hints import unknown_key
-from mipi_pl.run.own_folder import open_run
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
 from mipi_pl.run.signatures import check_node, check_targets
@@ -44,6 +44,7 @@ class Plan:
         worlds: the evaluations.
         output_dir: parent of the result folder; None uses the run folder.
         threads: processor threads; None uses PyTorch's default: all cores, or OMP_NUM_THREADS.
+        config_dir: the user's own folder of modules, as named for this command; None if none was named.
     """
 
     env: Config
@@ -51,6 +52,7 @@ class Plan:
     worlds: tuple[World, ...]
     output_dir: str | None
     threads: int | None
+    config_dir: Path | None = None
 
 
 @dataclass
@@ -80,13 +82,15 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
 
     Args:
         path: checkpoint written by `mipi train`, or a file of its weights.
-        overrides: command-line overrides; their keys are those of eval.yaml.
+        overrides: command-line overrides; their keys are those of eval.yaml, and ``config_dir`` names the user's own
+            folder of modules.
 
     Raises:
         UserError: if the checkpoint cannot be used or an override is invalid.
     """
-    content, config = open_run(path)
-    plan = make_plan(config, overrides)
+    config_dir, overrides = own_folder.split(overrides)
+    content, config = own_folder.open_run(path, config_dir)
+    plan = replace(make_plan(config, overrides), config_dir=config_dir)
     set_threads(plan.threads)
     fused.enable(config.get("fused", True))
     quieten()
@@ -99,7 +103,7 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
     Raises:
         UserError: if the checkpoint cannot be used or was trained in another environment class.
     """
-    content, config = open_run(path)
+    content, config = own_folder.open_run(path, plan.config_dir)
     if config["env"]["_target_"] != plan.env["_target_"]:
         raise UserError(
             f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"
@@ -157,7 +161,7 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     try:
         _write(folder, title, path, subject.record, policies, plan)
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder: output_dir=...") from error
+        raise not_writable(folder, error) from error
     say("")
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
         say(f"{label:<10} {run_folder.shown(folder / name)}")
@@ -251,7 +255,12 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
     try:
         return run_folder.new_folder(parent)
     except OSError as error:
-        raise UserError(f"cannot write to {parent} ({error.strerror}); name another folder: output_dir=...") from error
+        raise not_writable(parent, error) from error
+
+
+def not_writable(folder: Path, error: OSError) -> UserError:
+    """Return the error for a folder of results that cannot be written to."""
+    return UserError(f"cannot write to {folder} ({error.strerror or error}); name another folder: output_dir=...")
 
 
 def output_parent(path: Path) -> Path:

@@ -1,16 +1,21 @@
 """The user's own folder of configs and modules, in addition to those of the program.
 
 ``mipi train --config-dir FOLDER`` is the same as the override ``config_dir=FOLDER``. The config of the run stores the
-folder, so that `mipi eval` and `mipi resume` can import its modules.
+folder, and `mipi eval`, `mipi watch` and `mipi resume` name it if they need it; see `open_run`.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mipi_pl.storage import run_folder
 from mipi_pl.storage.checkpoint_file import Config, read_checkpoint
 from mipi_pl.utils.errors import UserError
 
@@ -61,14 +66,80 @@ def _unquoted(word: str) -> str:
     return word[1:-1].replace(f"\\{quote}", quote) if is_quoted else word
 
 
-def open_run(path: Path) -> tuple[dict[str, Any], Config]:
+def split(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Return the folder that `as_override` finds in the arguments of a command, or None, and the other arguments.
+
+    Raises:
+        UserError: if no folder is given after the flag or it does not exist.
+    """
+    overrides = as_override(arguments)
+    folder = named_folder(overrides)
+    others = [override for override in overrides if not override.startswith(_KEY)]
+    return None if folder is None else Path(folder), others
+
+
+def open_run(path: Path, folder: Path | None = None) -> tuple[dict[str, Any], Config]:
     """Read a checkpoint and make the modules that its run was trained with importable.
 
-    See `mipi_pl.storage.checkpoint_file.read_checkpoint`.
+    A checkpoint must not decide on its own which code is run. If it needs modules of a folder of the user's own, the
+    folder must be named again, unless the checkpoint is in that folder.
+
+    Args:
+        path: file to read, see `mipi_pl.storage.checkpoint_file.read_checkpoint`.
+        folder: folder with the modules, as the user named it for this command; replaces the one in the config.
+
+    Returns:
+        The content of the checkpoint, and the config of its run.
+
+    Raises:
+        UserError: if the file cannot be used, or needs modules of a folder that was not named.
     """
     content, config = read_checkpoint(path)
-    use_modules(config.get("config_dir"))
+    if folder is not None:
+        config["config_dir"] = str(folder.resolve())
+        use_modules(config["config_dir"])
+        return content, config
+    if config.get("config_dir") is None:
+        return content, config
+    former, needed = str(config["config_dir"]), _not_importable(config)
+    if needed and _contains(Path(former), path):
+        use_modules(former)
+    elif needed:
+        raise UserError(
+            f"{run_folder.shown(path)} needs {', '.join(needed)} from {former}, outside the folder of the checkpoint; "
+            "code is only imported from a folder that you name; if you trust it, add to the command: "
+            f"--config-dir {shlex.quote(former)}"
+        )
     return content, config
+
+
+def _not_importable(config: Config) -> list[str]:
+    """Return the class names in a config whose packages are neither installed nor built in."""
+    targets: list[str] = []
+
+    def collect(node: Any) -> None:
+        if isinstance(node, dict):
+            targets.append(str(node.get("_target_", "builtins")))
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            collect(child)
+
+    collect(config)
+    return sorted({target for target in targets if not _is_importable(target.partition(".")[0])})
+
+
+def _is_importable(package: str) -> bool:
+    try:
+        return package in sys.modules or importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _contains(folder: Path, path: Path) -> bool:
+    """Return whether a file is in a folder of modules; folders that hold files of many origins do not count."""
+    home = Path(os.path.expanduser("~")).resolve()  # unlike Path.home, never fails
+    shared = (home, *home.parents, Path(tempfile.gettempdir()).resolve())
+    is_own = folder.is_absolute() and folder.resolve() not in shared
+    return is_own and folder.resolve() in path.resolve().parents
 
 
 def use_modules(folder: str | None) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.logging.hooks import call_hook
 from mipi_pl.run.build import Parts, build
 from mipi_pl.run.config import Config
 from mipi_pl.run.teams import Teams
-from mipi_pl.storage import run_folder
-from mipi_pl.storage.files import write_json
+from mipi_pl.storage import checksums, run_folder
 
 _FILES = (("picture", "results.png"), ("numbers", "results.json"), ("checkpoint", "checkpoints/last.ckpt"))
 
@@ -57,23 +57,61 @@ def write_evaluation(folder: Path, frames: int, updates: int, results: Sequence[
     append_csv(folder / run_folder.EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
 
 
-def write_report(outcome: Outcome) -> None:
-    """Write the files of the report.
+def write_report(outcome: Outcome) -> list[str]:
+    """Write the files of the report, each if it can be written.
 
-    results.json is written last, because a run with this file counts as finished.
+    results.json is written last, and only if all other files of the run are complete, because a run with this file
+    counts as finished.
+
+    Returns:
+        The files that could not be written, with the reason; empty if the run is finished.
 
     Raises:
-        OSError: if a file cannot be written.
         UserError: if the function that draws the picture rejects its arguments.
     """
     folder, parts, policies = outcome.folder, outcome.parts, outcome.policies
-    write_evaluation(folder, parts.datamodule.frames, parts.algorithm.updates, policies["trained"])
     rows = [row for name, results in policies.items() for row in rows_of(name, results)]
-    write_csv(folder / "results.csv", rows)
     draw = build("picture", {**outcome.config["picture"], "_partial_": True})
-    draw(folder / "results.png", title(outcome.config), folder / run_folder.EVALUATIONS, policies)
+    frames, updates, evaluations = parts.datamodule.frames, parts.algorithm.updates, folder / run_folder.EVALUATIONS
+    missing = _files_of(parts, "owed_files")
+    writers: dict[str, Callable[[], object]] = {
+        run_folder.EVALUATIONS: lambda: write_evaluation(folder, frames, updates, policies["trained"]),
+        "metrics.csv": lambda: [log.content() for log in parts.trainer.loggers if isinstance(log, ResumableCSVLogger)],
+        "results.csv": lambda: write_csv(folder / "results.csv", rows),
+        "results.png": lambda: draw(folder / "results.png", title(outcome.config), evaluations, policies),
+    }
+    for name, write in writers.items():
+        missing += _attempt(name, write)
+    if missing:
+        return [*missing, run_folder.RESULTS]
     call_hook(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
-    write_json(folder / run_folder.RESULTS, _content(outcome))
+    return _attempt(run_folder.RESULTS, lambda: checksums.write_results(folder, _content(outcome)))
+
+
+def _attempt(name: str, write: Callable[[], object]) -> list[str]:
+    """Return an empty list, or the name of the file with the reason if it cannot be written."""
+    try:
+        write()
+    except OSError as error:
+        return [f"{name} ({error.strerror or error})"]
+    return []
+
+
+def lost_files(parts: Parts) -> list[str]:
+    """Return the files that could not be written during training and that the end of the run does not need."""
+    return _files_of(parts, "lost_files")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names separated by commas; of more than four, the first and the last two and their number."""
+    if len(names) > 4:
+        names = [*names[:2], "...", *names[-2:], f"{len(names)} in all"]
+    return ", ".join(names)
+
+
+def _files_of(parts: Parts, kind: str) -> list[str]:
+    callbacks: list[Any] = parts.trainer.callbacks  # type: ignore[attr-defined]
+    return [name for callback in callbacks for name in getattr(callback, kind, ())]
 
 
 def _content(outcome: Outcome) -> dict[str, Any]:
@@ -95,8 +133,8 @@ def _content(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def say_report(outcome: Outcome, say: Callable[[str], None]) -> None:
-    """Print the table, the counts and the paths of the files."""
+def say_report(outcome: Outcome, missing: Sequence[str], say: Callable[[str], None]) -> None:
+    """Print the table, the counts and the paths of the files; `missing` are those that `write_report` returned."""
     parts, counts = outcome.parts, outcome.counts
     say(f"\n{comparison_table(outcome.policies)}\n")
     measure = outcome.policies["trained"][0].total.measure
@@ -109,7 +147,11 @@ def say_report(outcome: Outcome, say: Callable[[str], None]) -> None:
     if cut_short := counts["cut_short"]:
         say(f"episodes cut short by faults of the world: {cut_short:,}")
     for label, name in _FILES:
-        say(f"{label:<10} {run_folder.shown(outcome.folder / name)}")
+        if (outcome.folder / name).exists():
+            say(f"{label:<10} {run_folder.shown(outcome.folder / name)}")
+    if lost := lost_files(parts):
+        rest = "" if missing else "; the results and the last checkpoint are complete"
+        say(f"not written during training: {listed(lost)}{rest}")
 
 
 def scores_of(results: Sequence[Result]) -> dict[str, float]:

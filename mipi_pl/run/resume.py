@@ -18,12 +18,13 @@ from mipi_pl.storage.files import DamagedError
 from mipi_pl.utils.errors import UserError
 
 
-def resume(run: Path, say: Callable[[str], None] = print) -> Path:
+def resume(run: Path, say: Callable[[str], None] = print, config_dir: Path | None = None) -> Path:
     """Resume an interrupted run from its newest intact checkpoint and train to the end.
 
     Args:
         run: run folder.
         say: function that prints messages to the user.
+        config_dir: the user's own folder of modules; see `mipi_pl.run.own_folder.open_run`.
 
     Returns:
         The run folder.
@@ -44,12 +45,12 @@ def resume(run: Path, say: Callable[[str], None] = print) -> Path:
             "with a larger total_frames, because schedules depend on it"
         )
     newest = _newest(folder, say)
-    content, config = open_run(newest)
+    content, config = open_run(newest, config_dir)
     quieten()
     trainer = connect(config["trainer"])
     checkpoint = distributed.by_first(lambda: newest)
     if checkpoint != newest:  # the first process may have found another checkpoint
-        content, config = open_run(checkpoint)
+        content, config = open_run(checkpoint, config_dir)
     written_by = content[RECORD].get("processes", 1)
     if written_by != distributed.size():
         raise UserError(

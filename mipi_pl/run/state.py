@@ -12,12 +12,14 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl import distributed
-from mipi_pl.datamodule import datamodule_of
+from mipi_pl.datamodule import datamodule_of, needed_files
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.config import Config
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD
 from mipi_pl.storage.files import replacing
+from mipi_pl.storage.index import FORMAT
+from mipi_pl.utils.errors import UserError
 
 
 class RunState(Callback):
@@ -67,6 +69,9 @@ class RunState(Callback):
             "seconds": self.seconds + time.monotonic() - self._start_s,
             "processor_seconds": self.processor_seconds(),
             "processes": distributed.size(),
+            # With these two, a damaged index can be rebuilt.
+            "format": FORMAT,
+            "needs": needed_files(trainer),
             "random": distributed.join_states(random_states()),
             # `by_first` raises an error of the first process, such as a full disk, in all processes, so none hangs.
             **distributed.by_first(lambda: self._logs(trainer)),
@@ -80,7 +85,11 @@ class RunState(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore the record and the log files; rows written after the checkpoint belong to updates that were lost."""
+        """Restore the record and the log files; rows written after the checkpoint belong to lost updates.
+
+        Raises:
+            UserError: if a log file cannot be written.
+        """
         self._resumed = record = checkpoint[RECORD]
         self.seconds = record["seconds"]
         self._earlier_processor_s = record.get("processor_seconds", 0.0)  # missing in older checkpoints
@@ -88,10 +97,14 @@ class RunState(Callback):
         self.resumed_at = [*record["resumed_at"], record["updates"]]
         if not trainer.is_global_zero:
             return
-        with replacing(self._folder / run_folder.EVALUATIONS) as unfinished:
-            unfinished.write_text(record["evaluations"], encoding="utf-8")
-        for log, content in zip(_csv_logs(trainer), record["metrics"], strict=True):
-            log.restore(content)
+        try:
+            with replacing(self._folder / run_folder.EVALUATIONS) as unfinished:
+                unfinished.write_text(record["evaluations"], encoding="utf-8")
+            for log, content in zip(_csv_logs(trainer), record["metrics"], strict=True):
+                log.restore(content)
+        except OSError as error:
+            place = error.filename2 or error.filename or self._folder
+            raise UserError(f"cannot write the logs of the run: {place} ({error.strerror or error})") from error
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the random states; this comes last, because building the parts draws random numbers."""

@@ -26,7 +26,7 @@ from mipi_pl.run.quiet import quieten
 from mipi_pl.run.teams import Teams, teams_of
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder
-from mipi_pl.storage.files import replacing, write_json
+from mipi_pl.storage.files import DamagedError, replacing, write_json
 from mipi_pl.utils.errors import FailedError, UserError
 from mipi_pl.utils.threads import set_threads
 from models import fused
@@ -192,18 +192,40 @@ class Run:
             FailedError: if a file cannot be written.
         """
         outcome = report.Outcome(self.config, self.folder, self.parts, self.teams, policies, counts)
-        try:
-            report.write_report(outcome)
-        except OSError as error:
+        missing = report.write_report(outcome)
+        report.say_report(outcome, missing, self.say)
+        if missing:
             raise FailedError(
-                f"training is finished, but its results cannot be written ({error}); once the folder is writable, "
-                f"resume from the last checkpoint with: mipi resume {run_folder.shown(self.folder)}"
-            ) from error
-        report.say_report(outcome, self.say)
+                f"training is finished, but its results cannot be written: {', '.join(missing)}; {self._way_on()}"
+            )
+
+    def _way_on(self) -> str:
+        """Returns advice for a run whose results could not be written."""
+        try:
+            newest = CheckpointFolder(self.folder).newest_whole(_in_silence)
+        except DamagedError:
+            newest = None
+        if newest is None:
+            return "no checkpoint could be written either, so train again where there is room"
+        return (
+            "once the folder is writable and has room, resume from the last checkpoint with: "
+            f"mipi resume {run_folder.shown(self.folder)}"
+        )
 
     def _go_back_to(self, checkpoint: Path) -> None:
-        """Remove newer checkpoints, which training will write again."""
-        distributed.by_first(lambda: CheckpointFolder(self.folder).forget_after(checkpoint.name))
+        """Remove newer checkpoints, which training will write again.
+
+        Raises:
+            UserError: if the index of the checkpoints cannot be written.
+        """
+
+        def forget_newer() -> None:
+            try:
+                CheckpointFolder(self.folder).forget_after(checkpoint.name)
+            except OSError as error:
+                raise UserError(f"cannot write to {self.folder / 'checkpoints'} ({error.strerror})") from error
+
+        distributed.by_first(forget_newer)
         if not self.parts.resumes_exactly:
             self.say(
                 "note: the environments run in other processes, so unfinished episodes are lost and new ones begin"

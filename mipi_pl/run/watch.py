@@ -21,7 +21,7 @@ from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif
 from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, seed_of
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
-from mipi_pl.run.evaluate import Subject, open_checkpoint, open_opponent, result_folder
+from mipi_pl.run.evaluate import Subject, not_writable, open_checkpoint, open_opponent, result_folder
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError
@@ -77,7 +77,7 @@ def watch_checkpoint(
     try:
         _write(folder, subject, shown, stems, formats, say)
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder: output_dir=...") from error
+        raise not_writable(folder, error) from error
     return folder
 
 

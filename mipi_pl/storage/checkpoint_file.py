@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from mipi_pl.storage import weights
+from mipi_pl.storage import sealed, weights
+from mipi_pl.storage.files import DamagedError
 from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
@@ -44,8 +45,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
             f"policies that come with the program: {', '.join(weights.shipped())}"
         )
     content = _content(path)
-    record = content.get(RECORD) if isinstance(content, dict) and "state_dict" in content else None
-    if not isinstance(record, dict) or not {"config", "frames", "updates", "commit"} <= set(record):
+    record = _record(content)
+    if record is None:
         raise UserError(f"{path} was not written by `mipi train`: it has no config and provenance of a run")
     record["config"] = with_texts(record["config"], lambda text: _MOVED.get(text, text))
     return content, record["config"]
@@ -65,10 +66,26 @@ def _content(path: Path) -> Any:
         state, about = weights.read(path)
         return {"state_dict": state, RECORD: about}
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make the unpickler fail in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged or not a checkpoint ({reason})") from error
+        return sealed.load(path)
+    except DamagedError as error:
+        raise UserError(str(error)) from error
+
+
+def _record(content: Any) -> dict[str, Any] | None:
+    """Return config and provenance in the content of a checkpoint; None if it does not have the expected structure."""
+    if not isinstance(content, dict) or not isinstance(content.get(RECORD), dict):
+        return None
+    record, state = content[RECORD], content.get("state_dict")
+    config = record.get("config")
+    complete = (
+        {"frames", "updates", "commit"} <= set(record)
+        and all(isinstance(record[key], int) for key in ("frames", "updates"))
+        and isinstance(config, dict)
+        and all(isinstance(config.get(node), dict) for node in ("run", "env", "algorithm", "held_out"))
+        and isinstance(state, dict)
+        and all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items())
+    )
+    return record if complete else None
 
 
 def restore(algorithm: torch.nn.Module, content: Mapping[str, Any], path: Path) -> None:

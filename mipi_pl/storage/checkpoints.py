@@ -1,44 +1,25 @@
 """The checkpoint folder of a run, with an index that detects unfinished and damaged checkpoints.
 
 ``checkpoints/index.json`` lists the checkpoints, the newest last, each with its checksum and the other files that it
-needs. A checkpoint is valid only if it is in the index. The index is replaced atomically, so a run that is killed while
-saving keeps its earlier checkpoints. ``last.ckpt`` always refers to the newest checkpoint.
+needs. A checkpoint counts once it is in the index. The index is replaced atomically, so a run that is killed while
+saving keeps its earlier checkpoints. A missing or damaged index is rebuilt from the checkpoints, which carry their own
+checksums. ``last.ckpt`` always refers to the newest checkpoint.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from mipi_pl.storage import index
 from mipi_pl.storage.files import DamagedError, replacing, sha256_of, verify
+from mipi_pl.storage.index import CHECKPOINT, Entry
 
-_OURS = re.compile(r"update_\d{9,}\.ckpt|episodes_\d{9,}_\d{9,}\.pt")
+_OURS = re.compile(rf"{CHECKPOINT}|episodes_\d{{9,}}_\d{{9,}}\.pt")
 """Names of files that may be removed when no longer needed; all other files in the folder belong to the user."""
-
-FORMAT = 1
-"""Format version of the checkpoints; increased when older ones can no longer be resumed."""
-
-
-@dataclass
-class Entry:
-    """A checkpoint in the index.
-
-    Attributes:
-        file: name of the file.
-        sha256: checksum of the file.
-        frames: environment steps collected so far.
-        needs: checksums of the other files it needs, by name relative to the folder.
-    """
-
-    file: str
-    sha256: str
-    frames: int
-    needs: dict[str, str] = field(default_factory=dict)
 
 
 class CheckpointFolder:
@@ -58,18 +39,14 @@ class CheckpointFolder:
         Raises:
             DamagedError: if the index cannot be read or has another format.
         """
-        if not self._index.is_file():
-            return []
+        return index.read(self._index)
+
+    def known(self) -> list[Entry]:
+        """Return the checkpoints in the index, the newest last; if it is damaged, the intact ones in the folder."""
         try:
-            content = json.loads(self._index.read_text(encoding="utf-8"))
-            entries = [Entry(**entry) for entry in content["checkpoints"]]
-        except (ValueError, TypeError, KeyError) as error:
-            raise DamagedError(f"{self._index} is damaged ({error})") from error
-        if content["format"] != FORMAT:
-            raise DamagedError(
-                f"{self._index} has format {content['format']}, this version can only resume format {FORMAT}"
-            )
-        return entries
+            return self.entries()
+        except DamagedError:
+            return index.recovered(self.path)
 
     def add(self, name: str, frames: int, needs: Mapping[str, str], write: Callable[[Path], object], keep: int) -> None:
         """Write a checkpoint, add it to the index, and remove files that are no longer needed.
@@ -84,12 +61,12 @@ class CheckpointFolder:
         Raises:
             OSError: if the checkpoint cannot be written; the earlier ones are kept.
         """
-        path, entries = self.path / name, self.entries()
+        path, entries = self.path / name, self.known()
         with replacing(path) as unfinished:
             write(unfinished)
         entry = Entry(name, sha256_of(path), frames, dict(needs))
-        kept = [*entries, entry][-keep:]
-        self._write_index(kept)
+        kept = [*(earlier for earlier in entries if earlier.updates < entry.updates), entry][-keep:]
+        index.write(self._index, kept)
         self._link_last(path)
         self._remove_all_but(kept)
 
@@ -99,21 +76,22 @@ class CheckpointFolder:
         Returns:
             Whether the index lists it; if so, it need not be written again.
         """
-        listed = any(entry.file == name for entry in self.entries())
+        listed = any(entry.file == name for entry in self.known())
         if listed:
             self._link_last(self.path / name)
         return listed
 
     def forget_after(self, name: str) -> None:
-        """Remove checkpoints newer than `name` from the index, because a run resumed from `name` writes them again."""
-        entries = self.entries()
-        (place,) = (i for i, entry in enumerate(entries) if entry.file == name)
-        self._write_index(entries[: place + 1])
+        """Remove checkpoints newer than `name` from the index, because a run resumed from `name` writes them again.
 
-    def _write_index(self, entries: Sequence[Entry]) -> None:
-        content = {"format": FORMAT, "checkpoints": [asdict(entry) for entry in entries]}
-        with replacing(self._index) as unfinished:
-            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        Raises:
+            OSError: if the index cannot be written.
+        """
+        entries, sha256 = self.known(), sha256_of(self.path / name)
+        if (name, sha256) not in [(entry.file, entry.sha256) for entry in entries]:  # `newest_whole` rebuilt the index
+            entries = index.recovered(self.path)
+        (place,) = (i for i, entry in enumerate(entries) if entry.file == name)
+        index.write(self._index, entries[: place + 1])
 
     def _link_last(self, path: Path) -> None:
         fresh = self.path / ".last.ckpt.unfinished"
@@ -131,16 +109,35 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
 
     def newest_whole(self, say: Callable[[str], None]) -> Path | None:
-        """Return the newest checkpoint whose checksum and needed files are correct; None if the index is empty.
+        """Return the newest checkpoint whose checksum and needed files are correct; None if there are no checkpoints.
+
+        If the index is missing or damaged, or lists no such checkpoint, the index is rebuilt from the checkpoints in
+        the folder, which carry their own checksums. `forget_after` writes it.
 
         Args:
-            say: receives a message for each damaged checkpoint.
+            say: receives a message for each damaged checkpoint and for a rebuilt index.
 
         Raises:
-            DamagedError: if all checkpoints in the index are damaged.
+            DamagedError: if all checkpoints are damaged, or the index is and cannot be rebuilt.
         """
-        entries = self.entries()
-        for entry in reversed(entries):
+        try:
+            listed, problem = self.entries(), None
+        except DamagedError as error:
+            listed, problem = [], str(error)
+        checkpoint = self._newest_whole_of(listed, say)
+        if checkpoint is not None:
+            return checkpoint
+        if listed:
+            problem = f"all checkpoints in {self.path} are damaged"
+        checkpoint = self._newest_whole_of(index.recovered(self.path), say)
+        if checkpoint is not None:
+            say(f"{problem or f'{self._index} is missing'}; the index was rebuilt from the intact checkpoints")
+        elif problem is not None:
+            raise DamagedError(problem)
+        return checkpoint
+
+    def _newest_whole_of(self, entries: Iterable[Entry], say: Callable[[str], None]) -> Path | None:
+        for entry in reversed(list(entries)):
             try:
                 for name, sha256 in {entry.file: entry.sha256, **entry.needs}.items():
                     verify(self.path / name, sha256)
@@ -148,6 +145,4 @@ class CheckpointFolder:
                 say(f"checkpoint {entry.file} cannot be used: {error}")
             else:
                 return self.path / entry.file
-        if entries:
-            raise DamagedError(f"all checkpoints in {self.path} are damaged")
         return None

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
+BLOCK = 1 << 20
+"""Number of bytes read at once."""
 
 
 class DamagedError(ValueError):
@@ -87,21 +88,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def save_whole(path: Path, content: object) -> None:
-    """Write a file with `torch.save`, atomically.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
-        torch.save(content, file)
-
-
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 checksum of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
 

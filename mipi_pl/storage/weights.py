@@ -7,6 +7,7 @@ and PyTorch's optimizers, so reading and playing a file from others runs no othe
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import json
@@ -30,6 +31,8 @@ PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm
 
 _FOLDER = "shipped"
 _METADATA = "mipi"
+_SHA256 = "mipi_sha256"
+"""Keys of the metadata: the config and facts as JSON, and a checksum of these and of the weights."""
 
 
 def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -52,8 +55,19 @@ def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> No
     about = {"config": config, **{key: record[key] for key in KEPT}}
     # Clones, because safetensors refuses two names for the same memory.
     tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    text = json.dumps(about)
     with replacing(path) as unfinished:
-        unfinished.write_bytes(save(tensors, {_METADATA: json.dumps(about)}))
+        unfinished.write_bytes(save(tensors, {_METADATA: text, _SHA256: _digest(text, tensors)}))
+
+
+def _digest(about: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 checksum of the weights, with their names, types and shapes, and of the text about the run."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -68,10 +82,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as opened:
-            about = json.loads((opened.metadata() or {}).get(_METADATA, "null"))
+            metadata = opened.metadata() or {}
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+        about = json.loads(text := metadata.get(_METADATA, "null"))
+        # Files from versions before 0.2.0 have no checksum.
+        whole = _SHA256 not in metadata or metadata[_SHA256] == _digest(text, state)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error})") from error
+    if not whole:
+        raise UserError(f"{path} is damaged: its checksum differs from the one it carries")
     if not isinstance(about, dict):
         raise UserError(f"{path} was not written by `mipi export`: it has no config and provenance of a run")
     for target in _foreign(about):

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mipi_pl.evaluation.figures import PALETTE
+from mipi_pl.storage.files import replacing
 from mipi_pl.theory.blahut_arimoto import alternate, solve
 from mipi_pl.theory.findings import Instance, draw
 from mipi_pl.theory.mmdp import Array, Indices
@@ -41,8 +42,8 @@ def draw_convergence(path: Path, seed: int) -> None:
     _finish(right, "Theorem 2: Blahut-Arimoto (black: a tie)", "alternations M", "objective below its optimum")
     middle.legend(frameon=False, fontsize=9)
     right.set_xscale("log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format=path.suffix.removeprefix("."))
 
 
 def tied_problem() -> tuple[Array, Array, float, Array]:

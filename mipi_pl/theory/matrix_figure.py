@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mipi_pl.evaluation.figures import PALETTE
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.storage.files import replacing
 from mipi_pl.theory.matrix_game import Payoffs, exact_payoffs
 
 STYLES = {
@@ -60,8 +61,8 @@ def draw_matrix_game(
         axes.fill_between(x, low, high, color="black", alpha=0.12, linewidth=0)
         draw_exact(axes, exact, trained if name == TRAINING else [name])
         dress(axes, f"training teams {', '.join(trained)}" if name == TRAINING else f"team {name}, never seen")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format=path.suffix.removeprefix("."))
 
 
 def returns(evaluations: Path) -> dict[str, list[tuple[float, float, float, float]]]:
