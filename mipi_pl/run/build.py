@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
+from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
@@ -22,44 +23,69 @@ from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakeEnv, MakePolicy
 from mipi_pl.logging.hooks import call_hook, never_fatal
 from mipi_pl.run.config import Config
+from mipi_pl.run.kinds import kind_of, refuse_object
 from mipi_pl.run.state import RunState
 from mipi_pl.utils.compat import attach
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import UserError, reason_of
 
-_REFUSALS = (ValueError, TypeError, MisconfigurationException, OSError, ImportError, KeyError)
+_REFUSALS = (
+    ValueError, TypeError, OverflowError, MisconfigurationException, OSError, ImportError, KeyError, MemoryError,
+    OmegaConfBaseException,
+)  # fmt: skip
 
 
 def build(name: str, node: Mapping[str, Any], **more: Any) -> Any:
-    """Instantiate a ``_target_`` node.
+    """Build the part of a run that a ``_target_`` node describes.
 
     Args:
-        name: name of the node, for messages.
+        name: name of the node, for messages and for the kind of the part (`mipi_pl.run.kinds`).
         node: config of the node.
         more: further keyword arguments, which a config cannot hold.
 
-    Returns:
-        The object, or a `functools.partial` if the node sets ``_partial_``.
+    Raises:
+        UserError: if the constructor rejects its arguments, or the part is not of the kind that the node must build.
+    """
+    # Hydra would convert a dataclass in `more` to a config, so it only builds a factory, which is called here.
+    make = factory(name, node)
+    with _refusals(name):
+        part = make(**more)
+    if (kind := kind_of(name)) is not None:
+        refuse_object(part, kind, name)
+    return part
+
+
+def factory(name: str, node: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the target of a node as a `functools.partial` with the arguments of the node.
 
     Raises:
-        UserError: if the constructor rejects its arguments.
+        UserError: if an argument that is a ``_target_`` node itself cannot be built.
+    """
+    with _refusals(name):
+        made: Callable[..., Any] = hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")
+        return made
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Turn the exceptions with which a constructor rejects its arguments into a `UserError`.
+
+    Raises:
+        UserError: instead of these exceptions; it names the node and gives the message of the first cause.
     """
     try:
-        # Hydra would convert a dataclass in `more` to a config, so it only builds a factory, which is called here.
-        factory = hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")
-        return factory if node.get("_partial_") else factory(**more)
+        yield
     except (InstantiationException, *_REFUSALS) as error:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
         if not isinstance(cause, (InstantiationException, *_REFUSALS)):
             raise
-        raise UserError(f"{name}: {cause}") from error
+        raise UserError(f"{name}: {reason_of(cause)}") from error
 
 
 def environment_factory(node: Mapping[str, Any]) -> MakeEnv:
     """Return the factory ``make_env`` for an environment config."""
-    factory: MakeEnv = build("env", {**node, "_partial_": True})
-    return factory
+    return factory("env", node)
 
 
 @contextmanager
@@ -72,7 +98,8 @@ def one_environment(make_env: MakeEnv, **changes: Any) -> Iterator[EntityEnv]:
     try:
         env = make_env(num_envs=1, seed=0, **changes)
     except _REFUSALS as error:
-        raise UserError(f"env: {error}") from error
+        raise UserError(f"env: {reason_of(error)}") from error
+    refuse_object(env, EntityEnv, "env")
     with closing(env):
         yield env
 

@@ -13,17 +13,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.run.hints import check_value, listed, unknown_key
 from mipi_pl.run.schema import HeldOut, Train
-from mipi_pl.run.signatures import check_targets
-from mipi_pl.utils.errors import UserError
+from mipi_pl.run.signatures import check_call, check_targets
+from mipi_pl.utils.errors import UserError, one_message
 
 Config = dict[str, Any]
 """A resolved config: plain containers, numbers, strings and None, which a checkpoint can store."""
 
+GROUPS = ("callbacks", "logger")
+"""Nodes whose entries are nodes with a ``_target_``; they may be empty."""
 _MAX_SEED = 2**32 - 1
 
 
@@ -35,10 +36,31 @@ def resolve(composed: DictConfig) -> Config:
     """
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise UserError(str(error)) from error
+    except RecursionError as error:
+        raise UserError("the config cannot be resolved: interpolations ${...} in it refer to one another") from error
+    except Exception as error:  # a resolver, such as ${oc.decode:...}, can raise anything
+        raise UserError(f"the config cannot be resolved: {one_message(error)}") from error
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
+
+
+def check_structure(composed: DictConfig) -> None:
+    """Check that every node of train.yaml is a mapping, before interpolations are resolved.
+
+    Raises:
+        UserError: if a node is missing or has been replaced by a number, a text or a list.
+    """
+    content = OmegaConf.to_container(composed)
+    assert isinstance(content, dict)
+    for name, hint in typing.get_type_hints(Train).items():
+        if not dataclasses.is_dataclass(hint) and hint != dict[str, Any]:
+            continue
+        if name not in content:
+            raise UserError(f"{name} is missing; leave it as it is, or choose another file of configs/{name}/")
+        node = content[name]
+        is_group = isinstance(node, str) and node.startswith("${") and name != "run"
+        if not (isinstance(node, dict) or is_group or (node is None and name in GROUPS)):
+            raise UserError(f"{name} must be a mapping, got {node!r}; to change an entry of it, write {name}.KEY=...")
 
 
 def check_train(config: Config) -> None:
@@ -57,7 +79,8 @@ def check_train(config: Config) -> None:
             raise UserError(f"{name} needs a _target_: choose a config file of configs/{name}/")
     if "_target_" not in config["picture"]:
         raise UserError("picture needs a _target_: a function such as mipi_pl.evaluation.figures.draw_results")
-    for group in ("callbacks", "logger"):
+    check_call(config["picture"], "picture", ("path", "title", "evaluations", "policies"))
+    for group in GROUPS:
         for name, node in config[group].items():
             if not isinstance(node, dict) or "_target_" not in node:
                 known = listed(map(str, config[group]))

@@ -11,7 +11,7 @@ from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.logging.hooks import call_hook
-from mipi_pl.run.build import Parts, build
+from mipi_pl.run.build import Parts, factory
 from mipi_pl.run.config import Config
 from mipi_pl.run.teams import Teams
 from mipi_pl.storage import run_folder
@@ -70,7 +70,7 @@ def write_report(outcome: Outcome) -> None:
     write_evaluation(folder, parts.datamodule.frames, parts.algorithm.updates, policies["trained"])
     rows = [row for name, results in policies.items() for row in rows_of(name, results)]
     write_csv(folder / "results.csv", rows)
-    draw = build("picture", {**outcome.config["picture"], "_partial_": True})
+    draw = factory("picture", outcome.config["picture"])
     draw(folder / "results.png", title(outcome.config), folder / run_folder.EVALUATIONS, policies)
     call_hook(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
     write_json(folder / run_folder.RESULTS, _content(outcome))

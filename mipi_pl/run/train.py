@@ -234,8 +234,9 @@ class Run:
 def _make_folder(root: Path, name: str) -> Path:
     try:
         return run_folder.new_folder(root / name.replace("/", "-"))
-    except OSError as error:
-        raise UserError(f"output_dir: cannot write to {root} ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"output_dir: cannot write to {root} ({reason})") from error
 
 
 def _in_silence(_: str) -> None:
