@@ -116,10 +116,14 @@ def finish(child: int, words: list[str], folder: Path, limit_s: float) -> Outcom
         time.sleep(0.3)
         os.killpg(child, signal.SIGINT)
         code = _wait(child, _GRACE_S)
+    if code is None:  # as the program says: a second Ctrl-C stops within an update
+        os.killpg(child, signal.SIGINT)
+        code = _wait(child, _GRACE_S)
     if code is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-        code = -9 if _wait(child, 60) is not None else -9
+        _wait(child, 60)
+        code = -signal.SIGKILL
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # workers that the command left behind
     out, err = ((folder / name).read_text(errors="replace") for name in ("stdout", "stderr"))
@@ -201,7 +205,7 @@ def main() -> None:
         "--limit", type=float, default=20.0, help="processor seconds per configuration (default: %(default)s)"
     )
     parser.add_argument("--verbose", action="store_true", help="print every command with its outcome and last line")
-    parser.add_argument("--only", help="a command line to run instead, for example one that was listed")
+    parser.add_argument("--only", nargs="+", help="command lines to run instead, for example those that were listed")
     arguments = parser.parse_args()
     import_everything()
     begin_s = time.monotonic()
@@ -222,9 +226,13 @@ def main() -> None:
 
 def _run_all(arguments: argparse.Namespace, root: Path) -> list[Outcome]:
     if arguments.only:
-        outcome = run(shlex.split(arguments.only), root / "case", arguments.limit)
-        print(f"{outcome.kind} in {outcome.seconds:.1f} s\n{outcome.output}")
-        return [outcome]
+        outcomes = []
+        for number, line in enumerate(arguments.only):
+            outcomes.append(run(shlex.split(line), root / f"case_{number}", arguments.limit))
+            print(
+                f"{outcomes[-1].kind} in {outcomes[-1].seconds:.1f} s: mipi {line}\n{outcomes[-1].output}", flush=True
+            )
+        return outcomes
     scene = prepare(root)
     numbers = list(range(arguments.first, arguments.first + arguments.cases))
     waiting, running, outcomes = numbers[::-1], {}, []

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mipi_pl.run.build import assemble
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import check_train, resolve
+from mipi_pl.run.parts import assemble
 from mipi_pl.run.processes import build_trainer
 from mipi_pl.utils.errors import UserError
 

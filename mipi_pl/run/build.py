@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import Logger
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl import distributed
-from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.datamodule import DataModule
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakeEnv, MakePolicy
-from mipi_pl.logging.hooks import call_hook, never_fatal
-from mipi_pl.run.config import Config
 from mipi_pl.run.kinds import kind_of, refuse_object
-from mipi_pl.run.state import RunState
-from mipi_pl.utils.compat import attach
-from mipi_pl.utils.errors import UserError, reason_of
+from mipi_pl.utils.errors import UserError, first_line, reason_of
 
 _REFUSALS = (
     ValueError, TypeError, OverflowError, MisconfigurationException, OSError, ImportError, KeyError, MemoryError,
     OmegaConfBaseException,
 )  # fmt: skip
+
+_TOO_LARGE = ("allocate memory", "out of memory", "overflow", "Trying to create tensor with negative dimension")
+"""Parts of PyTorch's messages for a tensor that cannot be made."""
 
 
 def build(name: str, node: Mapping[str, Any], **more: Any) -> Any:
@@ -81,6 +73,10 @@ def _refusals(name: str) -> Iterator[None]:
         if not isinstance(cause, (InstantiationException, *_REFUSALS)):
             raise
         raise UserError(f"{name}: {reason_of(cause)}") from error
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _TOO_LARGE):
+            raise
+        raise UserError(f"{name}: too large for the memory of this machine ({first_line(error)})") from error
 
 
 def environment_factory(node: Mapping[str, Any]) -> MakeEnv:
@@ -112,81 +108,3 @@ def policies_of(algorithm: Any) -> MakePolicy:
         return policy
 
     return make
-
-
-@dataclass
-class Parts:
-    """The objects of a run."""
-
-    datamodule: DataModule
-    algorithm: EntityAlgorithm
-    trainer: Trainer
-    state: RunState
-
-    @property
-    def resumes_exactly(self) -> bool:
-        """Whether a resumed run is bit-for-bit identical to an uninterrupted one."""
-        return getattr(self.datamodule, "exact_resume", True) and self.datamodule.env.resumable
-
-    def cut_short(self) -> int:
-        """Return the number of episodes ended by environment faults, summed over all processes.
-
-        Every process must call this.
-        """
-        return sum(distributed.gather(self.datamodule.cut_short))
-
-
-def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
-    """Build every part of a run and attach the callbacks and loggers to the Trainer.
-
-    Nothing is written to disk except a replay that is stored in memory maps.
-
-    Raises:
-        UserError: if a part rejects its values or is incompatible with another.
-    """
-    datamodule = build("datamodule", config["datamodule"])
-    loggers: list[Logger] = []
-    try:
-        algorithm = build("algorithm", config["algorithm"], spec=datamodule.env.entity_spec)
-        try:
-            algorithm.configure_optimizers()  # finds an invalid learning rate before fit
-        except (TypeError, ValueError) as error:
-            raise UserError(f"algorithm: {error}") from error
-        callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
-        _refuse_misfits(algorithm, datamodule, callbacks)
-        for name, node in config["logger"].items():
-            loggers.append(never_fatal(build(f"logger.{name}", node), name))
-        state = RunState(config, folder)
-        try:
-            attach(trainer, config["trainer"], [*callbacks, state], loggers, folder)
-        except (MisconfigurationException, RuntimeError) as error:
-            raise UserError(f"callbacks or trainer: {error}") from error
-    except BaseException:
-        call_hook(loggers, "close", False)
-        datamodule.teardown("fit")
-        raise
-    return Parts(datamodule, algorithm, trainer, state)
-
-
-def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callbacks: list[Any]) -> None:
-    """Reject combinations of parts that would train incorrectly without an error."""
-    refreshed = any(getattr(callback, "refreshes_targets", False) for callback in callbacks)
-    if getattr(algorithm, "awaits_target_updates", False) and not refreshed:
-        raise UserError(
-            f"algorithm: {type(algorithm).__name__} has target networks and no callback refreshes them: choose "
-            "callbacks=default or include targets in callbacks=[...]; a callback of your own must set "
-            "`refreshes_targets = True`"
-        )
-    by_utilities = any(getattr(callback, "by_utilities", False) for callback in callbacks)
-    if by_utilities and not getattr(algorithm, "fits_policy_to_utilities", False):
-        raise UserError(
-            f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy to compare with its "
-            "utilities: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
-        )
-    wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
-    if None not in (wanted, given) and wanted != given:
-        sources = {True: "rollouts of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
-        raise UserError(
-            f"datamodule: {type(algorithm).__name__} learns from {sources[bool(wanted)]}, got "
-            f"{type(datamodule).__name__}: leave datamodule out, and an algorithm of this program chooses its own"
-        )

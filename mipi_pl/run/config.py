@@ -25,6 +25,7 @@ Config = dict[str, Any]
 
 GROUPS = ("callbacks", "logger")
 """Nodes whose entries are nodes with a ``_target_``; they may be empty."""
+_MAX_THREADS = 1024
 _MAX_SEED = 2**32 - 1
 
 
@@ -72,8 +73,7 @@ def check_train(config: Config) -> None:
     _check_fields(config, Train, "")
     check_evaluation(config["held_out"], config["seed"])
     _at_least(1, config["total_frames"], "total_frames")
-    if config["threads"] is not None:
-        _at_least(1, config["threads"], "threads")
+    _check_threads(config["threads"])
     for name in ("env", "algorithm", "datamodule", "trainer"):
         if "_target_" not in config[name]:
             raise UserError(f"{name} needs a _target_: choose a config file of configs/{name}/")
@@ -96,8 +96,7 @@ def check_eval(wanted: Config) -> None:
     """
     for key, hint in (("seed", int | None), ("output_dir", str | None), ("threads", int | None)):
         check_value(hint, wanted[key], key)
-    if wanted["threads"] is not None:
-        _at_least(1, wanted["threads"], "threads")
+    _check_threads(wanted["threads"])
     for key, hint in typing.get_type_hints(HeldOut).items():
         if (value := wanted["held_out"].get(key)) is not None:
             check_value(hint, value, f"held_out.{key}")
@@ -146,6 +145,11 @@ def _check_fields(config: Config, schema: type, path: str) -> None:
         check_value(dict if dataclasses.is_dataclass(hint) else hint, value, name)
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             _check_fields(value, hint, f"{name}.")
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and not 1 <= threads <= _MAX_THREADS:
+        raise UserError(f"threads must be at least 1 and at most {_MAX_THREADS}, got {threads}")
 
 
 def _at_least(low: int, value: int, name: str) -> None:

@@ -18,9 +18,10 @@ from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, worlds_of
-from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
+from mipi_pl.run.build import environment_factory, one_environment, policies_of
 from mipi_pl.run.config import Config, check_eval, check_evaluation
 from mipi_pl.run.hints import unknown_key
+from mipi_pl.run.learner import build_algorithm
 from mipi_pl.run.own_folder import open_run
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
@@ -110,7 +111,7 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
 def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
     with one_environment(environment_factory(config["env"])) as env:
         spec = env.entity_spec
-    algorithm = build("algorithm", config["algorithm"], spec=spec)
+    algorithm = build_algorithm(config["algorithm"], spec)
     restore(algorithm, content, path)
     algorithm.eval()
     make_env = environment_factory(plan.env)

@@ -11,8 +11,9 @@ from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.logging.hooks import call_hook
-from mipi_pl.run.build import Parts, factory
+from mipi_pl.run.build import factory
 from mipi_pl.run.config import Config
+from mipi_pl.run.parts import Parts
 from mipi_pl.run.teams import Teams
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.files import write_json

@@ -18,9 +18,10 @@ from mipi_pl.evaluation.tables import comparison_table
 from mipi_pl.evaluation.worlds import WorldError, Worlds, worlds_of
 from mipi_pl.logging.hooks import closing
 from mipi_pl.run import report
-from mipi_pl.run.build import Parts, assemble, environment_factory, policies_of
+from mipi_pl.run.build import environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
+from mipi_pl.run.parts import Parts, assemble
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.teams import Teams, teams_of

@@ -16,6 +16,11 @@ def reason_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an exception."""
+    return reason_of(error).splitlines()[0]
+
+
 def one_message(error: BaseException) -> str:
     """Return the message of an exception and of its cause in one line.
 
