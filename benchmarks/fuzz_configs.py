@@ -134,7 +134,8 @@ def finish(child: int, words: list[str], folder: Path, limit_s: float) -> Outcom
 
 def judge(code: int, stopped: bool, out: str, err: str) -> str:
     """Return the kind of an outcome."""
-    lines = [line for line in err.splitlines() if line.strip()]
+    # A fork ends without Python's cleanup, so the helper process of multiprocessing reports what it cleans up.
+    lines = [line for line in err.splitlines() if line.strip() and "resource_tracker" not in line]
     if "Traceback (most recent call last)" in out + err:
         return "traceback"
     if stopped:

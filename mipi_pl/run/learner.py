@@ -72,7 +72,7 @@ def _end_of_steps(kind: type[Optimizer], arguments: Mapping[str, Any]) -> float:
     for _ in range(_STEPS):
         parameter.grad = torch.ones(())
         optimizer.step()
-    return float(parameter)
+    return float(parameter.detach())
 
 
 def _listed(arguments: Mapping[str, Any]) -> str:

@@ -53,6 +53,8 @@ def readable_size(size: float) -> str:
         >>> readable_size(1_500_000_000)
         '1.5 GB'
     """
+    if size >= 1e18:
+        return "more than 1,000 PB"
     power = min(max(int(math.log10(max(size, 1)) // 3), 0), 5)
     unit = ("bytes", "kB", "MB", "GB", "TB", "PB")[power]
     return f"{size / 1000**power:.3g} {unit}"
