@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING, require_episodes
 from mipi_pl.run.hints import check_value, listed, unknown_key
 from mipi_pl.run.schema import HeldOut, Train
 from mipi_pl.run.signatures import check_call, check_targets
@@ -108,7 +108,10 @@ def check_evaluation(held_out: Config, seed: int) -> None:
     Raises:
         UserError: at the first mistake.
     """
-    _at_least(1, held_out["episodes"], "held_out.episodes")
+    try:
+        require_episodes("held_out.episodes", held_out["episodes"])
+    except ValueError as error:
+        raise UserError(str(error)) from error
     _in_seed_range(held_out["seed"], "held_out.seed")
     _in_seed_range(seed, "seed")
     for size in held_out["team_sizes"]:

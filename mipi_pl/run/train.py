@@ -15,7 +15,7 @@ from mipi_pl import distributed
 from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table
-from mipi_pl.evaluation.worlds import WorldError, Worlds, worlds_of
+from mipi_pl.evaluation.worlds import WorldError, Worlds, workload_note, worlds_of
 from mipi_pl.logging.hooks import closing
 from mipi_pl.run import report
 from mipi_pl.run.build import environment_factory, policies_of
@@ -135,6 +135,9 @@ class Run:
         """Evaluate, train from the start or from the checkpoint, evaluate again and write the report."""
         if self.checkpoint is not None:
             self._go_back_to(self.checkpoint)
+        limit = self.parts.datamodule.env.entity_spec.max_steps
+        if note := workload_note(len(self.worlds.worlds), self.worlds.episodes, limit):
+            self.say(note)
         untrained = self.evaluate()
         scripted = self.play_scripted()  # before training, so that an unknown name is found early
         if self.is_first:

@@ -18,6 +18,9 @@ from mipi_pl.envs.split import NOTHING_HELD_OUT, Mix, Split, played_mixes
 from mipi_pl.utils.checks import require
 from mipi_pl.utils.memory import require_memory
 
+_MAX_LOOPS = 10_000
+"""Game loops of a step, at most: seven minutes of the game. A kernel plays them without an interruption."""
+
 Army = tuple[str, ...]
 """Type name of each unit of an army."""
 
@@ -115,8 +118,9 @@ class Scenario:
     both_scripted: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "episode_limit", "loops_per_step"):
+        for name in ("capacity", "episode_limit"):
             require(f"env.{name}", getattr(self, name), 1)
+        require("env.loops_per_step", self.loops_per_step, 1, _MAX_LOOPS)
         for name in ("map_size", "sight_range", "target_range", "acquisition_range", "best_return"):
             require(f"env.{name}", getattr(self, name), 0, above=True)
         for name in ("jitter", "kill_reward", "win_reward", "spawn_distance"):
