@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+_HUGE = 1e17
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Memory limit of a container, in version 2 and 1 of Linux control groups."""
 
@@ -40,9 +41,9 @@ def require_memory(name: str, size: float, advice: str) -> None:
         >>> require_memory("a replay of 1000 episodes", 1e6, "lower datamodule.capacity")
     """
     if size > memory_bytes():
+        estimate = f"about {readable_size(size)}" if size < _HUGE else f"more than {readable_size(_HUGE)}"
         raise ValueError(
-            f"{name} would take about {readable_size(size)} of memory, and this machine has "
-            f"{readable_size(memory_bytes())}; {advice}"
+            f"{name} would take {estimate} of memory, and this machine has {readable_size(memory_bytes())}; {advice}"
         )
 
 
@@ -53,8 +54,6 @@ def readable_size(size: float) -> str:
         >>> readable_size(1_500_000_000)
         '1.5 GB'
     """
-    if size >= 1e18:
-        return "more than 1,000 PB"
     power = min(max(int(math.log10(max(size, 1)) // 3), 0), 5)
     unit = ("bytes", "kB", "MB", "GB", "TB", "PB")[power]
     return f"{size / 1000**power:.3g} {unit}"
