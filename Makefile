@@ -67,6 +67,10 @@ soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and
 soak-memory: $(INSTALLED) ## train for an hour and monitor memory, threads, processes and files
 	@$(BIN)/python benchmarks/soak_memory.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## run 5,000 random configurations over all commands and list tracebacks and hangs; ARGS="--cases 300 --seed 1"
+	@$(BIN)/python benchmarks/fuzz_configs.py $(ARGS)
+
 .PHONY: mutations
 mutations: $(INSTALLED) ## put mistakes into a copy of the learner and report which test detects each
 	@$(BIN)/python benchmarks/mutations.py $(ARGS)

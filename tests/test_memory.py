@@ -20,7 +20,7 @@ from mipi_pl.utils.memory import memory_bytes, readable_size, require_memory
 def test_the_message_gives_the_estimate_and_the_memory_of_the_machine() -> None:
     with pytest.raises(ValueError, match=r"^a replay would take about 2 TB of memory, .* has [\d.]+ [MGT]B; less$"):
         require_memory("a replay", 2e12, "less")
-    with pytest.raises(ValueError, match="^a replay would take more than 100 PB of memory"):
+    with pytest.raises(ValueError, match=r"^a replay would take more than 100 PB of memory"):
         require_memory("a replay", 1e30, "less")
     require_memory("a replay", memory_bytes(), "less")
 

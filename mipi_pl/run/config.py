@@ -79,13 +79,13 @@ def check_train(config: Config) -> None:
             raise UserError(f"{name} needs a _target_: choose a config file of configs/{name}/")
     if "_target_" not in config["picture"]:
         raise UserError("picture needs a _target_: a function such as mipi_pl.evaluation.figures.draw_results")
-    check_call(config["picture"], "picture", ("path", "title", "evaluations", "policies"))
     for group in GROUPS:
         for name, node in config[group].items():
             if not isinstance(node, dict) or "_target_" not in node:
                 known = listed(map(str, config[group]))
                 raise UserError(f"{group}.{name} must be a node with a _target_, got {node!r}; known: {known}")
     check_targets(config, "")
+    check_call(config["picture"], "picture", ("path", "title", "evaluations", "policies"))
 
 
 def check_eval(wanted: Config) -> None:

@@ -16,9 +16,7 @@ from omegaconf import DictConfig
 
 from mipi_pl.utils.errors import UserError, one_message
 
-_OFFERED = (
-    "--config-dir FOLDER, -m (or --multirun), --cfg job|hydra|all, --resolve and --package KEY with --cfg, --help"
-)
+_OFFERED = "--config-dir FOLDER, -m (or --multirun), --cfg job|hydra|all, --resolve (with --cfg), --help"
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Flags:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"mipi train: {message}; its flags are {_OFFERED}")
+        raise UserError(f"{message}; the flags of mipi train are {_OFFERED}")
 
 
 def read_flags(arguments: Sequence[str]) -> Flags:
@@ -51,19 +49,15 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     parser = _Parser(prog="mipi train", add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
-    parser.add_argument("-p", "--package")
+    parser.add_argument("--cfg", choices=("job", "hydra", "all"))
     parser.add_argument("--resolve", action="store_true")
-    for word in arguments:  # argparse would read -cn as -c with the argument n
-        if word.startswith("-") and not word.startswith("--") and len(word.partition("=")[0]) > 2:
-            parser.error(f"there is no flag {word.partition('=')[0]}")
     options, overrides = parser.parse_known_args(list(arguments))
     if unknown := [word for word in overrides if word.startswith("-")]:
         parser.error(f"there is no flag {unknown[0].partition('=')[0]}")
-    if options.cfg is None and (options.resolve or options.package is not None):
-        parser.error(f"{'--resolve' if options.resolve else '--package'} needs --cfg job, which shows the config")
+    if options.resolve and options.cfg is None:
+        parser.error("--resolve needs --cfg job, which shows the config")
     words = [f"--{name}" for name in ("help", "multirun", "resolve") if getattr(options, name)]
-    words += [word for name in ("cfg", "package") if (given := getattr(options, name)) for word in (f"--{name}", given)]
+    words += [] if options.cfg is None else ["--cfg", options.cfg]
     return Flags(overrides, words, options.multirun)
 
 

@@ -49,15 +49,15 @@ def connect(node: Config) -> Trainer:
             f"{started} processes were started, but trainer.devices x trainer.num_nodes is {wanted}: set "
             "trainer.devices to the number of processes per machine and trainer.num_nodes to the number of machines"
         )
-    if wanted > 1 and HydraConfig.initialized():
-        raise UserError(
-            "a multirun trains one run after the other in one process; start runs on several devices separately, "
-            "for example in a shell loop"
-        )
     if node.get("num_nodes", 1) != 1 and started == 1 and "MASTER_ADDR" not in os.environ:
         raise UserError(
             f"trainer.num_nodes={node['num_nodes']} needs torchrun or srun, which start the processes: "
             "see docs/several_machines.md"
+        )
+    if wanted > 1 and HydraConfig.initialized():
+        raise UserError(
+            "a multirun trains one run after the other in one process; start runs on several devices separately, "
+            "for example in a shell loop"
         )
     if wanted > 1:
         _start(trainer.strategy)
