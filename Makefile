@@ -71,6 +71,10 @@ soak-memory: $(INSTALLED) ## train for an hour and monitor memory, threads, proc
 damage: $(INSTALLED) ## damage 1,000 files of runs and check that each is refused or survived, none silently used
 	@$(BIN)/python benchmarks/damage.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## run 5,000 random configurations over all commands and list tracebacks and hangs; ARGS="--cases 300 --seed 1"
+	@$(BIN)/python benchmarks/fuzz_configs.py $(ARGS)
+
 .PHONY: mutations
 mutations: $(INSTALLED) ## put mistakes into a copy of the learner and report which test detects each
 	@$(BIN)/python benchmarks/mutations.py $(ARGS)

@@ -16,6 +16,7 @@ from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import choose, require
+from mipi_pl.utils.memory import require_memory
 
 
 class Assembler(Protocol):
@@ -51,7 +52,7 @@ class CollectionDataModule(LightningDataModule):
         batches: batches returned so far.
 
     Raises:
-        ValueError: if a value is out of range.
+        ValueError: if a value is out of range, or a collection does not fit into the memory of this machine.
     """
 
     def __init__(
@@ -78,6 +79,11 @@ class CollectionDataModule(LightningDataModule):
         self.exact_resume = kind is CollectorKind.INLINE
         self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
         try:
+            require_memory(
+                f"one collection of {steps_per_collection:,} steps in {num_envs:,} environments",
+                2 * num_envs * steps_per_collection * self.env.entity_spec.step_bytes,  # each step and the next one
+                "lower datamodule.num_envs and the steps per collection or rollout",
+            )
             self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy)
         except BaseException:
             self.env.close(raise_if_closed=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import weakref
@@ -23,6 +24,7 @@ from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import require
+from mipi_pl.utils.memory import require_memory
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Folder of the stored episodes, relative to the run folder."""
@@ -69,7 +71,8 @@ class ReplayDataModule(CollectionDataModule):
         episodes: episodes finished and stored, over all processes.
 
     Raises:
-        ValueError: if a value is out of range, or for `overlap` with several processes, which collect in lockstep.
+        ValueError: if a value is out of range, the replay does not fit into the memory of this machine, or for
+            `overlap` with several processes, which collect in lockstep.
         OSError: if no folder can be created in `storage_dir`.
     """
 
@@ -119,6 +122,11 @@ class ReplayDataModule(CollectionDataModule):
         super().__init__(
             make_env, num_envs, seed, steps_per_collection, updates_per_epoch, collector, workers, own_copy=overlap
         )
+        try:
+            self._require_room(storage, capacity, num_envs)
+        except ValueError:
+            self.env.close(raise_if_closed=False)
+            raise
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._background: Background[Played] | None = Background() if overlap else None
         self.batch_size = batch_size
@@ -129,6 +137,21 @@ class ReplayDataModule(CollectionDataModule):
         self._draws = torch.Generator().manual_seed(seed)
         self._capacity = capacity
         self._journal: EpisodeJournal | None = None
+
+    def _require_room(self, kind: str, capacity: int, num_envs: int) -> None:
+        """Check that the replay and the open episodes fit into the memory of this machine.
+
+        Raises:
+            ValueError: if they do not.
+        """
+        spec = self.env.entity_spec
+        in_memory = capacity if kind == "ram" else 0
+        require_memory(
+            f"a replay of {in_memory:,} episodes and {num_envs:,} open ones, of up to {spec.max_steps:,} steps each,",
+            (in_memory + num_envs) * (spec.max_steps + 1) * spec.step_bytes,
+            "lower datamodule.capacity, datamodule.num_envs or env.episode_limit"
+            + ("" if kind == "memmap" else ", or set datamodule.storage=memmap"),
+        )
 
     def _make_storage(self, kind: str, capacity: int, parent: str | None) -> LazyTensorStorage:
         if kind == "ram":
@@ -219,6 +242,11 @@ class ReplayDataModule(CollectionDataModule):
         batch = self.sample()
         self._collect_ahead()
         return batch
+
+    @property
+    def episodes_before_update(self) -> int:
+        """Episodes of each process that the first update needs."""
+        return math.ceil(self.warmup_episodes + 1 / self.updates_per_episode)
 
     def _owed(self, episodes: int) -> bool:
         """Whether `updates_per_episode` allows another update after so many episodes."""

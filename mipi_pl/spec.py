@@ -125,6 +125,12 @@ class EntitySpec:
         return self.n_actions - sum(sizes.get(group, 0) - 1 for group in self.targets)
 
     @property
+    def step_bytes(self) -> int:
+        """Memory of one step of one environment, in bytes: observation, action, reward and flags."""
+        a, e = self.n_agents, self.n_entities
+        return 4 * e * self.n_features + e + a * e + a * self.n_actions + 8 * a + 16
+
+    @property
     def n_others(self) -> int:
         """Number of entity slots that are not agents."""
         return self.n_entities - self.n_agents

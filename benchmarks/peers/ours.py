@@ -34,9 +34,10 @@ from worlds import drive  # noqa: E402
 from callbacks.imaginary_partition import ImaginaryPartition  # noqa: E402
 from datamodules.episodes import trim  # noqa: E402
 from mipi_pl import spec as keys  # noqa: E402
-from mipi_pl.run.build import assemble, build  # noqa: E402
+from mipi_pl.run.build import build  # noqa: E402
 from mipi_pl.run.compose import compose  # noqa: E402
 from mipi_pl.run.config import resolve  # noqa: E402
+from mipi_pl.run.parts import assemble  # noqa: E402
 from mipi_pl.run.processes import build_trainer  # noqa: E402
 from mipi_pl.run.train import quieten  # noqa: E402
 from mipi_pl.utils.threads import set_threads  # noqa: E402

@@ -22,6 +22,7 @@ from mipi_pl import spec as keys
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.memory import require_memory
 
 
 @dataclass
@@ -94,7 +95,7 @@ class EntityEnv(EnvBase):
         withheld: compositions that the world keeps out of training, for evaluation.
 
     Raises:
-        ValueError: if `num_envs` is below 1.
+        ValueError: if `num_envs` is below 1, or the environments do not fit into the memory of this machine.
     """
 
     winnable: bool = True
@@ -114,6 +115,11 @@ class EntityEnv(EnvBase):
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        require_memory(
+            f"{num_envs:,} environments of {spec.n_entities:,} entities each",
+            3 * num_envs * spec.step_bytes,  # the frame, its copy, and TorchRL's
+            "lower num_envs or the sizes of the world",
+        )
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_envs]), run_type_checks=False)
         self.entity_spec = spec
         self.compositions = tuple(compositions)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, pairwise, product
 
 import numpy as np
+
+_MAX_CANDIDATES = 2_000_000
+"""Candidates that are enumerated at most: about 10 s and 2 GB."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,17 @@ class TypeGroup:
         if not 0 <= self.min <= self.max:
             raise ValueError(f"a type group needs 0 <= min <= max, got min={self.min}, max={self.max}")
 
+    def count(self, largest: int) -> int:
+        """Return the number of `fillings`, without making them.
+
+        Examples:
+            >>> group = TypeGroup(("marine", "medivac"), 1, 3)
+            >>> group.count(2), len(list(group.fillings(2)))
+            (5, 5)
+        """
+        types, high = len(self.types), min(self.max, largest)
+        return max(0, math.comb(high + types, types) - math.comb(self.min + types - 1, types)) if high >= 0 else 0
+
     def fillings(self, largest: int) -> Iterable[tuple[int, ...]]:
         """Yield the number of agents per type, for every allowed total up to `largest`."""
         for total in range(self.min, min(self.max, largest) + 1):
@@ -77,6 +92,12 @@ def enumerate_compositions(groups: Sequence[TypeGroup], sizes: Sequence[int]) ->
     names = [name for group in groups for name in group.types]
     if len(set(names)) < len(names):
         raise ValueError(f"each type must be in one group only, got {names}")
+    candidates = math.prod(group.count(max(sizes)) for group in groups)
+    if candidates > _MAX_CANDIDATES:
+        raise ValueError(
+            f"teams of up to {max(sizes):,} agents of {len(names)} types have {candidates:,} candidate compositions, "
+            f"more than {_MAX_CANDIDATES:,}: lower team_sizes or the limits in groups, or list the mixes"
+        )
     compositions: list[Composition] = []
     for filling in product(*(group.fillings(max(sizes)) for group in groups)):
         counts = [n for part in filling for n in part]

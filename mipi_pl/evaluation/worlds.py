@@ -15,6 +15,13 @@ from torch import Tensor
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import require
+from mipi_pl.utils.memory import require_memory
+
+_RESULT_BYTES = 64
+"""Memory per episode: its result, and copies while results are grouped."""
+_MANY_STEPS = 20_000_000
+"""Steps that take more than about half an hour."""
 
 TRAINING = "training"
 """Name of the evaluation on the training teams."""
@@ -101,6 +108,37 @@ def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]
     )
 
 
+def require_episodes(name: str, episodes: int) -> None:
+    """Check the number of episodes of an evaluation.
+
+    Args:
+        name: config key as the user writes it, for the message.
+        episodes: episodes in each world.
+
+    Raises:
+        ValueError: if it is not positive, or the results do not fit into the memory of this machine.
+    """
+    require(name, episodes, 1)
+    require_memory(f"the results of {episodes:,} episodes", _RESULT_BYTES * episodes, f"lower {name}")
+
+
+def workload_note(worlds: int, episodes: int, max_steps: int) -> str | None:
+    """Return a note for the user about an evaluation that may take hours; None for a smaller one.
+
+    Args:
+        worlds: number of worlds.
+        episodes: episodes in each of them.
+        max_steps: time limit of an episode, in steps.
+    """
+    steps = worlds * episodes * max_steps
+    if steps < _MANY_STEPS:
+        return None
+    return (
+        f"note: an evaluation plays {episodes:,} episodes of up to {max_steps:,} steps in each of {worlds} worlds, up "
+        f"to {steps:,} steps in all; Ctrl-C ends it"
+    )
+
+
 _State = dict[str, dict[str, Tensor]]
 """State of an environment, see `EntityEnv.get_extra_state`."""
 
@@ -122,12 +160,11 @@ class Worlds:
         seed: random seed of environments and policies.
 
     Raises:
-        ValueError: if `episodes` is not positive.
+        ValueError: if `episodes` is not positive, or their results do not fit into the memory of this machine.
     """
 
     def __init__(self, make_env: MakeEnv, worlds: Iterable[World], episodes: int, seed: int) -> None:
-        if episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {episodes}")
+        require_episodes("episodes", episodes)
         self.worlds = tuple(worlds)
         self.episodes, self.seed = episodes, seed
         self._make_env = make_env

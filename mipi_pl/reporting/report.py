@@ -15,6 +15,8 @@ from mipi_pl.reporting.sections import of_world
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.utils.errors import UserError
 
+_MAX_RUNS = 1_000
+
 
 def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callable[[str], None] = print) -> Path:
     """Read runs, compare them, and write a report.
@@ -29,9 +31,11 @@ def make_report(paths: Sequence[Path], output_dir: Path, title: str, say: Callab
         The folder of the report.
 
     Raises:
-        UserError: if there is no finished run, or the report cannot be written.
+        UserError: if there is no finished run or there are too many runs, or the report cannot be written.
     """
     runs = find_runs(paths)
+    if len(runs) > _MAX_RUNS:
+        raise UserError(f"a report compares at most {_MAX_RUNS:,} runs, got {len(runs):,}: name fewer or other folders")
     worlds = worlds_of(runs)
     notes = missing_from(runs, worlds)
     if not worlds:

@@ -28,8 +28,16 @@ from mipi_pl.storage.checksums import differing
 from mipi_pl.storage.lock import in_use
 from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
 from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.memory import require_memory
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?")  # `run_folder.new_folder`
+
+_MAX_FOLDERS = 200_000
+"""Folders that are searched at most: a minute on a slow disk."""
+_SYSTEM = ("proc", "sys", "dev")
+"""Folders of the system below the root, which contain no files of users."""
+_PARSED_SIZE = 20
+"""Memory of a parsed file, as a multiple of its size."""
 
 STATES = ("running", "finished", "interrupted", "failed", "damaged")
 """States of a run; ``damaged`` is a finished run whose results cannot be read."""
@@ -165,9 +173,10 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
     Symbolic links are followed only if they are in `paths`.
 
     Raises:
-        UserError: if a path is not a folder.
+        UserError: if a path is not a folder or has too many folders, or the runs do not fit into memory.
     """
     run_folders: set[Path] = set()
+    visited = 0
     for path in paths:
         if not path.is_dir():
             problem = "is a file" if path.exists() else "does not exist"
@@ -176,8 +185,23 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
             if _is_run(Path(below), names, folders):
                 run_folders.add(Path(below))
                 folders.clear()
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            skipped = _SYSTEM if below == os.sep else ()
+            folders[:] = [name for name in folders if not name.startswith(".") and name not in skipped]
+            visited += 1
+            if visited > _MAX_FOLDERS:
+                raise UserError(f"{path} has more than {_MAX_FOLDERS:,} folders: name one nearer to the runs")
+    _require_memory(run_folders)
     return [read_run(folder) for folder in sorted(run_folders)]
+
+
+def _require_memory(run_folders: Iterable[Path]) -> None:
+    """Check that the contents of the runs fit into the memory of this machine, by the sizes of their files."""
+    paths = [folder / name for folder in run_folders for name in (CONFIG, EVALUATIONS, RESULTS, PROVENANCE)]
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    try:
+        require_memory(f"the content of {len(paths) // 4:,} runs", _PARSED_SIZE * size, "name fewer runs")
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _is_run(folder: Path, names: list[str], folders: list[str]) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.reproduction.tasks import Task, perform
+from mipi_pl.run.flags import as_main
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.files import write_json
 from mipi_pl.utils.errors import FailedError, UserError, one_message
@@ -62,24 +60,9 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
     ]
     GlobalHydra.instance().clear()
     try:
-        with _as_main(["mipi reproduce", *arguments]):
+        with as_main(["mipi reproduce", *arguments]):
             hydra.main(version_base="1.3", config_path=None, config_name="mipi_task")(perform)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"--launcher {launcher}: {one_message(error)}") from error
     except (RuntimeError, OSError) as error:  # submitit without Slurm, or a worker that was killed
         raise FailedError(f"--launcher {launcher}: {one_message(error)}") from error
-
-
-@contextmanager
-def _as_main(words: list[str]) -> Iterator[None]:
-    """Replace `sys.argv`, and set HYDRA_FULL_ERROR so that Hydra raises errors instead of printing them and exiting."""
-    arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = words, "1"
-    try:
-        yield
-    finally:
-        sys.argv = arguments
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full_error

@@ -6,7 +6,6 @@ The jobs of a multirun are started one after the other.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -16,18 +15,19 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.run.config import check_train, resolve
+from mipi_pl.run.config import check_structure, check_train, resolve
+from mipi_pl.run.flags import read_flags, through_hydra
 from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.own_folder import as_override, named_folder, search_path, use_modules
 from mipi_pl.run.train import train
 from mipi_pl.utils.compat import sweep
-from mipi_pl.utils.errors import FailedError, UserError, one_message
+from mipi_pl.utils.errors import UserError, one_message
 
-_MULTIRUN = {"-m", "--multirun"}
 _SEVERAL = {"callbacks", "logger"}
 """Config groups that accept several choices at once."""
+_REQUIRED = {"~env", "~algorithm", "~datamodule", "~trainer", "~network"}
+"""Removals that leave nothing to run."""
 _NOTHING = {"experiment=null", "debug=null", "~experiment", "~debug"}
 """Overrides that repeat the default of train.yaml; Hydra does not accept null as a choice."""
 _UNTUNED = {"~tuned", "tuned=null"}
@@ -49,15 +49,16 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with hydra.initialize_config_module("configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number as a choice
+    except Exception as error:  # Hydra and OmegaConf raise errors of many types, such as a RecursionError
         raise UserError(_reason(error, overrides)) from error
-    # Hydra's runtime state is not set here, so the choices that name the run cannot be interpolated from it.
-    choices = composed.hydra.runtime.choices
-    composed.run.environment, composed.run.algorithm = choices["env"], choices["algorithm"]
-    composed.run.experiment = choices["experiment"]
+    choices = dict(composed.hydra.runtime.choices)
     with open_dict(composed):
         del composed["hydra"]
-    use_modules(composed.config_dir)
+    check_structure(composed)
+    # Hydra's runtime state is not set here, so the choices that name the run cannot be interpolated from it.
+    for key, group in (("environment", "env"), ("algorithm", "algorithm"), ("experiment", "experiment")):
+        composed.run[key] = choices.get(group)
+    use_modules(named_folder(overrides))
     return composed
 
 
@@ -68,9 +69,15 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
         group = path.split("/")[0]
         options = ", ".join([*(error.options or ()), *_inner_choices(group)]) or "none"
         return f"there is no configs/{path}/{name}.yaml; {group} can be: {options}"
+    if isinstance(error, RecursionError):
+        return "the config cannot be composed: config files or interpolations ${...} refer to one another"
     absent = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
     if not (absent and isinstance(error, ConfigCompositionException)):
         return one_message(error)
+    if absent["key"].partition("@")[0] in _groups():
+        similar = re.search(r"Did you mean to override (\S+?)\?", str(error))
+        hint = f"; did you mean {similar[1]}=...?" if similar else ""
+        return f"{absent['key']} cannot be chosen, because no other choice (env, algorithm, ...) takes it here{hint}"
     key, known = absent["key"], _known_keys(overrides)
     if key in known:  # the mapping exists and the entry does not
         return f"{key} has no such entry yet; to add one, write +{key}.NAME=..."
@@ -107,9 +114,11 @@ def _files_below(folder: Traversable, path: str = "") -> list[str]:
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
-    """Reject lists and mappings as choices where Hydra would treat them as file names."""
+    """Reject removals of groups that every run needs, and lists and mappings that Hydra would treat as file names."""
     groups = set(_groups())
     for override in overrides:
+        if override in _REQUIRED:
+            raise UserError(f"{override} leaves no {override[1:]}; choose another one instead: {override[1:]}=NAME")
         group = re.split("[@=]", override.lstrip("+"))[0]
         if group not in groups or not (value := re.fullmatch(r"[^=]+=([\[{].*)", override)):
             continue
@@ -154,49 +163,19 @@ def launch(arguments: Sequence[str]) -> None:
     The configs of all runs are checked before the first run starts.
 
     Raises:
-        UserError: if any of the configs is invalid.
+        UserError: if any of the configs is invalid, or there is no such flag.
     """
-    arguments = as_override(_as_hydra_has_it(arguments))
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    if not flags:
-        train(compose(arguments))
+    flags = read_flags(as_override(_as_hydra_has_it(arguments)))
+    if not flags.words:
+        train(compose(flags.overrides))
         return
-    # The argument of a flag, such as `job` in `--cfg job`, is not an override.
-    overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
-    for job in _combinations(overrides) if _MULTIRUN & set(flags) else [overrides]:
+    for job in _combinations(flags.overrides) if flags.is_multirun else [flags.overrides]:
         check_train(resolve(compose(job)))
-    # Hydra requires the overrides to be adjacent; this command accepts them before and after flags.
-    _through_hydra([*overrides, *search_path(overrides), *(a for a in arguments if a not in overrides)])
+    through_hydra([*flags.overrides, *search_path(flags.overrides), *flags.words], _train)
 
 
-def _through_hydra(arguments: Sequence[str]) -> None:
-    GlobalHydra.instance().clear()
-
-    @hydra.main(config_path="pkg://configs", config_name="train", version_base="1.3")
-    def job(config: DictConfig) -> None:
-        sys.argv = whole
-        try:
-            train(config)
-        except (UserError, FailedError) as error:
-            # Hydra would print a traceback and exit with code 1; it does not catch a BaseException.
-            raise _Refused(error) from error
-
-    whole = sys.argv
-    sys.argv = ["mipi train", *arguments]
-    try:
-        job()
-    except _Refused as refused:
-        raise refused.error from refused
-    finally:
-        sys.argv = whole
-
-
-class _Refused(BaseException):
-    """Carries an error through `hydra.main`."""
-
-    def __init__(self, error: UserError | FailedError) -> None:
-        super().__init__(str(error))
-        self.error = error
+def _train(config: DictConfig) -> None:
+    train(config)
 
 
 def _combinations(overrides: list[str]) -> list[list[str]]:

@@ -13,17 +13,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING, require_episodes
 from mipi_pl.run.hints import check_value, listed, unknown_key
 from mipi_pl.run.schema import HeldOut, Train
-from mipi_pl.run.signatures import check_targets
-from mipi_pl.utils.errors import UserError
+from mipi_pl.run.signatures import check_call, check_targets
+from mipi_pl.utils.errors import UserError, one_message
 
 Config = dict[str, Any]
 """A resolved config: plain containers, numbers, strings and None, which a checkpoint can store."""
 
+GROUPS = ("callbacks", "logger")
+"""Nodes whose entries are nodes with a ``_target_``; they may be empty."""
+_MAX_THREADS = 1024
 _MAX_SEED = 2**32 - 1
 
 
@@ -35,10 +37,31 @@ def resolve(composed: DictConfig) -> Config:
     """
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise UserError(str(error)) from error
+    except RecursionError as error:
+        raise UserError("the config cannot be resolved: interpolations ${...} in it refer to one another") from error
+    except Exception as error:  # a resolver, such as ${oc.decode:...}, can raise anything
+        raise UserError(f"the config cannot be resolved: {one_message(error)}") from error
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
+
+
+def check_structure(composed: DictConfig) -> None:
+    """Check that every node of train.yaml is a mapping, before interpolations are resolved.
+
+    Raises:
+        UserError: if a node is missing or has been replaced by a number, a text or a list.
+    """
+    content = OmegaConf.to_container(composed)
+    assert isinstance(content, dict)
+    for name, hint in typing.get_type_hints(Train).items():
+        if not dataclasses.is_dataclass(hint) and hint != dict[str, Any]:
+            continue
+        if name not in content:
+            raise UserError(f"{name} is missing; leave it as it is, or choose another file of configs/{name}/")
+        node = content[name]
+        is_group = isinstance(node, str) and node.startswith("${") and name != "run"
+        if not (isinstance(node, dict) or is_group or (node is None and name in GROUPS)):
+            raise UserError(f"{name} must be a mapping, got {node!r}; to change an entry of it, write {name}.KEY=...")
 
 
 def check_train(config: Config) -> None:
@@ -50,19 +73,19 @@ def check_train(config: Config) -> None:
     _check_fields(config, Train, "")
     check_evaluation(config["held_out"], config["seed"])
     _at_least(1, config["total_frames"], "total_frames")
-    if config["threads"] is not None:
-        _at_least(1, config["threads"], "threads")
+    _check_threads(config["threads"])
     for name in ("env", "algorithm", "datamodule", "trainer"):
         if "_target_" not in config[name]:
             raise UserError(f"{name} needs a _target_: choose a config file of configs/{name}/")
     if "_target_" not in config["picture"]:
         raise UserError("picture needs a _target_: a function such as mipi_pl.evaluation.figures.draw_results")
-    for group in ("callbacks", "logger"):
+    for group in GROUPS:
         for name, node in config[group].items():
             if not isinstance(node, dict) or "_target_" not in node:
                 known = listed(map(str, config[group]))
                 raise UserError(f"{group}.{name} must be a node with a _target_, got {node!r}; known: {known}")
     check_targets(config, "")
+    check_call(config["picture"], "picture", ("path", "title", "evaluations", "policies"))
 
 
 def check_eval(wanted: Config) -> None:
@@ -73,8 +96,7 @@ def check_eval(wanted: Config) -> None:
     """
     for key, hint in (("seed", int | None), ("output_dir", str | None), ("threads", int | None)):
         check_value(hint, wanted[key], key)
-    if wanted["threads"] is not None:
-        _at_least(1, wanted["threads"], "threads")
+    _check_threads(wanted["threads"])
     for key, hint in typing.get_type_hints(HeldOut).items():
         if (value := wanted["held_out"].get(key)) is not None:
             check_value(hint, value, f"held_out.{key}")
@@ -86,7 +108,10 @@ def check_evaluation(held_out: Config, seed: int) -> None:
     Raises:
         UserError: at the first mistake.
     """
-    _at_least(1, held_out["episodes"], "held_out.episodes")
+    try:
+        require_episodes("held_out.episodes", held_out["episodes"])
+    except ValueError as error:
+        raise UserError(str(error)) from error
     _in_seed_range(held_out["seed"], "held_out.seed")
     _in_seed_range(seed, "seed")
     for size in held_out["team_sizes"]:
@@ -123,6 +148,11 @@ def _check_fields(config: Config, schema: type, path: str) -> None:
         check_value(dict if dataclasses.is_dataclass(hint) else hint, value, name)
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             _check_fields(value, hint, f"{name}.")
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and not 1 <= threads <= _MAX_THREADS:
+        raise UserError(f"threads must be at least 1 and at most {_MAX_THREADS}, got {threads}")
 
 
 def _at_least(low: int, value: int, name: str) -> None:

@@ -17,11 +17,12 @@ from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
-from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, worlds_of
+from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, workload_note, worlds_of
 from mipi_pl.run import own_folder
-from mipi_pl.run.build import build, environment_factory, one_environment, policies_of
+from mipi_pl.run.build import environment_factory, one_environment, policies_of
 from mipi_pl.run.config import Config, check_eval, check_evaluation
 from mipi_pl.run.hints import unknown_key
+from mipi_pl.run.learner import build_algorithm
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
 from mipi_pl.run.signatures import check_node, check_targets
@@ -65,6 +66,7 @@ class Subject:
         plan: what to evaluate.
         algorithm: algorithm with the weights of the checkpoint, in evaluation mode.
         make_env: environment factory of the run, with the user's changes.
+        max_steps: time limit of an episode, in steps.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Subject:
     plan: Plan
     algorithm: EntityAlgorithm
     make_env: MakeEnv
+    max_steps: int
 
 
 def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
@@ -114,13 +117,13 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
 def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
     with one_environment(environment_factory(config["env"])) as env:
         spec = env.entity_spec
-    algorithm = build("algorithm", config["algorithm"], spec=spec)
+    algorithm = build_algorithm(config["algorithm"], spec)
     restore(algorithm, content, path)
     algorithm.eval()
     make_env = environment_factory(plan.env)
-    _check_same_sizes(config["env"], plan, make_env, algorithm.spec)
+    max_steps = _check_same_sizes(config["env"], plan, make_env, algorithm.spec)
     name = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
-    return Subject(name, content[RECORD], plan, algorithm, make_env)
+    return Subject(name, content[RECORD], plan, algorithm, make_env, max_steps)
 
 
 def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str], None] = print) -> Path:
@@ -140,6 +143,8 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     path = weights.located(path)
     subject = open_checkpoint(path, overrides)
     plan = subject.plan
+    if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.max_steps):
+        say(note)
     with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
         try:
             results = evaluate(policies_of(subject.algorithm), worlds)
@@ -231,9 +236,11 @@ _OPEN = ("env.", "held_out.worlds.")
 """Prefixes below which any key is accepted; those keys are checked against the environment."""
 
 
-def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> None:
+def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> int:
+    """Check that the policy can act in every world of the plan, and return the time limit of the plan's environment."""
     try:
         with one_environment(make_env) as env:
+            max_steps = env.entity_spec.max_steps
             spec.refuse_misfit(env.entity_spec)
     except ValueError as error:
         changed = ", ".join(f"env.{key}" for key in plan.env if plan.env[key] != trained.get(key))
@@ -243,6 +250,7 @@ def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: Enti
             world.environment(make_env, 1, plan.held_out["seed"], spec).close()
     except WorldError as error:
         raise UserError(str(error)) from error
+    return max_steps
 
 
 def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:

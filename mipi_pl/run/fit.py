@@ -15,7 +15,7 @@ from filelock import Timeout
 from lightning import LightningDataModule, Trainer
 
 from mipi_pl import distributed
-from mipi_pl.run.build import Parts
+from mipi_pl.run.parts import Parts
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.lock import lock
 from mipi_pl.utils.checks import DivergedError, WorkerError

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from mipi_pl.run.kinds import factory_of
 from mipi_pl.utils.errors import UserError
 
 _STRICT = ConfigDict(strict=True)
@@ -28,7 +29,7 @@ _READABLE = {
 def check_value(hint: Any, value: object, name: str) -> None:
     """Check a value against a type hint.
 
-    Simple types and containers of them are checked. Any other hint accepts every value.
+    Simple types, containers of them and callables are checked. Any other hint accepts every value.
 
     Args:
         hint: type hint of a field or a parameter.
@@ -41,7 +42,7 @@ def check_value(hint: Any, value: object, name: str) -> None:
     try:
         TypeAdapter(_judged(hint), config=_STRICT).validate_python(value)
     except ValidationError as error:
-        raise UserError(f"{name} must be {_readable(hint)}, got {value!r}") from error
+        raise UserError(f"{name} must be {readable(hint)}, got {value!r}") from error
 
 
 def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
@@ -73,18 +74,29 @@ def _judged(hint: Any) -> Any:
         return list[_judged(entries[0])] if len(entries) == 1 else list  # type: ignore[misc]
     if kind in (dict, Mapping):
         return dict
+    if factory_of(hint)[0]:
+        return Callable
     return hint if kind in (*_READABLE, typing.Literal) else Any
 
 
-def _readable(hint: Any) -> str:
+def is_plain(hint: Any) -> bool:
+    """Return whether only plain values, lists and mappings fit a hint, and no object of a class."""
+    kind = typing.get_origin(hint) or hint
+    return kind in (*_READABLE, typing.Literal, tuple, set, Sequence, Mapping)
+
+
+def readable(hint: Any) -> str:
     """Describe a hint in words, for messages."""
     origin = typing.get_origin(hint)
+    is_factory, made = factory_of(hint)
+    if is_factory:
+        return f"a node with a _target_{f' that makes {made.__name__}' if made else ''} and _partial_: true"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_readable(option) for option in typing.get_args(hint))
+        return " or ".join(readable(option) for option in typing.get_args(hint))
     if origin is typing.Literal:
         return " or ".join(repr(value) for value in typing.get_args(hint))
     if origin in (list, tuple, set, Sequence):
-        entries = [_readable(entry) for entry in typing.get_args(hint) if entry is not Ellipsis]
+        entries = [readable(entry) for entry in typing.get_args(hint) if entry is not Ellipsis]
         return f"a list, each entry {entries[0]}" if len(entries) == 1 else "a list"
     if origin is not None:
         return str(hint).replace("typing.", "").replace("collections.abc.", "")

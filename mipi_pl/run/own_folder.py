@@ -33,6 +33,7 @@ def as_override(arguments: Sequence[str]) -> list[str]:
     words = iter(arguments)
     for word in words:
         flag, equals, folder = word.partition("=")
+        flag = flag.lstrip("+")
         if flag not in (*_FLAGS, _KEY[:-1]) or (flag == _KEY[:-1] and folder == "null"):
             overrides.append(word)
             continue

@@ -21,6 +21,9 @@ from mipi_pl.utils.errors import UserError
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 """Supported strategies. `EntityAlgorithm.descend` averages the gradients, so the DDP variants are equivalent."""
 
+_MAX_PROCESSES = 1024
+"""Bound of each of devices and machines, because Lightning makes lists of them, and on a processor one process each."""
+
 PRECISIONS = ("32-true", "bf16-mixed")
 """Supported precisions, which the learning steps are tested with; float16 would need loss scaling per optimizer."""
 
@@ -46,6 +49,11 @@ def connect(node: Config) -> Trainer:
             f"{started} processes were started, but trainer.devices x trainer.num_nodes is {wanted}: set "
             "trainer.devices to the number of processes per machine and trainer.num_nodes to the number of machines"
         )
+    if node.get("num_nodes", 1) != 1 and started == 1 and "MASTER_ADDR" not in os.environ:
+        raise UserError(
+            f"trainer.num_nodes={node['num_nodes']} needs torchrun or srun, which start the processes: "
+            "see docs/several_machines.md"
+        )
     if wanted > 1 and HydraConfig.initialized():
         raise UserError(
             "a multirun trains one run after the other in one process; start runs on several devices separately, "
@@ -69,6 +77,9 @@ def build_trainer(node: Config) -> Trainer:
     chosen = node.get("strategy", "auto")
     if isinstance(chosen, str) and chosen not in STRATEGIES:
         raise _does_not_fit(chosen)
+    for key in ("devices", "num_nodes"):
+        if isinstance(node.get(key), int) and node[key] > _MAX_PROCESSES:
+            raise UserError(f"trainer.{key} must be at most {_MAX_PROCESSES}, got {node[key]}")
     try:
         trainer: Trainer = build("trainer", node, logger=False, callbacks=[])
     except (UserError, RuntimeError) as error:  # Lightning raises RuntimeError for Slurm settings

@@ -12,8 +12,9 @@ from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes,
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.logging.hooks import call_hook
-from mipi_pl.run.build import Parts, build
+from mipi_pl.run.build import factory
 from mipi_pl.run.config import Config
+from mipi_pl.run.parts import Parts
 from mipi_pl.run.teams import Teams
 from mipi_pl.storage import checksums, run_folder
 
@@ -71,7 +72,7 @@ def write_report(outcome: Outcome) -> list[str]:
     """
     folder, parts, policies = outcome.folder, outcome.parts, outcome.policies
     rows = [row for name, results in policies.items() for row in rows_of(name, results)]
-    draw = build("picture", {**outcome.config["picture"], "_partial_": True})
+    draw = factory("picture", outcome.config["picture"])
     frames, updates, evaluations = parts.datamodule.frames, parts.algorithm.updates, folder / run_folder.EVALUATIONS
     missing = _files_of(parts, "owed_files")
     writers: dict[str, Callable[[], object]] = {

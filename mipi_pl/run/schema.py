@@ -1,4 +1,4 @@
-"""Keys and types of train.yaml and of its nodes held_out and network."""
+"""Keys and types of train.yaml and of its nodes held_out, network and run."""
 
 from __future__ import annotations
 
@@ -69,6 +69,25 @@ class Network:
 
 
 @dataclass
+class RunNames:
+    """Names and folder of a run; the names are those of the chosen config files.
+
+    Attributes:
+        environment: name of the environment.
+        algorithm: name of the algorithm.
+        experiment: name of the experiment, if one was chosen.
+        name: name of the run, and of the parent of its folder.
+        folder: parent of the run folder; the run folder itself once the run has started.
+    """
+
+    environment: str
+    algorithm: str
+    experiment: str | None
+    name: str
+    folder: str
+
+
+@dataclass
 class Train:
     """Top level of train.yaml. Fields of type `dict` hold nodes with a ``_target_``."""
 
@@ -79,7 +98,7 @@ class Train:
     threads: int | None
     fused: bool
     held_out: HeldOut
-    run: dict[str, Any]
+    run: RunNames
     network: Network
     env: dict[str, Any]
     algorithm: dict[str, Any]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.run.hints import check_value, unknown_key
+from mipi_pl.run.hints import check_value, is_plain, readable, unknown_key
+from mipi_pl.run.kinds import factory_of, imported, kind_of, refuse_class
 from mipi_pl.utils.errors import UserError
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -46,22 +47,58 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
         path: dotted key of the node, for messages.
 
     Raises:
-        UserError: if the target cannot be imported, a key is not one of its parameters, or a value does not match the
-            type annotation of its parameter.
+        UserError: if the target cannot be imported or makes the wrong kind of object, a key is not one of its
+            parameters, or a value does not match the type annotation of its parameter.
     """
-    module, _, name = str(node["_target_"]).rpartition(".")
-    try:
-        target = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{path}._target_: cannot import {node['_target_']!r} ({error})") from error
+    target, kind = imported(node["_target_"], path), kind_of(path)
+    if kind is not None:
+        refuse_class(target, kind, path)
     parameters, open_ended = _parameters_of(target)
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
         if key not in parameters and not open_ended:
             raise UserError(unknown_key(f"{path}.", str(key), parameters))
-        if not (isinstance(value, Mapping) and "_target_" in value):
+        if isinstance(value, Mapping) and "_target_" in value:
+            _check_part(parameters.get(key, Any), value, f"{path}.{key}")
+        else:
             check_value(parameters.get(key, Any), value, f"{path}.{key}")
+
+
+def check_call(node: Mapping[Any, Any], path: str, arguments: Sequence[str]) -> None:
+    """Check that the target of a node is a function that can be called with some arguments before those of the node.
+
+    Args:
+        node: a mapping with the key ``_target_``.
+        path: dotted key of the node, for messages.
+        arguments: meaning of each positional argument, for messages.
+
+    Raises:
+        UserError: if it is not.
+    """
+    target = imported(node["_target_"], path)
+    try:
+        if inspect.isclass(target):
+            raise TypeError("it is a class")
+        named = {str(key): value for key, value in node.items() if key not in _HYDRA_KEYS}
+        inspect.signature(target).bind(*arguments, **named)
+    except (TypeError, ValueError) as error:  # ValueError: some functions written in C have no signature
+        wanted = ", ".join([*arguments, *(str(key) for key in node if key not in _HYDRA_KEYS)])
+        raise UserError(f"{path}._target_ must be a function of ({wanted}), got {node['_target_']}: {error}") from error
+
+
+def _check_part(hint: Any, node: Mapping[Any, Any], path: str) -> None:
+    """Check a ``_target_`` node that is an argument of another one: its parameter must take an object of this kind."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if all(is_plain(option) for option in options):
+        raise UserError(f"{path} must be {readable(hint)}, got a node with the _target_ {node['_target_']}")
+    if len(objects := [option for option in options if not is_plain(option)]) > 1:
+        return
+    is_factory, made = factory_of(objects[0])
+    if is_factory and not node.get("_partial_"):
+        raise UserError(f"{path} must be {readable(hint)}, got a node without _partial_: true")
+    if is_factory and made is not None:
+        refuse_class(imported(node["_target_"], path), made, path)
 
 
 def _parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
@@ -71,7 +108,10 @@ def _parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     included.
     """
     function = target.__init__ if inspect.isclass(target) else target
-    signature = inspect.signature(function)  # of the function, because a metaclass can hide the signature of a class
+    try:  # of the function, because a metaclass can hide the signature of a class
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return {}, True
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # names imported only for type checking cannot be resolved

@@ -15,12 +15,13 @@ from mipi_pl import distributed
 from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table
-from mipi_pl.evaluation.worlds import WorldError, Worlds, worlds_of
+from mipi_pl.evaluation.worlds import WorldError, Worlds, workload_note, worlds_of
 from mipi_pl.logging.hooks import closing
 from mipi_pl.run import report
-from mipi_pl.run.build import Parts, assemble, environment_factory, policies_of
+from mipi_pl.run.build import environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
+from mipi_pl.run.parts import Parts, assemble
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.teams import Teams, teams_of
@@ -134,6 +135,9 @@ class Run:
         """Evaluate, train from the start or from the checkpoint, evaluate again and write the report."""
         if self.checkpoint is not None:
             self._go_back_to(self.checkpoint)
+        limit = self.parts.datamodule.env.entity_spec.max_steps
+        if note := workload_note(len(self.worlds.worlds), self.worlds.episodes, limit):
+            self.say(note)
         untrained = self.evaluate()
         scripted = self.play_scripted()  # before training, so that an unknown name is found early
         if self.is_first:
@@ -256,8 +260,9 @@ class Run:
 def _make_folder(root: Path, name: str) -> Path:
     try:
         return run_folder.new_folder(root / name.replace("/", "-"))
-    except OSError as error:
-        raise UserError(f"output_dir: cannot write to {root} ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"output_dir: cannot write to {root} ({reason})") from error
 
 
 def _in_silence(_: str) -> None:

@@ -18,13 +18,17 @@ from mipi_pl.evaluation.recording import Recording
 from mipi_pl.evaluation.recording import record as record_episodes
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif, write_mp4
-from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, seed_of
+from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, seed_of, workload_note
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
 from mipi_pl.run.evaluate import Subject, not_writable, open_checkpoint, open_opponent, result_folder
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.memory import require_memory
+
+_SCENE_BYTES = 500
+"""Memory of one entity in one recorded scene."""
 
 Player = tuple[str, MakePolicy]
 """Name and policy factory of a player."""
@@ -64,6 +68,9 @@ def watch_checkpoint(
     subject = open_checkpoint(path, overrides)
     plan = subject.plan
     worlds = plan.worlds[:1] if plan.worlds[0].name == TRAINING else plan.worlds
+    _refuse_many(subject, episodes)
+    if note := workload_note(len(worlds), episodes, subject.max_steps):
+        say(note)
     players = [_learned(subject), *([] if against is None else [_opponent(against, subject)])]
     shown: dict[str, tuple[Recording, ...]] = {}
     stems = []
@@ -79,6 +86,19 @@ def watch_checkpoint(
     except OSError as error:
         raise not_writable(folder, error) from error
     return folder
+
+
+def _refuse_many(subject: Subject, episodes: int) -> None:
+    """Check that the recordings fit into the memory of this machine.
+
+    Raises:
+        UserError: if they do not.
+    """
+    size = _SCENE_BYTES * episodes * subject.max_steps * subject.algorithm.spec.n_entities
+    try:
+        require_memory(f"{episodes:,} recordings of up to {subject.max_steps:,} steps", size, "lower --episodes")
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _learned(subject: Subject) -> Player:

@@ -11,12 +11,22 @@ class FailedError(Exception):
     """A failure that is not a mistake by the user; the command line prints only the message and exits with code 1."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the message of an exception, or its type if it has none, as a bare `MemoryError`."""
+    return str(error) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an exception."""
+    return reason_of(error).splitlines()[0]
+
+
 def one_message(error: BaseException) -> str:
     """Return the message of an exception and of its cause in one line.
 
     Hydra's exceptions name the failed step; their cause often gives the reason.
     """
-    messages = [str(error).strip()]
+    messages = [reason_of(error).strip()]
     if error.__cause__ is not None and str(error.__cause__).strip() not in messages[0]:
         messages.append(str(error.__cause__).strip())
     text = "; ".join(messages)

@@ -13,7 +13,7 @@ from torch import Tensor
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.battle.rules import find_unavailable, parallel_entries, serial_entries
 from mipi_pl.envs.battle.rules_state import World, make_battles, make_pairs, make_units
-from mipi_pl.envs.battle.scenario import Scenario, fixed_army, type_groups
+from mipi_pl.envs.battle.scenario import Scenario, fixed_army, refuse_army, type_groups
 from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 from mipi_pl.envs.battle.units import LOOPS_PER_S
 from mipi_pl.envs.composition import TypeGroup
@@ -153,6 +153,7 @@ class BattleEnv(EntityEnv):
         threads = num_envs >= _MIN_PARALLEL_BATTLES if parallel is None else parallel
         self._entries = parallel_entries if threads else serial_entries
         self._world, self._columns = scenario.world(), layout.first_columns()
+        refuse_army(spec.n_entities, num_envs)
         self._battles, self._units = make_battles(num_envs), make_units(num_envs, spec.n_entities)
         self._pairs = make_pairs(num_envs, spec.n_entities)
         super().__init__(spec, scenario.compositions, num_envs, seed, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,10 @@ from mipi_pl.envs.battle.units import UnitType, find_units, make_damage, make_ki
 from mipi_pl.envs.composition import Composition, TypeGroup, draw_weights, enumerate_compositions
 from mipi_pl.envs.split import NOTHING_HELD_OUT, Mix, Split, played_mixes
 from mipi_pl.utils.checks import require
+from mipi_pl.utils.memory import require_memory
+
+_MAX_LOOPS = 10_000
+"""Game loops of a step, at most: seven minutes of the game. A kernel plays them without an interruption."""
 
 Army = tuple[str, ...]
 """Type name of each unit of an army."""
@@ -42,7 +47,22 @@ def fixed_army(units: Mapping[str, Any] | None) -> Army | None:
         return None
     if not isinstance(units, Mapping) or not units or any(type(n) is not int or n < 1 for n in units.values()):
         raise ValueError(f"enemies must be null or an army {{type: number}}, such as {{marine: 11}}, got {units!r}")
+    refuse_army(sum(units.values()))
     return tuple(str(name) for name, n in units.items() for _ in range(n))
+
+
+def refuse_army(n_units: int, num_envs: int = 1) -> None:
+    """Check that battles of so many units fit into the memory of this machine, before they are made.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    # Pairs of nearby units take 8 E^2 bytes (`make_pairs`); masks and features of each step, up to 8 E^2 more.
+    require_memory(
+        f"{num_envs:,} battle{'s' if num_envs > 1 else ''} of up to {n_units:,} units each",
+        num_envs * (16 * n_units**2 + 1000 * n_units),
+        "lower num_envs, env.capacity, env.enemies or env.enemy_delta",
+    )
 
 
 def enemy_army(composition: Composition, delta: int) -> Army:
@@ -98,12 +118,14 @@ class Scenario:
     both_scripted: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "episode_limit", "loops_per_step"):
+        for name in ("capacity", "episode_limit"):
             require(f"env.{name}", getattr(self, name), 1)
+        require("env.loops_per_step", self.loops_per_step, 1, _MAX_LOOPS)
         for name in ("map_size", "sight_range", "target_range", "acquisition_range", "best_return"):
             require(f"env.{name}", getattr(self, name), 0, above=True)
         for name in ("jitter", "kill_reward", "win_reward", "spawn_distance"):
             require(f"env.{name}", getattr(self, name), 0)
+        refuse_army(self.capacity + max(self.enemy_capacity, abs(self.enemy_delta)))
         if self.enemies is not None and self.enemy_delta:
             raise ValueError(
                 f"enemy_delta must be 0 with a fixed army in enemies, got {self.enemy_delta}; leave one of them out"
@@ -238,7 +260,9 @@ class Scenario:
 
 def _formation(n: int) -> np.ndarray:
     """Return the n points of a hexagonal lattice nearest to its centre, for units of radius 1: float64 [n, 2]."""
-    reach = range(-n, n + 1)
+    # The nearest n points lie within a distance of 0.53 sqrt(n) + 1 steps of the lattice.
+    steps = min(n, math.isqrt(n) + 2)
+    reach = range(-steps, steps + 1)
     lattice = [(2 * q + r, r) for q in reach for r in reach]  # x in units of 1, y in units of sqrt(3)
     nearest = sorted(lattice, key=lambda p: (p[0] ** 2 + 3 * p[1] ** 2, p))[:n]
     return np.array([(1.02 * x, 1.02 * y * np.sqrt(3.0)) for x, y in nearest], dtype=np.float64).reshape(n, 2)

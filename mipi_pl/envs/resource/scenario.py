@@ -12,6 +12,7 @@ from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.resource.rules_observe import Columns
 from mipi_pl.envs.resource.rules_state import RULES, Land
 from mipi_pl.utils.checks import require
+from mipi_pl.utils.memory import require_memory
 
 _POSITIVE = (
     "dt", "contact_margin", "mass", "acceleration", "wall", "agent_size", "home_size", "resource_size", "invader_size",
@@ -73,6 +74,12 @@ class Scenario:
         for name in _NOT_NEGATIVE:
             require(f"env.{name}", getattr(self, name), 0)
         require("env.damping", self.damping, 0, 1)
+        width = 9 + 3 * self.resource_types  # features per entity
+        require_memory(
+            f"a world of {self.n_entities:,} entities with {width:,} features each",
+            self.n_entities * (4 * width + self.capacity + 1000),
+            "lower env.capacity, env.resource_types or env.resources_per_type",
+        )
         self._check_team()
         self._check_places()
 

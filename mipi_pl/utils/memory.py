@@ -1,0 +1,59 @@
+"""Memory of the machine, and refusal of what cannot fit into it before it is made."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_HUGE = 1e17
+_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Memory limit of a container, in version 2 and 1 of Linux control groups."""
+
+
+def memory_bytes() -> int:
+    """Return the memory that this process may use: that of the machine, or a lower limit set for it."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _CGROUPS:
+        with suppress(OSError, ValueError):  # ValueError: "max", which is no limit
+            limits.append(int(Path(file).read_text(encoding="ascii")))
+    with suppress(ImportError):  # not on Windows
+        import resource
+
+        if (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+            limits.append(limit)
+    return min(limits)
+
+
+def require_memory(name: str, size: float, advice: str) -> None:
+    """Check that an object fits into the memory of this machine, before it is made.
+
+    Args:
+        name: what needs the memory, for the message.
+        size: estimate of its size in bytes.
+        advice: what the user can change.
+
+    Raises:
+        ValueError: if it does not fit; the message gives the estimate and the memory of the machine.
+
+    Examples:
+        >>> require_memory("a replay of 1000 episodes", 1e6, "lower datamodule.capacity")
+    """
+    if size > memory_bytes():
+        estimate = f"about {readable_size(size)}" if size < _HUGE else f"more than {readable_size(_HUGE)}"
+        raise ValueError(
+            f"{name} would take {estimate} of memory, and this machine has {readable_size(memory_bytes())}; {advice}"
+        )
+
+
+def readable_size(size: float) -> str:
+    """Format a number of bytes.
+
+    Examples:
+        >>> readable_size(1_500_000_000)
+        '1.5 GB'
+    """
+    power = min(max(int(math.log10(max(size, 1)) // 3), 0), 5)
+    unit = ("bytes", "kB", "MB", "GB", "TB", "PB")[power]
+    return f"{size / 1000**power:.3g} {unit}"
