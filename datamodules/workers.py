@@ -21,6 +21,7 @@ from datamodules.sources import MakeEnv, StepSource
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import WorkerError
+from mipi_pl.utils.signals import STOP_SIGNALS
 from models import fused
 
 
@@ -74,7 +75,9 @@ class WorkerEnv:
     def __call__(self) -> EntityEnv:
         """Make the environments and record the worker's number in this process."""
         WorkerEnv.index = self._index
-        return self._make_env(**self._options)
+        env = self._make_env(**self._options)
+        env.tolerant = True
+        return env
 
 
 class _Unregistered:
@@ -228,6 +231,6 @@ class RaySource(WorkerSource):
 
 
 def leave_signals_to_the_first_process() -> None:
-    """Ignore SIGINT and SIGTERM, which a terminal or cluster also sends to workers; the main process handles them."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore the signals that a terminal or cluster also sends to workers; the main process handles them."""
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Validation of numbers and choices, and the exceptions for diverged learning and failed workers."""
+"""Validation of numbers and choices, and the exceptions for diverged learning, failed worlds and failed workers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ Choice = TypeVar("Choice", bound=Enum)
 
 class DivergedError(ArithmeticError):
     """Learning produced NaN or infinite numbers."""
+
+
+class WorldFaultError(ValueError):
+    """A world broke the contract of `mipi_pl.envs.base.EntityEnv` or raised an exception; not a fault of learning."""
+
+
+class UnavailableActionError(ValueError):
+    """A policy chose an action that its agent does not have."""
+
+
+class TooManyFaultsError(RuntimeError):
+    """A world failed in more episodes than `datamodule.max_faults` allows."""
 
 
 class WorkerError(RuntimeError):
