@@ -15,7 +15,7 @@ from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import TooManyFaultsError, choose, require
+from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
 
 
 class Assembler(Protocol):
@@ -42,6 +42,7 @@ class CollectionDataModule(LightningDataModule):
         own_copy: collect with a copy of the policy, so that learning and collection can run at the same time.
         max_faults: episodes of one process that the world may fail in before training ends, counted from the start or
             the resumption of the run. These episodes are thrown away.
+        lost_after_s: seconds without a sign of life after which a worker process counts as lost.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.
@@ -68,6 +69,7 @@ class CollectionDataModule(LightningDataModule):
         workers: int = 1,
         own_copy: bool = False,
         max_faults: int = 100,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
         super().__init__()
         at_least_one = {
@@ -84,7 +86,9 @@ class CollectionDataModule(LightningDataModule):
         self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
         self.env.tolerant = True
         try:
-            self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy)
+            self._connect = make_source(
+                kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy, lost_after_s
+            )
         except BaseException:
             self.env.close(raise_if_closed=False)
             raise

@@ -22,7 +22,7 @@ from datamodules.sources import StepSource
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import require
+from mipi_pl.utils.checks import LOST_AFTER_S, require
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Folder of the stored episodes, relative to the run folder."""
@@ -61,6 +61,7 @@ class ReplayDataModule(CollectionDataModule):
         workers: number of workers for ``processes`` and ``ray``; a divisor of `num_envs`.
         max_faults: episodes of one process that the world may fail in before training ends, see
             `CollectionDataModule`; they are not stored.
+        lost_after_s: seconds without a sign of life after which a worker process counts as lost.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.
@@ -99,6 +100,7 @@ class ReplayDataModule(CollectionDataModule):
         collector: str = "inline",
         workers: int = 2,
         max_faults: int = 100,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
         if storage not in ("ram", "memmap"):
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
@@ -129,6 +131,7 @@ class ReplayDataModule(CollectionDataModule):
             workers,
             own_copy=overlap,
             max_faults=max_faults,
+            lost_after_s=lost_after_s,
         )
         self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._background: Background[Played] | None = Background() if overlap else None

@@ -6,9 +6,11 @@ import copy
 import os
 import signal
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,12 @@ from torchrl.collectors import MultiSyncCollector
 from datamodules.sources import MakeEnv, StepSource
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import WorkerError
+from mipi_pl.utils.checks import LOST_AFTER_S, WorkerError
 from mipi_pl.utils.signals import STOP_SIGNALS
 from models import fused
+
+_BEAT_S = 1.0
+"""Seconds between two signs of life of a worker."""
 
 
 class WorkerPolicy(nn.Module):
@@ -34,11 +39,14 @@ class WorkerPolicy(nn.Module):
     """
 
     epsilon: Tensor
+    beats: Tensor
+    """Signs of life of each worker, counted by a thread of the worker from its first step on."""
 
     def __init__(self, actor: Actor, seeds: list[int]) -> None:
         super().__init__()
         self.agent = copy.deepcopy(actor.agent).cpu().requires_grad_(False)
         self.register_buffer("epsilon", torch.zeros(()))
+        self.register_buffer("beats", torch.zeros(len(seeds), dtype=torch.int64))
         self._hold = actor.hold
         self._seeds, self._fused = seeds, fused.usable(torch.zeros(()))
         self._actor: Callable[[], Actor] | None = None
@@ -47,6 +55,7 @@ class WorkerPolicy(nn.Module):
         """Act as `Actor` does."""
         if self._actor is None:
             fused.enable(self._fused)
+            Thread(target=_count, args=(self.beats.numpy(), WorkerEnv.index), daemon=True).start()
             own_actor = Actor(self.agent, greedy=False, seed=self._seeds[WorkerEnv.index])
             own_actor.hold = self._hold
             self._actor = lambda: own_actor  # in a closure, so that its parameters are not registered twice
@@ -144,11 +153,40 @@ class WorkerSource(StepSource):
 
 
 class ProcessSource(WorkerSource):
-    """Workers are processes on this machine; they read the parameters from shared memory."""
+    """Workers are processes on this machine; they read the parameters from shared memory.
+
+    A worker that gives no sign of life, because it is stopped, is killed after a while, which ends `next`.
+
+    Args:
+        source: positional arguments of `WorkerSource`.
+        lost_after_s: seconds without a sign of life after which a worker counts as lost.
+    """
+
+    def __init__(self, *source: Any, lost_after_s: float = LOST_AFTER_S) -> None:
+        super().__init__(*source)
+        self._lost_after_s = lost_after_s
+        self._silent: list[int] = []
+        self._closed = Event()
 
     def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
         policy.share_memory()
         threads = torch.get_num_threads()
+        collector = self._make_collector(envs, policy, threads)
+        Thread(target=self._watch, args=(policy.beats.numpy(), collector.procs), daemon=True).start()
+        return collector
+
+    def _watch(self, beats: np.ndarray, processes: list[Any]) -> None:
+        """Kill workers without a sign of life; counts beats, so that a run that is stopped as a whole goes on."""
+        seen, missed = beats.copy(), np.zeros_like(beats)
+        while not self._closed.wait(_BEAT_S):
+            missed = np.where((beats > 0) & (beats == seen), missed + 1, 0)
+            seen = beats.copy()
+            for number in np.flatnonzero(missed == round(self._lost_after_s / _BEAT_S)).tolist():
+                self._silent.append(number)
+                with suppress(ValueError, AttributeError):  # it has ended meanwhile
+                    processes[number].kill()
+
+    def _make_collector(self, envs: list[WorkerEnv], policy: WorkerPolicy, threads: int) -> Any:
         try:
             return MultiSyncCollector(
                 envs,
@@ -176,6 +214,8 @@ class ProcessSource(WorkerSource):
 
     def _deaths(self) -> str:
         """Describe the workers that died; the others are alive, or TorchRL has ended or closed them."""
+        if self._silent:
+            return f"worker {self._silent[0]} had not answered for {self._lost_after_s:g} s and was killed"
         deaths = []
         for number, process in enumerate(self._collector.procs):
             with suppress(ValueError):  # the process object has been closed
@@ -188,6 +228,7 @@ class ProcessSource(WorkerSource):
         """End the workers and keep PyTorch's number of threads, which TorchRL would change."""
         threads = torch.get_num_threads()
         super().close()
+        self._closed.set()  # only now, because a worker that is stopped does not end before it is killed
         torch.set_num_threads(threads)
 
 
@@ -228,6 +269,13 @@ class RaySource(WorkerSource):
             return next(self._stream).flatten(0, 1)
         except (RayError, RuntimeError, StopIteration) as error:  # sending parameters raises the RuntimeError
             raise WorkerError(f"a Ray worker failed: {error}") from error
+
+
+def _count(beats: np.ndarray, index: int) -> None:
+    """Give signs of life, in a thread of a worker."""
+    while True:
+        beats[index] += 1
+        time.sleep(_BEAT_S)
 
 
 def leave_signals_to_the_first_process() -> None:

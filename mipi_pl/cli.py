@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(words: list[str]) -> int:
     try:
         options = _read(words)
+        _refuse_missing_docstrings()
         options.run(options)
     except UserError as error:
         return _complain(error, MISTAKE)
@@ -77,6 +78,14 @@ def _carry_out(words: list[str]) -> int:
             print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return OK
+
+
+def _refuse_missing_docstrings() -> None:
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Python runs with -OO (or PYTHONOPTIMIZE=2), which removes the docstrings that TorchRL reads when it is "
+            "imported: leave it out, or use -O"
+        )
 
 
 def _training_goes_on(error: OSError) -> None:
@@ -113,7 +122,8 @@ def _parser() -> Parser:
 
 def _complain(error: Exception, code: int) -> int:
     # If an error ends all processes of a run, only the first process prints it.
-    if _process() > 0 and (code == FAILED or getattr(error, "already_reported", False)):
+    only_first = code == FAILED and not getattr(error, "reported_by_any_process", False)
+    if _process() > 0 and (only_first or getattr(error, "already_reported", False)):
         return code
     # Messages of libraries can have several lines.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -94,8 +94,8 @@ class EntityEnv(EnvBase):
         max_evaluation_envs: maximum number of episodes stepped at once in an evaluation; further episodes follow.
         team_arguments: constructor arguments that only select which teams play.
         withheld: compositions that the world keeps out of training, for evaluation.
-        checked: whether each frame is checked for NaN, masks without an action, and agents that cannot act. The compiled
-            worlds of this project are not: their tests establish the contract.
+        checked: whether each frame is checked for NaN, masks without an action, and agents that cannot act. The
+            compiled worlds of this project are not: their tests establish the contract.
         tolerant: whether a fault of the world ends only its own episode, as truncated and with a reward of NaN, after
             which the episode is thrown away; set for training and evaluation. If not, a fault raises an exception.
 
@@ -129,6 +129,7 @@ class EntityEnv(EnvBase):
         self._frame = Frame.empty(num_envs, spec)
         self._played = np.zeros(num_envs, dtype=np.int64)  # steps of each running episode, for messages
         self._given_up: dict[int, str] = {}
+        self._messages = faults.Messages()
         self._make_specs()
         self.set_seed(seed)
 
@@ -308,7 +309,7 @@ class EntityEnv(EnvBase):
             message = faults.described(failed, self._played)
             if not self.tolerant:
                 raise WorldFaultError(message)
-            faults.say(message)
+            self._messages.say(message)
             if attempt == faults.ATTEMPTS:
                 raise WorldFaultError(f"{message}; {attempt} attempts to begin an episode have failed")
             rows = torch.zeros_like(rows).index_fill(0, torch.tensor(list(failed)), True)
@@ -360,7 +361,7 @@ class EntityEnv(EnvBase):
         message = faults.described(failed, self._played)
         if not self.tolerant:
             raise WorldFaultError(message)
-        faults.say(message)
+        self._messages.say(message)
         rows = torch.tensor(list(failed))
         for name, last in vars(before).items():  # the last observation stays
             if not faults.fits(getattr(frame, name), last):

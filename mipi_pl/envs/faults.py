@@ -23,9 +23,7 @@ NOT_OF_THE_WORLD = (UserError, FailedError, DivergedError, UnavailableActionErro
 ATTEMPTS = 3
 """Number of consecutive attempts to begin an episode."""
 _MESSAGES = 5
-"""Number of faults of a process that are printed; later ones are only counted."""
-
-_printed = 0
+"""Number of faults of an environment that are printed; later ones are only counted."""
 
 
 def reason_of(error: Exception, method: str) -> str:
@@ -51,14 +49,19 @@ def described(faults: Mapping[int, str], steps: Iterable[int]) -> str:
     return f"the world failed in environment {b}, {when}{others}: {reason}"
 
 
-def say(fault: str) -> None:
-    """Print a fault that costs its episode; only the first ones of a process."""
-    global _printed  # noqa: PLW0603
-    _printed += 1
-    if _printed <= _MESSAGES:
-        print(f"mipi: {fault}; the episode is thrown away", file=sys.stderr)
-    if _printed == _MESSAGES:
-        print("mipi: further faults of the world are counted and not printed", file=sys.stderr)
+class Messages:
+    """Prints the first faults of an environment, each of which costs an episode."""
+
+    def __init__(self) -> None:
+        self._printed = 0
+
+    def say(self, fault: str) -> None:
+        """Print a fault, unless enough have been printed."""
+        self._printed += 1
+        if self._printed <= _MESSAGES:
+            print(f"mipi: {fault}; the episode is thrown away", file=sys.stderr)
+        if self._printed == _MESSAGES:
+            print("mipi: further faults of this world are counted and not printed", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------- frames

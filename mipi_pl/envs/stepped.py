@@ -212,7 +212,12 @@ def _outcome_checked(view: View) -> View:
     """
     if not isinstance(view, View):
         raise WorldFaultError(f"a game must return a mipi_pl.envs.stepped.View, got {type(view).__name__}")
-    flags = {name: flag_of(name, getattr(view, name)) for name in ("terminated", "truncated", "won")}
     with np.errstate(over="ignore"):  # infinity is reported
         reward = float(np.float32(number_of("reward", view.reward)))
-    return replace(view, reward=reward, **flags)
+    return replace(
+        view,
+        reward=reward,
+        terminated=flag_of("terminated", view.terminated),
+        truncated=flag_of("truncated", view.truncated),
+        won=flag_of("won", view.won),
+    )

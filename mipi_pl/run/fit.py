@@ -16,6 +16,7 @@ from lightning import LightningDataModule, Trainer
 
 from mipi_pl import distributed
 from mipi_pl.run.build import Parts
+from mipi_pl.run.peers import losses_named
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.lock import lock
 from mipi_pl.utils.checks import DivergedError, TooManyFaultsError, WorkerError, WorldFaultError
@@ -43,7 +44,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             worker is lost.
         UserError: if the checkpoint does not match the run.
     """
-    with _stopping_between_updates(parts.trainer, say):
+    with losses_named(folder), _stopping_between_updates(parts.trainer, say):
         try:
             data = cast(LightningDataModule, parts.datamodule)
             parts.trainer.fit(parts.algorithm, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -66,13 +67,6 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
         except TooManyFaultsError as error:
             raise FailedError(
                 f"{error}. A checkpoint was written; resume with: mipi resume {run_folder.shown(folder)}"
-            ) from error
-        except RuntimeError as error:
-            if not distributed.is_lost(error):
-                raise
-            raise FailedError(
-                "another process of this run has ended and prints the reason itself; resume from the last "
-                f"checkpoint with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except ValueError as error:
             if checkpoint is None or parts.state.started:

@@ -77,6 +77,7 @@ class Train:
     output_dir: str
     config_dir: str | None
     threads: int | None
+    lost_after_s: float
     fused: bool
     held_out: HeldOut
     run: dict[str, Any]

@@ -21,6 +21,7 @@ from mipi_pl.run import report
 from mipi_pl.run.build import Parts, assemble, environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
+from mipi_pl.run.peers import losses_named, watch
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.teams import Teams, teams_of
@@ -51,6 +52,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     quieten()
     teams = teams_of(config)
     trainer = connect(config["trainer"])
+    watch(config["lost_after_s"])
     root = Path(config["output_dir"])
     folder = distributed.by_first(lambda: _make_folder(root, config["run"]["name"]))
     try:
@@ -131,7 +133,15 @@ class Run:
         self.worlds = self._open.enter_context(Worlds(make_env, worlds, held_out["episodes"], held_out["seed"]))
 
     def carry_out(self) -> None:
-        """Evaluate, train from the start or from the checkpoint, evaluate again and write the report."""
+        """Evaluate, train from the start or from the checkpoint, evaluate again and write the report.
+
+        Raises:
+            FailedError: if another process of the run is lost.
+        """
+        with losses_named(self.folder):
+            self._carry_out()
+
+    def _carry_out(self) -> None:
         if self.checkpoint is not None:
             self._go_back_to(self.checkpoint)
         untrained = self.evaluate()

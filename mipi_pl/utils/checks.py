@@ -8,6 +8,9 @@ from typing import TypeVar
 
 Choice = TypeVar("Choice", bound=Enum)
 
+LOST_AFTER_S = 120.0
+"""Default of `lost_after_s` in train.yaml: seconds without a sign of life after which a process counts as lost."""
+
 
 class DivergedError(ArithmeticError):
     """Learning produced NaN or infinite numbers."""

@@ -16,7 +16,7 @@ from mipi_pl.utils.launched import is_first_process
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class _OptionalCache(FunctionCache):  # type: ignore[misc]  # numba has no types
+class _OptionalCache(FunctionCache):
     """Numba's cache of a function; a file that cannot be read or written costs compile time instead of an error."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

@@ -64,7 +64,7 @@ def standard_streams(lost: Callable[[OSError], None]) -> Iterator[None]:
     for stream in before:
         if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = Output(sys.stdout, lost), Output(sys.stderr, _nothing)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Output(sys.stdout, lost), Output(sys.stderr, _nothing)
     try:
         yield
         sys.stdout.flush()

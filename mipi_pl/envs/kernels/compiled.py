@@ -34,4 +34,4 @@ def rule(function: _Function) -> _Function:
 def entry(parallel: bool = False) -> Callable[[_Function], _Function]:
     """Compile a function that Python calls. Its machine code is cached on disk."""
     compile_ = njit(error_model="numpy", parallel=parallel, nogil=True)
-    return lambda function: cached(compile_(function))
+    return cast(Any, lambda function: cached(compile_(function)))

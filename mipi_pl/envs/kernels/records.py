@@ -95,8 +95,8 @@ def refuse_unavailable(place: int, action: np.ndarray, action_mask: Tensor, spec
         spec: sizes and action names of the world.
 
     Raises:
-        UnavailableActionError: if `place` is not negative. The message names the environment, the agent, the action and the
-            available actions.
+        UnavailableActionError: if `place` is not negative. The message names the environment, the agent, the action and
+            the available actions.
     """
     if place < 0:
         return
