@@ -51,14 +51,15 @@ def session(leader: int) -> dict[int, str]:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) == leader and fields[0] not in "ZX":
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                members[int(folder.name)] = command
+                if "resource_tracker" not in command:  # Python's own helper, which ends with its process
+                    members[int(folder.name)] = command
     return members
 
 
 def target_of(kind: str, leader: int) -> list[int]:
     """Return the processes that a case sends its signal to."""
     members = session(leader)
-    others = [pid for pid, command in members.items() if pid != leader and "tracker" not in command]
+    others = [pid for pid in members if pid != leader]
     second = [pid for pid in others if "spawn_main" not in members[pid]]
     worker = [pid for pid in others if "spawn_main" in members[pid]]
     return {"first": [leader], "second": second[:1], "worker": worker[-1:], "all": list(members)}[kind]

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(words: list[str]) -> int:
     try:
         options = _read(words)
-        _refuse_missing_docstrings()
+        _check_surroundings()
         options.run(options)
     except UserError as error:
         return _complain(error, MISTAKE)
@@ -80,7 +80,11 @@ def _carry_out(words: list[str]) -> int:
     return OK
 
 
-def _refuse_missing_docstrings() -> None:
+def _check_surroundings() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError("the current folder no longer exists: change to another one, such as cd ~") from error
     if sys.flags.optimize > 1:
         raise UserError(
             "Python runs with -OO (or PYTHONOPTIMIZE=2), which removes the docstrings that TorchRL reads when it is "
