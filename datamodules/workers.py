@@ -22,7 +22,8 @@ from torchrl.collectors import MultiSyncCollector
 from datamodules.sources import MakeEnv, StepSource
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import LOST_AFTER_S, WorkerError
+from mipi_pl.utils.checks import LOST_AFTER_S, WorkerError, WorldFaultError
+from mipi_pl.utils.errors import FailedError, UserError
 from mipi_pl.utils.signals import STOP_SIGNALS
 from models import fused
 
@@ -86,7 +87,22 @@ class WorkerEnv:
         WorkerEnv.index = self._index
         env = self._make_env(**self._options)
         env.tolerant = True
+        for name in ("_reset", "_step"):
+            setattr(env, name, _ending_with_a_message(getattr(env, name)))
         return env
+
+
+def _ending_with_a_message(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method end this worker with one line instead of TorchRL's traceback if the world cannot go on."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except (WorldFaultError, FailedError, UserError) as error:
+            print(f"mipi: worker {WorkerEnv.index}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    return call
 
 
 class _Unregistered:

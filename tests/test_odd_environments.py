@@ -141,6 +141,18 @@ def test_a_closed_terminal_saves_as_a_request_to_terminate_does(
     assert CheckpointFolder(folder).entries()[-1].file == "update_000000005.ckpt"
 
 
+def test_the_helper_of_multiprocessing_survives_a_closed_terminal() -> None:
+    code = (
+        "import os, signal; from multiprocessing import resource_tracker;"
+        "from mipi_pl.utils.signals import shield_resource_tracker; shield_resource_tracker();"
+        "os.kill(resource_tracker._resource_tracker._pid, signal.SIGHUP);"
+        "from multiprocessing import Lock; Lock();"
+        "print(signal.getsignal(signal.SIGHUP) is signal.SIG_DFL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_under_nohup_a_closed_terminal_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stop, "number", signal.SIGHUP)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

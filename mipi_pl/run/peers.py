@@ -32,10 +32,27 @@ GRACE_S = 20.0
 
 
 class Place(NamedTuple):
-    """Where a process runs."""
+    """Where a process runs.
+
+    Attributes:
+        host: name of the machine, for messages.
+        pid: process id.
+        machine: identifies the machine since its last start and the container, in which process ids are unique.
+    """
 
     host: str
     pid: int
+    machine: str = ""
+
+    @classmethod
+    def here(cls) -> Place:
+        """Return the place of this process."""
+        try:
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+            machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        except OSError:  # a system without /proc
+            machine = socket.gethostname()
+        return cls(socket.gethostname(), os.getpid(), machine)
 
 
 class Counters(Protocol):
@@ -114,8 +131,8 @@ class Peers:
 
     def _children(self) -> list[int]:
         """Return the processes on this host, if this is the first process, whose own end always comes later."""
-        here = self._places[self._rank].host
-        return [r for r, place in enumerate(self._places) if r and place.host == here] if self._rank == 0 else []
+        here = self._places[self._rank].machine
+        return [r for r, place in enumerate(self._places) if r and place.machine == here] if self._rank == 0 else []
 
     def _watch(self) -> None:
         """Count beats instead of seconds, so that a run whose processes are all stopped and continued goes on."""
@@ -143,8 +160,8 @@ class Peers:
         self._end()
 
     def _note(self, other: int, what: str) -> None:
-        place, here = self._places[other], self._places[self._rank].host
-        name = f"pid {place.pid}" if place.host == here else f"pid {place.pid} on {place.host}"
+        place, here = self._places[other], self._places[self._rank].machine
+        name = f"pid {place.pid}" if place.machine == here else f"pid {place.pid} on {place.host}"
         self.lost, self.loss = other, f"process {other} of this run ({name}) {what}"
 
     @property
@@ -154,11 +171,11 @@ class Peers:
 
     def find_loss(self) -> str | None:
         """Return one line about a lost process after a collective operation has failed, or None if none is known."""
-        here = self._places[self._rank].host
+        here = self._places[self._rank].machine
         deadline_s = time.monotonic() + 3 * BEAT_S
         while self.loss is None and time.monotonic() < deadline_s:
             for other, place in enumerate(self._places):
-                if other != self._rank and place.host == here and not is_running(place.pid):
+                if other != self._rank and place.machine == here and not is_running(place.pid):
                     self._note(other, "has ended")
                     break
             time.sleep(0.1)
@@ -186,7 +203,7 @@ def watch(lost_after_s: float) -> None:
         _current.pop().close()
     if distributed.size() == 1:
         return
-    places = distributed.gather(Place(socket.gethostname(), os.getpid()))
+    places = distributed.gather(Place.here())
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     patience = timedelta(seconds=max(60.0, 2 * lost_after_s))
     store = dist.TCPStore(address, port, is_master=False, timeout=patience)  # type: ignore[attr-defined]

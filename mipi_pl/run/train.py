@@ -29,6 +29,7 @@ from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import replacing, write_json
 from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.signals import shield_resource_tracker
 from mipi_pl.utils.threads import set_threads
 from models import fused
 
@@ -118,6 +119,7 @@ class Run:
         config, folder = self.config, self.folder
         if not all(distributed.gather(folder.is_dir())):
             raise UserError(f"{folder} must be on a file system that all machines of the run share")
+        shield_resource_tracker()
         self._open.enter_context(held(folder))
         self._open.enter_context(run_folder.failure_noted(folder) if self.is_first else nullcontext())
         set_threads(config["threads"])

@@ -122,9 +122,9 @@ def test_a_failed_exchange_names_the_process_that_is_gone(
     sleeper.wait()
     monkeypatch.setattr(distributed, "is_lost", lambda error: "gloo" in str(error))
     monkeypatch.setattr(peers, "_current", [first])
-    with pytest.raises(FailedError, match=rf"process 1 of this run \(pid {sleeper.pid}\) has ended; resume") as caught:
-        with losses_named(tmp_path):
-            raise RuntimeError("gloo: connection closed by peer")
+    message = rf"process 1 of this run \(pid {sleeper.pid}\) has ended; resume"
+    with pytest.raises(FailedError, match=message) as caught, losses_named(tmp_path):
+        raise RuntimeError("gloo: connection closed by peer")
     assert not caught.value.reported_by_any_process, "the first process prints it in any case"
     second._places = [Place("host", sleeper.pid), Place("host", os.getpid())]
     monkeypatch.setattr(peers, "_current", [second])
@@ -133,6 +133,20 @@ def test_a_failed_exchange_names_the_process_that_is_gone(
     assert caught.value.reported_by_any_process
     with pytest.raises(RuntimeError, match="another error"), losses_named(tmp_path):
         raise RuntimeError("another error")
+
+
+def test_processes_of_other_machines_are_not_looked_up_here(capfd: pytest.CaptureFixture[str]) -> None:
+    ended: list[int] = []
+    counters = Memory()
+    here = Place.here()
+    assert here == Place.here()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    places = [here, here._replace(host="elsewhere", pid=gone.pid, machine="another")]
+    first = Peers(counters, 0, places, LIMIT * peers.BEAT_S, lambda: ended.append(0))
+    first.start()
+    until(lambda: ended)
+    assert f"process 1 of this run (pid {gone.pid} on elsewhere) has not answered for 0.2 s" in capfd.readouterr().err
 
 
 def test_a_stopped_process_runs_and_one_that_is_gone_does_not(sleeper: subprocess.Popen[bytes]) -> None:
