@@ -32,7 +32,7 @@ RUN = [
     "~env.team_compositions",
     "~held_out.worlds.BB",
     "held_out.baselines=[]",
-    "datamodule.max_faults=4",
+    "datamodule.max_faults=12",
 ]
 
 
@@ -99,7 +99,7 @@ def test_too_many_faults_end_a_run_with_a_checkpoint_from_which_it_resumes(
     stderr = capfd.readouterr().err
     assert "the world failed in environment 0, step 2: entities[0, 0] must be finite, got nan" in stderr
     assert (
-        "(datamodule.max_faults=4); the first failures are described above. A checkpoint was written; resume" in stderr
+        "(datamodule.max_faults=12); the first failures are described above. A checkpoint was written; resume" in stderr
     )
     assert "diverged" not in stderr
     assert "Traceback" not in stderr
@@ -107,13 +107,13 @@ def test_too_many_faults_end_a_run_with_a_checkpoint_from_which_it_resumes(
     newest = CheckpointFolder(folder).newest_whole(pytest.fail)
     assert newest is not None
     state = torch.load(newest, weights_only=True)
-    data = next(value for name, value in state.items() if "DataModule" in name)
-    assert data["cut_short"] >= 4
+    before = next(value for name, value in state.items() if "DataModule" in name)["cut_short"]
+    assert before > 6, "the checkpoint is that of the last update"
     parameters = state["state_dict"].values()
     assert all(parameter.isfinite().all() for parameter in parameters)
-    assert main(["resume", str(folder)]) == 1, "after four more faults"
+    assert main(["resume", str(folder)]) == 1, "after as many more faults"
     later = torch.load(CheckpointFolder(folder).newest_whole(pytest.fail) or "", weights_only=True)
-    assert next(value for name, value in later.items() if "DataModule" in name)["cut_short"] >= 8
+    assert next(value for name, value in later.items() if "DataModule" in name)["cut_short"] > before + 6
 
 
 def test_few_faults_are_counted_in_the_results(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -45,8 +45,8 @@ def described(faults: Mapping[int, str], steps: Iterable[int]) -> str:
     b, reason = next(iter(faults.items()))
     step = list(steps)[b]
     when = f"step {step}" if step else "the first observation"
-    others = f" (and in {len(faults) - 1} more environments)" if len(faults) > 1 else ""
-    return f"the world failed in environment {b}, {when}{others}: {reason}"
+    others = f" (and {len(faults) - 1} more environments at the same time)" if len(faults) > 1 else ""
+    return f"the world failed in environment {b}, {when}: {reason}{others}"
 
 
 class Messages:

@@ -157,7 +157,7 @@ def test_an_episode_that_cannot_begin_is_replaced_by_the_next(
 def test_a_world_that_never_begins_ends_with_its_reason() -> None:
     always = SteppedEnv(SPEC, [Composition((("agent", 2),))], lambda: Always(), num_envs=2)
     always.tolerant = True
-    with pytest.raises(WorldFaultError, match=r"in environment 0.*\(and in 1 more environments\).*3 attempts to begin"):
+    with pytest.raises(WorldFaultError, match=r"in environment 0.*\(and 1 more environments.*3 attempts to begin"):
         always.reset()
 
 
