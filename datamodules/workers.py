@@ -198,9 +198,10 @@ class ProcessSource(WorkerSource):
             missed = np.where((beats > 0) & (beats == seen), missed + 1, 0)
             seen = beats.copy()
             for number in np.flatnonzero(missed == round(self._lost_after_s / _BEAT_S)).tolist():
-                self._silent.append(number)
-                with suppress(ValueError, AttributeError):  # it has ended meanwhile
-                    processes[number].kill()
+                with suppress(ValueError, AttributeError):  # TorchRL has closed it meanwhile
+                    if processes[number].exitcode is None:
+                        self._silent.append(number)
+                        processes[number].kill()
 
     def _make_collector(self, envs: list[WorkerEnv], policy: WorkerPolicy, threads: int) -> Any:
         try:

@@ -120,7 +120,7 @@ def test_a_worker_whose_world_cannot_go_on_ends_with_one_line(
 
 def test_a_worker_without_a_sign_of_life_is_killed_once_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Process:
-        killed = 0
+        killed, exitcode = 0, None
 
         def kill(self) -> None:
             self.killed += 1
