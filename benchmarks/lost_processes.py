@@ -87,7 +87,10 @@ def measure(name: str, lost_after_s: float, root: Path) -> str:
                 time.sleep(0.1)
             took_s = time.monotonic() - start_s
             left = session(process.pid)
-            code = process.poll()
+            code = None
+            if not left:
+                with suppress(subprocess.TimeoutExpired):
+                    code = process.wait(10)
             if number == signal.SIGSTOP and kind == "first":  # what it says once it is continued
                 os.kill(process.pid, signal.SIGCONT)
                 with suppress(subprocess.TimeoutExpired):
