@@ -42,6 +42,7 @@ Help on a command: mipi COMMAND --help. A first run: mipi train experiment=quick
 Every run writes to its own folder below outputs/; outputs/latest is the newest run."""
 
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+_MAX_THREADS = 4096
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,6 +86,11 @@ def _check_surroundings() -> None:
         os.getcwd()
     except OSError as error:
         raise UserError("the current folder no longer exists: change to another one, such as cd ~") from error
+    threads = os.environ.get("NUMBA_NUM_THREADS") or "1"
+    if not (threads.isdecimal() and 1 <= int(threads) <= _MAX_THREADS):  # numba refuses 0 when it is imported
+        raise UserError(
+            f"the environment variable NUMBA_NUM_THREADS must be a number from 1 to {_MAX_THREADS}, got {threads!r}"
+        )
     if sys.flags.optimize > 1:
         raise UserError(
             "Python runs with -OO (or PYTHONOPTIMIZE=2), which removes the docstrings that TorchRL reads when it is "

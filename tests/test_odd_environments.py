@@ -89,6 +89,15 @@ def test_a_folder_that_was_deleted_is_a_mistake_of_the_user(
     assert capfd.readouterr().err.startswith("mipi: the current folder no longer exists")
 
 
+@pytest.mark.parametrize("threads", ["0", "abc", "-1", "100000"])
+def test_a_number_of_threads_that_numba_cannot_use_is_a_mistake_of_the_user(
+    threads: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", threads)
+    assert main(["runs"]) == 2
+    assert f"NUMBA_NUM_THREADS must be a number from 1 to 4096, got {threads!r}" in capfd.readouterr().err
+
+
 # ------------------------------------------------------------------ output
 
 
