@@ -17,7 +17,7 @@ from mipi_pl.storage import sealed
 from mipi_pl.storage.checkpoint_io import SealedCheckpointIO
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import replacing
-from mipi_pl.utils.checks import DivergedError, require
+from mipi_pl.utils.checks import DivergedError, TooManyFaultsError, require
 
 
 class Checkpointing(Callback):
@@ -101,8 +101,12 @@ class Checkpointing(Callback):
         self.save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write a checkpoint if a stop was requested; after an error, the previous checkpoint remains the newest."""
-        if self.stop_requested and isinstance(exception, KeyboardInterrupt):
+        """Write a checkpoint if training was ended between two updates, as `_at_rest` and the datamodule do.
+
+        After any other error, the previous checkpoint remains the newest.
+        """
+        requested = self.stop_requested and isinstance(exception, KeyboardInterrupt)
+        if requested or isinstance(exception, TooManyFaultsError):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

@@ -15,7 +15,7 @@ from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import choose, require
+from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
 from mipi_pl.utils.memory import require_memory
 
 
@@ -41,6 +41,9 @@ class CollectionDataModule(LightningDataModule):
         collector: where the environments are stepped: ``inline``, ``processes`` or ``ray``.
         workers: number of workers that share the environments; ignored for ``inline``.
         own_copy: collect with a copy of the policy, so that learning and collection can run at the same time.
+        max_faults: episodes of one process that the world may fail in before training ends, counted from the start or
+            the resumption of the run. These episodes are thrown away.
+        lost_after_s: seconds without a sign of life after which a worker process counts as lost.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.
@@ -48,7 +51,8 @@ class CollectionDataModule(LightningDataModule):
         at_rest: called whenever the previous batch has been fully processed; a checkpoint written then is exact.
         frames: environment steps collected, summed over environments and processes.
         episodes: episodes finished and used, over all processes.
-        cut_short: episodes of this process that an environment fault ended.
+        cut_short: episodes of this process that an environment fault ended, including those thrown away.
+        faults: episodes of this process thrown away since the start or the resumption of the run.
         batches: batches returned so far.
 
     Raises:
@@ -65,10 +69,13 @@ class CollectionDataModule(LightningDataModule):
         collector: str = "inline",
         workers: int = 1,
         own_copy: bool = False,
+        max_faults: int = 100,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
         super().__init__()
         at_least_one = {
             "num_envs": num_envs,
+            "max_faults": max_faults,
             "steps_per_collection": steps_per_collection,
             "updates_per_epoch": updates_per_epoch,
         }
@@ -78,19 +85,23 @@ class CollectionDataModule(LightningDataModule):
         check_workers(kind, workers, num_envs)
         self.exact_resume = kind is CollectorKind.INLINE
         self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
+        self.env.tolerant = True
         try:
             require_memory(
                 f"one collection of {steps_per_collection:,} steps in {num_envs:,} environments",
                 2 * num_envs * steps_per_collection * self.env.entity_spec.step_bytes,  # each step and the next one
                 "lower datamodule.num_envs and the steps per collection or rollout",
             )
-            self._connect = make_source(kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy)
+            self._connect = make_source(
+                kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy, lost_after_s
+            )
         except BaseException:
             self.env.close(raise_if_closed=False)
             raise
         self.seed = seed
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
-        self.frames = self.episodes = self.batches = self.cut_short = 0
+        self.max_faults = max_faults
+        self.frames = self.episodes = self.batches = self.cut_short = self.faults = 0
         self._own_episodes = self._fewest_episodes = 0  # of this process; smallest count of any process
         self.at_rest: Callable[[], None] = _nothing
         self._finished: list[TensorDictBase] = []
@@ -138,6 +149,24 @@ class CollectionDataModule(LightningDataModule):
         if self._source is None:
             raise RuntimeError("the datamodule has no policy to collect with: call setup() or connect(actor) first")
         return self._source
+
+    def rest(self) -> None:
+        """Allow a checkpoint to be written, then end training if the world has failed too often in any process.
+
+        Raises:
+            TooManyFaultsError: if it has.
+        """
+        self.at_rest()
+        if distributed.anywhere(self.faults >= self.max_faults):
+            raise TooManyFaultsError(
+                f"the world has failed in {self.faults} episodes (datamodule.max_faults={self.max_faults}); the first "
+                "failures are described above"
+            )
+
+    def count_faults(self, faults: int) -> None:
+        """Count episodes of this process that were thrown away because the world failed in them."""
+        self.faults += faults
+        self.cut_short += faults
 
     def count(self, finished: TensorDictBase) -> None:
         """Count finished episodes of this process, given as summaries (see `datamodules.episodes.summarize`)."""

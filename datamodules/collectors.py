@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from importlib.util import find_spec
 
 from datamodules.sources import InlineSource, MakeEnv, StepSource
 from datamodules.workers import ProcessSource, RaySource
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import require
+from mipi_pl.utils.checks import LOST_AFTER_S, require
 
 
 class CollectorKind(str, Enum):
@@ -22,7 +23,14 @@ class CollectorKind(str, Enum):
 
 
 def make_source(
-    kind: CollectorKind, env: EntityEnv, make_env: MakeEnv, num_envs: int, steps: int, workers: int, own_copy: bool
+    kind: CollectorKind,
+    env: EntityEnv,
+    make_env: MakeEnv,
+    num_envs: int,
+    steps: int,
+    workers: int,
+    own_copy: bool,
+    lost_after_s: float = LOST_AFTER_S,
 ) -> Callable[[Actor, int, Callable[[], int]], StepSource]:
     """Return a factory of the step source.
 
@@ -30,7 +38,7 @@ def make_source(
     """
     if kind is CollectorKind.INLINE:
         return lambda actor, *_: InlineSource(env, actor, steps, own_copy)
-    source = {CollectorKind.PROCESSES: ProcessSource, CollectorKind.RAY: RaySource}[kind]
+    source = RaySource if kind is CollectorKind.RAY else partial(ProcessSource, lost_after_s=lost_after_s)
     return lambda actor, seed, frames: source(make_env, num_envs, actor, steps, workers, seed, frames)
 
 

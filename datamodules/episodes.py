@@ -135,6 +135,24 @@ class EpisodeAssembler:
         into.get(keys.VALID)[at] = True
 
 
+def without_faults(episodes: TensorDict, faults: int) -> TensorDict | None:
+    """Return the episodes [N] without those that the world failed in, or None if no episode is left.
+
+    Args:
+        episodes: finished episodes; the reward of a step that the world could not play is NaN.
+        faults: number of such steps; 0 returns `episodes` itself.
+    """
+    if not faults:
+        return episodes
+    whole = episodes[~episodes.get(keys.REWARD).isnan().any(dim=1)]
+    return whole if len(whole) else None
+
+
+def number_of_faults(steps: TensorDictBase) -> int:
+    """Return the number of steps [B, T'] that the world could not play; each ends an episode, see `EntityEnv`."""
+    return int(steps.get(("next", keys.REWARD)).isnan().sum())
+
+
 def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
     """Cut a batch to its longest episode and to the entity slots that any of its episodes fills.
 

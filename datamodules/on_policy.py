@@ -7,8 +7,10 @@ from collections.abc import Callable
 from tensordict import TensorDictBase
 
 from datamodules.collection import CollectionDataModule
+from datamodules.episodes import number_of_faults
 from datamodules.rollouts import RolloutCutter
 from mipi_pl import distributed
+from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import require
 
@@ -25,6 +27,8 @@ class OnPolicyDataModule(CollectionDataModule):
         seed: seed of the environments and of exploration.
         rollout_steps: T, steps of each environment in a batch.
         updates_per_epoch: length of a Lightning epoch, in rollouts.
+        max_faults: episodes of one process that the world may fail in before training ends, see
+            `CollectionDataModule`; no step of their last sequence is learned from.
 
     Attributes:
         episodes: number of episodes that have ended, over all processes.
@@ -43,9 +47,10 @@ class OnPolicyDataModule(CollectionDataModule):
         seed: int = 0,
         rollout_steps: int = 64,
         updates_per_epoch: int = 100,
+        max_faults: int = 100,
     ) -> None:
         require("datamodule.rollout_steps", rollout_steps, 1)
-        super().__init__(make_env, num_envs, seed, rollout_steps, updates_per_epoch)
+        super().__init__(make_env, num_envs, seed, rollout_steps, updates_per_epoch, max_faults=max_faults)
         self._assembler = RolloutCutter(num_envs, self.env.entity_spec)
 
     def next_batch(self) -> TensorDictBase:
@@ -54,17 +59,21 @@ class OnPolicyDataModule(CollectionDataModule):
         Raises:
             DivergedError: if the policy is no longer finite in any process.
         """
-        self.at_rest()
         batches: list[TensorDictBase] = []
 
         def play() -> int:
             steps = self.source.next(epsilon=0.0)
             self.frames += steps.numel() * distributed.size()
+            self.count_faults(number_of_faults(steps))
             batch, finished = self._assembler.cut(steps)
             self.count(finished)
             batches.append(batch)
             return self._own_episodes
 
-        self.agree(distributed.together(play))
+        while True:
+            self.rest()
+            self.agree(distributed.together(play))
+            if distributed.anywhere(bool(batches[-1].get(keys.VALID).any())):
+                break  # else the world has failed in every sequence, and nothing can be learned from
         self.batches += 1
-        return batches[0]
+        return batches[-1]

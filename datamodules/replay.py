@@ -17,20 +17,20 @@ from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayB
 
 from datamodules.background import Background
 from datamodules.collection import CollectionDataModule
-from datamodules.episodes import EpisodeAssembler, sample_trimmed, summarize
+from datamodules.episodes import EpisodeAssembler, number_of_faults, sample_trimmed, summarize, without_faults
 from datamodules.journal import EpisodeJournal
 from datamodules.sources import StepSource
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import require
+from mipi_pl.utils.checks import LOST_AFTER_S, require
 from mipi_pl.utils.memory import require_memory
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Folder of the stored episodes, relative to the run folder."""
 
-Played = list[tuple[int, TensorDict | None]]
-"""Number of frames and finished episodes, for each collection."""
+Played = list[tuple[int, TensorDict | None, int]]
+"""Number of frames, finished episodes, and number of episodes thrown away, for each collection."""
 
 _REFILL = 256
 """Number of episodes read at once when a run is resumed."""
@@ -61,6 +61,9 @@ class ReplayDataModule(CollectionDataModule):
         collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` divide them among
             workers, for slow environments.
         workers: number of workers for ``processes`` and ``ray``; a divisor of `num_envs`.
+        max_faults: episodes of one process that the world may fail in before training ends, see
+            `CollectionDataModule`; they are not stored.
+        lost_after_s: seconds without a sign of life after which a worker process counts as lost.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.
@@ -99,6 +102,8 @@ class ReplayDataModule(CollectionDataModule):
         overlap: bool = False,
         collector: str = "inline",
         workers: int = 2,
+        max_faults: int = 100,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
         if storage not in ("ram", "memmap"):
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
@@ -120,7 +125,16 @@ class ReplayDataModule(CollectionDataModule):
         self._remove_storage: weakref.finalize[[str], ReplayDataModule] | None = None
         self._buffer = TensorDictReplayBuffer(storage=self._make_storage(storage, capacity, storage_dir))
         super().__init__(
-            make_env, num_envs, seed, steps_per_collection, updates_per_epoch, collector, workers, own_copy=overlap
+            make_env,
+            num_envs,
+            seed,
+            steps_per_collection,
+            updates_per_epoch,
+            collector,
+            workers,
+            own_copy=overlap,
+            max_faults=max_faults,
+            lost_after_s=lost_after_s,
         )
         try:
             self._require_room(storage, capacity, num_envs)
@@ -206,16 +220,18 @@ class ReplayDataModule(CollectionDataModule):
         self.source.refresh()
         self._store(lambda: [self._play(self.source, self.frames)])
 
-    def _play(self, source: StepSource, frames: int) -> tuple[int, TensorDict | None]:
+    def _play(self, source: StepSource, frames: int) -> tuple[int, TensorDict | None, int]:
         steps = source.next(self._epsilon_at(frames))
-        return steps.numel(), self._assembler.add(steps)
+        faults, episodes = number_of_faults(steps), self._assembler.add(steps)
+        return steps.numel(), None if episodes is None else without_faults(episodes, faults), faults
 
     def _store(self, play: Callable[[], Played]) -> None:
         """Run `play` and store its episodes, in all processes together."""
 
         def work() -> int:
-            for frames, episodes in play():
+            for frames, episodes, faults in play():
                 self.frames += frames * distributed.size()
+                self.count_faults(faults)
                 if episodes is not None:
                     self.count(summarize(episodes, self.env.entity_spec))
                     self._buffer.extend(episodes)
@@ -234,10 +250,10 @@ class ReplayDataModule(CollectionDataModule):
     def next_batch(self) -> TensorDictBase:
         """Collect until the number of episodes allows another update, then sample a batch."""
         self.settle()
-        self.at_rest()
+        self.rest()
         while not self._owed(self._fewest_episodes):
             self.collect()
-            self.at_rest()
+            self.rest()
         self.batches += 1
         batch = self.sample()
         self._collect_ahead()
@@ -274,10 +290,12 @@ class ReplayDataModule(CollectionDataModule):
     def _play_until_owed(self, source: StepSource, frames: int, episodes: int) -> Played:
         assert self._background is not None
         played: Played = []
-        while not (self._owed(episodes) or self._background.closing):
-            new_frames, ended = self._play(source, frames)
+        failed = self.faults
+        while not (self._owed(episodes) or self._background.closing or failed >= self.max_faults):
+            new_frames, ended, faults = self._play(source, frames)
             frames, episodes = frames + new_frames, episodes + (0 if ended is None else len(ended))
-            played.append((new_frames, ended))
+            failed += faults
+            played.append((new_frames, ended, faults))
         return played
 
     # ------------------------------------------------------------------ state

@@ -46,6 +46,9 @@ class RolloutCutter:
             and the observation after the last one, cut to the filled entity slots. And, for each episode that ended,
             ``return_``, ``length``, ``won``, ``composition`` and ``cut_short``, as in `summarize`.
 
+            A sequence in which the world failed (a reward is NaN) is kept in place without valid steps, so that
+            nothing is learned from it, and its episode is not among those that ended.
+
         Raises:
             ValueError: if an episode has more than `spec.max_steps` steps.
         """
@@ -63,6 +66,7 @@ class RolloutCutter:
         first_step = torch.where(carried, self._length[environment], 0)
         earlier = self._action[environment].masked_fill(~carried.unsqueeze(1), self.spec.n_actions)
         reward = steps.get(("next", keys.REWARD)).squeeze(-1)
+        faulty = reward[environment, end].isnan()
         earned = torch.zeros(len(length)).index_add_(0, number.flatten(), reward.flatten())
         earned = earned + torch.where(carried, self._return[environment], 0.0)
         ended, so_far = done[environment, end], first_step + length
@@ -73,13 +77,17 @@ class RolloutCutter:
             )
 
         batch = self._sequences(steps, number, place, (environment, end), length)
+        if faulty.any():
+            for key in (keys.VALID, *PER_STEP):
+                batch.set(key, batch.get(key).masked_fill(faulty.unsqueeze(1), 0))
         batch.set(keys.ENVIRONMENT, environment).set(keys.FIRST_STEP, first_step)
         batch.set(keys.PREVIOUS_ACTION, earlier[:, : batch.get(keys.ACTION).shape[2]])
-        over = (environment[ended], end[ended])
-        truncated, played = steps.get(("next", keys.TRUNCATED))[over].squeeze(-1), so_far[ended]
+        counted = ended & ~faulty
+        over = (environment[counted], end[counted])
+        truncated, played = steps.get(("next", keys.TRUNCATED))[over].squeeze(-1), so_far[counted]
         finished = TensorDict(
             {
-                "return_": earned[ended],
+                "return_": earned[counted],
                 "length": played,
                 "won": steps.get(("next", keys.WON))[over].squeeze(-1),
                 "composition": steps.get(keys.COMPOSITION)[over].squeeze(-1),

@@ -6,9 +6,11 @@ import copy
 import os
 import signal
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,13 @@ from torchrl.collectors import MultiSyncCollector
 from datamodules.sources import MakeEnv, StepSource
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import WorkerError
+from mipi_pl.utils.checks import LOST_AFTER_S, WorkerError, WorldFaultError
+from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.signals import STOP_SIGNALS
 from models import fused
+
+_BEAT_S = 1.0
+"""Seconds between two signs of life of a worker."""
 
 
 class WorkerPolicy(nn.Module):
@@ -33,11 +40,14 @@ class WorkerPolicy(nn.Module):
     """
 
     epsilon: Tensor
+    beats: Tensor
+    """Signs of life of each worker, counted by a thread of the worker from its first step on."""
 
     def __init__(self, actor: Actor, seeds: list[int]) -> None:
         super().__init__()
         self.agent = copy.deepcopy(actor.agent).cpu().requires_grad_(False)
         self.register_buffer("epsilon", torch.zeros(()))
+        self.register_buffer("beats", torch.zeros(len(seeds), dtype=torch.int64))
         self._hold = actor.hold
         self._seeds, self._fused = seeds, fused.usable(torch.zeros(()))
         self._actor: Callable[[], Actor] | None = None
@@ -46,6 +56,7 @@ class WorkerPolicy(nn.Module):
         """Act as `Actor` does."""
         if self._actor is None:
             fused.enable(self._fused)
+            Thread(target=_count, args=(self.beats.numpy(), WorkerEnv.index), daemon=True).start()
             own_actor = Actor(self.agent, greedy=False, seed=self._seeds[WorkerEnv.index])
             own_actor.hold = self._hold
             self._actor = lambda: own_actor  # in a closure, so that its parameters are not registered twice
@@ -74,7 +85,24 @@ class WorkerEnv:
     def __call__(self) -> EntityEnv:
         """Make the environments and record the worker's number in this process."""
         WorkerEnv.index = self._index
-        return self._make_env(**self._options)
+        env = self._make_env(**self._options)
+        env.tolerant = True
+        for name in ("_reset", "_step"):
+            setattr(env, name, _ending_with_a_message(getattr(env, name)))
+        return env
+
+
+def _ending_with_a_message(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method end this worker with one line instead of TorchRL's traceback if the world cannot go on."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except (WorldFaultError, FailedError, UserError) as error:
+            print(f"mipi: worker {WorkerEnv.index}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    return call
 
 
 class _Unregistered:
@@ -141,11 +169,41 @@ class WorkerSource(StepSource):
 
 
 class ProcessSource(WorkerSource):
-    """Workers are processes on this machine; they read the parameters from shared memory."""
+    """Workers are processes on this machine; they read the parameters from shared memory.
+
+    A worker that gives no sign of life, because it is stopped, is killed after a while, which ends `next`.
+
+    Args:
+        source: positional arguments of `WorkerSource`.
+        lost_after_s: seconds without a sign of life after which a worker counts as lost.
+    """
+
+    def __init__(self, *source: Any, lost_after_s: float = LOST_AFTER_S) -> None:
+        super().__init__(*source)
+        self._lost_after_s = lost_after_s
+        self._silent: list[int] = []
+        self._closed = Event()
 
     def _start(self, policy: WorkerPolicy, envs: list[WorkerEnv]) -> Any:
         policy.share_memory()
         threads = torch.get_num_threads()
+        collector = self._make_collector(envs, policy, threads)
+        Thread(target=self._watch, args=(policy.beats.numpy(), collector.procs), daemon=True).start()
+        return collector
+
+    def _watch(self, beats: np.ndarray, processes: list[Any]) -> None:
+        """Kill workers without a sign of life; counts beats, so that a run that is stopped as a whole goes on."""
+        seen, missed = beats.copy(), np.zeros_like(beats)
+        while not self._closed.wait(_BEAT_S):
+            missed = np.where((beats > 0) & (beats == seen), missed + 1, 0)
+            seen = beats.copy()
+            for number in np.flatnonzero(missed == round(self._lost_after_s / _BEAT_S)).tolist():
+                with suppress(ValueError, AttributeError):  # TorchRL has closed it meanwhile
+                    if processes[number].exitcode is None:
+                        self._silent.append(number)
+                        processes[number].kill()
+
+    def _make_collector(self, envs: list[WorkerEnv], policy: WorkerPolicy, threads: int) -> Any:
         try:
             return MultiSyncCollector(
                 envs,
@@ -173,6 +231,8 @@ class ProcessSource(WorkerSource):
 
     def _deaths(self) -> str:
         """Describe the workers that died; the others are alive, or TorchRL has ended or closed them."""
+        if self._silent:
+            return f"worker {self._silent[0]} had not answered for {self._lost_after_s:g} s and was killed"
         deaths = []
         for number, process in enumerate(self._collector.procs):
             with suppress(ValueError):  # the process object has been closed
@@ -185,6 +245,7 @@ class ProcessSource(WorkerSource):
         """End the workers and keep PyTorch's number of threads, which TorchRL would change."""
         threads = torch.get_num_threads()
         super().close()
+        self._closed.set()  # only now, because a worker that is stopped does not end before it is killed
         torch.set_num_threads(threads)
 
 
@@ -227,7 +288,14 @@ class RaySource(WorkerSource):
             raise WorkerError(f"a Ray worker failed: {error}") from error
 
 
+def _count(beats: np.ndarray, index: int) -> None:
+    """Give signs of life, in a thread of a worker."""
+    while True:
+        beats[index] += 1
+        time.sleep(_BEAT_S)
+
+
 def leave_signals_to_the_first_process() -> None:
-    """Ignore SIGINT and SIGTERM, which a terminal or cluster also sends to workers; the main process handles them."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore the signals that a terminal or cluster also sends to workers; the main process handles them."""
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -16,7 +16,9 @@ from importlib import import_module
 from importlib.metadata import version
 
 from mipi_pl.commands.options import Parser
+from mipi_pl.utils.checks import WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.output import LostOutputError, standard_streams
 
 COMMANDS = (
     "train",
@@ -40,6 +42,7 @@ Help on a command: mipi COMMAND --help. A first run: mipi train experiment=quick
 Every run writes to its own folder below outputs/; outputs/latest is the newest run."""
 
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+_MAX_THREADS = 4096
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,24 +54,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    os.environ["MPLBACKEND"] = "agg"  # pictures are files; a backend for windows or notebooks may not even exist here
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = _read(list(sys.argv[1:] if arguments is None else arguments))
+        with standard_streams(_training_goes_on if words[:1] in (["train"], ["resume"]) else _end):
+            return _carry_out(words)
+    except LostOutputError:
+        return FAILED
+
+
+def _carry_out(words: list[str]) -> int:
+    try:
+        options = _read(words)
+        _check_surroundings()
         options.run(options)
     except UserError as error:
         return _complain(error, MISTAKE)
-    except FailedError as error:
+    except (FailedError, WorldFaultError) as error:
         return _complain(error, FAILED)
     except SystemExit as end:  # after --help; Hydra also exits this way, even after a failed job of a multirun
         return end.code if isinstance(end.code, int) else OK
-    except BrokenPipeError:
-        # The reader, such as `head`, has closed the pipe. Redirect stdout, because Python also writes to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except KeyboardInterrupt as interrupt:
         if _process() == 0:
             print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return OK
+
+
+def _check_surroundings() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError("the current folder no longer exists: change to another one, such as cd ~") from error
+    threads = os.environ.get("NUMBA_NUM_THREADS") or "1"
+    if not (threads.isdecimal() and 1 <= int(threads) <= _MAX_THREADS):  # numba refuses 0 when it is imported
+        raise UserError(
+            f"the environment variable NUMBA_NUM_THREADS must be a number from 1 to {_MAX_THREADS}, got {threads!r}"
+        )
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Python runs with -OO (or PYTHONOPTIMIZE=2), which removes the docstrings that TorchRL reads when it is "
+            "imported: leave it out, or use -O"
+        )
+
+
+def _training_goes_on(error: OSError) -> None:
+    if _process() == 0:
+        reason = error.strerror or error
+        print(f"mipi: the output cannot be written ({reason}); training goes on without it", file=sys.stderr)
+
+
+def _end(error: OSError) -> None:
+    if not isinstance(error, BrokenPipeError):  # a reader that ends early, such as `head`, is no failure to report
+        print(f"mipi: the output cannot be written ({error.strerror or error})", file=sys.stderr)
+    raise LostOutputError from error
 
 
 def _read(words: list[str]) -> Namespace:
@@ -91,9 +130,10 @@ def _parser() -> Parser:
     return parser
 
 
-def _complain(error: UserError | FailedError, code: int) -> int:
+def _complain(error: Exception, code: int) -> int:
     # If an error ends all processes of a run, only the first process prints it.
-    if _process() > 0 and (code == FAILED or getattr(error, "already_reported", False)):
+    only_first = code == FAILED and not getattr(error, "reported_by_any_process", False)
+    if _process() > 0 and (only_first or getattr(error, "already_reported", False)):
         return code
     # Messages of libraries can have several lines.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import torch
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from models.kernels import gru as recurrence
 from models.kernels.vector import LANES
 from models.packing import AgentRows
 
+_COMPILATION_OFF = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 _enabled = True
 
 
@@ -29,9 +31,12 @@ def enable(on: bool) -> None:
 def usable(*tensors: Tensor) -> bool:
     """Return whether the kernels are enabled and all tensors are float32 on the CPU.
 
-    Under autocast, the large matrix products around the kernels use bfloat16. The kernels compute in float32.
+    Under autocast, the large matrix products around the kernels use bfloat16. The kernels compute in float32. With
+    NUMBA_DISABLE_JIT=1 they are not usable, because they consist of vector instructions that Python does not have.
     """
-    return _enabled and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    return (
+        _enabled and not _COMPILATION_OFF and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    )
 
 
 def fits(width: int, heads: int) -> bool:

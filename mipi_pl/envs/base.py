@@ -19,9 +19,11 @@ from torchrl.data import Binary, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from mipi_pl import spec as keys
+from mipi_pl.envs import faults
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import WorldFaultError
 from mipi_pl.utils.memory import require_memory
 
 
@@ -93,6 +95,10 @@ class EntityEnv(EnvBase):
         max_evaluation_envs: maximum number of episodes stepped at once in an evaluation; further episodes follow.
         team_arguments: constructor arguments that only select which teams play.
         withheld: compositions that the world keeps out of training, for evaluation.
+        checked: whether each frame is checked for NaN, masks without an action, and agents that cannot act. The
+            compiled worlds of this project are not: their tests establish the contract.
+        tolerant: whether a fault of the world ends only its own episode, as truncated and with a reward of NaN, after
+            which the episode is thrown away; set for training and evaluation. If not, a fault raises an exception.
 
     Raises:
         ValueError: if `num_envs` is below 1, or the environments do not fit into the memory of this machine.
@@ -104,6 +110,8 @@ class EntityEnv(EnvBase):
     max_evaluation_envs: int = 256
     team_arguments: tuple[str, ...] = ("team_sizes",)
     withheld: tuple[Composition, ...] = ()
+    checked: bool = True
+    tolerant: bool = False
 
     def __init__(
         self,
@@ -125,6 +133,9 @@ class EntityEnv(EnvBase):
         self.compositions = tuple(compositions)
         self.num_envs = num_envs
         self._frame = Frame.empty(num_envs, spec)
+        self._played = np.zeros(num_envs, dtype=np.int64)  # steps of each running episode, for messages
+        self._given_up: dict[int, str] = {}
+        self._messages = faults.Messages()
         self._make_specs()
         self.set_seed(seed)
 
@@ -144,6 +155,13 @@ class EntityEnv(EnvBase):
         Raises:
             ValueError: if an action is not available. The message names the environment, the agent and the action.
         """
+
+    def give_up(self, index: int, reason: str) -> None:
+        """Report in `begin` or `advance` that the world failed in environment `index`, with a reason for the user.
+
+        Its part of the frame is ignored, and the next call of `begin` includes it.
+        """
+        self._given_up[index] = reason
 
     @abstractmethod
     def seed_rows(self, seeds: np.ndarray) -> None:
@@ -276,16 +294,87 @@ class EntityEnv(EnvBase):
         frame = self._frame.clone()
         for flag in (frame.terminated, frame.truncated, frame.won):
             flag.masked_fill_(rows, False)
-        self.begin(rows, frame)
+        self._begin(rows, frame)
         self._frame = frame
         return self._pack({**self._observation(frame, rows), **self._end_flags(frame)})
 
+    def _begin(self, rows: Tensor, frame: Frame) -> None:
+        """Begin episodes; where the world fails, try again with the next episode.
+
+        Raises:
+            WorldFaultError: if the world fails too often, or is not `tolerant`.
+        """
+        if not self.checked:
+            self.begin(rows, frame)
+            return
+        self._played[rows.numpy()] = 0
+        for attempt in range(1, faults.ATTEMPTS + 1):
+            failed = self._faults("begin", frame, rows)
+            if not failed:
+                return
+            message = faults.described(failed, self._played)
+            if not self.tolerant:
+                raise WorldFaultError(message)
+            self._messages.say(message)
+            if attempt == faults.ATTEMPTS:
+                raise WorldFaultError(f"{message}; {attempt} attempts to begin an episode have failed")
+            rows = torch.zeros_like(rows).index_fill(0, torch.tensor(list(failed)), True)
+
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         frame = Frame.empty(self.num_envs, self.entity_spec)
-        self.advance(tensordict.get(keys.ACTION).cpu(), frame)
+        action = tensordict.get(keys.ACTION).cpu()
+        reward = self._advance(action, frame) if self.checked else None
+        if reward is None:
+            self.advance(action, frame)
+            reward = frame.reward
         self._frame = frame
         observation = self._observation(frame, torch.zeros(self.num_envs, dtype=torch.bool))
-        return self._pack({**observation, keys.REWARD: frame.reward.unsqueeze(-1), **self._end_flags(frame)})
+        return self._pack({**observation, keys.REWARD: reward.unsqueeze(-1), **self._end_flags(frame)})
+
+    def _faults(self, method: str, frame: Frame, rows: Tensor, action: Tensor | None = None) -> dict[int, str]:
+        """Call `begin` or `advance` for the environments `rows` and return the reason of each that fails."""
+        self._given_up = {}
+        try:
+            if action is None:
+                self.begin(rows, frame)
+            else:
+                self.advance(action, frame)
+            begun = rows if action is None else None
+            found = faults.faults_of(frame, self._frame, len(self.compositions), begun)
+        except faults.NOT_OF_THE_WORLD:
+            raise
+        except Exception as error:
+            if not (self.tolerant or isinstance(error, WorldFaultError)):
+                raise  # used directly, the traceback into the world is more helpful
+            reason = faults.reason_of(error, f"{type(self).__name__}.{method}")
+            found = dict.fromkeys(rows.nonzero().flatten().tolist(), reason)
+            if not found:
+                raise
+        return dict(sorted({**found, **self._given_up}.items()))
+
+    def _advance(self, action: Tensor, frame: Frame) -> Tensor:
+        """Play one step and return the rewards: NaN where the world failed and the episode ends as truncated.
+
+        Raises:
+            WorldFaultError: if the world fails and is not `tolerant`.
+        """
+        before = self._frame
+        going = ~(before.terminated | before.truncated)
+        self._played[going.numpy()] += 1
+        failed = self._faults("advance", frame, going, action)
+        if not failed:
+            return frame.reward
+        message = faults.described(failed, self._played)
+        if not self.tolerant:
+            raise WorldFaultError(message)
+        self._messages.say(message)
+        rows = torch.tensor(list(failed))
+        for name, last in vars(before).items():  # the last observation stays
+            if not faults.fits(getattr(frame, name), last):
+                setattr(frame, name, last.clone())
+            getattr(frame, name)[rows] = last[rows]
+        frame.reward[rows], frame.truncated[rows] = 0.0, True
+        return frame.reward.index_fill(0, rows, float("nan"))
 
     def _pack(self, content: dict[str, Tensor | TensorDict]) -> TensorDict:
         td = TensorDict(content, batch_size=self.batch_size)

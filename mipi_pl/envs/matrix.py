@@ -34,6 +34,7 @@ class MatrixGame(EntityEnv):
     """
 
     team_arguments = ("team_compositions",)
+    checked = False
 
     def __init__(
         self,

@@ -5,8 +5,9 @@ It is meant for existing environments (PettingZoo, VMAS, ...): a wrapper only ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
 from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.faults import NOT_OF_THE_WORLD, array_of, flag_of, mask_of, number_of, reason_of
 from mipi_pl.envs.kernels.records import first_unavailable, refuse_unavailable
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import WorldFaultError
 
 
 @dataclass
@@ -76,8 +79,9 @@ class SteppedEnv(EntityEnv):
         device: device of the returned tensors; games run on the CPU.
 
     Raises:
-        ValueError: if a team has more agents than there are slots, a game returns arrays of other shapes than `spec`
-            says, or an action is not available.
+        ValueError: if a team has more agents than there are slots, or an action is not available.
+        WorldFaultError: if a game returns something else than `View` describes. A `tolerant` environment ends the
+            episode instead, also if the game raises an exception.
     """
 
     def __init__(
@@ -110,9 +114,10 @@ class SteppedEnv(EntityEnv):
         for b in rows.nonzero().flatten().tolist():
             self._episodes[b] += 1
             self._steps[b] = 0
-            composition, view = self._reset_game(b)
-            frame.composition[b] = composition
-            self._write(b, view, frame)
+            with self._blamed(b, "reset"):
+                composition, view = self._reset_game(b)
+                frame.composition[b] = composition
+                self._write(b, view, frame)
 
     def advance(self, action: Tensor, frame: Frame) -> None:
         """Play one step in every running game. Ended games keep their observation and have reward 0."""
@@ -126,7 +131,21 @@ class SteppedEnv(EntityEnv):
         frame.reward.zero_()
         for b in np.flatnonzero(~self._ended).tolist():
             self._actions[b, self._steps[b]] = played[b]
-            self._write(b, self._step_game(b), frame)
+            with self._blamed(b, "step"):
+                self._write(b, self._step_game(b), frame)
+
+    @contextmanager
+    def _blamed(self, b: int, method: str) -> Iterator[None]:
+        """Give up the episode of row b if its game fails; the other games go on."""
+        try:
+            yield
+        except NOT_OF_THE_WORLD:
+            raise
+        except Exception as error:
+            if not (self.tolerant or isinstance(error, WorldFaultError)):
+                raise  # used directly, the traceback into the game is more helpful
+            self._ended[b] = True
+            self.give_up(b, reason_of(error, f"{type(self._games[b]).__name__}.{method}"))
 
     def memory(self) -> dict[str, Tensor]:
         """Return the seed, the episode number, the step and the played actions of each row."""
@@ -145,6 +164,7 @@ class SteppedEnv(EntityEnv):
             _, view = self._reset_game(b)
             while self._steps[b] < steps[b]:
                 view = self._step_game(b)
+            self._played[b] = steps[b]
             self._ended[b] = view.terminated or view.truncated
 
     # ------------------------------------------------------------------ one game
@@ -153,10 +173,10 @@ class SteppedEnv(EntityEnv):
         sequence = np.random.SeedSequence([int(self._seeds[b]), int(self._episodes[b])])
         draw, seed = (int(word) for word in sequence.generate_state(2))
         composition = draw % len(self.compositions)
-        return composition, self._games[b].reset(composition, seed)
+        return composition, _outcome_checked(self._games[b].reset(composition, seed))
 
     def _step_game(self, b: int) -> View:
-        view = self._games[b].step(self._actions[b, self._steps[b]])
+        view = _outcome_checked(self._games[b].step(self._actions[b, self._steps[b]]))
         self._steps[b] += 1
         if self._steps[b] == self.entity_spec.max_steps and not view.terminated:
             view.truncated = True
@@ -164,22 +184,17 @@ class SteppedEnv(EntityEnv):
 
     def _write(self, b: int, view: View, frame: Frame) -> None:
         a = self.entity_spec.n_agents
-        present = self._array("present", view.present, tuple(frame.present[b].shape)).astype(bool)
-        entities = self._array("entities", view.entities, tuple(frame.entities[b].shape))
+        present = mask_of("present", view.present, tuple(frame.present[b].shape))
+        entities = array_of("entities", view.entities, tuple(frame.entities[b].shape))
         visible = np.outer(present[:a], present)
         if view.visible is not None:
-            visible &= self._array("visible", view.visible, visible.shape).astype(bool)
+            visible &= mask_of("visible", view.visible, visible.shape)
         acts = visible.diagonal()[:, None]
         visible &= acts
         mask = np.broadcast_to(acts, tuple(frame.action_mask[b].shape)).copy()
         if view.action_mask is not None:
-            mask &= self._array("action_mask", view.action_mask, mask.shape).astype(bool)
+            mask &= mask_of("action_mask", view.action_mask, mask.shape)
         mask[:, 0] |= ~acts[:, 0]
-        if not mask.any(axis=1).all():
-            agent = int(mask.any(axis=1).argmin())
-            raise ValueError(
-                f"agent {agent} has no available action; action_mask must have at least one True per acting agent"
-            )
         filled = np.where(present[:, None], entities, 0.0)  # not a product: rows of empty slots may hold NaN
         observation = {"entities": filled, "present": present, "visible": visible, "action_mask": mask}
         for name, array in observation.items():
@@ -188,8 +203,21 @@ class SteppedEnv(EntityEnv):
             getattr(frame, name)[b] = getattr(view, name)
         self._ended[b] = view.terminated or view.truncated
 
-    @staticmethod
-    def _array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        if np.shape(array) != shape:
-            raise ValueError(f"a game must return {name} of shape {shape}, got {np.shape(array)}")
-        return np.asarray(array)
+
+def _outcome_checked(view: View) -> View:
+    """Return the view with its reward and flags as plain numbers.
+
+    Raises:
+        WorldFaultError: if one of them is not a single number, or the game has returned something else.
+    """
+    if not isinstance(view, View):
+        raise WorldFaultError(f"a game must return a mipi_pl.envs.stepped.View, got {type(view).__name__}")
+    with np.errstate(over="ignore"):  # infinity is reported
+        reward = float(np.float32(number_of("reward", view.reward)))
+    return replace(
+        view,
+        reward=reward,
+        terminated=flag_of("terminated", view.terminated),
+        truncated=flag_of("truncated", view.truncated),
+        won=flag_of("won", view.won),
+    )

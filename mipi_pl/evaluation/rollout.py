@@ -81,16 +81,21 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: 
     return_, length = torch.zeros(k, b, dtype=torch.float64), torch.zeros(k, b, dtype=torch.int64)
     won, composition = torch.zeros(k, b, dtype=torch.bool), torch.zeros(k, b, dtype=torch.int64)
     truncated, episode = torch.zeros(k, b, dtype=torch.bool), torch.zeros(b, dtype=torch.int64)
+    faulty = torch.zeros(k, b, dtype=torch.bool)
     td = env.reset()
     while (counts := episode < k).any():
         td = policy(td)
         # Keeps only summary numbers; observations are not stored.
         step = env.step(td)
+        reward = step.get(("next", keys.REWARD))
+        failed = reward.isnan()  # the step that the world could not play, see `EntityEnv.tolerant`
+        step.set(("next", keys.REWARD), reward.masked_fill(failed, 0.0))
         if after_step is not None:
             after_step(step)
         td = env.maybe_reset(env.step_mdp(step))
         after = step.get("next")
         row, now = rows[counts], episode[counts]
+        faulty[now, row] |= failed.flatten().cpu()[counts]
         return_[now, row] += after.get(keys.REWARD).flatten().cpu()[counts].double()
         length[now, row] += 1
         done = after.get(keys.DONE).flatten().cpu() & counts
@@ -99,5 +104,5 @@ def play(env: EntityEnv, policy: Policy, episodes_per_env: int = 1, after_step: 
         truncated[now, row] = after.get(keys.TRUNCATED).flatten().cpu()[done]
         composition[now, row] = after.get(keys.COMPOSITION).flatten().cpu()[done]
         episode += done
-    cut_short = env.entity_spec.cut_short(truncated, length)
+    cut_short = env.entity_spec.cut_short(truncated, length) | faulty
     return Episodes(*(values.flatten() for values in (return_, won, length, composition, cut_short)))

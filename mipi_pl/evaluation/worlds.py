@@ -77,6 +77,7 @@ class World:
         env = None
         try:
             env = make_env(num_envs=num_envs, seed=seed, **self.changes)
+            env.tolerant = True
             played = sorted({composition.size for composition in env.compositions})
             only_sizes = set(self.changes) == {"team_sizes"} and "mixes" in env.team_arguments
             if only_sizes and not set(played) <= set(self.changes["team_sizes"]):

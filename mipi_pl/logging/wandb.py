@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mipi_pl import distributed
 from mipi_pl.evaluation.worlds import TRAINING
-from mipi_pl.logging.wandb_access import has_key, why_offline
+from mipi_pl.logging.wandb_access import check_mode, has_key, why_offline
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import FailedError, UserError
@@ -46,7 +46,8 @@ class ResumableWandbLogger(WandbLogger):
         checkpoints: whether to store the checkpoints of a finished run as artifacts, see `ARTIFACTS`.
 
     Raises:
-        ValueError: if `mode` is unknown, or ``online`` without an API key.
+        ValueError: if `mode` or the environment variable WANDB_MODE is unknown, or `mode` is ``online`` without an API
+            key.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ResumableWandbLogger(WandbLogger):
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        check_mode()
         self._folder, self._mode, self._checkpoints, self._step = Path(save_dir), mode, checkpoints, 0
         first = distributed.rank() == 0
         if first and wandb.run is not None:

@@ -10,6 +10,19 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 _TIMEOUT_S = 3
+_MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")
+"""Values of WANDB_MODE that W&B knows."""
+
+
+def check_mode() -> None:
+    """Check the environment variable WANDB_MODE.
+
+    Raises:
+        ValueError: if W&B does not know its value.
+    """
+    mode = os.environ.get("WANDB_MODE") or "online"
+    if mode not in _MODES:
+        raise ValueError(f"the environment variable WANDB_MODE must be one of {', '.join(_MODES[:3])}, got {mode!r}")
 
 
 def why_offline() -> str | None:

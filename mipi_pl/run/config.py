@@ -74,6 +74,7 @@ def check_train(config: Config) -> None:
     check_evaluation(config["held_out"], config["seed"])
     _at_least(1, config["total_frames"], "total_frames")
     _check_threads(config["threads"])
+    _at_least(5, config["lost_after_s"], "lost_after_s")
     for name in ("env", "algorithm", "datamodule", "trainer"):
         if "_target_" not in config[name]:
             raise UserError(f"{name} needs a _target_: choose a config file of configs/{name}/")

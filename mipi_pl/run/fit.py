@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +16,13 @@ from lightning import LightningDataModule, Trainer
 
 from mipi_pl import distributed
 from mipi_pl.run.parts import Parts
+from mipi_pl.run.peers import losses_named
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.lock import lock
-from mipi_pl.utils.checks import DivergedError, WorkerError
+from mipi_pl.utils.checks import DivergedError, TooManyFaultsError, WorkerError, WorldFaultError
 from mipi_pl.utils.compat import without_signal_handlers
 from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.signals import STOP_SIGNALS
 
 
 class Interrupted(KeyboardInterrupt):
@@ -38,10 +40,11 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 
     Raises:
         Interrupted: if the user stopped training; a checkpoint is written.
-        FailedError: if learning diverged, or another process of the run or an environment worker has died.
+        FailedError: if learning diverged, the world failed too often, or another process of the run or an environment
+            worker is lost.
         UserError: if the checkpoint does not match the run.
     """
-    with _stopping_between_updates(parts.trainer, say):
+    with losses_named(folder), _stopping_between_updates(parts.trainer, say):
         try:
             data = cast(LightningDataModule, parts.datamodule)
             parts.trainer.fit(parts.algorithm, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -57,16 +60,13 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
                 f"{error}. Earlier checkpoints are intact; a lower learning rate "
                 "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
             ) from error
-        except WorkerError as error:
+        except (WorkerError, WorldFaultError) as error:
             raise FailedError(
                 f"{error}. Earlier checkpoints are intact; resume with: mipi resume {run_folder.shown(folder)}"
             ) from error
-        except RuntimeError as error:
-            if not distributed.is_lost(error):
-                raise
+        except TooManyFaultsError as error:
             raise FailedError(
-                "another process of this run has ended and prints the reason itself; resume from the last "
-                f"checkpoint with: mipi resume {run_folder.shown(folder)}"
+                f"{error}. A checkpoint was written; resume with: mipi resume {run_folder.shown(folder)}"
             ) from error
         except ValueError as error:
             if checkpoint is None or parts.state.started:
@@ -78,9 +78,10 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 
 @contextmanager
 def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
-    """Defer SIGINT (Ctrl-C) and SIGTERM to the end of the current update, so that the checkpoint is exact.
+    """Defer SIGINT (Ctrl-C), SIGTERM and SIGHUP to the end of the current update, so that the checkpoint is exact.
 
-    A second Ctrl-C stops at once. With several processes, a signal to any one of them stops all.
+    A second Ctrl-C stops at once. With several processes, a signal to any one of them stops all. SIGHUP, which a
+    terminal sends when it is closed, stays ignored under nohup.
     """
     without_signal_handlers(trainer)
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
@@ -92,11 +93,13 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
             checkpointing[0].stop_requested = False  # mid-update: write no checkpoint, keep the last one
             raise KeyboardInterrupt
         checkpointing[0].stop_requested = True
-        say("\nstopping after this update; press Ctrl-C again to stop at once")
+        with suppress(RuntimeError):  # the signal has interrupted a print, and a stream cannot be entered twice
+            say("\nstopping after this update; press Ctrl-C again to stop at once")
 
     if checkpointing and threading.current_thread() is threading.main_thread():  # other threads cannot set them
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, stop)
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mipi_pl import distributed
 from mipi_pl.run.config import Config
 from mipi_pl.run.own_folder import open_run
+from mipi_pl.run.peers import watch
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.train import Run
@@ -15,6 +16,7 @@ from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD, with_texts
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import DamagedError
+from mipi_pl.utils.checks import LOST_AFTER_S
 from mipi_pl.utils.errors import UserError
 
 
@@ -48,6 +50,7 @@ def resume(run: Path, say: Callable[[str], None] = print, config_dir: Path | Non
     content, config = open_run(newest, config_dir)
     quieten()
     trainer = connect(config["trainer"])
+    watch(config.get("lost_after_s", LOST_AFTER_S))  # older checkpoints lack it
     checkpoint = distributed.by_first(lambda: newest)
     if checkpoint != newest:  # the first process may have found another checkpoint
         content, config = open_run(checkpoint, config_dir)

@@ -96,6 +96,7 @@ class Train:
     output_dir: str
     config_dir: str | None
     threads: int | None
+    lost_after_s: float
     fused: bool
     held_out: HeldOut
     run: RunNames

@@ -22,6 +22,7 @@ from mipi_pl.run.build import environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
 from mipi_pl.run.parts import Parts, assemble
+from mipi_pl.run.peers import losses_named, watch
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.teams import Teams, teams_of
@@ -29,6 +30,7 @@ from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import DamagedError, replacing, write_json
 from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.signals import shield_resource_tracker
 from mipi_pl.utils.threads import set_threads
 from models import fused
 
@@ -52,6 +54,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     quieten()
     teams = teams_of(config)
     trainer = connect(config["trainer"])
+    watch(config["lost_after_s"])
     root = Path(config["output_dir"])
     folder = distributed.by_first(lambda: _make_folder(root, config["run"]["name"]))
     try:
@@ -117,6 +120,7 @@ class Run:
         config, folder = self.config, self.folder
         if not all(distributed.gather(folder.is_dir())):
             raise UserError(f"{folder} must be on a file system that all machines of the run share")
+        shield_resource_tracker()
         self._open.enter_context(held(folder))
         self._open.enter_context(run_folder.failure_noted(folder) if self.is_first else nullcontext())
         set_threads(config["threads"])
@@ -132,7 +136,15 @@ class Run:
         self.worlds = self._open.enter_context(Worlds(make_env, worlds, held_out["episodes"], held_out["seed"]))
 
     def carry_out(self) -> None:
-        """Evaluate, train from the start or from the checkpoint, evaluate again and write the report."""
+        """Evaluate, train from the start or from the checkpoint, evaluate again and write the report.
+
+        Raises:
+            FailedError: if another process of the run is lost.
+        """
+        with losses_named(self.folder):
+            self._carry_out()
+
+    def _carry_out(self) -> None:
         if self.checkpoint is not None:
             self._go_back_to(self.checkpoint)
         limit = self.parts.datamodule.env.entity_spec.max_steps

@@ -7,6 +7,7 @@ has its own tests.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # hydra-cor
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning import Callback, Trainer
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter  # lightning 2.6.6
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver  # lightning 2.6.6
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
@@ -74,10 +76,14 @@ def leave_alone(launcher: object) -> None:
     """Keep Lightning from killing the other processes of the run when this one is interrupted.
 
     Lightning kills them at once with SIGKILL. They stop by themselves between two updates, and must close what they
-    have open. The observer that ends all processes when one fails keeps watching them. Checked with lightning 2.6.6.
+    have open. Its observer, which kills all processes if one fails, has done its work once they are connected:
+    `mipi_pl.run.peers` watches them from then on. Checked with lightning 2.6.6.
     """
     if isinstance(launcher, ScriptLauncher):
         launcher.procs = []
+    for thread in threading.enumerate():
+        if isinstance(thread, _ChildProcessObserver):
+            thread._child_processes = []
 
 
 def observation_of(collector: Collector) -> TensorDictBase:

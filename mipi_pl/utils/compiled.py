@@ -1,10 +1,71 @@
-"""A source hash that invalidates numba's on-disk cache when the code changes."""
+"""Numba's on-disk cache: a source hash that invalidates it, and compilation without it where it cannot be used."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from typing import Any, TypeVar
+
+from numba.core.caching import FunctionCache
+
+from mipi_pl.utils.launched import is_first_process
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _OptionalCache(FunctionCache):
+    """Numba's cache of a function; a file that cannot be read or written costs compile time instead of an error."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the cached machine code, or None if it is missing or unreadable."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a damaged file raises exceptions of pickle, numba or LLVM
+            self._discard()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Store the machine code, if possible."""
+        try:
+            super().save_overload(sig, data)
+        except (OSError, EOFError):
+            _say_uncached()
+
+    def _discard(self) -> None:
+        """Empty the index, so that the next `save_overload` replaces the damaged files."""
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+            _say_uncached()
+
+
+def cached(function: _Function) -> _Function:
+    """Cache the machine code of a compiled function on disk, as ``njit(cache=True)`` does, but only if that works.
+
+    Numba raises an error if it finds no folder to write to, for example in a read-only installation without a home
+    folder. This function then prints one line, once, and the function is compiled in each process.
+    """
+    if hasattr(function, "enable_caching"):  # a plain function with NUMBA_DISABLE_JIT=1
+        try:
+            function._cache = _OptionalCache(function.py_func)  # type: ignore[attr-defined]
+        except RuntimeError:
+            _say_uncached()
+    return function
+
+
+@cache
+def _say_uncached() -> None:
+    """Print one line, once, in the first process of a run."""
+    if is_first_process():
+        print(
+            "mipi: numba's cache cannot be used, so kernels are compiled again in every process (a minute or more); "
+            "set NUMBA_CACHE_DIR to a folder that can be written to",
+            file=sys.stderr,
+        )
 
 
 @cache

@@ -8,7 +8,13 @@ class UserError(Exception):
 
 
 class FailedError(Exception):
-    """A failure that is not a mistake by the user; the command line prints only the message and exits with code 1."""
+    """A failure that is not a mistake by the user; the command line prints only the message and exits with code 1.
+
+    Attributes:
+        reported_by_any_process: whether a process other than the first one of a run prints the message, too.
+    """
+
+    reported_by_any_process = False
 
 
 def reason_of(error: BaseException) -> str:

@@ -15,6 +15,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from mipi_pl.utils.compiled import cached
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Sums may be reordered, so that loops vectorise; NaN and infinity keep their meaning.
 _FAST: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
@@ -37,7 +39,7 @@ def entry(function: _Function) -> _Function:
     Use it inside a factory that takes `mipi_pl.utils.compiled.source_hash`; otherwise the cached code would survive a
     change of the source.
     """
-    return cast(_Function, njit(**_FAST, cache=True, parallel=True, nogil=True)(function))
+    return cached(cast(_Function, njit(**_FAST, parallel=True, nogil=True)(function)))
 
 
 def instructions(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from datamodules.background import Background
 from datamodules.journal import EpisodeJournal
 from datamodules.replay import ReplayDataModule
 from mipi_pl.algorithms.mipi import MIPI
+from mipi_pl.utils.errors import FailedError
 
 
 def pair(**options: Any) -> tuple[ReplayDataModule, MIPI]:
@@ -95,21 +96,21 @@ def test_it_goes_on_where_another_one_stood(batches: int, tmp_path: Path) -> Non
         module.teardown("fit")
 
 
-def test_an_error_of_the_world_reaches_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_ends_the_world_reaches_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     module, _ = pair(overlap=True, **OPTIONS)
     module.next_batch()
     module.settle()
     monkeypatch.setattr(ScriptWorld, "advance", _broken)
     while not module._background or not module._background._work:
         module.next_batch()
-    with pytest.raises(ValueError, match="the world broke in thread collection"):
+    with pytest.raises(FailedError, match="the world broke in thread collection"):
         module.next_batch()
     module.teardown("fit")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("collection")]
 
 
 def _broken(*_: Any) -> None:
-    raise ValueError(f"the world broke in thread {threading.current_thread().name}")
+    raise FailedError(f"the world broke in thread {threading.current_thread().name}")
 
 
 def test_threads_of_numba_that_are_not_safe_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

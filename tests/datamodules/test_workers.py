@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from slow_world import SlowWorld
 from worlds import small_mipi
 
+from datamodules import workers
 from datamodules.journal import EpisodeJournal
 from datamodules.replay import ReplayDataModule
 from datamodules.sources import InlineSource
@@ -96,6 +98,46 @@ def test_the_policy_of_workers_is_a_copy_that_holds_no_gradients() -> None:
     assert not any(parameter.requires_grad for parameter in policy.parameters())
     assert all(parameter.requires_grad for parameter in algorithm.agent.parameters())
     assert WorkerEnv(SlowWorld, 3, 0, 0)().num_envs == 3
+
+
+def test_a_worker_whose_world_cannot_go_on_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Hopeless(SlowWorld):
+        def begin(self, rows: Any, frame: Any) -> None:
+            raise OSError("no simulator")
+
+    def ended(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    with pytest.raises(SystemExit, match="1"):
+        WorkerEnv(Hopeless, 2, 0, 0)().reset()
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("mipi: worker 0: the world failed in environment 0, the first observation")
+    assert "Hopeless.begin raised OSError: no simulator" in last
+
+
+def test_a_worker_without_a_sign_of_life_is_killed_once_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Process:
+        killed, exitcode = 0, None
+
+        def kill(self) -> None:
+            self.killed += 1
+
+    monkeypatch.setattr(workers, "_BEAT_S", 0.02)
+    algorithm = small_mipi(SlowWorld(1).entity_spec)
+    source = ProcessSource(SlowWorld, ENVS, algorithm.actor(greedy=False), STEPS, 3, SEED, lambda: 0, lost_after_s=0.2)
+    processes, beats = [Process(), Process(), Process()], np.array([0, 1, 1])  # the first has not begun
+    threading.Thread(target=source._watch, args=(beats, processes), daemon=True).start()
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s and not processes[1].killed:
+        beats[2] += 1
+        time.sleep(0.01)
+    time.sleep(0.5)
+    source.close()
+    assert [process.killed for process in processes[:2]] == [0, 1]
+    assert source._deaths() == "worker 1 had not answered for 0.2 s and was killed"
 
 
 def with_workers(folder: Path) -> ReplayDataModule:

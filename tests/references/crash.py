@@ -113,10 +113,12 @@ class Fingerprint(Callback):
 class Stop(Callback):
     """Asks one process to terminate after an update, as a cluster does."""
 
+    number: ClassVar[signal.Signals] = signal.SIGTERM
+
     def __init__(self, rank: int, update: int) -> None:
         super().__init__()
         self.rank, self.update = rank, update
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         if trainer.global_rank == self.rank and pl_module.updates == self.update:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.number)

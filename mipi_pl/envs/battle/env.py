@@ -79,6 +79,7 @@ class BattleEnv(EntityEnv):
 
     scripted = ("random", "attack_nearest", "focus_fire")
     team_arguments = ("team_sizes", "mixes", "split")
+    checked = False
 
     def __init__(
         self,

@@ -7,6 +7,8 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
+from mipi_pl.utils.compiled import cached
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Python wrappers would double the compile time. Calls that are not inlined cost a third of the speed. Rules neither
 # create nor keep arrays, so numba's reference counting (its runtime, NRT) is off; it costs a tenth of the speed. For
@@ -31,4 +33,5 @@ def rule(function: _Function) -> _Function:
 
 def entry(parallel: bool = False) -> Callable[[_Function], _Function]:
     """Compile a function that Python calls. Its machine code is cached on disk."""
-    return cast(Any, njit(error_model="numpy", cache=True, parallel=parallel, nogil=True))
+    compile_ = njit(error_model="numpy", parallel=parallel, nogil=True)
+    return cast(Any, lambda function: cached(compile_(function)))

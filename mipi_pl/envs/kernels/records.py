@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import UnavailableActionError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,8 +95,8 @@ def refuse_unavailable(place: int, action: np.ndarray, action_mask: Tensor, spec
         spec: sizes and action names of the world.
 
     Raises:
-        ValueError: if `place` is not negative. The message names the environment, the agent, the action and the
-            available actions.
+        UnavailableActionError: if `place` is not negative. The message names the environment, the agent, the action and
+            the available actions.
     """
     if place < 0:
         return
@@ -105,7 +106,7 @@ def refuse_unavailable(place: int, action: np.ndarray, action_mask: Tensor, spec
         return f"{u} ({spec.action_names[u]})" if 0 <= u < len(spec.action_names) else f"{u}"
 
     allowed = ", ".join(label(u) for u in action_mask[b, i].nonzero().flatten().tolist())
-    raise ValueError(
+    raise UnavailableActionError(
         f"environment {b}, agent {i}: action {label(int(action[b, i]))} is not available; available are {allowed}. "
         "Choose an action that is True in agents/action_mask"
     )

@@ -69,6 +69,7 @@ class ResourceCollection(EntityEnv):
 
     winnable = False
     scripted = ("random", "expert")
+    checked = False
 
     def __init__(
         self,
