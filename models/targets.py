@@ -123,11 +123,12 @@ class TargetScores(nn.Module):
         key = output_linear(self.embed(targets).relu(), self.key.weight)
         scale = key.shape[-1] ** -0.5  # of the weights, because they are fewer than the queries
         query = output_linear(seen.features, self.query.weight * scale, self.query.bias * scale).reshape(*shape, -1)
-        pairs = self.pairs(seen, targets) if self.pairs else ()
+        pairs: tuple[Tensor, Tensor, Tensor] | None = self.pairs(seen, targets) if self.pairs else None
         shown = seen.views.view(*shape, n_entities)
-        if fused_targets.usable(query, key, *pairs):
+        if fused_targets.usable(query, key, *(pairs or ())):
             first = slots.indices(n_entities)[0]
-            scores = fused_targets.score(query, key, *(pairs or PairScores.none(query, key)), shown, first)
+            weights, own, target = pairs or PairScores.none(query, key)
+            scores = fused_targets.score(query, key, weights, own, target, shown, first)
         else:
             with full_precision(query):
                 scores = torch.einsum("lvah,lth->lvat", query, key)
