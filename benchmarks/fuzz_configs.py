@@ -176,7 +176,7 @@ def prepare(root: Path) -> Scene:
 
     from mipi_pl.run.compose import compose
 
-    checkpoints: dict[str, list[str]] = {}
+    checkpoints: dict[str, dict[str, object]] = {}
     keys = {}
     for base in TRAIN_BASES:
         config = OmegaConf.to_container(compose([*base, "debug=tiny"]))
@@ -188,7 +188,7 @@ def prepare(root: Path) -> Scene:
         if outcome.kind != "ran":
             sys.exit(f"the valid command did not run ({outcome.kind}): {shlex.join(words)}\n{outcome.output}")
         checkpoint = str((folder / "runs" / "latest" / "checkpoints" / "last.ckpt").resolve())
-        checkpoints[checkpoint] = [key.removeprefix("env.") for key in keys[base] if key.startswith("env.")]
+        checkpoints[checkpoint] = {key: value for key, value in keys[base].items() if key.startswith("env.")}
     checkpoints["quickstart"] = checkpoints[checkpoint]
     return Scene(checkpoints, Path(checkpoint).parents[1], keys)
 

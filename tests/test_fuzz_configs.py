@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz_draws import TRAIN_BASES, change, keys_of
@@ -34,8 +35,14 @@ def refusal(overrides: list[str], folder: Path) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def keys() -> list[str]:
-    return [key for key in keys_of(resolve(compose(TINY))) if "_target_" not in key and not key.startswith("run")]
+def present() -> dict[str, Any]:
+    """The keys of the config with their values."""
+    return keys_of(resolve(compose(TINY)))
+
+
+@pytest.fixture(scope="module")
+def keys(present: dict[str, Any]) -> list[str]:
+    return [key for key in present if "_target_" not in key and not key.startswith("run")]
 
 
 def test_the_config_itself_can_be_built(tmp_path: Path) -> None:
@@ -53,11 +60,11 @@ def test_a_random_value_is_taken_or_refused_with_a_message(case: int, keys: list
 
 @pytest.mark.parametrize("case", range(STRUCTURES))
 def test_a_random_change_of_the_structure_is_taken_or_refused_with_a_message(
-    case: int, keys: list[str], tmp_path: Path
+    case: int, present: dict[str, Any], tmp_path: Path
 ) -> None:
     """Nodes replaced, removed or added, choices of other groups, interpolations: see `make fuzz` for many of them."""
     draw = random.Random(case)
-    base, words = TRAIN_BASES[case % len(TRAIN_BASES)], change(draw, keys)
+    base, words = TRAIN_BASES[case % len(TRAIN_BASES)], change(draw, present)
     message = refusal([*base, "debug=tiny", f"output_dir={tmp_path}", *words], tmp_path)
     assert message is None or 10 < len(message) < 4000
     assert list(tmp_path.iterdir()) == []

@@ -310,6 +310,10 @@ def test_weights_that_do_not_fit_are_told(
     [
         ("bogus=1", "unknown key bogus"),
         ("held_out.bogus=1", "unknown key held_out.bogus"),
+        ("env.payoffs=[1]", "env: Cannot merge DictConfig with ListConfig"),
+        ("env.payoffs.AB.x=1", "env: Cannot merge DictConfig with ListConfig"),
+        ("env.team_compositions=${nothing}", "env: Interpolation key 'nothing' not found"),
+        ("env._target_=builtins.dict", "env._target_ must make an EntityEnv, got dict"),
         ("env.bogus=1", "unknown key env.bogus"),
         ("env.team_sizes=[6]", "unknown key env.team_sizes"),
         ("env=other", "env is not one value"),

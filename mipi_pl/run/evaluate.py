@@ -30,7 +30,7 @@ from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.storage.checkpoint_file import RECORD, restore
 from mipi_pl.storage.files import write_json
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import UserError, one_message
 from mipi_pl.utils.threads import set_threads
 from models import fused
 
@@ -185,8 +185,7 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
         held_out["seed"] = wanted["seed"]
     changes: dict[str, Any] = dict(wanted["env"])
     team_sizes = changes.pop("team_sizes", None)
-    env = OmegaConf.to_container(OmegaConf.merge(config["env"], changes))
-    assert isinstance(env, dict)
+    env = _merged(config["env"], changes)
     check_targets({"env": env, "held_out": held_out}, "")
     if team_sizes is None:
         worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
@@ -197,7 +196,21 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
         held_out["team_sizes"], held_out["worlds"] = team_sizes, wanted["held_out"]["worlds"] or {}
         worlds = worlds_of(team_sizes, held_out["worlds"])[1:]
     check_evaluation(held_out, held_out["seed"])
-    return Plan({str(k): v for k, v in env.items()}, held_out, worlds, wanted["output_dir"], wanted["threads"])
+    return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"])
+
+
+def _merged(env: Config, changes: Config) -> Config:
+    """Return the config of an environment with changed arguments.
+
+    Raises:
+        UserError: if a change does not fit, such as a list in the place of a mapping, or it cannot be resolved.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.merge(env, changes), resolve=True, throw_on_missing=True)
+    except Exception as error:  # OmegaConf raises errors of many types
+        raise UserError(f"env: {one_message(error)}") from error
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
@@ -220,7 +233,10 @@ def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
             raise UserError(
                 unknown_key("", key, [*map(str, known), *(f"held_out.{name}" for name in known["held_out"])])
             )
-        OmegaConf.update(wanted, key, override.value(), force_add=True)
+        try:
+            OmegaConf.update(wanted, key, override.value(), force_add=True)
+        except Exception as error:  # OmegaConf raises errors of many types, for example for a key below a list
+            raise UserError(f"{override.input_line}: {one_message(error)}") from error
     container = OmegaConf.to_container(wanted)
     assert isinstance(container, dict)
     for name in ("env", "held_out"):

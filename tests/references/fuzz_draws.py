@@ -23,6 +23,8 @@ TRAIN_BASES = (
 SMALL = ("debug=tiny", "threads=1", "held_out.episodes=2", "datamodule.num_envs=2")
 NUMBERS = ("-1", "0", "1", "3", "1.5", "-0.0", "1e-12", "1e300", "1e400", "nan", "inf", "-inf", "0x10", "4294967296",
            "2147483648", "1000000000000", "-9223372036854775808", "99999999999999999999999")  # fmt: skip
+INTEGERS = ("-1", "0", "1", "2", "3", "7", "64", "1000", "100000", "4294967296", "1000000000000", "9223372036854775807",
+            "99999999999999999999999")  # fmt: skip
 TEXTS = ("abc", "''", "null", "true", "cpu", "'a b'", "'../x'", "'${'", "ä", "'a/b'", "none", "'1'", "?", "???")
 CONTAINERS = ("[]", "[[]]", "{}", "[1,2,3]", "[-3,abc]", "{a: 1}", "{7: {a: 1}}", "[null]", "[{a: 1}]", "{a: [1]}")
 TARGETS = ("os.getcwd", "builtins.dict", "builtins.int", "builtins.print", "builtins.input", "collections.OrderedDict",
@@ -42,6 +44,8 @@ HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.j
               "hydra.output_subdir", "hydra.searchpath", "hydra.launcher", "hydra.sweeper", "hydra.verbose",
               "hydra.mode", "hydra", "hydra.callbacks", "hydra/launcher", "hydra/job_logging", "hydra.job.num",
               "hydra.sweeper.params", "hydra.help.template", "hydra.runtime.choices", "hydra.job.env_set")  # fmt: skip
+Keys = Mapping[str, Any]
+"""Dotted keys with their present values."""
 COMMANDS = {"train": 60, "eval": 12, "watch": 8, "compositions": 5, "report": 3, "runs": 1, "export": 3, "resume": 2,
             "reproduce": 4, "theory": 1, "dashboard": 1, "doctor": 1}  # fmt: skip
 EVAL_KEYS = ("seed", "output_dir", "threads", "held_out", "env", "held_out.team_sizes", "held_out.worlds",
@@ -57,20 +61,20 @@ class Scene:
         checkpoints: checkpoints and policies that `eval`, `watch` and `export` can open, with the keys of their
             environments.
         run: folder of a finished run.
-        keys: dotted keys of the composed config, for each of `TRAIN_BASES`.
+        keys: dotted keys of the composed config with their values, for each of `TRAIN_BASES`.
     """
 
-    checkpoints: Mapping[str, Sequence[str]]
+    checkpoints: Mapping[str, Keys]
     run: Path
-    keys: Mapping[Sequence[str], Sequence[str]] = field(repr=False)
+    keys: Mapping[Sequence[str], Keys] = field(repr=False)
 
 
-def keys_of(node: Any, path: str = "") -> list[str]:
-    """Return every key below `node`, inner ones and leaves."""
-    if not isinstance(node, Mapping):
-        return [path]
-    below = [key for name, value in node.items() for key in keys_of(value, f"{path}.{name}" if path else str(name))]
-    return [path, *below] if path else below
+def keys_of(node: Any, path: str = "") -> dict[str, Any]:
+    """Return the dotted keys below `node`, inner ones and leaves, with their values."""
+    below = {path: node} if path else {}
+    for name, child in node.items() if isinstance(node, Mapping) else ():
+        below.update(keys_of(child, f"{path}.{name}" if path else str(name)))
+    return below
 
 
 def choices() -> dict[str, list[str]]:
@@ -88,11 +92,13 @@ def choices() -> dict[str, list[str]]:
 _CHOICES = choices()
 
 
-def value(draw: random.Random, key: str, keys: Sequence[str]) -> str:
-    """Return a random value in Hydra's grammar."""
-    kind = draw.random()
+def value(draw: random.Random, key: str, keys: Keys) -> str:
+    """Return a random value in Hydra's grammar, half of the time of the same type as the present value."""
+    kind, present = draw.random(), keys.get(key)
     if key.endswith("_target_") and kind < 0.8:
         return draw.choice(TARGETS)
+    if draw.random() < 0.5 and isinstance(present, (int, float, list)):
+        return _of_type(draw, present)
     if kind < 0.35:
         return draw.choice(NUMBERS)
     if kind < 0.55:
@@ -103,12 +109,22 @@ def value(draw: random.Random, key: str, keys: Sequence[str]) -> str:
         return f"{{_target_: {draw.choice(TARGETS)}}}"
     if kind < 0.95 or not keys:
         return draw.choice(INTERPOLATIONS)
-    return f"${{{draw.choice(keys)}}}"
+    return f"${{{draw.choice(list(keys))}}}"
 
 
-def change(draw: random.Random, keys: Sequence[str]) -> list[str]:
+def _of_type(draw: random.Random, present: object) -> str:
+    if isinstance(present, bool):
+        return str(not present).lower()
+    if isinstance(present, list):
+        entry = draw.choice(NUMBERS) if all(isinstance(entry, int) for entry in present) else draw.choice(CONTAINERS)
+        return f"[{entry}]"
+    wanted = INTEGERS if isinstance(present, int) else NUMBERS
+    return draw.choice(wanted)
+
+
+def change(draw: random.Random, keys: Keys) -> list[str]:
     """Return the words of one random change of a training config."""
-    key, kind = draw.choice(keys), draw.random()
+    key, kind = draw.choice(list(keys)), draw.random()
     top = key.split(".")[0]
     if kind < 0.52:
         return [f"{key}={value(draw, key, keys)}"]
@@ -126,7 +142,7 @@ def change(draw: random.Random, keys: Sequence[str]) -> list[str]:
         sign, package = draw.choice(("", "", "", "+", "++", "~")), draw.choice(("", "", "", f"@{top}", f"@{key}"))
         return [f"{sign}{group}{package}" + ("" if sign == "~" else f"={chosen}")]
     if kind < 0.89:  # a cycle of two interpolations
-        other = draw.choice(keys)
+        other = draw.choice(list(keys))
         return [f"{key}=${{{other}}}", f"{other}=${{{key}}}"]
     if kind < 0.95:
         return draw.choice(FLAGS).split(" ")
@@ -140,7 +156,7 @@ def command_line(draw: random.Random, scene: Scene) -> list[str]:
     return [command, *_WORDS[command](draw, scene)]
 
 
-def _changes(draw: random.Random, keys: Sequence[str]) -> list[str]:
+def _changes(draw: random.Random, keys: Keys) -> list[str]:
     return [word for _ in range(draw.choice((1, 1, 1, 2, 3))) for word in change(draw, keys)]
 
 
@@ -154,12 +170,13 @@ def _train(draw: random.Random, scene: Scene) -> list[str]:
 
 def _play(draw: random.Random, scene: Scene) -> list[str]:
     path = draw.choice([*scene.checkpoints, *scene.checkpoints, str(scene.run), "nothing.ckpt", "seed=1"])
-    keys = [*EVAL_KEYS, *EVAL_KEYS, *(f"env.{key}" for key in scene.checkpoints.get(path, ("x",)))]
+    environment = scene.checkpoints.get(path, {"env.x": 1})
+    keys = [*EVAL_KEYS, *EVAL_KEYS, *environment]
     words = []
     for _ in range(draw.choice((1, 1, 2, 3))):
         key = draw.choice(keys)
         sign = draw.choice(("", "", "", "", "+", "++", "~"))
-        words.append(f"{sign}{key}" + ("" if sign == "~" else f"={value(draw, key, keys)}"))
+        words.append(f"{sign}{key}" + ("" if sign == "~" else f"={value(draw, key, environment)}"))
     return [path, *words]
 
 
@@ -182,7 +199,7 @@ def _watch(draw: random.Random, scene: Scene) -> list[str]:
 
 def _compositions(draw: random.Random, scene: Scene) -> list[str]:
     base = draw.choice(TRAIN_BASES)
-    keys = [key for key in scene.keys[base] if key.startswith(("env", "held_out"))]
+    keys = {key: value for key, value in scene.keys[base].items() if key.startswith(("env", "held_out"))}
     return [*base, *_changes(draw, keys)]
 
 
@@ -205,7 +222,7 @@ def _export(draw: random.Random, scene: Scene) -> list[str]:
 
 
 def _reproduce(draw: random.Random, scene: Scene) -> list[str]:
-    target = draw.choice(("table1", "table2", "figure3", "figure4", "ablations", "ablations_ppo", "abc"))
+    target = draw.choice(("table1", "table2", "figure2", "figure4", "ablations", "ablations_ppo", "abc"))
     keys = scene.keys[TRAIN_BASES[0]]
     words = [word for _ in range(draw.choice((0, 1, 2))) for word in change(draw, keys)]
     options = ("--scale", draw.choice(("smoke", "cpu", "paper", "x"))), ("--seeds", draw.choice(NUMBERS)), (
