@@ -19,9 +19,9 @@ from turns import claim_output, my_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mipi_pl.run.build import assemble
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
+from mipi_pl.run.parts import assemble
 from mipi_pl.run.processes import build_trainer
 from mipi_pl.run.quiet import quieten
 from mipi_pl.storage import provenance
