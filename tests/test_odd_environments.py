@@ -140,6 +140,15 @@ def test_other_commands_end_without_their_output(
 # ------------------------------------------------------------------ signals
 
 
+@pytest.fixture
+def open_terminal() -> Iterator[None]:
+    """SIGHUP has its default effect, also if the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("open_terminal")
 def test_a_closed_terminal_saves_as_a_request_to_terminate_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +159,7 @@ def test_a_closed_terminal_saves_as_a_request_to_terminate_does(
     assert CheckpointFolder(folder).entries()[-1].file == "update_000000005.ckpt"
 
 
+@pytest.mark.usefixtures("open_terminal")
 def test_the_helper_of_multiprocessing_survives_a_closed_terminal() -> None:
     code = (
         "import os, signal; from multiprocessing import resource_tracker;"

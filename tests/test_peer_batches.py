@@ -15,7 +15,7 @@ from tensordict import TensorDict
 
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import play
-from mipi_pl.run.build import build
+from mipi_pl.run.build import factory
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 
@@ -42,7 +42,7 @@ def battles(scripts: SimpleNamespace) -> TensorDict:
 
 def test_battles_are_the_first_of_each_environment(battles: TensorDict) -> None:
     config = resolve(compose(["env=sz", "env.team_sizes=[8]", f"env.episode_limit={LIMIT}"]))
-    env: EntityEnv = build("env", config["env"])(num_envs=EPISODES, seed=0)
+    env: EntityEnv = factory("env", config["env"])(num_envs=EPISODES, seed=0)
     played = play(env, env.scripted_policy("attack_nearest"))
     found = zip(battles["valid"].sum(dim=1).tolist(), battles["reward"].sum(dim=1).tolist(), strict=True)
     expected = sorted(zip(played.length.tolist(), played.return_.tolist(), strict=True))

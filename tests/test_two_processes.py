@@ -172,7 +172,13 @@ def test_a_checkpoint_names_the_episodes_of_every_process(whole: Run) -> None:
 
 
 def test_the_untrained_policy_is_judged_as_by_one_process(whole: Run, tmp_path: Path) -> None:
-    assert main(["train", *TINY, "total_frames=1", f"output_dir={tmp_path}"]) == 0
+    few = (
+        "total_frames=8",
+        "datamodule.warmup_episodes=1",
+        "datamodule.batch_size=1",
+        "datamodule.updates_per_episode=1",
+    )
+    assert main(["train", *TINY, *few, f"output_dir={tmp_path}"]) == 0
     (single,) = tmp_path.glob("*__*/*/results.json")
     assert json.loads(single.read_text())["before"] == json.loads((whole.folder / "results.json").read_text())["before"]
 

@@ -17,7 +17,7 @@ from worlds import random_batch
 from datamodules.episodes import EpisodeAssembler, trim
 from mipi_pl import spec as keys
 from mipi_pl.envs.battle.env import BattleEnv
-from mipi_pl.run.build import build
+from mipi_pl.run.build import factory
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.spec import EntitySpec
@@ -45,7 +45,7 @@ def battles(steps: int, policy: str, episodes: int = EPISODES) -> TensorDict:
         The N episodes, in the order in which they ended.
     """
     config = resolve(compose(["env=sz", "network=refil", "env.team_sizes=[8]", f"env.episode_limit={steps}"]))
-    env = build("env", config["env"])(num_envs=episodes, seed=0)
+    env = factory("env", config["env"])(num_envs=episodes, seed=0)
     played = env.rollout(steps, env.scripted_policy(policy), break_when_any_done=False)
     done = played.get(("next", keys.DONE)).squeeze(-1)
     step, row = done.T.nonzero(as_tuple=True)  # the order in which the assembler returns episodes

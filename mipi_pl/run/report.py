@@ -81,8 +81,8 @@ def write_report(outcome: Outcome) -> list[str]:
         "results.csv": lambda: write_csv(folder / "results.csv", rows),
         "results.png": lambda: draw(folder / "results.png", title(outcome.config), evaluations, policies),
     }
-    for name, write in writers.items():
-        missing += _attempt(name, write)
+    failed = {name: failure for name, write in writers.items() for failure in _attempt(name, write)}
+    missing = [*(name for name in missing if name not in failed), *failed.values()]
     if missing:
         return [*missing, run_folder.RESULTS]
     call_hook(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))

@@ -170,7 +170,7 @@ def full_disk(rank: int, folder: Path) -> str:
         def content(self) -> dict[str, Any]:
             raise OSError("disk full")
 
-    data_ = SimpleNamespace(frames=1)
+    data_ = SimpleNamespace(frames=1, journal_files=dict)
     trainer = SimpleNamespace(datamodule=data_, loggers=[FullLog(str(folder))], is_global_zero=rank == 0)
     state = RunState({}, folder)
     return message_of(OSError, lambda: state.on_save_checkpoint(trainer, SimpleNamespace(updates=1), {}))  # type: ignore[arg-type]

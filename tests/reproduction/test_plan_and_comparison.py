@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import html
+import json
 import shlex
 from pathlib import Path
 
@@ -175,7 +176,8 @@ def test_what_is_done_is_skipped_and_what_was_cut_goes_on(tmp_path: Path) -> Non
     fill(plan, {"MIPI": 0.5}, seeds=1)
     folders = {job.seed: make_run(job.folder, "mipi", job.seed, finished=False) for job in (cut, bare, failed, running)}
     (folders[cut.seed] / "checkpoints").mkdir()
-    index = '{"format": 1, "checkpoints": [{"file": "a.ckpt", "sha256": "", "frames": 10}]}'
+    entry = {"file": "update_000000010.ckpt", "sha256": "0" * 64, "frames": 10}
+    index = json.dumps({"format": 1, "checkpoints": [entry]})
     for job in (cut, failed):
         (folders[job.seed] / "checkpoints").mkdir(exist_ok=True)
         (folders[job.seed] / "checkpoints" / "index.json").write_text(index)
