@@ -74,15 +74,15 @@ def write_report(outcome: Outcome) -> list[str]:
     rows = [row for name, results in policies.items() for row in rows_of(name, results)]
     draw = factory("picture", outcome.config["picture"])
     frames, updates, evaluations = parts.datamodule.frames, parts.algorithm.updates, folder / run_folder.EVALUATIONS
-    missing = _files_of(parts, "owed_files")
     writers: dict[str, Callable[[], object]] = {
         run_folder.EVALUATIONS: lambda: write_evaluation(folder, frames, updates, policies["trained"]),
         "metrics.csv": lambda: [log.content() for log in parts.trainer.loggers if isinstance(log, ResumableCSVLogger)],
         "results.csv": lambda: write_csv(folder / "results.csv", rows),
         "results.png": lambda: draw(folder / "results.png", title(outcome.config), evaluations, policies),
     }
-    failed = {name: failure for name, write in writers.items() for failure in _attempt(name, write)}
-    missing = [*(name for name in missing if name not in failed), *failed.values()]
+    failures = {name: _attempt(name, write) for name, write in writers.items()}
+    owed = [name for name in _files_of(parts, "owed_files") if not failures.get(name)]
+    missing = [*owed, *(message for messages in failures.values() for message in messages)]
     if missing:
         return [*missing, run_folder.RESULTS]
     call_hook(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
