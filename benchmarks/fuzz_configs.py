@@ -40,7 +40,9 @@ DEFECTS = ("traceback", "hang", "other")
 MEMORY_GB = 8
 """Address space of a case: more is a MemoryError."""
 _GRACE_S = 20
-"""Seconds within which Ctrl-C must end a case."""
+"""Processor seconds within which Ctrl-C must end a case."""
+_IDLE_S = 90
+"""Seconds without any processor time after which a case hangs."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +151,17 @@ def judge(code: int, stopped: bool, out: str, err: str) -> str:
 
 
 def _wait(child: int, limit_s: float) -> int | None:
-    """Return the exit code, or None after `limit_s` seconds of processor time or six times as long on the clock."""
-    end_s, first_s = time.monotonic() + 6 * limit_s, _processor_s(child)
+    """Return the exit code, or None after `limit_s` seconds of processor time, or if it has long used none."""
+    first_s = last_s = _processor_s(child)
+    active_s = time.monotonic()
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end_s or _processor_s(child) - first_s > limit_s:
+        now_s = _processor_s(child)
+        if now_s > last_s:
+            last_s, active_s = now_s, time.monotonic()
+        if now_s - first_s > limit_s or time.monotonic() - active_s > _IDLE_S:
             return None
         time.sleep(0.02)
 

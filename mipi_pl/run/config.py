@@ -1,8 +1,8 @@
 """Validation of configs before a folder is created or a network is built.
 
 A node with a ``_target_`` must match the signature of its target, in its keys and in simple types
-(`mipi_pl.run.signatures`). Every other node must have the fields of a dataclass in `mipi_pl.run.schema`. NaN is
-rejected everywhere.
+(`mipi_pl.run.signatures`). Every other node must have the fields of a dataclass in `mipi_pl.run.schema`. NaN and
+numbers that no tensor can hold are rejected everywhere.
 """
 
 from __future__ import annotations

@@ -61,18 +61,19 @@ def check_optimizers(algorithm: EntityAlgorithm) -> None:
             raise UserError(f"algorithm: {name} cannot step with {_listed(arguments)}: {reason_of(error)}") from error
         if not math.isfinite(end):
             raise UserError(
-                f"algorithm: {name} turns a parameter of 0 into {end} within {_STEPS} steps along a gradient of 1, "
+                f"algorithm: {name} turns a parameter of 0 into {end} within {_STEPS} steps with a gradient of 0 or 1, "
                 f"with {_listed(arguments)}; correct the arguments of the optimizers"
             )
 
 
 def _end_of_steps(kind: type[Optimizer], arguments: Mapping[str, Any]) -> float:
-    parameter = nn.Parameter(torch.zeros(()))
-    optimizer = kind([parameter], **arguments)
+    """Return the sum of two parameters, of which one has a gradient of 0 and the other of 1, after a few steps."""
+    parameters = nn.Parameter(torch.zeros(2))
+    optimizer = kind([parameters], **arguments)
     for _ in range(_STEPS):
-        parameter.grad = torch.ones(())
+        parameters.grad = torch.tensor([0.0, 1.0])
         optimizer.step()
-    return float(parameter.detach())
+    return float(parameters.detach().sum())
 
 
 def _listed(arguments: Mapping[str, Any]) -> str:

@@ -9,11 +9,15 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.run.hints import check_value, is_plain, readable, unknown_key
 from mipi_pl.run.kinds import factory_of, imported, kind_of, refuse_class
 from mipi_pl.utils.errors import UserError
 
+_MAX_FLOAT = float(torch.finfo(torch.float32).max)
+_MAX_INTEGER = int(torch.iinfo(torch.int64).max)
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -25,10 +29,9 @@ def check_targets(node: object, path: str) -> None:
         path: dotted key of `node`, for messages; empty for the whole config.
 
     Raises:
-        UserError: if a node does not match the signature of its target, or a number is NaN.
+        UserError: if a node does not match the signature of its target, or a number is NaN or too large for tensors.
     """
-    if isinstance(node, float) and math.isnan(node):
-        raise UserError(f"{path} is NaN; give a number")
+    _check_number(node, path)
     if isinstance(node, Mapping):
         if "_target_" in node:
             check_node(node, path)
@@ -37,6 +40,16 @@ def check_targets(node: object, path: str) -> None:
     elif isinstance(node, Sequence) and not isinstance(node, str):
         for index, value in enumerate(node):
             check_targets(value, f"{path}[{index}]")
+
+
+def _check_number(value: object, path: str) -> None:
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise UserError(f"{path} is NaN; give a number")
+        if math.isfinite(value) and abs(value) > _MAX_FLOAT:
+            raise UserError(f"{path} must be at most {_MAX_FLOAT:.3g}, the largest 32-bit number, got {value}")
+    elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        raise UserError(f"{path} must be at most {_MAX_INTEGER}, the largest 64-bit integer, got {value}")
 
 
 def check_node(node: Mapping[Any, Any], path: str) -> None:
