@@ -320,6 +320,7 @@ def test_weights_that_do_not_fit_are_told(
         ("env.bogus=1", "unknown key env.bogus"),
         ("env.team_sizes=[6]", "unknown key env.team_sizes"),
         ("env=other", "env is not one value"),
+        ("held_out=3", "held_out is not one value: change a key in it, such as held_out.team_sizes=[6,7]"),
         ("held_out.episodes=0", "held_out.episodes must be at least 1"),
         ("seed=1,2", "each key takes one value"),
         ("seed", "cannot read the overrides"),

@@ -224,7 +224,9 @@ def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
     replaces_worlds = any(override.key_or_group == "env.team_sizes" for override in parsed)
     for override in parsed:
         key = override.key_or_group
-        if key.startswith("held_out.worlds.") and wanted.held_out.worlds is None:
+        if key in ("env", "held_out") and not (override.is_delete() or isinstance(override.value(), dict)):
+            raise UserError(f"{key} is not one value: change a key in it, such as {key}.team_sizes=[6,7]")
+        if key.startswith("held_out.worlds.") and OmegaConf.select(wanted, "held_out.worlds") is None:
             wanted.held_out.worlds = {} if replaces_worlds else worlds
         if override.is_delete() or override.is_sweep_override():
             raise UserError(f"each key takes one value, got {override.input_line}")
@@ -239,9 +241,6 @@ def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
             raise UserError(f"{override.input_line}: {one_message(error)}") from error
     container = OmegaConf.to_container(wanted)
     assert isinstance(container, dict)
-    for name in ("env", "held_out"):
-        if not isinstance(container[name], dict):
-            raise UserError(f"{name} is not one value: change a key in it, such as {name}.team_sizes=[6,7]")
     config = {str(key): value for key, value in container.items()}
     check_eval(config)
     return config
