@@ -77,6 +77,7 @@ def test_an_environment_that_does_not_fit_is_refused_before_it_is_made() -> None
 def test_a_long_evaluation_says_how_much_it_plays() -> None:
     assert workload_note(4, 256, 150) is None
     assert "1,000,000 episodes of up to 150 steps in each of 2 worlds" in str(workload_note(2, 10**6, 150))
+    assert "up to 1,400,000 steps in all" in str(workload_note(7, 2, 100_000))
 
 
 def test_a_report_on_too_many_runs_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from mipi_pl.utils.memory import require_memory
 
 _RESULT_BYTES = 64
 """Memory per episode: its result, and copies while results are grouped."""
-_MANY_STEPS = 20_000_000
-"""Steps that take more than about half an hour."""
+_MANY_STEPS = 20_000
+"""Steps of a batch of environments, one after the other, that may take more than about ten seconds."""
 
 TRAINING = "training"
 """Name of the evaluation on the training teams."""
@@ -124,19 +125,18 @@ def require_episodes(name: str, episodes: int) -> None:
 
 
 def workload_note(worlds: int, episodes: int, max_steps: int) -> str | None:
-    """Return a note for the user about an evaluation that may take hours; None for a smaller one.
+    """Return a note for the user about an evaluation that may take long; None for one of the usual size.
 
     Args:
         worlds: number of worlds.
         episodes: episodes in each of them.
         max_steps: time limit of an episode, in steps.
     """
-    steps = worlds * episodes * max_steps
-    if steps < _MANY_STEPS:
+    if worlds * math.ceil(episodes / EntityEnv.max_evaluation_envs) * max_steps < _MANY_STEPS:
         return None
     return (
         f"note: an evaluation plays {episodes:,} episodes of up to {max_steps:,} steps in each of {worlds} worlds, up "
-        f"to {steps:,} steps in all; Ctrl-C ends it"
+        f"to {worlds * episodes * max_steps:,} steps in all; Ctrl-C ends it"
     )
 
 
