@@ -208,6 +208,25 @@ def test_readable_files_of_a_finished_run_that_were_changed_are_named(
     assert "damaged" in told
 
 
+@pytest.mark.parametrize("name", ["last.ckpt", "update_000000026.ckpt"])
+def test_an_intact_checkpoint_under_the_name_of_a_newer_one_is_refused(
+    name: str, stopped: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = CheckpointFolder(stopped)
+    older, newest = folder.entries()
+    assert newest.file == "update_000000026.ckpt"
+    (folder.path / name).unlink()  # a hard link
+    shutil.copy(folder.path / older.file, folder.path / name)
+    assert main(["eval", str(folder.path / name)]) == 2
+    told = capfd.readouterr().err
+    assert f"it was written after update {older.updates}" in told
+    assert len(told.splitlines()) == 1
+    said: list[str] = []
+    chosen = folder.newest_whole(said.append)
+    assert chosen == folder.path / (newest.file if name == "last.ckpt" else older.file)
+    assert len(said) == (name != "last.ckpt")
+
+
 def test_content_that_no_run_has_written_is_refused(stopped: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = stopped / "checkpoints" / "last.ckpt"
     saved = torch.load(path, weights_only=True)

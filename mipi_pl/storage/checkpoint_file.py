@@ -8,15 +8,12 @@ from typing import Any
 
 import torch
 
-from mipi_pl.storage import sealed, weights
+from mipi_pl.storage import index, sealed, weights
 from mipi_pl.storage.files import DamagedError
+from mipi_pl.storage.sealed import RECORD as RECORD
 from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
-
-RECORD = "mipi"
-"""Key of a checkpoint that holds the config and provenance of its run."""
-
 
 _MOVED = {
     "mipi_pl.loggers.ResumableCSVLogger": "mipi_pl.logging.csv.ResumableCSVLogger",  # 0.2.0
@@ -48,6 +45,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     record = _record(content)
     if record is None:
         raise UserError(f"{path} was not written by `mipi train`: it has no config and provenance of a run")
+    try:
+        index.require_in_place(path, record["updates"])
+    except DamagedError as error:
+        raise UserError(str(error)) from error
     record["config"] = with_texts(record["config"], lambda text: _MOVED.get(text, text))
     return content, record["config"]
 

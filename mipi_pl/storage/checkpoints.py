@@ -66,8 +66,8 @@ class CheckpointFolder:
             write(unfinished)
         entry = Entry(name, sha256_of(path), frames, dict(needs))
         kept = [*(earlier for earlier in entries if earlier.updates < entry.updates), entry][-keep:]
+        self._link_last(path)  # before the index, so that it is never older than the index
         index.write(self._index, kept)
-        self._link_last(path)
         self._remove_all_but(kept)
 
     def relink(self, name: str) -> bool:

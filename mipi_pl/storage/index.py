@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,6 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mipi_pl.storage import sealed
-from mipi_pl.storage.checkpoint_file import RECORD
 from mipi_pl.storage.files import DamagedError, replacing, sha256_of
 
 FORMAT = 1
@@ -93,6 +93,32 @@ def read(path: Path) -> list[Entry]:
     return content.checkpoints
 
 
+def require_in_place(path: Path, updates: int) -> None:
+    """Compare the number of updates in a checkpoint with its name or, for ``last.ckpt``, with the index next to it.
+
+    Args:
+        path: file of the checkpoint.
+        updates: number of updates that the checkpoint records.
+
+    Raises:
+        DamagedError: if the file is another checkpoint of a run than its name says.
+    """
+    named = re.fullmatch(CHECKPOINT, path.name)
+    if named and int(named[1]) != updates:
+        raise DamagedError(f"{path} is another checkpoint than its name says: it was written after update {updates}")
+    if path.name != "last.ckpt":
+        return
+    try:
+        newest = read(path.parent / "index.json")[-1:]
+    except DamagedError:
+        return
+    if newest and updates < newest[0].updates:
+        raise DamagedError(
+            f"{path} is not the newest checkpoint of its run: it was written after update {updates}; "
+            f"name the one that you mean, such as {newest[0].file}"
+        )
+
+
 def write(path: Path, entries: Sequence[Entry]) -> None:
     """Replace an index file atomically.
 
@@ -115,7 +141,7 @@ def recovered(folder: Path) -> list[Entry]:
 def _found(folder: Path) -> Iterator[Entry]:
     for path in folder.glob("update_*.ckpt"):
         try:
-            record = sealed.load(path)[RECORD]
+            record = sealed.load(path)[sealed.RECORD]
             entry = Entry(path.name, sha256_of(path), record["frames"], record["needs"])
             _ENTRY.validate_python(entry)
             if (entry.updates, FORMAT) == (record["updates"], record["format"]):

@@ -17,6 +17,9 @@ import torch
 
 from mipi_pl.storage.files import BLOCK, DamagedError, replacing
 
+RECORD = "mipi"
+"""Key of a checkpoint that holds the config and provenance of its run."""
+
 _MARK = b"mipi sha256 "
 _LENGTH = len(_MARK) + 64
 _LENGTH_FIELD = _LENGTH.to_bytes(2, "little")

@@ -290,7 +290,11 @@ def _content_of(file: Path) -> dict[str, Any]:
 
 
 def _require_equal(content: Any, known: Any, file: Path) -> None:
-    if found := differences(known, content):
+    try:
+        found = differences(known, content)
+    except ValueError as error:  # lists of different lengths
+        found = [str(error)]
+    if found:
         raise SilentlyUsedError(f"{file.name} is read with other content: {found[:3]}")
 
 
