@@ -65,6 +65,10 @@ ELSEWHERE = {
         "needs runs that have taken minutes",
     ),
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
+    "python benchmarks/growth.py": ("benchmarks/growth.py", "minutes of measurement"),
+    "python benchmarks/loop_profile.py": ("benchmarks/loop_profile.py", "minutes of measurement"),
+    "python benchmarks/lost_processes.py": ("benchmarks/lost_processes.py", "minutes of waiting"),
+    "python benchmarks/odd_environments.py": ("tests/test_odd_environments.py", "minutes of runs"),
     "pip install 'mipi-pl[dashboard]'": ("tests/test_packaging.py", "the tests install nothing"),
     "mipi train -m experiment=quickstart logger=wandb algorithm.alpha=0.01,0.02,0.04 seed=0,1,2": (
         "tests/test_dashboard.py",
