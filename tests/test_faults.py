@@ -31,6 +31,7 @@ RUN = [
     "trainer.log_every_n_steps=2",
     "algorithm.target=sampled",
     "held_out.baselines=[]",
+    "picture._target_=crash.no_picture",
 ]
 
 

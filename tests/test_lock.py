@@ -19,12 +19,12 @@ from mipi_pl.utils.errors import UserError
 HOLDS = """
 import sys
 from pathlib import Path
-from mipi_pl.run.fit import held
-with held(Path(sys.argv[1])):
+from mipi_pl.storage.lock import lock
+with lock(Path(sys.argv[1])):
     print("held", flush=True)
     input()
 """
-"""Holds the folder until a line comes."""
+"""Holds the folder until a line comes. `held` takes this lock; its module imports torch, which takes seconds."""
 
 PAUSES_AFTER_RELEASE = """
 import filelock

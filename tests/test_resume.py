@@ -26,7 +26,7 @@ MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exi
 RATIO = "datamodule.updates_per_episode=0.25"
 GAME = ["experiment=matrix_game", "debug=tiny", "total_frames=200", "datamodule.capacity=40", RATIO]
 BATTLE = [
-    *("experiment=quickstart", "algorithm=mipi", "debug=tiny", "total_frames=700", "env.episode_limit=12"),
+    *("experiment=quickstart", "algorithm=mipi", "debug=tiny", "total_frames=500", "env.episode_limit=12"),
     *("datamodule.capacity=24", "datamodule.updates_per_episode=1.0"),
 ]
 FAST = [
@@ -39,6 +39,7 @@ FAST = [
     "datamodule.steps_per_collection=2",
     "trainer.log_every_n_steps=2",
     "held_out.baselines=[]",
+    "picture._target_=crash.no_picture",
 ]
 SAMPLED = "algorithm.target=sampled"
 MATRIX = [*GAME, SAMPLED]
@@ -66,10 +67,16 @@ def _no_crash_is_left() -> Any:
     Crash.at = []
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The matrix game without interruptions."""
+    Crash.at = []
+    return start(tmp_path_factory.mktemp("whole"), *MATRIX)
+
+
 # Epochs have 8 updates: in the first, at the end of one, right after one, and several times.
 @pytest.mark.parametrize("crashes", [[3], [16], [17], [9, 9, 20, 31]])
-def test_a_matrix_game_goes_on_bit_for_bit(crashes: list[int], tmp_path: Path) -> None:
-    whole = start(tmp_path / "whole", *MATRIX)
+def test_a_matrix_game_goes_on_bit_for_bit(crashes: list[int], whole: Path, tmp_path: Path) -> None:
     Crash.at = crashes
     broken = start(tmp_path / "broken", *MATRIX)
     assert not (broken / "results.json").exists()
@@ -91,11 +98,10 @@ def test_value_based_learners_go_on_bit_for_bit(algorithm: str, tmp_path: Path) 
     assert differences(content(whole), content(broken)) == []
 
 
-def test_a_replay_in_memory_maps_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_replay_in_memory_maps_goes_on_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     def chosen(name: str) -> list[str]:
         return [*MATRIX, "datamodule.storage=memmap", f"datamodule.storage_dir={tmp_path / name}"]
 
-    whole = start(tmp_path / "whole", *MATRIX)
     Crash.at = [9, 20]
     broken = start(tmp_path / "broken", *chosen("maps"))
     assert not (broken / "results.json").exists()

@@ -32,6 +32,7 @@ SMALL = [
     "+callbacks.crash._target_=crash.Crash",
     "datamodule.updates_per_epoch=8",
     "held_out.baselines=[]",
+    "picture._target_=crash.no_picture",
 ]
 
 

@@ -13,6 +13,10 @@ from lightning import Callback
 from lightning.pytorch.loggers import Logger
 
 
+def no_picture(path: Path, title: str, evaluations: Any, policies: Any, **_: Any) -> None:
+    """Draws nothing, for runs of which the picture is tested elsewhere: it takes as long as 10 updates."""
+
+
 class KilledError(Exception):
     """As if the process were gone."""
 
