@@ -90,6 +90,7 @@ def test_a_file_that_names_other_classes_is_neither_written_nor_used(
         "mipi_pl.envs.nothing.Env",
         "mipi_pl.algorithms..mipi.MIPI",
         "models",
+        "mipi_pl.models",
         "torch.optim.lr_scheduler.LambdaLR",
         "modelsofmine.Agent",
         3,
