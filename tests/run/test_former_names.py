@@ -74,6 +74,11 @@ def texts(node: Any) -> list[str]:
     return [node] if isinstance(node, str) else []
 
 
+def test_runs_before_and_after_the_change_are_seeds_of_one_group(older: Path, finished_run: Path) -> None:
+    both = [settings(read_run(run).config, ("algorithm", "datamodule", "callbacks")) for run in (older, finished_run)]
+    assert both[0] == both[1]
+
+
 def test_a_run_with_former_names_plays_exports_and_resumes(older: Path, tmp_path: Path) -> None:
     last = str(older / "checkpoints" / "last.ckpt")
     assert main(["eval", last, "held_out.episodes=2", f"output_dir={tmp_path}"]) == 0
@@ -83,11 +88,6 @@ def test_a_run_with_former_names_plays_exports_and_resumes(older: Path, tmp_path
     assert read_checkpoint(tmp_path / "policy.safetensors")[1]["algorithm"]["agent"]["_target_"] == AGENT
     assert main(["resume", str(older)]) == 0
     assert (older / "results.json").is_file()
-
-
-def test_runs_before_and_after_the_change_are_seeds_of_one_group(older: Path, finished_run: Path) -> None:
-    both = [settings(read_run(run).config, ("algorithm", "datamodule", "callbacks")) for run in (older, finished_run)]
-    assert both[0] == both[1]
 
 
 @pytest.mark.parametrize("name", shipped())
