@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "referenc
 from slow_world import STEP_S, SlowWorld
 from worlds import drive, small_mipi
 
-from callbacks.imaginary_partition import ImaginaryPartition
-from datamodules.replay import ReplayDataModule
+from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
+from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve

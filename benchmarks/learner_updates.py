@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "referenc
 from padded_learner import PaddedMIPI
 from worlds import Sizes, drive, random_batch
 
-from datamodules.episodes import trim
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.mipi import MIPI
-from models.agent import EntityAgent
-from models.marginal import MarginalPolicy
-from models.mixers import AttentionMixer
+from mipi_pl.datamodules.episodes import trim
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.marginal import MarginalPolicy
+from mipi_pl.models.mixers import AttentionMixer
 
 AGENTS = ENEMIES = 8
 FEATURES, ACTIONS = 36, 14

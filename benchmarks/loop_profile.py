@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "referenc
 
 from worlds import drive
 
-from callbacks.imaginary_partition import ImaginaryPartition
+from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
+from mipi_pl.models.kernels import gru
 from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.utils.threads import set_threads
-from models.kernels import gru
 
 PARTS = {
     "on-policy": {

@@ -68,7 +68,7 @@ def target_of(kind: str, leader: int) -> list[int]:
 def measure(name: str, lost_after_s: float, root: Path) -> str:
     """Run a case and return a row of the table."""
     options, kind, number = CASES[name]
-    command = [sys.executable, "-m", "mipi_pl.cli", "train", *RUN, *options, f"lost_after_s={lost_after_s}"]
+    command = [sys.executable, "-m", "mipi_pl", "train", *RUN, *options, f"lost_after_s={lost_after_s}"]
     with (root / "stderr").open("w+") as stderr:
         process = subprocess.Popen(
             [*command, f"output_dir={root}"], stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True

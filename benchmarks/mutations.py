@@ -280,7 +280,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NUMBA_CACHE_DIR"] = str(Path(folder) / "kernels")
         copy = Path(folder) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "outputs", "__pycache__", "docs"))
+        others = shutil.ignore_patterns(".*", "outputs", "__pycache__", "docs")
+        shutil.copytree(ROOT, copy, symlinks=True, ignore=others)
         for mutation in chosen:
             caught, exact = outcome(copy, mutation)
             survivors += (not caught) + (not exact)

@@ -63,7 +63,7 @@ def run(name: str) -> tuple[bool, str]:
     variables, command, expected = ROWS[name]
     given = dict(pair.split("=", 1) for pair in variables.split())
     with tempfile.TemporaryDirectory() as root:
-        filled = command.format(mipi=f"{sys.executable} -m mipi_pl.cli", train=TRAIN.format(root=root), root=root)
+        filled = command.format(mipi=f"{sys.executable} -m mipi_pl", train=TRAIN.format(root=root), root=root)
         start_s = time.monotonic()
         process = subprocess.run(
             ["bash", "-c", filled],

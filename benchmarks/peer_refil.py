@@ -62,7 +62,7 @@ def ours(what: str, algorithms: list[str], threads: int, *more: object) -> list[
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     """Add the options that both comparisons with REFIL share."""
-    known = [name for name in ("mipi", "refil") if (files("configs") / "algorithm" / f"{name}.yaml").is_file()]
+    known = [name for name in ("mipi", "refil") if (files("mipi_pl.configs") / "algorithm" / f"{name}.yaml").is_file()]
     parser.add_argument("--repo", type=Path, required=True, help="a checkout of REFIL")
     parser.add_argument("--algorithms", nargs="+", default=known, help="our algorithms to compare")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch threads of each side")

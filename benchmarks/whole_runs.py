@@ -67,7 +67,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "figures"
         command = [
-            *(sys.executable, "-m", "mipi_pl.cli", "train", f"output_dir={folder}/outputs"),
+            *(sys.executable, "-m", "mipi_pl", "train", f"output_dir={folder}/outputs"),
             *(f"trainer.devices={processes}", "trainer.accelerator=cpu", f"threads={threads}"),
             *(f"total_frames={NEVER}", "held_out.episodes=1", "held_out.team_sizes=[]", "held_out.baselines=[]"),
             *(f"callbacks.{name}.every_frames={NEVER}" for name in ("generalization", "checkpointing")),

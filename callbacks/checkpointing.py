@@ -10,8 +10,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.schedule import EveryFrames
 from mipi_pl import distributed
+from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of, needed_files
 from mipi_pl.storage import sealed
 from mipi_pl.storage.checkpoint_io import SealedCheckpointIO

@@ -9,8 +9,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
 
-from callbacks.progress import Throughput
 from mipi_pl import distributed
+from mipi_pl.callbacks.progress import Throughput
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 

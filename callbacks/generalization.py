@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.schedule import EveryFrames
+from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.generalization import Result, evaluate

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.schedule import EveryFrames
+from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.evaluation.recording import record
 from mipi_pl.evaluation.video import write_gif

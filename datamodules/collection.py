@@ -9,11 +9,11 @@ from typing import Any, Protocol, cast
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
 
-from datamodules.collectors import CollectorKind, check_workers, make_source
-from datamodules.sources import StepSource
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.datamodules.collectors import CollectorKind, check_workers, make_source
+from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
 from mipi_pl.utils.memory import require_memory
@@ -169,7 +169,7 @@ class CollectionDataModule(LightningDataModule):
         self.cut_short += faults
 
     def count(self, finished: TensorDictBase) -> None:
-        """Count finished episodes of this process, given as summaries (see `datamodules.episodes.summarize`)."""
+        """Count finished episodes of this process, given as summaries of `mipi_pl.datamodules.episodes.summarize`."""
         self._own_episodes += len(finished)
         self.cut_short += int(finished["cut_short"].sum())
         if len(finished):

@@ -7,9 +7,9 @@ from enum import Enum
 from functools import partial
 from importlib.util import find_spec
 
-from datamodules.sources import InlineSource, MakeEnv, StepSource
-from datamodules.workers import ProcessSource, RaySource
 from mipi_pl.actor import Actor
+from mipi_pl.datamodules.sources import InlineSource, MakeEnv, StepSource
+from mipi_pl.datamodules.workers import ProcessSource, RaySource
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
 

@@ -9,9 +9,9 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from datamodules.episodes import empty_episodes
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import observed_steps
+from mipi_pl.datamodules.episodes import empty_episodes
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import sealed
 from mipi_pl.storage.files import DamagedError, sha256_of, verify

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from tensordict import TensorDictBase
 
-from datamodules.collection import CollectionDataModule
-from datamodules.episodes import number_of_faults
-from datamodules.rollouts import RolloutCutter
 from mipi_pl import distributed
 from mipi_pl import spec as keys
+from mipi_pl.datamodules.collection import CollectionDataModule
+from mipi_pl.datamodules.episodes import number_of_faults
+from mipi_pl.datamodules.rollouts import RolloutCutter
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import require
 

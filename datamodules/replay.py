@@ -15,13 +15,13 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
-from datamodules.background import Background
-from datamodules.collection import CollectionDataModule
-from datamodules.episodes import EpisodeAssembler, number_of_faults, sample_trimmed, summarize, without_faults
-from datamodules.journal import EpisodeJournal
-from datamodules.sources import StepSource
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
+from mipi_pl.datamodules.background import Background
+from mipi_pl.datamodules.collection import CollectionDataModule
+from mipi_pl.datamodules.episodes import EpisodeAssembler, number_of_faults, sample_trimmed, summarize, without_faults
+from mipi_pl.datamodules.journal import EpisodeJournal
+from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
 from mipi_pl.utils.memory import require_memory

@@ -8,8 +8,8 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from datamodules.episodes import OBSERVED, PER_STEP, filled_slots, kept_slots
 from mipi_pl import spec as keys
+from mipi_pl.datamodules.episodes import OBSERVED, PER_STEP, filled_slots, kept_slots
 from mipi_pl.spec import EntitySpec
 
 

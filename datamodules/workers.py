@@ -19,13 +19,13 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torchrl.collectors import MultiSyncCollector
 
-from datamodules.sources import MakeEnv, StepSource
 from mipi_pl.actor import Actor
+from mipi_pl.datamodules.sources import MakeEnv, StepSource
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.models import fused
 from mipi_pl.utils.checks import LOST_AFTER_S, WorkerError, WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError
 from mipi_pl.utils.signals import STOP_SIGNALS
-from models import fused
 
 _BEAT_S = 1.0
 """Seconds between two signs of life of a worker."""

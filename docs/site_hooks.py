@@ -23,7 +23,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
         config.nav.append({"More": others})
     modules = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if _has_content(path)]
     for path in modules:
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        name = _module_of(path)
         files.append(File.generated(config, _page_of(path), content=f"# {name}\n\n::: {name}\n"))
     files.append(File.generated(config, "reference/index.md", content=_contents(modules)))
     return files
@@ -49,6 +49,12 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     return _LINK.sub(follow, markdown)
 
 
+def _module_of(path: Path) -> str:
+    """Return the name by which a module is imported; packages in the root are linked into `mipi_pl`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts if parts[0] == "mipi_pl" else ("mipi_pl", *parts)).removesuffix(".__init__")
+
+
 def _page_of(path: Path) -> str:
     return f"reference/{path.relative_to(ROOT).with_suffix('.md').as_posix()}"
 
@@ -61,10 +67,9 @@ def _contents(modules: list[Path]) -> str:
     lines = ["# API reference", "", "Made from the docstrings; imports point from the lower to the upper packages.", ""]
     folder = None
     for path in modules:
-        here = path.parent.relative_to(ROOT).as_posix()
-        if here != folder:
-            folder = here
-            lines += ["", f"## {here.replace('/', '.')}", "", "| module | what |", "|---|---|"]
+        if path.parent != folder:
+            folder = path.parent
+            lines += ["", f"## {_module_of(folder)}", "", "| module | what |", "|---|---|"]
         first = path.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
         link = _page_of(path).removeprefix("reference/")
         lines.append(f"| [{path.stem}]({link}) | {first.replace('|', chr(92) + '|')} |")

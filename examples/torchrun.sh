@@ -11,5 +11,5 @@ if [ "${NODES:-1}" -gt 1 ]; then
 else
     MEET=(--standalone)
 fi
-exec python -m torch.distributed.run "${MEET[@]}" --nproc-per-node "$PROCESSES" -m mipi_pl.cli \
+exec python -m torch.distributed.run "${MEET[@]}" --nproc-per-node "$PROCESSES" -m mipi_pl \
     train "trainer.devices=$PROCESSES" "trainer.num_nodes=${NODES:-1}" trainer.accelerator="${ACCELERATOR:-cpu}" "$@"

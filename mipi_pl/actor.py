@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from mipi_pl import spec as keys
 from mipi_pl.losses.information import log_policy
 from mipi_pl.losses.td import greedy_actions
+from mipi_pl.models.agent import Agent
+from mipi_pl.models.attention import with_last_action
+from mipi_pl.models.packing import PackedSteps
+from mipi_pl.models.targets import Perceived
 from mipi_pl.utils.checks import DivergedError
-from models.agent import Agent
-from models.attention import with_last_action
-from models.packing import PackedSteps
-from models.targets import Perceived
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import partial
 
 from torch import nn
 
-from models.targets import ActionHead, ActionKinds
-from models.trunk import Trunk
+from mipi_pl.models.targets import ActionHead, ActionKinds
+from mipi_pl.models.trunk import Trunk
 
 
 class Agent(nn.Module, ABC):
@@ -20,8 +20,8 @@ class Agent(nn.Module, ABC):
         hidden: size of the recurrent state of one agent.
 
     Attributes:
-        trunk: network with the call signature and the `attention_weights` method of `models.trunk.Trunk`. Its features
-            and its recurrent state have size `hidden`.
+        trunk: network with the call signature and the `attention_weights` method of `mipi_pl.models.trunk.Trunk`. Its
+            features and its recurrent state have size `hidden`.
         utilities: head that maps the output of the trunk to the utilities Q_i [..., U].
     """
 
@@ -49,14 +49,14 @@ class UtilityAgent(Agent):
         heads: number of attention heads (4 in the paper).
         hidden: size of the recurrent state (64 in the paper).
         own_entity_only: restrict each agent to its own entity: the ablation alpha = infinity of appendix D.2.
-        targets: entity groups that the last action kinds target; see `models.targets`.
-        own_path: see `models.trunk.Trunk`.
-        normalize: see `models.trunk.Trunk`.
-        pair_units: units of the pair scores of target actions, 0 for none; see `models.targets.PairScores`.
+        targets: entity groups that the last action kinds target; see `mipi_pl.models.targets`.
+        own_path: see `mipi_pl.models.trunk.Trunk`.
+        normalize: see `mipi_pl.models.trunk.Trunk`.
+        pair_units: units of the pair scores of target actions, 0 for none; see `mipi_pl.models.targets.PairScores`.
 
     Examples:
         >>> import torch
-        >>> from models.packing import PackedSteps
+        >>> from mipi_pl.models.packing import PackedSteps
         >>> agent = UtilityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
@@ -98,7 +98,7 @@ class EntityAgent(UtilityAgent):
 
     Examples:
         >>> import torch
-        >>> from models.packing import PackedSteps
+        >>> from mipi_pl.models.packing import PackedSteps
         >>> agent = EntityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from models import fused, fused_attention
-from models.packing import AgentRows
-from models.precision import full_precision, output_linear
+from mipi_pl.models import fused, fused_attention
+from mipi_pl.models.packing import AgentRows
+from mipi_pl.models.precision import full_precision, output_linear
 
 
 def with_last_action(

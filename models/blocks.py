@@ -1,4 +1,4 @@
-"""Blocks of steps and their packed rows: the pieces in which `models.fused_attention` processes a batch."""
+"""Blocks of steps and their packed rows: the pieces in which `mipi_pl.models.fused_attention` processes a batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.fused import array_of
-from models.packing import AgentRows, EntityRows
+from mipi_pl.models.fused import array_of
+from mipi_pl.models.packing import AgentRows, EntityRows
 
 _BLOCK_ROWS = 2048
 """Entities per block, so that embeddings and projections of a block take a few megabytes."""

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.agent import Agent
-from models.packing import PackedSteps
-from models.targets import ActionHead, ActionKinds, Perceived
-from models.trunk import Trunk
+from mipi_pl.models.agent import Agent
+from mipi_pl.models.packing import PackedSteps
+from mipi_pl.models.targets import ActionHead, ActionKinds, Perceived
+from mipi_pl.models.trunk import Trunk
 
 
 def without_other_agents(views: Bool[Tensor, "*X A E"]) -> Bool[Tensor, "*X A E"]:
@@ -38,8 +38,8 @@ class CollaQTrunk(nn.Module):
         width: size of the entity embeddings and the attention of each trunk.
         heads: number of attention heads of each trunk.
         hidden: size of the recurrent state of each trunk.
-        own_path: see `models.trunk.Trunk`; applies to both trunks.
-        normalize: see `models.trunk.Trunk`; applies to both trunks.
+        own_path: see `mipi_pl.models.trunk.Trunk`; applies to both trunks.
+        normalize: see `mipi_pl.models.trunk.Trunk`; applies to both trunks.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class CollaQAgent(Agent):
         width: size of the entity embeddings and the attention of each of the two trunks.
         heads: number of attention heads of each trunk.
         hidden: size of the recurrent state of each trunk.
-        targets: entity groups that the last action kinds target; see `models.targets`.
-        own_path: see `models.trunk.Trunk`.
-        normalize: see `models.trunk.Trunk`.
-        pair_units: units of the pair scores of target actions, 0 for none; see `models.targets.PairScores`.
+        targets: entity groups that the last action kinds target; see `mipi_pl.models.targets`.
+        own_path: see `mipi_pl.models.trunk.Trunk`.
+        normalize: see `mipi_pl.models.trunk.Trunk`.
+        pair_units: units of the pair scores of target actions, 0 for none; see `mipi_pl.models.targets.PairScores`.
 
     Examples:
         >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)

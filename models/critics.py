@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.attention import EntityAttention
-from models.packing import AgentRows, PackedSteps
-from models.precision import OutputLinear
-from models.trunk import Recurrence
+from mipi_pl.models.attention import EntityAttention
+from mipi_pl.models.packing import AgentRows, PackedSteps
+from mipi_pl.models.precision import OutputLinear
+from mipi_pl.models.trunk import Recurrence
 
 
 class EntityCritic(nn.Module):

@@ -1,4 +1,4 @@
-"""The switch between the kernels of `models.kernels` and plain PyTorch, and the fused GRU.
+"""The switch between the kernels of `mipi_pl.models.kernels` and plain PyTorch, and the fused GRU.
 
 The backward passes of the fused layers are written by hand. Each computes all gradients of a layer at once and avoids
 the zeros, copies and sums that autograd inserts between operations.
@@ -14,9 +14,9 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.kernels import gru as recurrence
-from models.kernels.vector import LANES
-from models.packing import AgentRows
+from mipi_pl.models.kernels import gru as recurrence
+from mipi_pl.models.kernels.vector import LANES
+from mipi_pl.models.packing import AgentRows
 
 _COMPILATION_OFF = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 _enabled = True

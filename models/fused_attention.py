@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.blocks import Array, Block, Blocks
-from models.fused import array_of
-from models.kernels import attention
-from models.packing import AgentRows
+from mipi_pl.models.blocks import Array, Block, Blocks
+from mipi_pl.models.fused import array_of
+from mipi_pl.models.kernels import attention
+from mipi_pl.models.packing import AgentRows
 
 _Kernel = Callable[..., None]
 
@@ -33,7 +33,7 @@ def attend(
     agents: AgentRows,
     heads: int,
 ) -> Float[Tensor, "Q V W"]:
-    """Compute `models.attention.EntityAttention.of_agents` from the parameters of the module."""
+    """Compute `mipi_pl.models.attention.EntityAttention.of_agents` from the parameters of the module."""
     packed, differentiable = Blocks.from_views(views, agents, heads), torch.is_grad_enabled()
     mixed: Tensor = _Attend.apply(inputs, *embed, query, key_value, packed, differentiable)
     return mixed

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models import fused
-from models.fused import array_of
-from models.kernels import targets
-from models.kernels.vector import LANES
+from mipi_pl.models import fused
+from mipi_pl.models.fused import array_of
+from mipi_pl.models.kernels import targets
+from mipi_pl.models.kernels.vector import LANES
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Return whether the kernels support these tensors: `models.fused.usable`, and rows are multiples of `LANES`."""
+    """Return whether the kernels support these tensors: `fused.usable`, and rows are multiples of `LANES`."""
     return all(tensor.shape[-1] % LANES == 0 for tensor in tensors) and fused.usable(*tensors)
 
 

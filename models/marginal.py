@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.packing import PackedSteps
-from models.precision import full_precision
-from models.targets import ActionHead, Perceived
-from models.trunk import Recurrence
+from mipi_pl.models.packing import PackedSteps
+from mipi_pl.models.precision import full_precision
+from mipi_pl.models.targets import ActionHead, Perceived
+from mipi_pl.models.trunk import Recurrence
 
 
 class MarginalPolicy(nn.Module):
@@ -24,7 +24,8 @@ class MarginalPolicy(nn.Module):
         hidden: size of the recurrent state.
         targets: entity groups that the last action kinds target. The marginal policy sees none of the targets, so all
             targets of a kind have the same logit.
-        normalize: LayerNorm after the projection to values and after the recurrence, as in `models.trunk.Trunk`.
+        normalize: LayerNorm after the projection to values and after the recurrence, as in
+            `mipi_pl.models.trunk.Trunk`.
 
     Examples:
         >>> import torch

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from models.attention import EntityAttention
-from models.packing import AgentRows
-from models.precision import OutputLinear, full_precision
+from mipi_pl.models.attention import EntityAttention
+from mipi_pl.models.packing import AgentRows
+from mipi_pl.models.precision import OutputLinear, full_precision
 
 
 @dataclass

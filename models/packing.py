@@ -1,7 +1,7 @@
 """Packed step, agent and entity indices for episodes of different lengths, without padding.
 
-Axes are those of `models.attention`. In addition, Q is the number of agents and P the number of entities that are
-computed, over all L steps.
+Axes are those of `mipi_pl.models.attention`. In addition, Q is the number of agents and P the number of entities that
+are computed, over all L steps.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from models import fused_targets
-from models.precision import OutputLinear, full_precision, output_linear
+from mipi_pl.models import fused_targets
+from mipi_pl.models.precision import OutputLinear, full_precision, output_linear
 
 
 @dataclass(frozen=True)

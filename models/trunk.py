@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models import fused
-from models.attention import EntityAttention
-from models.packing import AgentRows, PackedSteps, starts_of
-from models.precision import full_precision
-from models.targets import Perceived
+from mipi_pl.models import fused
+from mipi_pl.models.attention import EntityAttention
+from mipi_pl.models.packing import AgentRows, PackedSteps, starts_of
+from mipi_pl.models.precision import full_precision
+from mipi_pl.models.targets import Perceived
 
 
 class Recurrence(nn.Module):

@@ -10,11 +10,11 @@ from jaxtyping import install_import_hook
 
 # Before anything imports them. Only networks and losses: the hook and numba do not go together.
 _CHECKED = [
-    f"models.{name}" for name in ("agent", "attention", "collaq", "critics", "fused", "marginal", "mixers", "targets")
+    f"mipi_pl.models.{name}"
+    for name in ("agent", "attention", "collaq", "critics", "fused", "marginal", "mixers", "targets")
 ]
 install_import_hook([*_CHECKED, "mipi_pl.losses"], "beartype.beartype")
 
-# `tests/` itself must not be on the path: its folder `models` would hide the package.
 sys.path.insert(0, str(Path(__file__).parent / "references"))
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tomllib
 from importlinter.cli import EXIT_STATUS_SUCCESS
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks")
+LINKED = ("models", "callbacks", "datamodules", "configs")
+"""Folders in the root that are packages of mipi_pl by a link."""
+PACKAGES = ("mipi_pl", *LINKED)
 COMPAT = ROOT / "mipi_pl" / "utils" / "compat.py"
 
 
@@ -70,5 +75,48 @@ def test_every_package_of_mipi_pl_has_a_layer() -> None:
     (contract,) = project["tool"]["importlinter"]["contracts"]
     layers = {module for layer in contract["layers"] for module in layer.split(" | ")}
     present = {path.parent.name for path in (ROOT / "mipi_pl").glob("*/__init__.py")}
-    present |= {path.stem for path in (ROOT / "mipi_pl").glob("*.py")} - {"__init__"}
+    present |= {path.stem for path in (ROOT / "mipi_pl").glob("*.py")} - {"__init__", "__main__"}
     assert {f"mipi_pl.{name}" for name in present} <= layers
+
+
+def test_the_folders_in_the_root_are_packages_of_mipi_pl_by_a_link() -> None:
+    for name in LINKED:
+        link = ROOT / "mipi_pl" / name
+        assert link.is_symlink(), f"{link} is a file: git clone -c core.symlinks=true"
+        assert link.readlink() == Path("..", name)
+
+
+def test_nothing_names_these_packages_without_mipi_pl() -> None:
+    folders = (*PACKAGES, "tests", "benchmarks", "examples", "docs")
+    former = re.compile(rf"({'|'.join(LINKED)})(\..+)?")
+    dotted = re.compile(rf"({'|'.join(LINKED)})(\.[a-z_]+)*\.[A-Z]\w*")
+    found = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        if path.name in ("former_names.py", "test_former_names.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and former.fullmatch(node.module):
+                found.add((path.name, node.module))
+            if isinstance(node, ast.Import):
+                found |= {(path.name, alias.name) for alias in node.names if former.fullmatch(alias.name)}
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and dotted.fullmatch(node.value):
+                found.add((path.name, node.value))
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.yaml")):
+        targets = re.findall(r"_target_: *(\S+)", path.read_text(encoding="utf-8"))
+        found |= {(path.name, target) for target in targets if former.fullmatch(target)}
+    assert found == set()
+
+
+def test_importing_everything_leaves_the_names_of_these_packages_to_the_user() -> None:
+    package = importlib.import_module("mipi_pl")
+    for module in pkgutil.walk_packages(package.__path__, "mipi_pl."):
+        importlib.import_module(module.name)
+    assert {"mipi_pl.models.agent", "mipi_pl.callbacks.progress", "mipi_pl.datamodules.replay"} <= set(sys.modules)
+    assert {name for name in sys.modules if name.split(".")[0] in LINKED} == set()
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_module_cannot_be_imported_twice(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    with pytest.raises(ImportError, match=f"this folder is the package mipi_pl.{name}"):
+        importlib.import_module(name)

@@ -19,10 +19,10 @@ import torch
 from crash import Stop
 
 from mipi_pl.cli import main
+from mipi_pl.models import fused
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.utils import compiled
 from mipi_pl.utils.launched import is_first_process
-from models import fused
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["experiment=matrix_game", "debug=tiny", "total_frames=60", "held_out.baselines=[]", "threads=1"]
@@ -30,7 +30,7 @@ TINY = ["experiment=matrix_game", "debug=tiny", "total_frames=60", "held_out.bas
 
 def program(*arguments: str, shell: str = "", options: tuple[str, ...] = (), **variables: str) -> Any:
     """Run the program in a process of its own; `shell` are redirections."""
-    command = [sys.executable, *options, "-m", "mipi_pl.cli", *arguments]
+    command = [sys.executable, *options, "-m", "mipi_pl", *arguments]
     return subprocess.run(
         ["bash", "-c", f'"$@" {shell}', "bash", *command],
         env={**os.environ, "PYTHONPATH": str(ROOT), **variables},

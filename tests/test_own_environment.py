@@ -204,6 +204,29 @@ def test_the_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.Monkey
         assert main(["train", *way, "env=mine", "--cfg", "job"]) == 0
 
 
+def test_the_folder_may_have_a_package_of_the_name_of_one_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / "__init__.py").touch()
+    net = "from mipi_pl.models.agent import EntityAgent\n\n\nclass MyNet(EntityAgent):\n    pass\n"
+    (folder / "models" / "mynet.py").write_text(net, encoding="utf-8")
+    # The root of a checkout has a folder of this name, too; the installed program is not found through the path.
+    root = Path(__file__).resolve().parent.parent
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path).resolve() != root])
+    mine = ["--config-dir", str(folder)]
+    small = ["experiment=matrix_game", "debug=tiny", f"output_dir={tmp_path}"]
+    try:
+        assert main(["train", *mine, *small, "algorithm.agent._target_=models.mynet.MyNet"]) == 0
+        last = tmp_path / "latest" / "checkpoints" / "last.ckpt"
+        assert main(["eval", str(last), *mine, "held_out.episodes=2"]) == 0
+        assert type(load_policy(last, config_dir=folder).agent).__name__ == "MyNet"
+    finally:
+        for name in ("models", "models.mynet"):
+            sys.modules.pop(name, None)
+
+
 def test_settings_of_the_folder_can_be_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     for group, alpha in (("tuned/algorithm", 0.25), ("experiment/learner", 0.75)):

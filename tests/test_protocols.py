@@ -128,7 +128,7 @@ def test_the_quickstart_trains_mipi_ppo_unless_another_algorithm_is_asked_for() 
     for words in (["experiment=quickstart", "algorithm=refil"], ["algorithm=refil", "experiment=quickstart"]):
         config = composed(*words)
         assert config["run"]["name"] == "sz__refil__0"
-        assert config["datamodule"]["_target_"] == "datamodules.replay.ReplayDataModule"
+        assert config["datamodule"]["_target_"] == "mipi_pl.datamodules.replay.ReplayDataModule"
         assert "target_update" in config["callbacks"]
 
 

@@ -12,8 +12,8 @@ import pytest
 COUNT = """
 import numba, torch
 from mipi_pl.utils.threads import set_threads
-from models.trunk import Recurrence
-from models.packing import PackedSteps
+from mipi_pl.models.trunk import Recurrence
+from mipi_pl.models.packing import PackedSteps
 set_threads({threads})
 steps = PackedSteps.from_mask(torch.ones(1, 2, dtype=torch.bool))
 Recurrence(16, 16)(torch.zeros(2, 1, 16), steps.agents(1), steps, None)  # runs a kernel

@@ -22,7 +22,7 @@ from mipi_pl.utils.errors import FailedError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "tests" / "references"
-MIPI = [sys.executable, "-m", "mipi_pl.cli"]
+MIPI = [sys.executable, "-m", "mipi_pl"]
 TORCHRUN = ROOT / "examples" / "torchrun.sh"
 SLURM = ROOT / "examples" / "slurm" / "train.sbatch"
 TINY = [
@@ -94,7 +94,7 @@ def slurm(root: Path) -> dict[str, str]:
     for name in ("srun", "scontrol"):
         shutil.copy(REFERENCES / name, tools)
     mipi = tools / "mipi"
-    mipi.write_text(f'#!/bin/bash\nexec {sys.executable} -m mipi_pl.cli "$@"\n')
+    mipi.write_text(f'#!/bin/bash\nexec {sys.executable} -m mipi_pl "$@"\n')
     mipi.chmod(0o755)
     job = {"JOB_ID": "4711", "JOB_NAME": "mipi", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
     job |= {"SUBMIT_DIR": str(root), "CPUS_PER_TASK": "1", "NODELIST": "127.0.0.1"}

@@ -60,7 +60,7 @@ MISTAKES = [
     (["datamodule.num_envs=0"], "num_envs must be at least 1"),
     (["callbacks.generalization.every_frames=0"], "every_frames must be at least 1"),
     (["callbacks.checkpointing=3"], "callbacks.checkpointing must be a node with a _target_"),
-    (["+callbacks.mine._target_=callbacks.nothing.Mine"], "callbacks.mine._target_: cannot import"),
+    (["+callbacks.mine._target_=mipi_pl.callbacks.nothing.Mine"], "callbacks.mine._target_: cannot import"),
     (["~picture._target_"], "picture needs a _target_"),
     (["picture._target_=mipi_pl.nothing.draw"], "picture._target_: cannot import"),
     (["+picture.bogus=1"], "unknown key picture.bogus"),

@@ -83,17 +83,18 @@ def test_a_file_that_names_other_classes_is_neither_written_nor_used(
 @pytest.mark.parametrize(
     "target",
     [
-        "models.fused.torch.os.system",
-        "models.fused.torch.save",
-        "models.packing.torch.save",
-        "models.fused.torch",
+        "mipi_pl.models.fused.torch.os.system",
+        "mipi_pl.models.fused.torch.save",
+        "mipi_pl.models.packing.torch.save",
+        "mipi_pl.models.fused.torch",
         "mipi_pl.envs.nothing.Env",
         "mipi_pl.algorithms..mipi.MIPI",
         "models",
+        "mipi_pl.models",
         "torch.optim.lr_scheduler.LambdaLR",
         "modelsofmine.Agent",
         3,
-        ["models.agent.EntityAgent"],
+        ["mipi_pl.models.agent.EntityAgent"],
     ],
 )
 def test_what_a_module_of_ours_imports_is_not_ours(target: object, exported: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from faulty_world import FaultyWorld
 from ppo_worlds import small_mappo
 from worlds import small_mipi
 
-from datamodules.on_policy import OnPolicyDataModule
-from datamodules.replay import ReplayDataModule
 from mipi_pl import spec as keys
 from mipi_pl.cli import main
+from mipi_pl.datamodules.on_policy import OnPolicyDataModule
+from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.utils.checks import TooManyFaultsError
 

@@ -14,8 +14,8 @@ from learner_updates import full_episodes
 from tensordict import TensorDict
 from worlds import random_batch
 
-from datamodules.episodes import EpisodeAssembler, trim
 from mipi_pl import spec as keys
+from mipi_pl.datamodules.episodes import EpisodeAssembler, trim
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.run.build import factory
 from mipi_pl.run.compose import compose

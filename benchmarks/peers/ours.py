@@ -31,9 +31,9 @@ from batches import load, spec_of  # noqa: E402
 from turns import Report, claim_output, my_turn, processor_seconds, report  # noqa: E402
 from worlds import drive  # noqa: E402
 
-from callbacks.imaginary_partition import ImaginaryPartition  # noqa: E402
-from datamodules.episodes import trim  # noqa: E402
 from mipi_pl import spec as keys  # noqa: E402
+from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition  # noqa: E402
+from mipi_pl.datamodules.episodes import trim  # noqa: E402
 from mipi_pl.run.build import build  # noqa: E402
 from mipi_pl.run.compose import compose  # noqa: E402
 from mipi_pl.run.config import resolve  # noqa: E402

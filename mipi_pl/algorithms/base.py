@@ -19,10 +19,10 @@ from torch.optim import Optimizer
 
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
+from mipi_pl.models.agent import Agent
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import DivergedError, require
 from mipi_pl.utils.compat import without_step_counting
-from models.agent import Agent
 
 Network = TypeVar("Network", bound=nn.Module)
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]

@@ -12,10 +12,10 @@ from torch import Tensor
 from mipi_pl import spec as keys
 from mipi_pl.distributed import joint_mean_of
 from mipi_pl.losses.partition import same_group
+from mipi_pl.models.attention import with_last_action
+from mipi_pl.models.packing import PackedSteps
+from mipi_pl.models.targets import ActionKinds
 from mipi_pl.spec import EntitySpec
-from models.attention import with_last_action
-from models.packing import PackedSteps
-from models.targets import ActionKinds
 
 FULL, WITHIN, INTERACT = range(3)
 """Views of a batch: all entities, the agent's own group of an imaginary partition, and the other group."""
@@ -66,7 +66,7 @@ class EpisodeBatch:
 
     @classmethod
     def from_tensordict(cls, batch: TensorDictBase, spec: EntitySpec, truncation_is_terminal: bool) -> EpisodeBatch:
-        """Read a batch of `datamodules.replay` or `datamodules.on_policy`.
+        """Read a batch of `mipi_pl.datamodules.replay` or `mipi_pl.datamodules.on_policy`.
 
         Actions that target slots beyond those of the batch are removed. An episode that a fault cut short always keeps
         the value after its last step, because the battle was not over; `truncation_is_terminal` does not apply to it.

@@ -10,10 +10,10 @@ from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.q_learning import QLearning
 from mipi_pl.losses import information as info
+from mipi_pl.models.collaq import CollaQAgent
+from mipi_pl.models.mixers import Mixer
+from mipi_pl.models.targets import Perceived
 from mipi_pl.spec import EntitySpec
-from models.collaq import CollaQAgent
-from models.mixers import Mixer
-from models.targets import Perceived
 
 
 class CollaQ(QLearning):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Regularizer
+from mipi_pl.models.packing import PackedSteps
+from mipi_pl.models.targets import Perceived
 from mipi_pl.utils.checks import choose
-from models.packing import PackedSteps
-from models.targets import Perceived
 
 
 class ImaginedTeams(str, Enum):

@@ -9,10 +9,10 @@ from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, require_options
 from mipi_pl.algorithms.batch import FULL, INTERACT, WITHIN, EpisodeBatch
 from mipi_pl.losses import information as info
 from mipi_pl.losses.td import lambda_targets
+from mipi_pl.models.agent import Agent
+from mipi_pl.models.mixers import Mixer, MixerWeights
+from mipi_pl.models.targets import Perceived
 from mipi_pl.spec import EntitySpec
-from models.agent import Agent
-from models.mixers import Mixer, MixerWeights
-from models.targets import Perceived
 
 
 class JointValueAlgorithm(EntityAlgorithm):

@@ -19,8 +19,8 @@ from mipi_pl.algorithms.memory import RolloutMemory, States
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
 from mipi_pl.losses.information import Regularizer
+from mipi_pl.models.agent import EntityAgent
 from mipi_pl.spec import EntitySpec
-from models.agent import EntityAgent
 
 POLICY, CRITIC, MARGINAL = range(3)
 """Indices of the optimizers."""

@@ -16,11 +16,11 @@ from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Divergence, Regularizer, Temperature
 from mipi_pl.losses.td import TargetKind
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.mixers import Mixer
+from mipi_pl.models.targets import Perceived
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import choose
-from models.agent import EntityAgent
-from models.mixers import Mixer
-from models.targets import Perceived
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""

@@ -14,10 +14,10 @@ from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
 from mipi_pl.losses.td import greedy_actions
+from mipi_pl.models.agent import Agent
+from mipi_pl.models.mixers import Mixer
+from mipi_pl.models.targets import Perceived
 from mipi_pl.spec import EntitySpec
-from models.agent import Agent
-from models.mixers import Mixer
-from models.targets import Perceived
 
 
 class QLearning(JointValueAlgorithm):

@@ -31,7 +31,7 @@ def _details() -> str:
 
     from mipi_pl.storage.weights import shipped  # imports PyTorch, which is slow
 
-    keys = files("configs").joinpath("eval.yaml").read_text(encoding="utf-8")
+    keys = files("mipi_pl.configs").joinpath("eval.yaml").read_text(encoding="utf-8")
     return f"\nPolicies that come with the program: {', '.join(shipped())}\n\nKeys and their meaning:\n{keys}"
 
 

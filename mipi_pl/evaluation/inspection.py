@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor, Thought
 from mipi_pl.losses.information import expectation, log_policy
+from mipi_pl.models.packing import PackedSteps
+from mipi_pl.models.targets import Perceived
 from mipi_pl.utils.checks import DivergedError
-from models.packing import PackedSteps
-from models.targets import Perceived
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class InspectedPolicy:
 
     Args:
         actor: actor to record.
-        marginal: network with the interface of `models.marginal.MarginalPolicy`; None if the algorithm has none.
+        marginal: network with the interface of `mipi_pl.models.marginal.MarginalPolicy`; None if the algorithm has
+            none.
         utilities: whether the utility head was trained.
     """
 

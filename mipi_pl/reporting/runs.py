@@ -25,6 +25,7 @@ from mipi_pl.reporting.run_files import (
 from mipi_pl.reporting.tallies import Played
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.checksums import differing
+from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.lock import in_use
 from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
 from mipi_pl.utils.errors import UserError
@@ -119,7 +120,7 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read a run folder; problems are collected in the result."""
     problems: list[str] = []
-    config = attempt(lambda: read_mapping(folder / CONFIG), CONFIG, problems) or {}
+    config = with_present_names(attempt(lambda: read_mapping(folder / CONFIG), CONFIG, problems) or {})
     environment, algorithm, seed = _names(folder, config, problems)
     curve = attempt(lambda: read_curve(folder / EVALUATIONS, problems), EVALUATIONS, problems) or []
     finished = (folder / RESULTS).exists()

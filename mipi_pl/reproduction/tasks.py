@@ -18,8 +18,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-# Runs `mipi` without its script, whose location is unknown. The current folder is removed from the path, because it may
-# contain another package named `models`.
+# Runs `mipi` without its script, whose location is unknown. The current folder is removed from the path, because a file
+# in it may have the name of a library.
 _PROGRAM = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; sys.argv[0] = 'mipi'; "
     "from mipi_pl.cli import main; sys.exit(main())"

@@ -47,7 +47,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     _check_optional(overrides)
     _check_choices(overrides)
     try:
-        with hydra.initialize_config_module("configs", version_base="1.3"):
+        with hydra.initialize_config_module("mipi_pl.configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
     except Exception as error:  # Hydra and OmegaConf raise errors of many types, such as a RecursionError
         raise UserError(_reason(error, overrides)) from error
@@ -94,7 +94,7 @@ def _check_optional(overrides: Sequence[str]) -> None:
     A file may be in the program's configs or in the user's own config folder.
     """
     own = named_folder(overrides)
-    roots: list[Traversable] = [files("configs"), *([] if own is None else [Path(own)])]
+    roots: list[Traversable] = [files("mipi_pl.configs"), *([] if own is None else [Path(own)])]
     for override in overrides:
         group, equals, name = override.partition("=")
         if not (group.startswith(("tuned/", "experiment/")) and equals):
@@ -146,7 +146,7 @@ def _inner_choices(group: str) -> list[str]:
 
     A file without a ``defaults`` list is only a part of other configs and is left out.
     """
-    top = files("configs").joinpath(group)
+    top = files("mipi_pl.configs").joinpath(group)
     folders = [entry for entry in top.iterdir() if entry.is_dir()] if group and top.is_dir() else []
     inner = [(f"{folder.name}/{file.name}", file) for folder in folders for file in folder.iterdir() if file.is_file()]
     return sorted(name.removesuffix(".yaml") for name, file in inner if "\ndefaults:" in file.read_text("utf-8"))
@@ -154,7 +154,9 @@ def _inner_choices(group: str) -> list[str]:
 
 def _groups() -> list[str]:
     """Return the config groups: the folders of configs/."""
-    return [entry.name for entry in files("configs").iterdir() if entry.is_dir() and not entry.name.startswith("_")]
+    return [
+        entry.name for entry in files("mipi_pl.configs").iterdir() if entry.is_dir() and not entry.name.startswith("_")
+    ]
 
 
 def launch(arguments: Sequence[str]) -> None:

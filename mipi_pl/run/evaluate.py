@@ -18,6 +18,7 @@ from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, workload_note, worlds_of
+from mipi_pl.models import fused
 from mipi_pl.run import own_folder
 from mipi_pl.run.build import environment_factory, one_environment, policies_of
 from mipi_pl.run.config import Config, check_eval, check_evaluation
@@ -32,7 +33,6 @@ from mipi_pl.storage.checkpoint_file import RECORD, restore
 from mipi_pl.storage.files import write_json
 from mipi_pl.utils.errors import UserError, one_message
 from mipi_pl.utils.threads import set_threads
-from models import fused
 
 
 @dataclass
@@ -214,7 +214,9 @@ def _merged(env: Config, changes: Config) -> Config:
 
 
 def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
-    known = OmegaConf.to_container(OmegaConf.create(files("configs").joinpath("eval.yaml").read_text(encoding="utf-8")))
+    known = OmegaConf.to_container(
+        OmegaConf.create(files("mipi_pl.configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
+    )
     wanted = OmegaConf.create(known)
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))

@@ -70,7 +70,7 @@ def through_hydra(arguments: Sequence[str], task: Callable[[DictConfig], None]) 
     """
     GlobalHydra.instance().clear()
 
-    @hydra.main(config_path="pkg://configs", config_name="train", version_base="1.3")
+    @hydra.main(config_path="pkg://mipi_pl.configs", config_name="train", version_base="1.3")
     def job(config: DictConfig) -> None:
         try:
             with as_main(whole):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import typing
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.storage.former_names import present_name
 from mipi_pl.utils.errors import UserError
 
 KINDS: dict[str, type] = {
@@ -51,10 +53,21 @@ def imported(target: object, path: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # a module can raise anything when it is imported
-        raise UserError(f"{path}._target_: cannot import {target!r} ({error or type(error).__name__})") from error
+        reason = f"{error or type(error).__name__}{_advice(target)}"
+        raise UserError(f"{path}._target_: cannot import {target!r} ({reason})") from error
     if not callable(found):
         raise UserError(f"{path}._target_ must name a class or function, got {target} = {found!r}")
     return typing.cast(Callable[..., Any], found)
+
+
+def _advice(target: str) -> str:
+    """Return the present name of a class that cannot be imported, if an older version had it by this name."""
+    present = present_name(target)
+    try:
+        exists = present != target and importlib.util.find_spec(present.rpartition(".")[0]) is not None
+    except ImportError:
+        exists = False
+    return f"; {target} is now {present}" if exists else ""
 
 
 def refuse_class(target: object, kind: type, path: str) -> None:

@@ -17,6 +17,7 @@ from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table
 from mipi_pl.evaluation.worlds import WorldError, Worlds, workload_note, worlds_of
 from mipi_pl.logging.hooks import closing
+from mipi_pl.models import fused
 from mipi_pl.run import report
 from mipi_pl.run.build import environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
@@ -32,7 +33,6 @@ from mipi_pl.storage.files import DamagedError, replacing, write_json
 from mipi_pl.utils.errors import FailedError, UserError
 from mipi_pl.utils.signals import shield_resource_tracker
 from mipi_pl.utils.threads import set_threads
-from models import fused
 
 
 def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:

@@ -10,16 +10,11 @@ import torch
 
 from mipi_pl.storage import index, sealed, weights
 from mipi_pl.storage.files import DamagedError
+from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.sealed import RECORD as RECORD
 from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
-
-_MOVED = {
-    "mipi_pl.loggers.ResumableCSVLogger": "mipi_pl.logging.csv.ResumableCSVLogger",  # 0.2.0
-    "mipi_pl.wandb_logger.ResumableWandbLogger": "mipi_pl.logging.wandb.ResumableWandbLogger",  # 0.2.0
-}
-"""Former to present names of classes that moved, for configs in older checkpoints; with the version of the move."""
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
@@ -49,7 +44,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
         index.require_in_place(path, record["updates"])
     except DamagedError as error:
         raise UserError(str(error)) from error
-    record["config"] = with_texts(record["config"], lambda text: _MOVED.get(text, text))
+    record["config"] = with_present_names(record["config"])
     return content, record["config"]
 
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mipi_pl.storage.files import replacing
+from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.utils.errors import UserError
 
 SUFFIX = ".safetensors"
@@ -84,7 +85,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        about = json.loads(text := metadata.get(_METADATA, "null"))
+        about = with_present_names(json.loads(text := metadata.get(_METADATA, "null")))
         # Files from versions before 0.2.0 have no checksum.
         whole = _SHA256 not in metadata or metadata[_SHA256] == _digest(text, state)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -146,7 +147,7 @@ def _foreign(node: Any) -> Iterator[str]:
 _KNOWN = {
     "mipi_pl.envs": "mipi_pl.envs.base.EntityEnv",
     "mipi_pl.algorithms": "torch.nn.Module",
-    "models": "torch.nn.Module",
+    "mipi_pl.models": "torch.nn.Module",
     "torch.optim": "torch.optim.Optimizer",
 }
 """Packages whose classes a file may name, and the required base class.

@@ -1,9 +1,9 @@
 """Masked attention, forward and backward, with one parallel task per step.
 
-Axes are those of `models.attention` and `models.packing`; W is the width. The numbers of querying agents and visible
-entities vary per step. `agents` [Q] and `entities` [P] are their indices in the views. `agent_starts` and
-`entity_starts` [L + 1] hold the first row of each step. They need not begin at 0, because a block of steps is a slice
-of a batch.
+Axes are those of `mipi_pl.models.attention` and `mipi_pl.models.packing`; W is the width. The numbers of querying
+agents and visible entities vary per step. `agents` [Q] and `entities` [P] are their indices in the views.
+`agent_starts` and `entity_starts` [L + 1] hold the first row of each step. They need not begin at 0, because a block of
+steps is a slice of a batch.
 
 Each head of a step takes a few products of small matrices, which stay in the L1 cache. Rows of scores are padded to
 whole vectors. The backward pass recomputes the scores, which is cheaper than storing the weights of all views.
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from mipi_pl.models.kernels.matrices import multiply, transpose
+from mipi_pl.models.kernels.softmax import softmax, through_softmax
+from mipi_pl.models.kernels.vector import entry, inline, padded_to_lanes
 from mipi_pl.utils.compiled import source_hash
-from models.kernels.matrices import multiply, transpose
-from models.kernels.softmax import softmax, through_softmax
-from models.kernels.vector import entry, inline, padded_to_lanes
 
 
 @inline

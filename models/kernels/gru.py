@@ -1,8 +1,8 @@
 """GRU over packed agents, forward and backward, with one parallel task per episode and without padding.
 
 G = 3 * hidden is the number of gates, in the order of PyTorch: reset, update, new. N, L, Q, V and A are those of
-`models.packing`. The Q * V rows are ordered by step, then agent, then view. The rows of a step go through the GRU
-together.
+`mipi_pl.models.packing`. The Q * V rows are ordered by step, then agent, then view. The rows of a step go through the
+GRU together.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from mipi_pl.models.kernels.matrices import product
+from mipi_pl.models.kernels.vector import ONE, TWO, entry, exp, row_loop
 from mipi_pl.utils.compiled import source_hash
-from models.kernels.matrices import product
-from models.kernels.vector import ONE, TWO, entry, exp, row_loop
 
 
 @row_loop

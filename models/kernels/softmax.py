@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from models.kernels.vector import (
+from mipi_pl.models.kernels.vector import (
     FLOAT,
     LANES,
     TINY,

@@ -1,8 +1,8 @@
 """Scores of the pairs of agent and target that a view shows, forward and backward, with one parallel task per step.
 
 H is the size of queries and keys, K the number of pair units (0 for none) and T that of targets; the other axes are
-those of `models.attention`. H and K are multiples of LANES. The kernels compute only the pairs that a view shows. They
-never store an array of size A * T * K, and the backward pass recomputes the units.
+those of `mipi_pl.models.attention`. H and K are multiples of LANES. The kernels compute only the pairs that a view
+shows. They never store an array of size A * T * K, and the backward pass recomputes the units.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
 
+from mipi_pl.models.kernels.vector import (
+    FLOAT,
+    LANES,
+    ZERO,
+    entry,
+    fma,
+    instructions,
+    load,
+    reduced,
+    row_loop,
+    whole_constant,
+)
 from mipi_pl.utils.compiled import source_hash
-from models.kernels.vector import FLOAT, LANES, ZERO, entry, fma, instructions, load, reduced, row_loop, whole_constant
 
 
 @instructions

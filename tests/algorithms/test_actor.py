@@ -10,10 +10,10 @@ from worlds import Sizes, small_mipi, small_q
 
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
+from mipi_pl.models.agent import Agent
+from mipi_pl.models.targets import ActionHead, ActionKinds
+from mipi_pl.models.trunk import Trunk
 from mipi_pl.utils.checks import DivergedError
-from models.agent import Agent
-from models.targets import ActionHead, ActionKinds
-from models.trunk import Trunk
 
 
 def shares(actor: Actor, td: TensorDict) -> torch.Tensor:

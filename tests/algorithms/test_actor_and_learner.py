@@ -12,11 +12,11 @@ from script_world import ScriptWorld
 from tensordict import TensorDict
 from worlds import Sizes, random_batch, small_mipi, small_q
 
-from datamodules.episodes import EpisodeAssembler
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import EpisodeBatch
-from models.packing import PackedSteps
-from models.targets import Perceived
+from mipi_pl.datamodules.episodes import EpisodeAssembler
+from mipi_pl.models.packing import PackedSteps
+from mipi_pl.models.targets import Perceived
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 

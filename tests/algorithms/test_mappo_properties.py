@@ -15,11 +15,11 @@ from script_world import ScriptWorld
 from tensordict import TensorDict
 from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
 
-from callbacks.imaginary_partition import ImaginaryPartition
-from datamodules.episodes import trim
-from datamodules.on_policy import OnPolicyDataModule
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.mappo import MAPPO
+from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
+from mipi_pl.datamodules.episodes import trim
+from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.envs.matrix import MatrixGame
 
 BOTH: list[dict[str, Any]] = [{}, {"regularizer": "mutual_information", "alpha": 0.3}]

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from tensordict import TensorDict
 from worlds import ALL_DEAD, SINGLE, Sizes, drive, learn, parameters_of, random_batch, sizes, small_mipi
 
-from datamodules.episodes import trim
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.mipi import MIPI
+from mipi_pl.datamodules.episodes import trim
 
 
 def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], **tolerance: float) -> None:

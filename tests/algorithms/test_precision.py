@@ -10,7 +10,7 @@ from torch import Tensor
 from worlds import Sizes, drive, parameters_of, random_batch, small_mipi, small_q
 
 from mipi_pl.algorithms.base import EntityAlgorithm
-from models import fused
+from mipi_pl.models import fused
 
 WIDE = {"width": 32, "hidden": 16}
 """Heads that fill a vector, as the kernels want them."""

@@ -12,7 +12,7 @@ from plain_q_update import PlainCollaQ, PlainQLearning
 from plain_update import Settings
 from worlds import AIMING, ALL_DEAD, PAUSES, SINGLE, Sizes, drive, parameters_of, random_batch, sizes, small_q
 
-from models import fused
+from mipi_pl.models import fused
 
 LEARNING_RATE = 0.1
 TRUNCATED = Sizes(truncated=(True, False, True))

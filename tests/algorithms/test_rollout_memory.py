@@ -15,12 +15,12 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from worlds import PAUSES, Sizes, drive, random_batch, sizes
 
-from datamodules.on_policy import OnPolicyDataModule
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.experience import advantages
 from mipi_pl.algorithms.mappo import MAPPO
 from mipi_pl.algorithms.memory import RolloutMemory, States
+from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.losses.information import log_policy
 
 PAID: dict[str, Any] = {"regularizer": "mutual_information", "alpha": 0.3}

@@ -12,11 +12,11 @@ from lightning import Callback, Trainer, seed_everything
 from script_world import ScriptWorld
 from worlds import small_mipi, small_q
 
-from callbacks.imaginary_partition import ImaginaryPartition
-from callbacks.target_update import TargetUpdate
-from datamodules.replay import ReplayDataModule
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
+from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
+from mipi_pl.callbacks.target_update import TargetUpdate
+from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.envs.matrix import MatrixGame
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]

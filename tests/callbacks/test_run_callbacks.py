@@ -15,12 +15,12 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from tensordict import TensorDict
 
-from callbacks.checkpointing import Checkpointing
-from callbacks.collection import CollectionMetrics
-from callbacks.frame_budget import FrameBudget
-from callbacks.generalization import GeneralizationEvaluation
-from callbacks.progress import Progress, Throughput, clock, latest_scores, score_lines
 from mipi_pl import spec as keys
+from mipi_pl.callbacks.checkpointing import Checkpointing
+from mipi_pl.callbacks.collection import CollectionMetrics
+from mipi_pl.callbacks.frame_budget import FrameBudget
+from mipi_pl.callbacks.generalization import GeneralizationEvaluation
+from mipi_pl.callbacks.progress import Progress, Throughput, clock, latest_scores, score_lines
 from mipi_pl.envs.matrix import MatrixGame
 
 PAYOFFS = {"AB": [[1.0, 0.0], [0.0, 0.0]], "BB": [[0.0, 0.0], [0.0, 1.0]]}
@@ -267,7 +267,7 @@ def test_progress_fits_80_columns(
     monkeypatch.setattr(Progress, "_updates", lambda *_: 1_234_567)
     monkeypatch.setattr(Throughput, "speeds", lambda _: (123_456.0, 1234.5))
     scores = {f"eval/{kind}_{name}": 0.5 for name in ("training", *range(6, 13)) for kind in ("score", "win_rate")}
-    monkeypatch.setattr("callbacks.progress.score_lines", lambda _, width: score_lines(scores, width))
+    monkeypatch.setattr("mipi_pl.callbacks.progress.score_lines", lambda _, width: score_lines(scores, width))
     progress = Progress(20_000_000, every_s=1e-9)
     fit(tmp_path, progress, FrameBudget(42))
     assert progress._bar is None, "closed at the end"

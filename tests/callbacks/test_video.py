@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks.video import EpisodeVideo
 from mipi_pl.actor import Actor
+from mipi_pl.callbacks.video import EpisodeVideo
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.envs.resource.env import ResourceCollection
-from models.agent import EntityAgent
+from mipi_pl.models.agent import EntityAgent
 
 
 def make_env(*, num_envs: int, seed: int, **changes: Any) -> ResourceCollection:

@@ -5,8 +5,8 @@ import torch
 from script_world import ScriptWorld
 from tensordict import TensorDict
 
-from datamodules.episodes import EpisodeAssembler, empty_episodes, summarize, trim
 from mipi_pl import spec as keys
+from mipi_pl.datamodules.episodes import EpisodeAssembler, empty_episodes, summarize, trim
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 STEPS = 17

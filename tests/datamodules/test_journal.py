@@ -11,9 +11,9 @@ from script_data import data
 from script_world import ScriptWorld
 from tensordict import TensorDict
 
-from datamodules.episodes import empty_episodes
-from datamodules.journal import EpisodeJournal, pack, unpack
-from datamodules.replay import ReplayDataModule
+from mipi_pl.datamodules.episodes import empty_episodes
+from mipi_pl.datamodules.journal import EpisodeJournal, pack, unpack
+from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage.files import DamagedError
 

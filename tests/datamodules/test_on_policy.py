@@ -13,10 +13,10 @@ from script_world import ScriptWorld
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from datamodules.on_policy import OnPolicyDataModule
-from datamodules.rollouts import RolloutCutter
 from mipi_pl import spec as keys
-from models.targets import Perceived
+from mipi_pl.datamodules.on_policy import OnPolicyDataModule
+from mipi_pl.datamodules.rollouts import RolloutCutter
+from mipi_pl.models.targets import Perceived
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 OBSERVED = (keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK)

@@ -14,10 +14,10 @@ from script_world import ScriptWorld
 from tensordict import TensorDictBase
 from worlds import small_mipi
 
-from datamodules.background import Background
-from datamodules.journal import EpisodeJournal
-from datamodules.replay import ReplayDataModule
 from mipi_pl.algorithms.mipi import MIPI
+from mipi_pl.datamodules.background import Background
+from mipi_pl.datamodules.journal import EpisodeJournal
+from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.utils.errors import FailedError
 
 

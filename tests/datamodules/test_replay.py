@@ -11,8 +11,8 @@ import torch
 from script_data import LENGTHS, data
 from script_world import ScriptWorld
 
-from datamodules.journal import EpisodeJournal
-from datamodules.replay import ReplayDataModule
+from mipi_pl.datamodules.journal import EpisodeJournal
+from mipi_pl.datamodules.replay import ReplayDataModule
 
 
 def ended(steps: int) -> int:

@@ -17,13 +17,13 @@ import torch
 from slow_world import SlowWorld
 from worlds import small_mipi
 
-from datamodules import workers
-from datamodules.journal import EpisodeJournal
-from datamodules.replay import ReplayDataModule
-from datamodules.sources import InlineSource
-from datamodules.workers import ProcessSource, RaySource, WorkerEnv, WorkerPolicy
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.mipi import MIPI
+from mipi_pl.datamodules import workers
+from mipi_pl.datamodules.journal import EpisodeJournal
+from mipi_pl.datamodules.replay import ReplayDataModule
+from mipi_pl.datamodules.sources import InlineSource
+from mipi_pl.datamodules.workers import ProcessSource, RaySource, WorkerEnv, WorkerPolicy
 from mipi_pl.utils.checks import WorkerError
 
 ENVS, STEPS, WORKERS, SEED = 4, 6, 2, 3
@@ -189,6 +189,6 @@ def test_a_resumed_run_has_replay_and_counts_and_begins_new_episodes(tmp_path: P
 def test_what_cannot_be_is_refused_before_anything_starts(
     options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datamodules.collectors.find_spec", lambda name: None)
+    monkeypatch.setattr("mipi_pl.datamodules.collectors.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=message):
         ReplayDataModule(SlowWorld, **options)

@@ -25,10 +25,10 @@ from mipi_pl.evaluation.recording import Recording, record
 from mipi_pl.evaluation.rollout import play
 from mipi_pl.evaluation.video import beside_each_other, write_gif
 from mipi_pl.losses.information import log_policy
+from mipi_pl.models.agent import EntityAgent, UtilityAgent
+from mipi_pl.models.collaq import CollaQAgent
+from mipi_pl.models.marginal import MarginalPolicy
 from mipi_pl.utils.checks import DivergedError
-from models.agent import EntityAgent, UtilityAgent
-from models.collaq import CollaQAgent
-from models.marginal import MarginalPolicy
 
 
 def world(num_envs: int = 2, seed: int = 4) -> ResourceCollection:

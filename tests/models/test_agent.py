@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from models.agent import EntityAgent
-from models.collaq import CollaQAgent
-from models.marginal import MarginalPolicy
-from models.packing import PackedSteps
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.collaq import CollaQAgent
+from mipi_pl.models.marginal import MarginalPolicy
+from mipi_pl.models.packing import PackedSteps
 
 ENTITY = {"own_path": True, "normalize": True, "pair_units": 3}
 BOTH = ("others", "agents")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.attention import EntityAttention, with_last_action
+from mipi_pl.models.attention import EntityAttention, with_last_action
 
 
 def attention_case(

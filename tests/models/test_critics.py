@@ -6,9 +6,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models import fused
-from models.critics import EntityCritic
-from models.packing import PackedSteps
+from mipi_pl.models import fused
+from mipi_pl.models.critics import EntityCritic
+from mipi_pl.models.packing import PackedSteps
 
 CAPACITY = 6
 

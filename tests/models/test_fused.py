@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import fused
-from models.attention import EntityAttention
-from models.packing import AgentRows, PackedSteps
-from models.targets import Perceived, TargetScores
-from models.trunk import Recurrence
+from mipi_pl.models import fused
+from mipi_pl.models.attention import EntityAttention
+from mipi_pl.models.packing import AgentRows, PackedSteps
+from mipi_pl.models.targets import Perceived, TargetScores
+from mipi_pl.models.trunk import Recurrence
 
 Run = Callable[[], Tensor]
 
@@ -231,9 +231,9 @@ def test_other_precisions_and_a_closed_switch_go_the_plain_way() -> None:
 
 COLD_OR_WARM = """
 import hashlib, torch
-from models.trunk import Recurrence
-from models.attention import EntityAttention
-from models.packing import PackedSteps
+from mipi_pl.models.trunk import Recurrence
+from mipi_pl.models.attention import EntityAttention
+from mipi_pl.models.packing import PackedSteps
 torch.manual_seed(0)
 net, attend = Recurrence(16, 13), EntityAttention(n_inputs=4, width=64, heads=4)
 steps, seen = PackedSteps.from_mask(torch.ones(4, 5, dtype=torch.bool)), torch.rand(20, 2, 6, 11) < 0.7

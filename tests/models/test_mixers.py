@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.mixers import AttentionMixer, Mixer, SumMixer
+from mipi_pl.models.mixers import AttentionMixer, Mixer, SumMixer
 
 CAPACITY = 5
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.agent import EntityAgent
-from models.attention import EntityAttention
-from models.marginal import MarginalPolicy
-from models.mixers import AttentionMixer
-from models.packing import AgentRows, EntityRows, PackedSteps
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.attention import EntityAttention
+from mipi_pl.models.marginal import MarginalPolicy
+from mipi_pl.models.mixers import AttentionMixer
+from mipi_pl.models.packing import AgentRows, EntityRows, PackedSteps
 
 
 def test_rows_of_agents_stand_by_step_and_pad_is_the_inverse_of_pack() -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mipi_pl.losses.information import log_policy
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.collaq import CollaQAgent
+from mipi_pl.models.marginal import MarginalPolicy
+from mipi_pl.models.targets import ActionHead, ActionKinds, PairScores, Perceived, TargetScores
 from mipi_pl.spec import EntitySpec
-from models.agent import EntityAgent
-from models.collaq import CollaQAgent
-from models.marginal import MarginalPolicy
-from models.targets import ActionHead, ActionKinds, PairScores, Perceived, TargetScores
 
 BOTH = ("others", "agents")
 KINDS = 5  # three fixed actions, attack, heal

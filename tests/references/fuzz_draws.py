@@ -29,9 +29,10 @@ TEXTS = ("abc", "''", "null", "true", "cpu", "'a b'", "'../x'", "'${'", "ä", "'
 CONTAINERS = ("[]", "[[]]", "{}", "[1,2,3]", "[-3,abc]", "{a: 1}", "{7: {a: 1}}", "[null]", "[{a: 1}]", "{a: [1]}")
 TARGETS = ("os.getcwd", "builtins.dict", "builtins.int", "builtins.print", "builtins.input", "collections.OrderedDict",
            "typing.Any", "typing.List", "sys.exit", "math.sqrt", "math.pi", "functools.partial", "torch.nn.Linear",
-           "torch.zeros", "torch.optim.Adam", "lightning.Callback", "lightning.Trainer", "callbacks.progress.Progress",
-           "models.mixers.SumMixer", "mipi_pl.envs.matrix.MatrixGame", "mipi_pl.envs.base.EntityEnv", "nothing.at.all",
-           "abc", "''", "3", "null", "..", "this.s", "mipi_pl", "numpy.random", "enum.Enum")  # fmt: skip
+           "torch.zeros", "torch.optim.Adam", "lightning.Callback", "lightning.Trainer",
+           "mipi_pl.callbacks.progress.Progress", "mipi_pl.models.mixers.SumMixer", "mipi_pl.envs.matrix.MatrixGame",
+           "mipi_pl.envs.base.EntityEnv", "nothing.at.all", "abc", "''", "3", "null", "..", "this.s", "mipi_pl",
+           "numpy.random", "enum.Enum")  # fmt: skip
 INTERPOLATIONS = ("${seed}", "${run}", "${env}", "${nothing}", "${run.name}", "${oc.env:NOTHING}", "${oc.env:HOME}",
                   "${now:}", "${hydra:job.name}", "${nope:1}", "${oc.decode:'['}", "${total_frames}", "${.x}", "${..}",
                   "${oc.select:nothing,3}", "${oc.create:{a: 1}}", "${held_out.worlds}", "${seed}x")  # fmt: skip
@@ -80,7 +81,7 @@ def keys_of(node: Any, path: str = "") -> dict[str, Any]:
 def choices() -> dict[str, list[str]]:
     """Return the choices of each config group, with those in subfolders."""
     groups: dict[str, list[str]] = {}
-    for group in files("configs").iterdir():
+    for group in files("mipi_pl.configs").iterdir():
         if group.is_dir() and not group.name.startswith("_"):
             root = Path(str(group))
             groups[group.name] = sorted(

@@ -13,10 +13,10 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from mipi_pl.algorithms.mipi import CRITIC, MARGINAL, MIPI, POLICY
-from models.agent import EntityAgent
-from models.attention import EntityAttention
-from models.mixers import AttentionMixer, Hypernetwork
-from models.trunk import Recurrence
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.attention import EntityAttention
+from mipi_pl.models.mixers import AttentionMixer, Hypernetwork
+from mipi_pl.models.trunk import Recurrence
 
 
 def attend(net: EntityAttention, inputs: Tensor, view: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from worlds import SGD
 
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.mappo import MAPPO
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.critics import EntityCritic
+from mipi_pl.models.marginal import MarginalPolicy
 from mipi_pl.spec import EntitySpec
-from models.agent import EntityAgent
-from models.critics import EntityCritic
-from models.marginal import MarginalPolicy
 
 LEARNED = ("agent.trunk", "agent.policy_logits", "critic", "marginal")
 """What MAPPO trains; the agent's critic head is not."""

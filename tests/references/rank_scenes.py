@@ -16,9 +16,9 @@ from script_data import data
 from script_world import RaggedWorld
 from worlds import Sizes, drive, parameters_of, random_batch, small_mipi
 
-from datamodules.on_policy import OnPolicyDataModule
 from mipi_pl import distributed
 from mipi_pl import spec as keys
+from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.evaluation.generalization import evaluate
 from mipi_pl.evaluation.worlds import Worlds, worlds_of

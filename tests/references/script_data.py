@@ -8,7 +8,7 @@ from typing import Any
 from script_world import ScriptWorld
 from worlds import small_mipi
 
-from datamodules.replay import ReplayDataModule
+from mipi_pl.datamodules.replay import ReplayDataModule
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 

@@ -74,7 +74,7 @@ def choices() -> Array:
 
 
 def episodes() -> tuple[TensorDict, list[list[int]], list[list[int]]]:
-    """Every episode once, in the form of `datamodules.replay`; its states and its joint actions."""
+    """Every episode once, in the form of `mipi_pl.datamodules.replay`; its states and its joint actions."""
     plays = []
     for team, first, leader in product(range(TEAMS), joint_actions(AGENTS, ACTIONS).tolist(), (0, 1)):
         place = 1 + first[leader]

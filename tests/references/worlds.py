@@ -18,11 +18,11 @@ from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.algorithms.mipi import MIPI
 from mipi_pl.algorithms.q_learning import QLearning
 from mipi_pl.losses.partition import draw_groups
+from mipi_pl.models.agent import EntityAgent, UtilityAgent
+from mipi_pl.models.collaq import CollaQAgent
+from mipi_pl.models.marginal import MarginalPolicy
+from mipi_pl.models.mixers import AttentionMixer, SumMixer
 from mipi_pl.spec import EntitySpec
-from models.agent import EntityAgent, UtilityAgent
-from models.collaq import CollaQAgent
-from models.marginal import MarginalPolicy
-from models.mixers import AttentionMixer, SumMixer
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from callbacks.progress import Progress
+from mipi_pl.callbacks.progress import Progress
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.utils.compat import ScriptLauncher, attach, leave_alone
 
