@@ -29,20 +29,35 @@ _MAX_THREADS = 1024
 _MAX_SEED = 2**32 - 1
 
 
-def resolve(composed: DictConfig) -> Config:
+def resolve(composed: DictConfig, name: str = "the config") -> Config:
     """Resolve the interpolations of a composed config and convert it to plain containers.
+
+    Args:
+        composed: config with interpolations.
+        name: what it is, for the message.
 
     Raises:
         UserError: if an interpolation cannot be resolved or a mandatory value is missing.
     """
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except RecursionError as error:
-        raise UserError("the config cannot be resolved: interpolations ${...} in it refer to one another") from error
     except Exception as error:  # a resolver, such as ${oc.decode:...}, can raise anything
-        raise UserError(f"the config cannot be resolved: {one_message(error)}") from error
+        raise unmerged(error, f"{name} cannot be resolved") from error
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
+
+
+def unmerged(error: Exception, name: str) -> UserError:
+    """Return the error for values that OmegaConf cannot merge or resolve; it raises errors of many types.
+
+    Args:
+        error: error of OmegaConf, or of a resolver.
+        name: what cannot be merged, for the message.
+    """
+    if isinstance(error, RecursionError):
+        return UserError(f"{name}: interpolations ${{...}} in it refer to one another")
+    key = getattr(error, "full_key", None)
+    return UserError(f"{name}: {f'{key}: ' if key else ''}{one_message(error)}")
 
 
 def check_structure(composed: DictConfig) -> None:

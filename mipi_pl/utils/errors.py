@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+_IN_PLAIN_WORDS = {
+    "Cannot merge DictConfig with ListConfig": "expected a mapping, got a list",
+    "Cannot merge ListConfig with DictConfig": "expected a list, got a mapping",
+}
+"""Messages of OmegaConf that name its classes."""
+
 
 class UserError(Exception):
     """A mistake by the user; the command line prints only the message and exits with code 2."""
@@ -36,5 +42,7 @@ def one_message(error: BaseException) -> str:
     if error.__cause__ is not None and str(error.__cause__).strip() not in messages[0]:
         messages.append(str(error.__cause__).strip())
     text = "; ".join(messages)
+    for words, plain in _IN_PLAIN_WORDS.items():
+        text = text.replace(words, plain)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))
