@@ -140,6 +140,10 @@ class MAPPO(InformationCost, EntityAlgorithm):
         """Number of imaginary partitions that a batch needs: one per epoch in which the marginal policy learns."""
         return self.marginal_epochs if self._averages_imaginary_teams else 0
 
+    def steps_per_update(self, num_envs: int) -> int:
+        """Return the number of minibatches of an update, in all epochs."""
+        return self.epochs * min(self.minibatches, num_envs)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the recurrent states of all processes."""
         checkpoint[_MEMORY] = self._memory.state_dict()

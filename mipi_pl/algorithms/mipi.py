@@ -139,6 +139,10 @@ class MIPI(InformationCost, JointValueAlgorithm):
         """K, number of imaginary partitions that a batch needs: one for the critic and one per alternation."""
         return 1 + (self.iterations if self._averages_imaginary_teams else 0)
 
+    def steps_per_update(self, num_envs: int) -> int:
+        """Return the number of optimizer steps of an update: one of the critic, and those of marginal and policy."""
+        return 1 + self.iterations * (1 + self.policy_steps)
+
     # ------------------------------------------------------------------ the learning step
 
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
