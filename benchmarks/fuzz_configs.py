@@ -8,8 +8,8 @@ seed and its number. Its outcome is one of
 * ran: exit code 0;
 * refused: exit code 2 and one line on stderr;
 * failed: exit code 1 and one line on stderr, such as diverged learning;
-* long: it has said that it plays 20,000 steps or more, or takes 1,000 optimizer steps at a time, was stopped after
-  --limit processor seconds, and Ctrl-C ended it;
+* long: it has said that it trains for 1,000 frames or more, or given a note on an unusual amount of work, was stopped
+  after --limit processor seconds, and Ctrl-C ended it;
 * traceback, hang or other: a defect. A hang is a case that did not say so and used --silent-limit processor seconds,
   used none for three minutes, or exceeded --wall-limit. Defects are listed at the end, and the exit code is 1.
 

@@ -81,9 +81,9 @@ def _checked_key(override: Override, known: Sequence[str]) -> str:
 
 
 def _checked(wanted: DictConfig, known: Sequence[str]) -> Config:
-    env = _content(wanted)["env"]
-    wanted.env = {}
-    config = {**resolve(wanted, "the overrides"), "env": env}
+    content = _content(wanted)
+    env = content.pop("env")
+    config = {**resolve(OmegaConf.create(content), "the overrides"), "env": env}
     for name in config["held_out"]:
         if f"held_out.{name}" not in known:
             raise UserError(unknown_key("", f"held_out.{name}", known))

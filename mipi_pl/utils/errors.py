@@ -5,8 +5,10 @@ from __future__ import annotations
 _IN_PLAIN_WORDS = {
     "Cannot merge DictConfig with ListConfig": "expected a mapping, got a list",
     "Cannot merge ListConfig with DictConfig": "expected a list, got a mapping",
+    "invalid literal for int() with base 10:": "expected the number of an entry of the list, got",
+    "ValueError raised while resolving interpolation: HydraConfig was not set": "${hydra:...} has no value here",
 }
-"""Messages of OmegaConf that name its classes."""
+"""Messages of OmegaConf and Hydra about their own classes."""
 
 
 class UserError(Exception):
