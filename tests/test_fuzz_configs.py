@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -109,6 +110,34 @@ def test_outcomes_are_judged_by_exit_code_output_and_what_was_stated(
 
 def test_a_note_on_the_work_of_an_evaluation_is_a_statement() -> None:
     assert is_stated(str(workload_note(2, 2, 100_000)))
+
+
+BUSY = """
+import sys, time
+from pathlib import Path
+import mipi_pl.cli
+from fuzz_cases import Limits, run
+def work(words):
+    print(words[0], flush=True)
+    try:
+        while True:
+            time.sleep(1e-6)
+    except KeyboardInterrupt:
+        return 130
+mipi_pl.cli.main = work
+for number, word in enumerate(["x: 20 frames, folder y", "x: 9,000 frames, folder y"]):
+    outcome = run([word], Path(sys.argv[1]) / str(number), Limits(stated_s=0.1, silent_s=0.3, wall_s=300))
+    print(outcome.kind, outcome.seconds < 0.3, outcome.code, "in work" in outcome.output)
+"""
+
+
+def test_a_case_is_stopped_by_its_processor_time_and_sooner_if_it_has_said_that_it_is_long(tmp_path: Path) -> None:
+    references = FUZZ.parents[1] / "tests" / "references"
+    environment = {**os.environ, "PYTHONPATH": f"{FUZZ.parents[1]}:{references}"}
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY, str(tmp_path)], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines() == ["hang False 130 True", "long True 130 False"]
 
 
 def test_results_are_kept_when_the_fuzz_test_is_ended(tmp_path: Path) -> None:
