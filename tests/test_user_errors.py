@@ -75,7 +75,7 @@ MISTAKES = [
     (["env=null", "~env"], "~env leaves no env; choose another one instead: env=NAME"),
     (["~trainer"], "~trainer leaves no trainer"),
     (["held_out=6"], "held_out must be a mapping, got 6"),
-    (["held_out=[6]"], "Error merging override held_out=[6]; expected a mapping, got a list"),
+    (["held_out=[6]"], "Error merging override held_out=[6]; it is a list in the place of a mapping"),
     (["~held_out"], "held_out is missing"),
     (["run.name=[1,2,3]"], "run.name must be a text, got [1, 2, 3]"),
     (["run.name=2147483648"], "run.name must be a text, got 2147483648"),
@@ -83,9 +83,10 @@ MISTAKES = [
     (["datamodule.collector=${run}", "run=${datamodule.collector}"], "run must be a mapping, got '${datamodule"),
     (
         ["output_dir=${run.name}", "run.name=${output_dir}"],
-        "the config cannot be resolved: output_dir: Recursive interpolation",
+        "Recursive interpolation detected",
     ),
-    (["seed=${oc.decode:'['}"], "the config cannot be resolved: "),
+    (["seed=${oc.decode:'['}"], "the config cannot be resolved: seed: "),
+    (["run.name=${hydra:job.name}"], "the config cannot be resolved: run.name: ${hydra:...} has no value here"),
     (["seed=${nothing:1}"], "the config cannot be resolved: seed: Unsupported interpolation type nothing"),
     # choices
     (["algorithm=mappo", "mixer=sum"], "mixer cannot be chosen, because no other choice"),
@@ -317,8 +318,8 @@ def test_weights_that_do_not_fit_are_told(
     [
         ("bogus=1", "unknown key bogus"),
         ("held_out.bogus=1", "unknown key held_out.bogus"),
-        ("env.payoffs=[1]", "env: expected a mapping, got a list"),
-        ("env.payoffs.AB.x=1", "env: expected a list, got a mapping"),
+        ("env.payoffs=[1]", "env.payoffs must be a mapping, got [1]"),
+        ("env.payoffs.AB.x=1", "env.payoffs.AB must be a list, got {'x': 1}"),
         (
             "env.team_compositions=${nothing}",
             "env cannot be resolved: team_compositions: Interpolation key 'nothing' not found",

@@ -10,8 +10,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from mipi_pl.run.config import Config, check_eval, resolve, unmerged
+from mipi_pl.run.config import Config, check_eval, resolve
 from mipi_pl.run.hints import unknown_key
+from mipi_pl.run.unresolved import unmerged
 from mipi_pl.utils.errors import UserError
 
 _OPEN = ("env.", "held_out.worlds.")
@@ -53,12 +54,23 @@ def merged(env: Config, changes: Config) -> Config:
     Raises:
         UserError: if a change does not fit, such as a list in the place of a mapping, or it cannot be resolved.
     """
+    _refuse_misfit(env, changes, "env")
     try:
         both = OmegaConf.merge(env, changes)
     except Exception as error:
         raise unmerged(error, "env") from error
     assert isinstance(both, DictConfig)
     return resolve(both, "env")
+
+
+def _refuse_misfit(present: Config, changes: Config, path: str) -> None:
+    """Refuse a list in the place of a mapping, and a mapping in the place of a list, at any depth."""
+    for key, value in changes.items():
+        known, name = present.get(key), f"{path}.{key}"
+        if isinstance(known, dict) and isinstance(value, dict):
+            _refuse_misfit(known, value, name)
+        elif isinstance(known, (dict, list)) and isinstance(value, (dict, list)) and type(known) is not type(value):
+            raise UserError(f"{name} must be {'a mapping' if isinstance(known, dict) else 'a list'}, got {value!r}")
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

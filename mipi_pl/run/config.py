@@ -18,7 +18,8 @@ from mipi_pl.evaluation.worlds import TRAINING, require_episodes
 from mipi_pl.run.hints import check_value, listed, unknown_key
 from mipi_pl.run.schema import HeldOut, Train
 from mipi_pl.run.signatures import check_call, check_targets
-from mipi_pl.utils.errors import UserError, one_message
+from mipi_pl.run.unresolved import unmerged
+from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
 """A resolved config: plain containers, numbers, strings and None, which a checkpoint can store."""
@@ -42,22 +43,9 @@ def resolve(composed: DictConfig, name: str = "the config") -> Config:
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except Exception as error:  # a resolver, such as ${oc.decode:...}, can raise anything
-        raise unmerged(error, f"{name} cannot be resolved") from error
+        raise unmerged(error, f"{name} cannot be resolved", composed) from error
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
-
-
-def unmerged(error: Exception, name: str) -> UserError:
-    """Return the error for values that OmegaConf cannot merge or resolve; it raises errors of many types.
-
-    Args:
-        error: error of OmegaConf, or of a resolver.
-        name: what cannot be merged, for the message.
-    """
-    if isinstance(error, RecursionError):
-        return UserError(f"{name}: interpolations ${{...}} in it refer to one another")
-    key = getattr(error, "full_key", None)
-    return UserError(f"{name}: {f'{key}: ' if key else ''}{one_message(error)}")
 
 
 def check_structure(composed: DictConfig) -> None:

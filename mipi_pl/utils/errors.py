@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _IN_PLAIN_WORDS = {
-    "Cannot merge DictConfig with ListConfig": "expected a mapping, got a list",
-    "Cannot merge ListConfig with DictConfig": "expected a list, got a mapping",
+    # OmegaConf says this in both cases.
+    "Cannot merge DictConfig with ListConfig": "it is a list in the place of a mapping, or a mapping in that of a list",
     "invalid literal for int() with base 10:": "expected the number of an entry of the list, got",
     "ValueError raised while resolving interpolation: HydraConfig was not set": "${hydra:...} has no value here",
 }

@@ -216,7 +216,7 @@ def start(words: list[str], folder: Path) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for name, number in (("/dev/null", 0), ("stdout", 1), ("stderr", 2)):
             os.dup2(os.open(name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what it has said decides
+        sys.stdout.reconfigure(line_buffering=True)  # what it has said decides
         faulthandler.register(signal.SIGUSR1, file=open("stack", "w"), all_threads=True)  # noqa: SIM115
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["mipi", *words]
