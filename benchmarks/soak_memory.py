@@ -25,7 +25,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 ENDLESS = [
-    "experiment=quickstart",
     "total_frames=100_000_000",
     "callbacks.checkpointing.every_frames=5_000",
     "threads=1",
@@ -148,12 +147,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="minutes to train (default %(default)s)")
     parser.add_argument("--every-s", type=float, default=EVERY_S, help="seconds between samples (default %(default)s)")
     parser.add_argument("--outputs", type=Path, help="(default outputs/soak-memory/<kind>)")
-    parser.add_argument("overrides", nargs="*", help="further overrides of the run, such as env=marines")
+    parser.add_argument("--experiment", default="quickstart", help="what is trained (default %(default)s)")
     arguments = parser.parse_args()
     outputs = arguments.outputs or Path("outputs/soak-memory") / arguments.kind
     outputs.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mipi_pl.cli", "train", *ENDLESS, *KINDS[arguments.kind], *arguments.overrides]
-    rows, code, left = watch([*command, f"output_dir={outputs}"], outputs, 60 * arguments.minutes, arguments.every_s)
+    command = [sys.executable, "-m", "mipi_pl.cli", "train"]
+    command += [f"experiment={arguments.experiment}", *ENDLESS, *KINDS[arguments.kind], f"output_dir={outputs}"]
+    rows, code, left = watch(command, outputs, 60 * arguments.minutes, arguments.every_s)
     if not rows:
         sys.exit(f"the run ended before the first sample; see {outputs / 'run.log'}")
     draw(rows, outputs / "memory.png")
