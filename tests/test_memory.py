@@ -20,6 +20,7 @@ from mipi_pl.run.config import resolve
 from mipi_pl.run.parts import assemble
 from mipi_pl.run.processes import build_trainer
 from mipi_pl.run.workload import notes
+from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.memory import memory_bytes, readable_size, require_memory
 
 
@@ -108,6 +109,13 @@ def test_work_that_the_number_of_frames_does_not_show_is_said(
     said = list(notes(parts, worlds, config["total_frames"]))
     parts.datamodule.teardown("fit")
     assert [each[: len(note or "")] for each in said] == ([] if note is None else [note])
+
+
+def test_imaginary_partitions_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mipi_pl.run.learner._SLOT_BYTES", 10**13)
+    config = resolve(compose(["experiment=matrix_game", "debug=tiny", "algorithm.marginal_teams=imaginary"]))
+    with pytest.raises(UserError, match=r"algorithm: 2 imaginary partitions of .* would take about"):
+        assemble(config, tmp_path, build_trainer(config["trainer"]))
 
 
 @pytest.mark.parametrize(

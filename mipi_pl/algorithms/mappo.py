@@ -20,6 +20,7 @@ from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.memory import require_memory
 from models.agent import EntityAgent
 
 POLICY, CRITIC, MARGINAL = range(3)
@@ -27,6 +28,8 @@ POLICY, CRITIC, MARGINAL = range(3)
 
 _MEMORY = "rollout_memory"
 """Key under which a checkpoint stores the recurrent states."""
+_METRICS_BYTES = 5_000
+"""Memory of the metrics of one epoch, which are kept until the end of the update."""
 
 
 class MAPPO(InformationCost, EntityAlgorithm):
@@ -100,6 +103,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         bounds = {"value_clip": value_clip, "huber_delta": huber_delta}
         require_options(0, above=True, clip=clip, **{name: x for name, x in bounds.items() if x is not None})
         require_options(1, epochs=epochs, minibatches=minibatches)
+        require_memory(f"the metrics of {epochs:,} epochs", _METRICS_BYTES * epochs, "lower algorithm.epochs")
         if value_decay is not None:
             require_options(0, 1 - 1e-6, value_decay=value_decay)
         self._choose_cost(regularizer, marginal_teams)

@@ -18,6 +18,7 @@ from mipi_pl.losses.information import Divergence, Regularizer, Temperature
 from mipi_pl.losses.td import TargetKind
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import choose
+from mipi_pl.utils.memory import require_memory
 from models.agent import EntityAgent
 from models.mixers import Mixer
 from models.targets import Perceived
@@ -25,7 +26,8 @@ from models.targets import Perceived
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""
 
-
+_ALTERNATION_BYTES = 100
+"""Memory of one alternation in the list of the views of a batch."""
 _SMALLEST_WEIGHT = 1e-3
 """Lower bound of an agent's mixer weight where its temperature is divided by it."""
 
@@ -105,6 +107,9 @@ class MIPI(InformationCost, JointValueAlgorithm):
         require_options(0, alpha=alpha, alpha_i=0.0 if alpha_i is None else alpha_i)
         require_options(0, 1, uniform_share=uniform_share)
         require_options(1, iterations=iterations, policy_steps=policy_steps)
+        require_memory(
+            f"{iterations:,} alternations per batch", _ALTERNATION_BYTES * iterations, "lower algorithm.iterations"
+        )
         self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.temperature = choose("algorithm.temperature", temperature, Temperature)
