@@ -60,11 +60,11 @@ check: $(INSTALLED) ## check format, lint, types (strict), documentation and imp
 	@$(PYTEST) $(ARGS)
 
 .PHONY: soak
-soak: $(INSTALLED) ## kill and resume a run up to 20 times at random moments and compare it with an uninterrupted one
+soak: $(INSTALLED) ## kill runs of four algorithms in two worlds 200 times at random moments, resume them, compare the ends; continues
 	@$(BIN)/python benchmarks/soak_resume.py $(ARGS)
 
 .PHONY: soak-memory
-soak-memory: $(INSTALLED) ## train for an hour and monitor memory, threads, processes and files
+soak-memory: $(INSTALLED) ## train for an hour and monitor memory, threads, processes and files; ARGS="--kind on_policy"
 	@$(BIN)/python benchmarks/soak_memory.py $(ARGS)
 
 .PHONY: damage
@@ -72,7 +72,7 @@ damage: $(INSTALLED) ## damage 1,000 files of runs and check that each is refuse
 	@$(BIN)/python benchmarks/damage.py $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(INSTALLED) ## run 5,000 random configurations over all commands and list tracebacks and hangs; ARGS="--cases 300 --seed 1"
+fuzz: $(INSTALLED) ## run 5,000 random configurations over all commands and list tracebacks and hangs; continues; ARGS="--cases 300 --seed 1"
 	@$(BIN)/python benchmarks/fuzz_configs.py $(ARGS)
 
 .PHONY: mutations

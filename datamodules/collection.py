@@ -98,7 +98,7 @@ class CollectionDataModule(LightningDataModule):
         except BaseException:
             self.env.close(raise_if_closed=False)
             raise
-        self.seed = seed
+        self.seed, self.num_envs = seed, num_envs
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
         self.max_faults = max_faults
         self.frames = self.episodes = self.batches = self.cut_short = self.faults = 0

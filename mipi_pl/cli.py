@@ -18,6 +18,7 @@ from importlib.metadata import version
 from mipi_pl.commands.options import Parser
 from mipi_pl.utils.checks import WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.memory import ShortageError, is_shortage
 from mipi_pl.utils.output import LostOutputError, standard_streams
 
 COMMANDS = (
@@ -72,6 +73,10 @@ def _carry_out(words: list[str]) -> int:
         return _complain(error, MISTAKE)
     except (FailedError, WorldFaultError) as error:
         return _complain(error, FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        return _complain(ShortageError(error), FAILED)
     except SystemExit as end:  # after --help; Hydra also exits this way, even after a failed job of a multirun
         return end.code if isinstance(end.code, int) else OK
     except KeyboardInterrupt as interrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzz_cases import Outcome, Results, is_stated, judge
 from fuzz_draws import TRAIN_BASES, change, keys_of
 
+from mipi_pl.evaluation.worlds import workload_note
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import check_train, resolve
 from mipi_pl.run.parts import assemble
@@ -75,7 +78,79 @@ def test_the_fuzz_test_sorts_outcomes_and_fails_only_for_a_defect() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 configurations in" in done.stdout
-    assert "1 ran, 2 refused, 0 failed, 0 long, 0 traceback, 0 hang, 0 other" in done.stdout
+    assert "processor hours: 1 ran, 2 refused, 0 failed, 0 long, 0 traceback, 0 hang, 0 other" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "was_stopped", "out", "err", "kind"),
+    [
+        (0, False, "", "a warning", "ran"),
+        (2, False, "", "mipi: unknown key x\n", "refused"),
+        (1, False, "", "mipi: diverged\n", "failed"),
+        (2, False, "", "mipi: two\nlines\n", "other"),
+        (-9, False, "", "", "other"),
+        (1, False, "", "Traceback (most recent call last):\n", "traceback"),
+        (130, True, "matrix_game / MIPI, seed 0: 20 frames, folder x\n", "", "hang"),
+        (130, True, "matrix_game / MIPI, seed 0: 9,223,372,036,854,775,807 frames, folder x\n", "", "long"),
+        (
+            130,
+            True,
+            "note: ... of up to 9 steps in each of 2 worlds, up to 2,000,000 steps in all; Ctrl-C\n",
+            "",
+            "long",
+        ),
+        (-9, True, "seed 0: 1,000,000 frames, folder x\n", "", "hang"),
+    ],
+)
+def test_outcomes_are_judged_by_exit_code_output_and_what_was_stated(
+    code: int, was_stopped: bool, out: str, err: str, kind: str
+) -> None:
+    assert judge(code, was_stopped, out, err) == kind
+
+
+def test_a_note_on_the_work_of_an_evaluation_is_a_statement() -> None:
+    assert is_stated(str(workload_note(2, 2, 100_000)))
+
+
+BUSY = """
+import sys, time
+from pathlib import Path
+import mipi_pl.cli
+from fuzz_cases import Limits, run
+def work(words):
+    print(words[0], flush=True)
+    try:
+        while True:
+            time.sleep(1e-6)
+    except KeyboardInterrupt:
+        return 130
+mipi_pl.cli.main = work
+for number, word in enumerate(["x: 20 frames, folder y", "x: 9,000 frames, folder y"]):
+    outcome = run([word], Path(sys.argv[1]) / str(number), Limits(stated_s=0.1, silent_s=0.3, wall_s=300))
+    print(outcome.kind, outcome.seconds < 0.3, outcome.code, "in work" in outcome.output)
+"""
+
+
+def test_a_case_is_stopped_by_its_processor_time_and_sooner_if_it_has_said_that_it_is_long(tmp_path: Path) -> None:
+    references = FUZZ.parents[1] / "tests" / "references"
+    environment = {**os.environ, "PYTHONPATH": f"{FUZZ.parents[1]}:{references}"}
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY, str(tmp_path)], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines() == ["hang False 130 True", "long True 130 False"]
+
+
+def test_results_are_kept_when_the_fuzz_test_is_ended(tmp_path: Path) -> None:
+    path = tmp_path / "fuzz" / "seed_1.jsonl"
+    outcome = Outcome(4, "ran", ["runs"], "", 0, 1.0, 2.0)
+    Results(path).add(outcome)
+    with path.open("a") as file:
+        file.write('{"number": 5, "ki')  # it was killed here
+    again = Results(path)
+    assert again.missing(range(3, 6)) == [3, 5]
+    again.add(Outcome(3, "long", ["runs"], "", 130, 20.0, 30.0))
+    assert [one.number for one in Results(path).outcomes] == [4, 3]
+    assert "1 ran, 0 refused, 0 failed, 1 long, 0 traceback, 0 hang, 0 other; the longest" in again.summary()
 
 
 def test_most_random_values_are_refused(keys: list[str], tmp_path: Path) -> None:

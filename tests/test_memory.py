@@ -13,7 +13,14 @@ from mipi_pl.cli import main
 from mipi_pl.envs.battle.scenario import _formation, enemy_army, refuse_army
 from mipi_pl.envs.composition import Composition, TypeGroup, enumerate_compositions
 from mipi_pl.envs.matrix import MatrixGame
-from mipi_pl.evaluation.worlds import workload_note
+from mipi_pl.evaluation.worlds import Worlds, workload_note, worlds_of
+from mipi_pl.run.build import environment_factory
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
+from mipi_pl.run.parts import assemble
+from mipi_pl.run.processes import build_trainer
+from mipi_pl.run.workload import notes
+from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.memory import memory_bytes, readable_size, require_memory
 
 
@@ -78,6 +85,54 @@ def test_a_long_evaluation_says_how_much_it_plays() -> None:
     assert workload_note(4, 256, 150) is None
     assert "1,000,000 episodes of up to 150 steps in each of 2 worlds" in str(workload_note(2, 10**6, 150))
     assert "up to 1,400,000 steps in all" in str(workload_note(7, 2, 100_000))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "note"),
+    [
+        (["algorithm=mipi"], None),
+        (["algorithm=mappo"], None),
+        (["algorithm=mipi", "algorithm.policy_steps=1000000"], "note: 1,000,002 optimizer steps follow each episode;"),
+        (["algorithm=mipi", "datamodule.updates_per_episode=1000"], "note: 3,000 optimizer steps follow each episode;"),
+        (["algorithm=mappo", "algorithm.epochs=100000"], "note: 200,000 optimizer steps follow each rollout;"),
+        (["algorithm=mappo", "datamodule.rollout_steps=50000"], "note: one collection plays 100,000 steps, and total_"),
+        (["algorithm=mipi", "callbacks.generalization.episodes=100000000"], "note: an evaluation plays 100,000,000"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_work_that_the_number_of_frames_does_not_show_is_said(
+    chosen: list[str], note: str | None, tmp_path: Path
+) -> None:
+    config = resolve(compose(["experiment=matrix_game", "debug=tiny", "datamodule.num_envs=2", *chosen]))
+    parts = assemble(config, tmp_path, build_trainer(config["trainer"]))
+    worlds = Worlds(environment_factory(config["env"]), worlds_of((), {}), 2, 0)
+    said = list(notes(parts, worlds, config["total_frames"]))
+    parts.datamodule.teardown("fit")
+    assert [each[: len(note or "")] for each in said] == ([] if note is None else [note])
+
+
+def test_imaginary_partitions_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mipi_pl.run.learner._SLOT_BYTES", 10**13)
+    config = resolve(compose(["experiment=matrix_game", "debug=tiny", "algorithm.marginal_teams=imaginary"]))
+    with pytest.raises(UserError, match=r"algorithm: 2 imaginary partitions of .* would take about"):
+        assemble(config, tmp_path, build_trainer(config["trainer"]))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError("CUDA out of memory")],
+)
+def test_memory_that_is_used_up_ends_a_command_in_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def use_up(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mipi_pl.commands.runs.run", use_up)
+    assert main(["runs"]) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("mipi: memory was used up (")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_report_on_too_many_runs_is_refused(

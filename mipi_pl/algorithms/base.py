@@ -88,6 +88,14 @@ class EntityAlgorithm(LightningModule, ABC):
     def partitions_per_batch(self) -> int:
         """K, number of imaginary partitions that a batch needs."""
 
+    def steps_per_update(self, num_envs: int) -> int:
+        """Return the number of optimizer steps of an update, about; 1 unless an algorithm takes several.
+
+        Args:
+            num_envs: environments that a rollout has sequences of.
+        """
+        return 1
+
     @abstractmethod
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """Learn from a batch by calls of `descend`, then `report` the metrics."""

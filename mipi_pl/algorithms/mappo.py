@@ -21,12 +21,16 @@ from mipi_pl.losses import ppo
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.models.agent import EntityAgent
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.memory import require_memory
+from mipi_pl.models.agent import EntityAgent
 
 POLICY, CRITIC, MARGINAL = range(3)
 """Indices of the optimizers."""
 
 _MEMORY = "rollout_memory"
 """Key under which a checkpoint stores the recurrent states."""
+_METRICS_BYTES = 5_000
+"""Memory of the metrics of one epoch, which are kept until the end of the update."""
 
 
 class MAPPO(InformationCost, EntityAlgorithm):
@@ -100,6 +104,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         bounds = {"value_clip": value_clip, "huber_delta": huber_delta}
         require_options(0, above=True, clip=clip, **{name: x for name, x in bounds.items() if x is not None})
         require_options(1, epochs=epochs, minibatches=minibatches)
+        require_memory(f"the metrics of {epochs:,} epochs", _METRICS_BYTES * epochs, "lower algorithm.epochs")
         if value_decay is not None:
             require_options(0, 1 - 1e-6, value_decay=value_decay)
         self._choose_cost(regularizer, marginal_teams)
@@ -139,6 +144,10 @@ class MAPPO(InformationCost, EntityAlgorithm):
     def partitions_per_batch(self) -> int:
         """Number of imaginary partitions that a batch needs: one per epoch in which the marginal policy learns."""
         return self.marginal_epochs if self._averages_imaginary_teams else 0
+
+    def steps_per_update(self, num_envs: int) -> int:
+        """Return the number of minibatches of an update, in all epochs."""
+        return self.epochs * min(self.minibatches, num_envs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the recurrent states of all processes."""

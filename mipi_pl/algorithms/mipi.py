@@ -21,11 +21,16 @@ from mipi_pl.models.mixers import Mixer
 from mipi_pl.models.targets import Perceived
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import choose
+from mipi_pl.utils.memory import require_memory
+from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.mixers import Mixer
+from mipi_pl.models.targets import Perceived
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""
 
-
+_ALTERNATION_BYTES = 100
+"""Memory of one alternation in the list of the views of a batch."""
 _SMALLEST_WEIGHT = 1e-3
 """Lower bound of an agent's mixer weight where its temperature is divided by it."""
 
@@ -105,6 +110,9 @@ class MIPI(InformationCost, JointValueAlgorithm):
         require_options(0, alpha=alpha, alpha_i=0.0 if alpha_i is None else alpha_i)
         require_options(0, 1, uniform_share=uniform_share)
         require_options(1, iterations=iterations, policy_steps=policy_steps)
+        require_memory(
+            f"{iterations:,} alternations per batch", _ALTERNATION_BYTES * iterations, "lower algorithm.iterations"
+        )
         self._choose_cost(regularizer, marginal_teams)
         self.alpha, self.alpha_i = alpha, alpha if alpha_i is None else alpha_i
         self.temperature = choose("algorithm.temperature", temperature, Temperature)
@@ -138,6 +146,10 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def partitions_per_batch(self) -> int:
         """K, number of imaginary partitions that a batch needs: one for the critic and one per alternation."""
         return 1 + (self.iterations if self._averages_imaginary_teams else 0)
+
+    def steps_per_update(self, num_envs: int) -> int:
+        """Return the number of optimizer steps of an update: one of the critic, and those of marginal and policy."""
+        return 1 + self.iterations * (1 + self.policy_steps)
 
     # ------------------------------------------------------------------ the learning step
 

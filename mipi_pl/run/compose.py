@@ -49,9 +49,9 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with hydra.initialize_config_module("mipi_pl.configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
+        choices = dict(composed.hydra.runtime.choices)
     except Exception as error:  # Hydra and OmegaConf raise errors of many types, such as a RecursionError
         raise UserError(_reason(error, overrides)) from error
-    choices = dict(composed.hydra.runtime.choices)
     with open_dict(composed):
         del composed["hydra"]
     check_structure(composed)

@@ -18,7 +18,8 @@ from mipi_pl.evaluation.worlds import TRAINING, require_episodes
 from mipi_pl.run.hints import check_value, listed, unknown_key
 from mipi_pl.run.schema import HeldOut, Train
 from mipi_pl.run.signatures import check_call, check_targets
-from mipi_pl.utils.errors import UserError, one_message
+from mipi_pl.run.unresolved import unmerged
+from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
 """A resolved config: plain containers, numbers, strings and None, which a checkpoint can store."""
@@ -29,18 +30,20 @@ _MAX_THREADS = 1024
 _MAX_SEED = 2**32 - 1
 
 
-def resolve(composed: DictConfig) -> Config:
+def resolve(composed: DictConfig, name: str = "the config") -> Config:
     """Resolve the interpolations of a composed config and convert it to plain containers.
+
+    Args:
+        composed: config with interpolations.
+        name: what it is, for the message.
 
     Raises:
         UserError: if an interpolation cannot be resolved or a mandatory value is missing.
     """
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except RecursionError as error:
-        raise UserError("the config cannot be resolved: interpolations ${...} in it refer to one another") from error
     except Exception as error:  # a resolver, such as ${oc.decode:...}, can raise anything
-        raise UserError(f"the config cannot be resolved: {one_message(error)}") from error
+        raise unmerged(error, f"{name} cannot be resolved", composed) from error
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 

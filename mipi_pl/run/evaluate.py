@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.evaluation.baselines import play_baselines
@@ -21,8 +16,8 @@ from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, worklo
 from mipi_pl.models import fused
 from mipi_pl.run import own_folder
 from mipi_pl.run.build import environment_factory, one_environment, policies_of
-from mipi_pl.run.config import Config, check_eval, check_evaluation
-from mipi_pl.run.hints import unknown_key
+from mipi_pl.run.changes import merged, read_overrides
+from mipi_pl.run.config import Config, check_evaluation
 from mipi_pl.run.learner import build_algorithm
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
@@ -31,7 +26,7 @@ from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.storage.checkpoint_file import RECORD, restore
 from mipi_pl.storage.files import write_json
-from mipi_pl.utils.errors import UserError, one_message
+from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.threads import set_threads
 
 
@@ -179,13 +174,13 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     Raises:
         UserError: if eval.yaml or the environment does not have a key, or a value is invalid.
     """
-    wanted = _read_overrides(overrides, config["held_out"]["worlds"])
+    wanted = read_overrides(overrides, config["held_out"]["worlds"])
     held_out = {**config["held_out"], **{k: v for k, v in wanted["held_out"].items() if v is not None}}
     if wanted["seed"] is not None:
         held_out["seed"] = wanted["seed"]
     changes: dict[str, Any] = dict(wanted["env"])
     team_sizes = changes.pop("team_sizes", None)
-    env = _merged(config["env"], changes)
+    env = merged(config["env"], changes)
     check_targets({"env": env, "held_out": held_out}, "")
     if team_sizes is None:
         worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
@@ -197,60 +192,6 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
         worlds = worlds_of(team_sizes, held_out["worlds"])[1:]
     check_evaluation(held_out, held_out["seed"])
     return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"])
-
-
-def _merged(env: Config, changes: Config) -> Config:
-    """Return the config of an environment with changed arguments.
-
-    Raises:
-        UserError: if a change does not fit, such as a list in the place of a mapping, or it cannot be resolved.
-    """
-    try:
-        content = OmegaConf.to_container(OmegaConf.merge(env, changes), resolve=True, throw_on_missing=True)
-    except Exception as error:  # OmegaConf raises errors of many types
-        raise UserError(f"env: {one_message(error)}") from error
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
-
-
-def _read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
-    known = OmegaConf.to_container(
-        OmegaConf.create(files("mipi_pl.configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
-    )
-    wanted = OmegaConf.create(known)
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(f"cannot read the overrides: {error}") from error
-    # env.team_sizes replaces the evaluations of the run; without it, held_out.worlds adds to them or changes them.
-    replaces_worlds = any(override.key_or_group == "env.team_sizes" for override in parsed)
-    for override in parsed:
-        key = override.key_or_group
-        if key in ("env", "held_out") and not (override.is_delete() or isinstance(override.value(), dict)):
-            raise UserError(f"{key} is not one value: change a key in it, such as {key}.team_sizes=[6,7]")
-        if key.startswith("held_out.worlds.") and OmegaConf.select(wanted, "held_out.worlds") is None:
-            wanted.held_out.worlds = {} if replaces_worlds else worlds
-        if override.is_delete() or override.is_sweep_override():
-            raise UserError(f"each key takes one value, got {override.input_line}")
-        if OmegaConf.select(wanted, key, default=_ABSENT) is _ABSENT and not key.startswith(_OPEN):
-            assert isinstance(known, dict)
-            raise UserError(
-                unknown_key("", key, [*map(str, known), *(f"held_out.{name}" for name in known["held_out"])])
-            )
-        try:
-            OmegaConf.update(wanted, key, override.value(), force_add=True)
-        except Exception as error:  # OmegaConf raises errors of many types, for example for a key below a list
-            raise UserError(f"{override.input_line}: {one_message(error)}") from error
-    container = OmegaConf.to_container(wanted)
-    assert isinstance(container, dict)
-    config = {str(key): value for key, value in container.items()}
-    check_eval(config)
-    return config
-
-
-_ABSENT = object()
-_OPEN = ("env.", "held_out.worlds.")
-"""Prefixes below which any key is accepted; those keys are checked against the environment."""
 
 
 def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> int:

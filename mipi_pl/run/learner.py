@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.datamodule import DataModule
 from mipi_pl.run.build import build
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.errors import UserError, reason_of
@@ -20,6 +21,8 @@ from mipi_pl.utils.memory import require_memory
 _COPIES = 4
 """Numbers per parameter in training: the parameter, its gradient, and two moments of the optimizer."""
 _STEPS = 3
+_SLOT_BYTES = 8
+"""Memory of one entity slot in one imaginary partition."""
 
 
 def build_algorithm(node: Mapping[str, Any], spec: EntitySpec) -> EntityAlgorithm:
@@ -97,5 +100,24 @@ def _refuse_large(node: Mapping[str, Any], spec: EntitySpec) -> None:
         return
     try:
         require_memory("training these networks", _COPIES * size, "lower the sizes in network and algorithm")
+    except ValueError as error:
+        raise UserError(f"algorithm: {error}") from error
+
+
+def refuse_large_batches(algorithm: EntityAlgorithm, datamodule: DataModule) -> None:
+    """Check that the imaginary partitions of a batch fit into the memory of this machine.
+
+    Raises:
+        UserError: if they do not.
+    """
+    count = algorithm.partitions_per_batch
+    sequences = getattr(datamodule, "batch_size", None) or getattr(datamodule, "num_envs", 1)
+    size = _SLOT_BYTES * count * sequences * datamodule.env.entity_spec.n_entities
+    try:
+        require_memory(
+            f"{count:,} imaginary partitions of {sequences:,} episodes or sequences",
+            size,
+            "lower algorithm.iterations, epochs or marginal_epochs, or the batch",
+        )
     except ValueError as error:
         raise UserError(f"algorithm: {error}") from error

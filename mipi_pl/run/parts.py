@@ -16,7 +16,7 @@ from mipi_pl.datamodule import DataModule
 from mipi_pl.logging.hooks import call_hook, never_fatal
 from mipi_pl.run.build import build
 from mipi_pl.run.config import Config
-from mipi_pl.run.learner import build_algorithm, check_optimizers
+from mipi_pl.run.learner import build_algorithm, check_optimizers, refuse_large_batches
 from mipi_pl.run.state import RunState
 from mipi_pl.utils.compat import attach
 from mipi_pl.utils.errors import UserError
@@ -57,6 +57,7 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
     try:
         algorithm = build_algorithm(config["algorithm"], datamodule.env.entity_spec)
         check_optimizers(algorithm)
+        refuse_large_batches(algorithm, datamodule)
         callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
         _refuse_misfits(algorithm, datamodule, callbacks)
         _refuse_short_budget(datamodule, config["total_frames"])

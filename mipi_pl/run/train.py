@@ -15,10 +15,11 @@ from mipi_pl import distributed
 from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table
-from mipi_pl.evaluation.worlds import WorldError, Worlds, workload_note, worlds_of
+from mipi_pl.evaluation.worlds import WorldError, Worlds, worlds_of
 from mipi_pl.logging.hooks import closing
 from mipi_pl.models import fused
 from mipi_pl.run import report
+from mipi_pl.run import report, workload
 from mipi_pl.run.build import environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
@@ -147,8 +148,7 @@ class Run:
     def _carry_out(self) -> None:
         if self.checkpoint is not None:
             self._go_back_to(self.checkpoint)
-        limit = self.parts.datamodule.env.entity_spec.max_steps
-        if note := workload_note(len(self.worlds.worlds), self.worlds.episodes, limit):
+        for note in workload.notes(self.parts, self.worlds, self.config["total_frames"]):
             self.say(note)
         untrained = self.evaluate()
         scripted = self.play_scripted()  # before training, so that an unknown name is found early

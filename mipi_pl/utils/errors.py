@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+_IN_PLAIN_WORDS = {
+    # OmegaConf says this in both cases.
+    "Cannot merge DictConfig with ListConfig": "it is a list in the place of a mapping, or a mapping in that of a list",
+    "invalid literal for int() with base 10:": "expected the number of an entry of the list, got",
+    "ValueError raised while resolving interpolation: HydraConfig was not set": "${hydra:...} has no value here",
+}
+"""Messages of OmegaConf and Hydra about their own classes."""
+
 
 class UserError(Exception):
     """A mistake by the user; the command line prints only the message and exits with code 2."""
@@ -36,5 +44,7 @@ def one_message(error: BaseException) -> str:
     if error.__cause__ is not None and str(error.__cause__).strip() not in messages[0]:
         messages.append(str(error.__cause__).strip())
     text = "; ".join(messages)
+    for words, plain in _IN_PLAIN_WORDS.items():
+        text = text.replace(words, plain)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))

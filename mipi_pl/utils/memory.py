@@ -7,9 +7,30 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from mipi_pl.utils.errors import FailedError, first_line
+
 _HUGE = 1e17
+_SHORTAGES = ("allocate memory", "out of memory")
+"""Parts of PyTorch's messages."""
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Memory limit of a container, in version 2 and 1 of Linux control groups."""
+
+
+class ShortageError(FailedError):
+    """Memory was used up, at a place that no estimate covers.
+
+    Args:
+        error: exception of Python, NumPy or PyTorch.
+    """
+
+    reported_by_any_process = True
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            f"memory was used up ({first_line(error)}), and this machine has {readable_size(memory_bytes())}: lower "
+            "the sizes of batches, networks, worlds or evaluations; a run that was training can be resumed from its "
+            "last checkpoint"
+        )
 
 
 def memory_bytes() -> int:
@@ -45,6 +66,16 @@ def require_memory(name: str, size: float, advice: str) -> None:
         raise ValueError(
             f"{name} would take {estimate} of memory, and this machine has {readable_size(memory_bytes())}; {advice}"
         )
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an exception of Python, NumPy or PyTorch says that memory was used up.
+
+    Examples:
+        >>> is_shortage(MemoryError()), is_shortage(RuntimeError("shapes do not match"))
+        (True, False)
+    """
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _SHORTAGES)
 
 
 def readable_size(size: float) -> str:
