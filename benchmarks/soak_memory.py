@@ -151,7 +151,7 @@ def main() -> int:
     arguments = parser.parse_args()
     outputs = arguments.outputs or Path("outputs/soak-memory") / arguments.kind
     outputs.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mipi_pl.cli", "train"]
+    command = [sys.executable, "-m", "mipi_pl", "train"]
     command += [f"experiment={arguments.experiment}", *ENDLESS, *KINDS[arguments.kind], f"output_dir={outputs}"]
     rows, code, left = watch(command, outputs, 60 * arguments.minutes, arguments.every_s)
     if not rows:

@@ -31,7 +31,7 @@ def read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
     Raises:
         UserError: if eval.yaml does not have a key, or a value has another type or cannot be resolved.
     """
-    wanted = OmegaConf.create(files("configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
+    wanted = OmegaConf.create(files("mipi_pl.configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
     assert isinstance(wanted, DictConfig)
     known = ["held_out." + str(name) for name in wanted.held_out] + list(map(str, wanted))
     parsed = _parsed(overrides)
