@@ -1,0 +1,1 @@
+"""The environment, and the distributions of what differs between episodes."""
