@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,27 @@ def test_the_missing_package_is_told(installed: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("mipi_pl.envs.smacv2.find_spec", lambda _: None)
     with pytest.raises(Smacv2NotFoundError, match=r"smacv2 is missing: .*--no-deps git.*smacv2"):
         Smacv2Env(num_envs=1, **TERRAN)
+
+
+def test_the_package_itself_plays_in_the_stand_in_of_the_game(installed: Any) -> None:
+    if find_spec("smacv2") is None:
+        pytest.skip("needs the package smacv2: docs/starcraft2.md")
+    import stand_in_game
+
+    stand_in_game.install(installed.game_folder, maps=("32x32_flat",))
+    group = {"types": TERRAN["unit_types"], "min": 3, "max": 3}
+    installed.set({"groups": [group], "team_sizes": [3], "capacity": 3}, marching=True)
+    env = Smacv2Env(**{"num_envs": 1, "seed": 4, **TERRAN})
+    installed.envs.append(env)
+    for _ in range(2):
+        td = env.reset()
+        composition = env.compositions[int(td[keys.COMPOSITION])]
+        assert int(td[keys.PRESENT].sum()) == 2 * composition.size
+        types = td[keys.ENTITIES][0, : composition.size, env._columns["type_0"] :][:, :3]
+        order = ("marine", "marauder", "medivac")  # the package's order
+        assert dict(composition.counts) == {order[k]: int(n) for k, n in enumerate(types.sum(0)) if n}
+        last = env.rollout(200, policy=attack, break_when_any_done=True)["next"][0, -1]
+        assert last[keys.TERMINATED].logical_xor(last[keys.TRUNCATED]).all()
 
 
 @pytest.mark.parametrize("race", ["smacv2", "smacv2_protoss", "smacv2_zerg"])

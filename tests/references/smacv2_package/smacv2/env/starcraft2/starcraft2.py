@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 TYPES = {
-    "10gen_terran": ("marauder", "marine", "medivac"),
-    "10gen_protoss": ("colossus", "stalker", "zealot"),
-    "10gen_zerg": ("baneling", "hydralisk", "zergling"),
+    "10gen_terran": ("marine", "marauder", "medivac"),
+    "10gen_protoss": ("stalker", "zealot", "colossus"),
+    "10gen_zerg": ("zergling", "hydralisk", "baneling"),
 }
 MADE: list[StarCraft2Env] = []
 """All environments, for tests."""
