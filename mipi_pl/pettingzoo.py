@@ -191,7 +191,8 @@ class EntityParallelEnv(ParallelEnv):
             raise ValueError(f"step needs an action for each of {self.agents}, got some for {sorted(actions)}")
         assert self._td is not None
         mask = self._td[keys.ACTION_MASK][0]
-        played, replaced = mask.long().argmax(dim=-1), set()
+        played = mask.long().argmax(dim=-1)
+        replaced: set[str] = set()
         for agent, action in actions.items():
             if not 0 <= action < mask.shape[-1]:
                 raise ValueError(f"actions are 0 to {mask.shape[-1] - 1}, got {action} for {agent}")

@@ -18,6 +18,7 @@ from torchrl.objectives import QMixerLoss
 
 from mipi_pl import spec as keys
 from mipi_pl.envs import flat
+from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.group import GroupEnv
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.torchrl import group_env
@@ -92,9 +93,11 @@ def test_partial_resets_begin_only_the_ended_episodes(battle: GroupEnv) -> None:
     assert same.tolist() == [False, True, False, True]
 
 
-def test_ippo_of_torchrl_trains(ippo: ModuleType, battle: GroupEnv) -> None:
+def test_ippo_of_torchrl_trains(ippo: ModuleType) -> None:
     torch.manual_seed(0)
-    losses = list(ippo.train(battle, iterations=3, steps=16, epochs=2, width=16))
+    groups = [{"types": ["stalker", "zealot"], "min": 3, "max": 5}]
+    env = GroupEnv(BattleEnv(groups, [3, 4], 4, num_envs=4, episode_limit=12, target_actions="slots"))
+    losses = list(ippo.train(env, iterations=3, steps=16, epochs=2, width=16))
     assert len(losses) == 3
     assert np.isfinite([list(of_iteration.values()) for of_iteration in losses]).all()
 

@@ -34,7 +34,6 @@ def networks(env: EnvBase, width: int) -> tuple[ProbabilisticActor, ValueOperato
         TensorDictModule(logits, in_keys=[OBSERVATION], out_keys=[("agents", "logits")]),
         in_keys={"logits": ("agents", "logits"), "mask": MASK},
         out_keys=[("agents", "action")],
-        spec=env.action_spec,
         distribution_class=MaskedCategorical,
         return_log_prob=True,
         log_prob_key=("agents", "action_log_prob"),

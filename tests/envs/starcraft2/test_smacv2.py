@@ -75,10 +75,10 @@ def test_battles_keep_the_contract(smacv2: Any) -> None:
     assert td[keys.PRESENT].tolist() == [([True] * 3 + [False] * 2) * 2] * 2
     assert keys.acting(td[keys.VISIBLE]).tolist() == [[True] * 3 + [False] * 2] * 2
     assert not td[keys.ENTITIES][~td[keys.PRESENT]].any()
-    last = env.rollout(60, policy=attack, break_when_all_done=True)["next"]
+    last = env.rollout(20, policy=attack, break_when_any_done=False)["next"]
     ended = last[keys.DONE].squeeze(-1)
     assert ended.any(dim=1).all()
-    assert torch.equal(last[keys.WON][ended], last[keys.TERMINATED][ended])  # they attack two to one
+    assert torch.equal(last[keys.WON][ended], last[keys.TERMINATED][ended])
     assert last[keys.REWARD].sum() > 20
 
 
@@ -102,9 +102,9 @@ def test_a_target_action_hits_the_unit_with_its_tag(smacv2: Any) -> None:
         td = env.reset()
         game = env._games[0]
         tags = td[keys.ENTITIES][0, :, tag : tag + 5].argmax(-1)
-        enemy = int(np.flatnonzero([unit.kind == "marine" for unit in game.enemies])[0])
+        enemy = int(tags[slots : slots + 3].argmax())  # of the highest tag, which `attack` chooses
         mask = td[keys.ACTION_MASK][0]
-        assert mask[0, 6:].nonzero().flatten().tolist() == [int(tags[slots + enemy])]  # medivacs are no targets here
+        assert mask[0, 6:].nonzero().flatten().tolist() == sorted(tags[slots : slots + 3].tolist())
         assert mask[1, 6:].nonzero().flatten().tolist() == [int(tags[0])]  # medivacs heal the marine
         game.agents[0].health = 0.25
         env.step(attack(td))
@@ -192,7 +192,7 @@ def test_a_state_that_comes_back_draws_anew(smacv2: Any) -> None:
         ({"weights": [1.0, 2.0]}, "weights must give a positive number for each"),
         ({"weights": [1.0, 2.0, 0.0]}, "weights must give a positive number for each"),
         ({"exception_unit_types": ["marine", "marauder", "medivac"]}, "must leave a type for whole teams"),
-        ({"team_sizes": [6]}, "team_sizes must not exceed the capacity|allows 1 to"),
+        ({"team_sizes": [6]}, "team_sizes must not exceed the capacity, got 6 with capacity 5; raise it"),
         ({"enemy_delta": -3}, "leaves no enemy for teams of 3"),
         ({"mixes": [{"medivac": 3}]}, "groups allows 1 to 5"),
         ({"difficulty": 11}, "difficulty"),

@@ -82,7 +82,8 @@ class StarCraft2Env:
         for k, unit in enumerate(self.agents):
             masks[k, 0], masks[k, 1:6] = unit.health <= 0, unit.health > 0
             for t, target in enumerate(self.targets_of(k)):
-                masks[k, 6 + t] = unit.health > 0 and target.health > 0 and target.kind != "medivac"
+                flies = unit.kind == target.kind == "medivac"  # one does not heal another
+                masks[k, 6 + t] = unit.health > 0 and target.health > 0 and not flies
         return [list(mask) for mask in masks]
 
     def get_visibility_matrix(self) -> np.ndarray:
