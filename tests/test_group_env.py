@@ -106,7 +106,7 @@ def test_ippo_of_torchrl_learns_the_matrix_game(ippo: ModuleType) -> None:
     torch.manual_seed(0)
     payoffs = {"AB": [[0.0, 0.0], [0.0, 1.0]], "BA": [[0.0, 0.0], [0.0, 1.0]]}
     env = GroupEnv(MatrixGame(payoffs, ["AB", "BA"], num_envs=16))
-    rewards = [numbers["reward"] for numbers in ippo.train(env, iterations=25, steps=8, epochs=8, width=16)]
+    rewards = [numbers["reward"] for numbers in ippo.train(env, iterations=25, steps=8, epochs=8, width=16, lr=1e-2)]
     assert rewards[0] < 0.5
     assert rewards[-1] > 0.8
 

@@ -51,12 +51,12 @@ def ppo_loss(policy: ProbabilisticActor, critic: ValueOperator) -> ClipPPOLoss:
 
 
 def train(
-    env: EnvBase, iterations: int, steps: int = 64, epochs: int = 4, width: int = 128
+    env: EnvBase, iterations: int, steps: int = 64, epochs: int = 4, width: int = 128, lr: float = 5e-4
 ) -> Iterator[dict[str, float]]:
     """Train for some iterations of `steps` steps of each environment; yield the mean reward and the losses of each."""
     policy, critic = networks(env, width)
     loss = ppo_loss(policy, critic)
-    optimizer = torch.optim.Adam(loss.parameters(), lr=5e-4)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=lr)
     frames = steps * env.batch_size.numel()
     for batch in Collector(env, policy, frames_per_batch=frames, total_frames=iterations * frames):
         for name in ("done", "terminated"):  # the loss expects them for each agent
