@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import smacv2_stand_in
 import torch
 from tensordict import TensorDictBase
 
@@ -20,7 +21,6 @@ from mipi_pl.envs.smacv2 import Smacv2Env, Smacv2NotFoundError, draw_probabiliti
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 
-PACKAGE = Path(__file__).resolve().parents[2] / "references" / "smacv2_package"
 TERRAN: dict[str, Any] = {
     "unit_types": ["marine", "marauder", "medivac"],
     "weights": [0.45, 0.45, 0.1],
@@ -32,14 +32,15 @@ TERRAN: dict[str, Any] = {
 
 
 @pytest.fixture
-def smacv2(installed: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def smacv2(installed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import stand_in_game
 
     stand_in_game.install(installed.game_folder, maps=("32x32_flat",))
     real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "smacv2"}
     for name in real:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(PACKAGE))
+    smacv2_stand_in.MADE.clear()
+    monkeypatch.syspath_prepend(str(smacv2_stand_in.install(tmp_path / "packages")))
 
     def make(**more: Any) -> Smacv2Env:
         env = Smacv2Env(**{"num_envs": 2, "seed": 4, **TERRAN, **more})
@@ -49,12 +50,6 @@ def smacv2(installed: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield make
     for name in [name for name in sys.modules if name.partition(".")[0] == "smacv2"]:
         del sys.modules[name]
-
-
-def made() -> list[Any]:
-    from smacv2.env.starcraft2.starcraft2 import MADE
-
-    return list(MADE)
 
 
 def attack(td: TensorDictBase) -> TensorDictBase:
@@ -155,9 +150,9 @@ def test_held_out_mixes_are_evaluated(
     small = ["debug=tiny", "held_out.baselines=[]", "datamodule.num_envs=1", "env.max_evaluation_envs=1"]
     assert main(["train", *command, *small, "held_out.episodes=1", "callbacks.generalization.episodes=1"]) == 0
     assert "mixes" in capsys.readouterr().out
-    assert all(game.closed for game in made() if game.played)
-    sizes = {game.n_agents for game in made() if game.played}
-    assert sizes == {5, 6}
+    played = [game for game in smacv2_stand_in.MADE if game.played]
+    assert all(game.closed for game in played)
+    assert {game.n_agents for game in played} == {5, 6}
 
 
 def test_a_game_that_dies_truncates_and_units_that_do_not_appear_cost_an_attempt(smacv2: Any) -> None:

@@ -1,11 +1,13 @@
-"""The environment. An attack takes half of a unit's health, and every enemy attacks the first living agent.
+"""A stand-in for the package `smacv2`: its interface, with a battle of a few lines instead of the game.
 
-Agents are sorted by type and position, as in the package. A medivac targets agents, all others target enemies.
+An attack takes half of a unit's health, and every enemy attacks the first living agent. Agents are sorted by type and
+position, as in the package. A medivac targets agents, all others target enemies.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,3 +132,60 @@ class StarCraft2Env:
 
     def close(self) -> None:
         self.closed = True
+
+
+class StarCraftCapabilityEnvWrapper:
+    """Makes an environment. Whatever the wrapper lacks, its environment has."""
+
+    def __init__(self, capability_config: dict[str, Any], **options: Any) -> None:
+        assert set(capability_config) == {"n_units", "n_enemies", "team_gen", "start_positions"}
+        assert capability_config["team_gen"]["dist_type"] == "weighted_teams"
+        self.env = StarCraft2Env(capability_config=capability_config, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+
+class Uniform:
+    """Positions. The generator has no seed, as in the package."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config, self.rng = config, np.random.default_rng()
+
+    def generate(self) -> dict[str, Any]:
+        upper = (self.config["map_x"] / 2 - 1, self.config["map_y"])
+        return {"item": self.rng.uniform((0, 0), upper, size=(self.config["n_units"], 2)), "id": 0}
+
+
+class Reflect:
+    def __init__(self, config: dict[str, Any]) -> None:
+        assert config["env_key"] == "start_positions"
+        self.config, self.pos_generator = config, Uniform(config)
+
+    def generate(self) -> dict[str, Any]:
+        allies = self.pos_generator.generate()
+        enemies = np.resize(allies["item"], (self.config["n_enemies"], 2))
+        enemies[:, 0] = self.config["map_x"] - enemies[:, 0]
+        return {"ally_start_positions": allies, "enemy_start_positions": {"item": enemies, "id": 0}}
+
+
+def get_distribution(key: str) -> type[Reflect]:
+    return {"reflect_position": Reflect, "surrounded_and_reflect": Reflect}[key]
+
+
+FILES = {
+    "smacv2/__init__.py": "",
+    "smacv2/env/__init__.py": "from smacv2_stand_in import StarCraftCapabilityEnvWrapper",
+    "smacv2/env/starcraft2/__init__.py": "",
+    "smacv2/env/starcraft2/distributions.py": "from smacv2_stand_in import get_distribution",
+    "smacv2/env/starcraft2/starcraft2.py": "from smacv2_stand_in import CannotResetException, StarCraft2Env",
+}
+
+
+def install(folder: Path) -> Path:
+    """Write the package into a folder, for the path of modules."""
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder

@@ -1,1 +1,0 @@
-"""The environment, and the distributions of what differs between episodes."""
