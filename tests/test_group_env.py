@@ -157,8 +157,8 @@ def _descend(loss: QMixerLoss, batch: TensorDictBase, optimizer: torch.optim.Opt
         (("sz",), {"team_size": 3, "composition": {"zealot": 3}}, "give either team_size or composition"),
         (("sz",), {"composition": {"zealot": 0}}, "composition must give a number of agents per type"),
         (("sz",), {"composition": {"marine": 3}}, "unknown type 'marine'; the types of this world: stalker, zealot"),
-        (("matrix_game",), {"team_size": 2}, "unknown key env.team_sizes; did you mean env.team_compositions"),
-        (("resource_collection",), {"composition": {"agent": 3}}, "unknown key env.mixes"),
+        (("matrix_game",), {"team_size": 2}, "matrix_game takes no team_size: it has no env.team_sizes"),
+        (("resource_collection",), {"composition": {"agent": 3}}, "takes no composition: it has no env.mixes"),
         (("sz", "env.jitter=text"), {}, "env.jitter must be a number, got 'text'"),
     ],
 )
@@ -168,6 +168,7 @@ def test_mistakes_are_refused_in_one_line(world: tuple[str, ...], team: dict[str
 
 
 def test_a_team_has_as_many_slots_as_agents() -> None:
+    assert group_env("sz", "env.capacity=5", num_envs=1, team_size=3).world.entity_spec.n_agents == 5
     env = group_env("sz", "env.enemy_delta=1", num_envs=1, composition={"stalker": 2, "zealot": 1})
     assert [c.label for c in env.world.compositions] == ["2 stalker + 1 zealot"]
     assert (env.world.entity_spec.n_agents, env.world.entity_spec.n_entities) == (3, 7)

@@ -43,7 +43,10 @@ def networks(env: EnvBase, width: int) -> tuple[ProbabilisticActor, ValueOperato
 
 def ppo_loss(policy: ProbabilisticActor, critic: ValueOperator) -> ClipPPOLoss:
     """Return the loss, with the keys of the group."""
-    loss = ClipPPOLoss(policy, critic, entropy_coeff=0.01, normalize_advantage=True)
+    # The advantages of all agents are normalized together, because they have the same reward.
+    loss = ClipPPOLoss(
+        policy, critic, entropy_coeff=0.01, normalize_advantage=True, normalize_advantage_exclude_dims=()
+    )
     own = {name: ("agents", name) for name in ("reward", "action", "done", "terminated")}
     loss.set_keys(value=VALUE, sample_log_prob=("agents", "action_log_prob"), **own)
     loss.make_value_estimator(ValueEstimators.GAE, gamma=0.99, lmbda=0.95)
@@ -73,7 +76,7 @@ def train(
             torch.nn.utils.clip_grad_norm_(loss.parameters(), 1.0)
             optimizer.step()
         reward = float(batch["next", "agents", "reward"].mean())
-        yield {"reward": reward, **{name: float(losses[name]) for name in LOSSES}}
+        yield {"reward": reward, **{name: float(losses[name].detach()) for name in LOSSES}}
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -39,26 +39,30 @@ def make_world(
     """
     if not words:
         raise UserError("name a world, such as 'sz'")
-    overrides = [word if "=" in word else f"env={word}" for word in words]
-    composed = compose([*overrides[:1], *_team(team_size, composition), *overrides[1:]])
+    composed = compose([word if "=" in word else f"env={word}" for word in words])
+    for key, value in _team(team_size, composition).items():
+        if key not in composed.env:
+            raise UserError(f"{words[0]} takes no {'composition' if composition else 'team_size'}: it has no env.{key}")
+        if key != "capacity" or not any(word.startswith("env.capacity=") for word in words):
+            composed.env[key] = value
     node = resolve(composed)["env"]
     check_targets(node, "env")
     env: EntityEnv = build("env", node, num_envs=num_envs, seed=seed, device=device)
     return env
 
 
-def _team(team_size: int | None, composition: Mapping[str, int] | None) -> list[str]:
-    """Return the overrides for a fixed team.
+def _team(team_size: int | None, composition: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return the keys of the environment that a fixed team sets.
 
     Raises:
         UserError: if both a size and a composition are given, or one of them is not a number of agents.
     """
     if composition is None:
         if team_size is None:
-            return []
+            return {}
         if not _is_number(team_size):
             raise UserError(f"team_size must be a whole number from 1, got {team_size!r}")
-        return [f"env.team_sizes=[{team_size}]", f"env.capacity={team_size}"]
+        return {"team_sizes": [team_size], "capacity": team_size}
     if team_size is not None:
         raise UserError(f"give either team_size or composition, got {team_size} and {dict(composition)}")
     if not composition or not all(_is_number(count) for count in composition.values()):
@@ -66,8 +70,7 @@ def _team(team_size: int | None, composition: Mapping[str, int] | None) -> list[
             f"composition must give a number of agents per type, such as {{'zealot': 3}}, got {composition}"
         )
     size = sum(composition.values())
-    mix = json.dumps(dict(composition)).replace('"', "")
-    return [f"env.team_sizes=[{size}]", f"env.capacity={size}", f"env.mixes=[{mix}]"]
+    return {"team_sizes": [size], "capacity": size, "mixes": [dict(composition)]}
 
 
 def _is_number(value: object) -> bool:

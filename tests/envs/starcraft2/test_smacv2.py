@@ -158,7 +158,7 @@ def test_held_out_mixes_are_evaluated(
 def test_a_game_that_dies_truncates_and_units_that_do_not_appear_cost_an_attempt(smacv2: Any) -> None:
     env = smacv2(num_envs=1)
     td = env.reset()
-    (game,) = env._of_size[0].values()
+    (game,) = (wrapper.env for wrapper in env._of_size[0].values())
     game.dies = True
     after = env.step(attack(td))["next"]
     assert after[keys.TRUNCATED].all()
@@ -210,8 +210,8 @@ def test_the_package_itself_plays_in_the_stand_in_of_the_game(installed: Any) ->
     import stand_in_game
 
     stand_in_game.install(installed.game_folder, maps=("32x32_flat",))
-    group = {"types": TERRAN["unit_types"], "min": 3, "max": 3}
-    installed.set({"groups": [group], "team_sizes": [3], "capacity": 3}, marching=True)
+    groups = [{"types": ["marine", "marauder"], "min": 1, "max": 3}, {"types": ["medivac"], "min": 0, "max": 2}]
+    installed.set({"groups": groups, "team_sizes": [3], "capacity": 3}, marching=True)
     env = Smacv2Env(**{"num_envs": 1, "seed": 4, **TERRAN})
     installed.envs.append(env)
     for _ in range(2):
