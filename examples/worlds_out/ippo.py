@@ -43,9 +43,8 @@ def networks(env: EnvBase, width: int) -> tuple[ProbabilisticActor, ValueOperato
 
 def ppo_loss(policy: ProbabilisticActor, critic: ValueOperator) -> ClipPPOLoss:
     """Return the loss, with the keys of the group."""
-    # The advantages of all agents are normalized together, because they have the same reward.
     loss = ClipPPOLoss(
-        policy, critic, entropy_coeff=0.01, normalize_advantage=True, normalize_advantage_exclude_dims=()
+        policy, critic, entropy_coeff=0.01, normalize_advantage=True, normalize_advantage_exclude_dims=(-2,)
     )
     own = {name: ("agents", name) for name in ("reward", "action", "done", "terminated")}
     loss.set_keys(value=VALUE, sample_log_prob=("agents", "action_log_prob"), **own)
