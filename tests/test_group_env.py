@@ -144,7 +144,7 @@ def _descend(loss: QMixerLoss, batch: TensorDictBase, optimizer: torch.optim.Opt
     optimizer.zero_grad()
     error.backward()
     optimizer.step()
-    return float(error)
+    return float(error.detach())
 
 
 @pytest.mark.parametrize(

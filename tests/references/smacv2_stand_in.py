@@ -68,7 +68,7 @@ class StarCraft2Env:
     def reset(self, episode_config: dict[str, Any]) -> None:
         if self.refusals:
             self.refusals -= 1
-            raise CannotResetException("waited for units to spawn and they didn't")
+            raise CannotResetException("units have not appeared")
         self.episode_config, self.steps = episode_config, 0
         team = episode_config["team_gen"]
         places = [episode_config[f"{side}_start_positions"]["item"] for side in ("ally", "enemy")]
