@@ -71,8 +71,8 @@ def test_every_config_begins_with_a_comment_that_says_what_it_is(path: Path) -> 
 
 
 # The matrix game needs its experiment, a map has no other team sizes: the documented commands train both.
-# The fixed maps train as the families do; the SMAC package is played in tests/envs/starcraft2.
-TRAINED = [name for name in names("env") if name not in ("matrix_game", "smac") and not name.startswith("map_")]
+# The fixed maps train as the families do; the packages of SMAC are played in tests/envs/starcraft2.
+TRAINED = [name for name in names("env") if name != "matrix_game" and not name.startswith(("map_", "smac"))]
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -111,6 +111,14 @@ def test_settings_are_those_of_the_experiment_unless_others_are_chosen() -> None
         assert lr("experiment=quickstart", none) == plain
     for same in ("experiment=null", "~experiment", "~tuned"):
         assert compose([same]) == compose([])
+
+
+@pytest.mark.parametrize("name", ["smac", *(name for name in names("env") if name.startswith("map_"))])
+def test_a_world_with_a_single_team_is_evaluated_on_no_other_size(name: str) -> None:
+    for experiment in ([], ["experiment=paper"]):
+        assert compose([f"env={name}", *experiment]).held_out.team_sizes == []
+        assert compose([f"env={name}", *experiment, "held_out.team_sizes=[6]"]).held_out.team_sizes == [6]
+    assert compose(["env=sz", "teams=null"]) == compose(["env=sz", "~teams"]) == compose(["env=sz"])
 
 
 def test_settings_that_do_not_exist_are_refused_with_those_that_do() -> None:

@@ -18,6 +18,8 @@ MISTAKES = [
     (["+algorithm.critic_optimizer.learning_rate=1"], "unknown key algorithm.critic_optimizer.learning_rate"),
     (["env=nothing"], "there is no configs/env/nothing.yaml"),
     (["experiment=nothing"], "experiment can be: "),
+    (["map=3m"], "with env=smac env.map_name=3m, or without the game with env=map_3m"),
+    (["env=smac", "map=corridor"], "unknown key map; a map of SMAC is chosen with env=smac env.map_name=corridor"),
     (["env=szz"], "starcraft2/csz, starcraft2/mmm, starcraft2/sz"),
     (["env=starcraft2/sc"], "there is no configs/env/starcraft2/sc.yaml; env can be: csz, "),
     (["algorithm.alpha=high"], "algorithm.alpha must be a number"),

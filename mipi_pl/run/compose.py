@@ -30,8 +30,11 @@ _REQUIRED = {"~env", "~algorithm", "~datamodule", "~trainer", "~network"}
 """Removals that leave nothing to run."""
 _NOTHING = {"experiment=null", "debug=null", "~experiment", "~debug"}
 """Overrides that repeat the default of train.yaml; Hydra does not accept null as a choice."""
-_UNTUNED = {"~tuned", "tuned=null"}
-"""Aliases of ``tuned=none``; Hydra cannot remove a choice that other choices refer to."""
+_ALIASES = {
+    **dict.fromkeys(("~tuned", "tuned=null"), "tuned=none"),
+    **dict.fromkeys(("~teams", "teams=null"), "teams=several"),
+}
+"""Choices that other choices refer to, which Hydra therefore cannot remove."""
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -78,14 +81,25 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
         similar = re.search(r"Did you mean to override (\S+?)\?", str(error))
         hint = f"; did you mean {similar[1]}=...?" if similar else ""
         return f"{absent['key']} cannot be chosen, because no other choice (env, algorithm, ...) takes it here{hint}"
+    if absent["key"] == "map":
+        return _map_hint(overrides)
     key, known = absent["key"], _known_keys(overrides)
     if key in known:  # the mapping exists and the entry does not
         return f"{key} has no such entry yet; to add one, write +{key}.NAME=..."
     return unknown_key("", key, known)
 
 
+def _map_hint(overrides: Sequence[str]) -> str:
+    """Return what to write instead of ``map=3m``."""
+    name = [override.partition("=")[2] for override in overrides if override.startswith("map=")][-1]
+    simulated = f"map_{name.lower()}"
+    hint = f"unknown key map; a map of SMAC is chosen with env=smac env.map_name={name}"
+    is_simulated = files("configs").joinpath("env", f"{simulated}.yaml").is_file()
+    return f"{hint}, or without the game with env={simulated}" if is_simulated else hint
+
+
 def _as_hydra_has_it(arguments: Sequence[str]) -> list[str]:
-    return ["tuned=none" if word in _UNTUNED else word for word in arguments if word not in _NOTHING]
+    return [_ALIASES.get(word, word) for word in arguments if word not in _NOTHING]
 
 
 def _check_optional(overrides: Sequence[str]) -> None:

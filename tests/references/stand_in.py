@@ -39,7 +39,7 @@ from mipi_pl.envs.starcraft2 import protobuf
 from mipi_pl.utils.compiled import source_hash
 
 protobuf.enable()
-from s2clientprotocol import common_pb2, debug_pb2, raw_pb2  # noqa: E402
+from s2clientprotocol import common_pb2, data_pb2, debug_pb2, raw_pb2  # noqa: E402
 from s2clientprotocol import sc2api_pb2 as sc  # noqa: E402
 
 OFFSET = 8.0  # of the playable area from the corner of the map
@@ -81,7 +81,7 @@ class Field:
         self.tags: dict[int, int] = {}
         self.next_tag, self.loop, self.steps = 1 << 32, 0, 0
         self.waiting: list[Any] = []
-        self.controls_enemy = self.marching = False
+        self.controls_enemy, self.marching = False, bool(setting.get("marching"))
         _play(self.battles, make_units(1, slots), self.pairs, self.world, 0)  # compiled before anybody waits
 
     def slot_of(self, tag: int) -> int:
@@ -98,7 +98,7 @@ class Field:
             for tag in command.kill_unit.tag:
                 self.units[0, self.slot_of(tag)].alive = 0
         if not self.units["alive"].any():
-            self.units["kind"], self.tags, self.marching = -1, {}, False
+            self.units["kind"], self.tags, self.marching = -1, {}, bool(self.setting.get("marching"))
             if self.triggers:
                 self.spring_up()
         for command in self.waiting:
@@ -244,6 +244,10 @@ class Server:
             map_size=common_pb2.Size2DI(x=size, y=size), pathing_grid=grid, terrain_height=grid, playable_area=area
         )
         return sc.ResponseGameInfo(start_raw=start)
+
+    def on_data(self, _: Any) -> Any:
+        """Unit types of a map whose own ones come last, after those of the game."""
+        return sc.ResponseData(units=[data_pb2.UnitTypeData(unit_id=k) for k in range(max(CUSTOM.values()) + 1)])
 
     def on_observation(self, _: Any) -> Any:
         return self.field.observation()

@@ -1,0 +1,77 @@
+"""A single world from the words of the command line, without a run around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.run.build import build
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
+from mipi_pl.run.signatures import check_targets
+from mipi_pl.utils.errors import UserError
+
+
+def make_world(
+    words: Sequence[str],
+    num_envs: int,
+    seed: int,
+    team_size: int | None = None,
+    composition: Mapping[str, int] | None = None,
+    device: str | torch.device = "cpu",
+) -> EntityEnv:
+    """Make an environment from overrides, without building anything else of a run.
+
+    Args:
+        words: overrides of the command line; a word without ``=``, such as ``sz``, stands for ``env=sz``.
+        num_envs: B, number of episodes stepped at once.
+        seed: seed of the episodes.
+        team_size: number of agents; there are as many agent slots. None leaves the sizes to the config.
+        composition: the only team, such as ``{"stalker": 3, "zealot": 2}``; there are as many agent slots. None leaves
+            the teams to the config.
+        device: device of the tensors.
+
+    Raises:
+        UserError: if an override is invalid, or the world has no such team.
+    """
+    if not words:
+        raise UserError("name a world, such as 'sz'")
+    composed = compose([word if "=" in word else f"env={word}" for word in words])
+    for key, value in _team(team_size, composition).items():
+        if key not in composed.env:
+            raise UserError(f"{words[0]} takes no {'composition' if composition else 'team_size'}: it has no env.{key}")
+        if key != "capacity" or not any(word.startswith("env.capacity=") for word in words):
+            composed.env[key] = value
+    node = resolve(composed)["env"]
+    check_targets(node, "env")
+    env: EntityEnv = build("env", node, num_envs=num_envs, seed=seed, device=device)
+    return env
+
+
+def _team(team_size: int | None, composition: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return the keys of the environment that a fixed team sets.
+
+    Raises:
+        UserError: if both a size and a composition are given, or one of them is not a number of agents.
+    """
+    if composition is None:
+        if team_size is None:
+            return {}
+        if not _is_number(team_size):
+            raise UserError(f"team_size must be a whole number from 1, got {team_size!r}")
+        return {"team_sizes": [team_size], "capacity": team_size}
+    if team_size is not None:
+        raise UserError(f"give either team_size or composition, got {team_size} and {dict(composition)}")
+    if not composition or not all(_is_number(count) for count in composition.values()):
+        raise UserError(
+            f"composition must give a number of agents per type, such as {{'zealot': 3}}, got {composition}"
+        )
+    size = sum(composition.values())
+    return {"team_sizes": [size], "capacity": size, "mixes": [dict(composition)]}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
