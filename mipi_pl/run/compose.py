@@ -94,7 +94,7 @@ def _map_hint(overrides: Sequence[str]) -> str:
     name = [override.partition("=")[2] for override in overrides if override.startswith("map=")][-1]
     simulated = f"map_{name.lower()}"
     hint = f"unknown key map; a map of SMAC is chosen with env=smac env.map_name={name}"
-    is_simulated = files("configs").joinpath("env", f"{simulated}.yaml").is_file()
+    is_simulated = files("mipi_pl.configs").joinpath("env", f"{simulated}.yaml").is_file()
     return f"{hint}, or without the game with env={simulated}" if is_simulated else hint
 
 
