@@ -117,6 +117,7 @@ RUN = [
     *("env.team_sizes=[1,2]", "env.groups=[{types:[marine],min:1,max:8}]", "held_out.team_sizes=[3]"),
     "datamodule.curriculum=[{frames:0,team_sizes:[1]},{frames:60,team_sizes:[1,2]}]",
     *("callbacks.checkpointing.every_frames=16", "+callbacks.crash._target_=crash.Crash"),
+    "++callbacks.collection.every_updates=1",
 ]
 
 
