@@ -133,9 +133,8 @@ def _parts(algorithm: EntityAlgorithm) -> Iterator[tuple[str, nn.Module]]:
 
 def _of_part(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of one part, by their names within it; empty for utilities that were never trained."""
-    has_mixer = any(key.startswith("mixer.") for key in state)
-    if name == "agent.utilities" and not has_mixer and any(key.startswith("agent.policy_logits.") for key in state):
-        return {}  # MAPPO trains only the policy head
+    if name == "agent.utilities" and any(key.startswith("critic.") for key in state):
+        return {}  # MAPPO's critic is a network of its own, and its agent's utilities are never trained
     return {key.removeprefix(f"{name}."): tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
 
 

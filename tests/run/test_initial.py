@@ -37,7 +37,7 @@ def learner(algorithm: str, *overrides: str) -> EntityAlgorithm:
         ("collaq", "collaq", "agent.trunk, agent.utilities, mixer", ""),
         ("mappo", "mipi_ppo", "agent.trunk, agent.policy_logits, critic, return_scale", "marginal"),
         ("mipi", "mipi_ppo", "agent.trunk, agent.policy_logits, marginal", "critic, return_scale"),
-        ("refil", "mipi", "agent.trunk, agent.utilities", "agent.policy_logits, marginal, mixer"),
+        ("refil", "mipi", "agent.trunk, agent.utilities, mixer", "agent.policy_logits, marginal"),
         ("mipi_ppo", "refil", "agent.trunk", "agent.utilities, mixer"),
     ],
 )
