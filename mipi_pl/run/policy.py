@@ -15,7 +15,11 @@ from mipi_pl.actor import Actor
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.errors import UserError
 
-_ENTRIES = {"entities": keys.ENTITIES, "visible": keys.VISIBLE, "action_mask": keys.ACTION_MASK}
+_ENTRIES: dict[str, str | tuple[str, str]] = {
+    "entities": keys.ENTITIES,
+    "visible": keys.VISIBLE,
+    "action_mask": keys.ACTION_MASK,
+}
 """Entries of an observation, by their names in a flat dictionary."""
 _TYPES = {"entities": torch.float32, "visible": torch.bool, "action_mask": torch.bool}
 

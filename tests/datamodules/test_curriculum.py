@@ -141,7 +141,10 @@ def train(root: Path, *overrides: str) -> Path:
 # The first crash is in the first stage, the second in the second.
 @pytest.mark.parametrize(
     ("chosen", "crashes"),
-    [(["algorithm=mappo", "datamodule.rollout_steps=4"], [2, 8]), (["algorithm=refil", "datamodule.overlap=true"], [1, 4])],
+    [
+        (["algorithm=mappo", "datamodule.rollout_steps=4"], [2, 8]),
+        (["algorithm=refil", "datamodule.overlap=true"], [1, 4]),
+    ],
     ids=["rollouts", "replay"],
 )
 def test_a_run_with_a_curriculum_goes_on_bit_for_bit(chosen: list[str], crashes: list[int], tmp_path: Path) -> None:
