@@ -5,6 +5,7 @@ Only weights are taken over: optimizers, counters, schedules, replay and random 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ _BELONGS_TO = {"return_scale": "critic"}
 def settle(composed: DictConfig) -> None:
     """Replace a relative path in ``algorithm.init_from`` by the absolute one, which the config of the run keeps."""
     source = OmegaConf.select(composed, _KEY)
-    if source is not None and Path(source).exists():
+    if source is not None and os.path.exists(source):  # unlike Path.exists, never fails
         OmegaConf.update(composed, _KEY, str(Path(source).resolve()))
 
 
@@ -54,12 +55,14 @@ def apply(algorithm: EntityAlgorithm, config: Config, folder: Path, resumed: boo
     source = config["algorithm"].get(INIT_FROM)
     if source is None:
         return None
-    path = _copy_in(folder, source) if resumed else weights.located(Path(source))
     try:
+        path = _copy_in(folder, source) if resumed else weights.located(Path(source))
         content, _ = read_checkpoint(path)
         note = load(algorithm, content["state_dict"], source)
     except UserError as error:
         raise UserError(f"{_KEY}: {error}") from error
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"{_KEY}: cannot read {source} ({error.strerror or error})") from error
     if not resumed:
         distributed.by_first(lambda: _copy(path, folder / f"{_COPY}{path.suffix}"))
     return note
@@ -69,7 +72,7 @@ def _copy_in(folder: Path, source: str) -> Path:
     copies = sorted(folder.glob(f"{_COPY}.*"))
     if not copies:
         raise UserError(
-            f"{_KEY}: {run_folder.shown(folder)} has no file {_COPY}.*, its copy of {source}, which the run began with"
+            f"{run_folder.shown(folder)} has no file {_COPY}.*, its copy of {source}, which the run began with"
         )
     return copies[0]
 
