@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
 
+from mipi_pl.datamodules.collectors import CollectorKind, check_workers, make_source
+from mipi_pl.datamodules.curriculum import Curriculum
+from mipi_pl.datamodules.sources import StepSource
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
@@ -44,6 +47,7 @@ class CollectionDataModule(LightningDataModule):
         max_faults: episodes of one process that the world may fail in before training ends, counted from the start or
             the resumption of the run. These episodes are thrown away.
         lost_after_s: seconds without a sign of life after which a worker process counts as lost.
+        curriculum: team sizes by frames, see `datamodules.curriculum.Curriculum`; None draws all of them throughout.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.
@@ -56,7 +60,8 @@ class CollectionDataModule(LightningDataModule):
         batches: batches returned so far.
 
     Raises:
-        ValueError: if a value is out of range, or a collection does not fit into the memory of this machine.
+        ValueError: if a value is out of range, a collection does not fit into the memory of this machine, or
+            `curriculum` does not fit the environment or the collector.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class CollectionDataModule(LightningDataModule):
         own_copy: bool = False,
         max_faults: int = 100,
         lost_after_s: float = LOST_AFTER_S,
+        curriculum: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         at_least_one = {
@@ -83,10 +89,16 @@ class CollectionDataModule(LightningDataModule):
             require(f"datamodule.{name}", value, 1)
         kind = choose("datamodule.collector", collector, CollectorKind)
         check_workers(kind, workers, num_envs)
+        if curriculum is not None and kind is not CollectorKind.INLINE:
+            raise ValueError(
+                f"datamodule.curriculum needs datamodule.collector=inline, got {kind.value}: workers do not know the "
+                "number of frames"
+            )
         self.exact_resume = kind is CollectorKind.INLINE
         self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
         self.env.tolerant = True
         try:
+            self._curriculum = None if curriculum is None else Curriculum(curriculum, self.env)
             require_memory(
                 f"one collection of {steps_per_collection:,} steps in {num_envs:,} environments",
                 2 * num_envs * steps_per_collection * self.env.entity_spec.step_bytes,  # each step and the next one
@@ -186,7 +198,12 @@ class CollectionDataModule(LightningDataModule):
 
     def collection_metrics(self) -> dict[str, float]:
         """Additional metrics about collection to log."""
-        return {}
+        return {} if self._curriculum is None else {"largest_team": float(self._curriculum.largest_team)}
+
+    def begin_stage(self, frames: int) -> None:
+        """Let new episodes have the team sizes of the curriculum after so many frames."""
+        if self._curriculum is not None:
+            self._curriculum.begin(frames)
 
     def train_dataloader(self) -> Epoch:
         """Return the batches of an epoch."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tensordict import TensorDictBase
 
@@ -29,6 +30,7 @@ class OnPolicyDataModule(CollectionDataModule):
         updates_per_epoch: length of a Lightning epoch, in rollouts.
         max_faults: episodes of one process that the world may fail in before training ends, see
             `CollectionDataModule`; no step of their last sequence is learned from.
+        curriculum: team sizes by frames, see `datamodules.curriculum.Curriculum`; None draws all of them throughout.
 
     Attributes:
         episodes: number of episodes that have ended, over all processes.
@@ -48,9 +50,12 @@ class OnPolicyDataModule(CollectionDataModule):
         rollout_steps: int = 64,
         updates_per_epoch: int = 100,
         max_faults: int = 100,
+        curriculum: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         require("datamodule.rollout_steps", rollout_steps, 1)
-        super().__init__(make_env, num_envs, seed, rollout_steps, updates_per_epoch, max_faults=max_faults)
+        super().__init__(
+            make_env, num_envs, seed, rollout_steps, updates_per_epoch, max_faults=max_faults, curriculum=curriculum
+        )
         self._assembler = RolloutCutter(num_envs, self.env.entity_spec)
 
     def next_batch(self) -> TensorDictBase:
@@ -62,6 +67,7 @@ class OnPolicyDataModule(CollectionDataModule):
         batches: list[TensorDictBase] = []
 
         def play() -> int:
+            self.begin_stage(self.frames)
             steps = self.source.next(epsilon=0.0)
             self.frames += steps.numel() * distributed.size()
             self.count_faults(number_of_faults(steps))

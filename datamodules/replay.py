@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class ReplayDataModule(CollectionDataModule):
         max_faults: episodes of one process that the world may fail in before training ends, see
             `CollectionDataModule`; they are not stored.
         lost_after_s: seconds without a sign of life after which a worker process counts as lost.
+        curriculum: team sizes by frames, see `datamodules.curriculum.Curriculum`; None draws all of them throughout.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.
@@ -104,6 +105,7 @@ class ReplayDataModule(CollectionDataModule):
         workers: int = 2,
         max_faults: int = 100,
         lost_after_s: float = LOST_AFTER_S,
+        curriculum: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         if storage not in ("ram", "memmap"):
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
@@ -135,6 +137,7 @@ class ReplayDataModule(CollectionDataModule):
             own_copy=overlap,
             max_faults=max_faults,
             lost_after_s=lost_after_s,
+            curriculum=curriculum,
         )
         try:
             self._require_room(storage, capacity, num_envs)
@@ -221,6 +224,7 @@ class ReplayDataModule(CollectionDataModule):
         self._store(lambda: [self._play(self.source, self.frames)])
 
     def _play(self, source: StepSource, frames: int) -> tuple[int, TensorDict | None, int]:
+        self.begin_stage(frames)
         steps = source.next(self._epsilon_at(frames))
         faults, episodes = number_of_faults(steps), self._assembler.add(steps)
         return steps.numel(), None if episodes is None else without_faults(episodes, faults), faults
@@ -240,8 +244,8 @@ class ReplayDataModule(CollectionDataModule):
         self.agree(distributed.together(work))
 
     def collection_metrics(self) -> dict[str, float]:
-        """Return epsilon, the probability of uniform exploration."""
-        return {"epsilon": self.epsilon}
+        """Return epsilon, the probability of uniform exploration, and the largest team of the curriculum."""
+        return {"epsilon": self.epsilon, **super().collection_metrics()}
 
     def sample(self) -> TensorDictBase:
         """Return a trimmed batch of `batch_size` different episodes."""

@@ -3,8 +3,8 @@
 What a notebook imports. Names are looked up when they are first used, so that importing the package costs nothing.
 
 Examples:
-    >>> import mipi_pl
-    >>> policy = mipi_pl.load_policy("sz")
+    >>> from mipi_pl import evaluate, load_policy, make_env, train
+    >>> policy = load_policy("sz")
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from mipi_pl.algorithms.mappo import MAPPO
     from mipi_pl.algorithms.mipi import MIPI
     from mipi_pl.algorithms.q_learning import QLearning
-    from mipi_pl.run.api import evaluate, load_policy, train
+    from mipi_pl.evaluation.frame import Table
+    from mipi_pl.run.api import TrainedRun, evaluate, load_policy, make_env, resume, train
+    from mipi_pl.run.policy import Policy
 
 try:
     __version__ = version("mipi-pl")
@@ -29,13 +31,32 @@ _HOMES = {
     "train": "mipi_pl.run.api",
     "evaluate": "mipi_pl.run.api",
     "load_policy": "mipi_pl.run.api",
+    "make_env": "mipi_pl.run.api",
+    "resume": "mipi_pl.run.api",
+    "TrainedRun": "mipi_pl.run.api",
+    "Policy": "mipi_pl.run.policy",
+    "Table": "mipi_pl.evaluation.frame",
     "MIPI": "mipi_pl.algorithms.mipi",
     "MAPPO": "mipi_pl.algorithms.mappo",
     "QLearning": "mipi_pl.algorithms.q_learning",
     "CollaQ": "mipi_pl.algorithms.collaq",
 }
 
-__all__ = ["MAPPO", "MIPI", "CollaQ", "QLearning", "__version__", "evaluate", "load_policy", "train"]
+__all__ = [
+    "MAPPO",
+    "MIPI",
+    "CollaQ",
+    "Policy",
+    "QLearning",
+    "Table",
+    "TrainedRun",
+    "__version__",
+    "evaluate",
+    "load_policy",
+    "make_env",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

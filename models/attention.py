@@ -92,6 +92,13 @@ class EntityAttention(nn.Module):
         mixed = torch.matmul(weights, value)
         return agents.pack(mixed.transpose(1, 2).reshape(steps, n_views, n_agents, -1))
 
+    def plain(self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]) -> Float[Tensor, "L A width"]:
+        """Compute `forward` under one view in plain PyTorch, without a shape that depends on the content."""
+        _, to_value = self.key_value.weight.chunk(2)
+        value = nn.functional.linear(self.embed(inputs).relu(), to_value)
+        mixed = self.weights(inputs, view) @ value.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return mixed.transpose(1, 2).flatten(2)
+
     def summed(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"], output: Float[Tensor, "out width"]
     ) -> Float[Tensor, "L out"]:

@@ -64,6 +64,19 @@ class CollaQTrunk(nn.Module):
         features = torch.cat((alone.features, collab.features), dim=-1)
         return Perceived(features, inputs, views), torch.cat((alone_state, collab_state), dim=-1)
 
+    def step(
+        self,
+        inputs: Float[Tensor, "B E I"],
+        view: Bool[Tensor, "B A E"],
+        state: Float[Tensor, "B A hidden"],
+    ) -> tuple[Perceived, Float[Tensor, "B A hidden"]]:
+        """Compute `forward` for one step under one view; see `models.trunk.Trunk.step`."""
+        of_alone, of_collab = state.chunk(2, dim=-1)
+        alone, alone_state = self.alone.step(inputs, without_other_agents(view), of_alone)
+        collab, collab_state = self.collab.step(inputs, view, of_collab)
+        features = torch.cat((alone.features, collab.features), dim=-1)
+        return Perceived(features, inputs, view), torch.cat((alone_state, collab_state), dim=-1)
+
     def attention_weights(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]
     ) -> Float[Tensor, "L H A E"]:

@@ -28,6 +28,11 @@ def enable(on: bool) -> None:
     _enabled = on
 
 
+def enabled() -> bool:
+    """Return the choice of `enable`."""
+    return _enabled
+
+
 def usable(*tensors: Tensor) -> bool:
     """Return whether the kernels are enabled and all tensors are float32 on the CPU.
 

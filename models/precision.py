@@ -6,7 +6,7 @@ values, logits and mixing weights may not: bfloat16 has 8 significant bits and r
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
     """Return a context manager that disables autocast on the device of `tensor`."""
+    if torch.compiler.is_exporting():  # an exported network has no autocast
+        return nullcontext()
     return torch.autocast(tensor.device.type, enabled=False)
 
 

@@ -49,6 +49,12 @@ class Recurrence(nn.Module):
         states: tuple[Tensor, Tensor] = self.unroll(self.linear(rows), agents, steps, state)
         return states
 
+    def step(self, rows: Float[Tensor, "B A width"], state: Float[Tensor, "B A hidden"]) -> Float[Tensor, "B A hidden"]:
+        """Return the recurrent states after one step, in plain PyTorch."""
+        gru, inputs = self.gru, self.linear(rows).relu()
+        parameters = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+        return torch.gru_cell(inputs.flatten(0, 1), state.flatten(0, 1), *parameters).view_as(state)
+
     def unroll(
         self,
         rows: Float[Tensor, "Q V hidden"],
@@ -143,6 +149,32 @@ class Trunk(nn.Module):
         with full_precision(features):
             features = self.state_norm(features)
         return Perceived(agents.pad(features), inputs, views), last
+
+    def step(
+        self,
+        inputs: Float[Tensor, "B E I"],
+        view: Bool[Tensor, "B A E"],
+        state: Float[Tensor, "B A hidden"],
+    ) -> tuple[Perceived, Float[Tensor, "B A hidden"]]:
+        """Compute `forward` for one step under one view, in plain PyTorch and without packing: for exported policies.
+
+        Args:
+            inputs: features and last actions of the entities.
+            view: which entities each agent sees; an agent that acts sees itself.
+            state: recurrent states before the step.
+
+        Returns:
+            Features of the agents, and the recurrent states after the step.
+        """
+        view = self._shown(view)
+        n_agents = view.shape[1]
+        acts = view[..., :n_agents].diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+        rows = self.attention.plain(inputs, view)
+        if self.own is not None:
+            rows = rows + self.own(inputs[:, :n_agents])
+        after = self.recurrence.step(self.attention_norm(rows), state)
+        features = torch.where(acts, self.state_norm(after), 0.0)
+        return Perceived(features, inputs, view), torch.where(acts, after, state)
 
     def attention_weights(
         self, inputs: Float[Tensor, "L E I"], view: Bool[Tensor, "L A E"]

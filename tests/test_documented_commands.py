@@ -93,6 +93,23 @@ ELSEWHERE = {
         "tests/test_documentation.py",
         "needs the file that the document shows",
     ),
+    "mipi resume outputs/latest total_frames=2_000_000": ("tests/run/test_longer.py", "two million frames"),
+    "mipi train experiment=quickstart algorithm.init_from=quickstart env.enemy_delta=1": (
+        "tests/run/test_initial.py",
+        "warm starts are tested there, in a smaller world",
+    ),
+    (
+        "mipi train experiment=quickstart 'datamodule.curriculum=[{frames: 0, team_sizes: [3]}, {frames: 300_000, "
+        "team_sizes: [3, 4, 5]}]'"
+    ): ("tests/datamodules/test_curriculum.py", "its stages are longer than a shortened run"),
+    "mipi export outputs/latest/checkpoints/last.ckpt --format pt2": (
+        "tests/run/test_deployment.py",
+        "an export takes seconds, and its program is played there",
+    ),
+    "mipi export outputs/latest/checkpoints/last.ckpt --format onnx": (
+        "tests/run/test_deployment.py",
+        "needs the extra onnx",
+    ),
     "source .venv/bin/activate": ("Makefile", "the shell's own"),
     "tensorboard --logdir outputs": ("tests/test_configs.py", "serves until it is stopped"),
 }

@@ -133,6 +133,12 @@ class EntityAlgorithm(LightningModule, ABC):
         self._targets.append((network, target))
         return target
 
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that learn, and normalisations, by name; without copies for targets."""
+        copies = [target for _, target in self._targets]
+        return {name: child for name, child in self.named_children() if not any(child is copy for copy in copies)}
+
     @torch.no_grad()
     def update_targets(self) -> None:
         """Copy the networks to their targets (hard update)."""

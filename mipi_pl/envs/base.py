@@ -8,7 +8,7 @@ specs, partial resets, seeding and random available actions.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,7 @@ class EntityEnv(EnvBase):
     * ``seed_rows(seeds)``: set one 64-bit seed per environment,
     * ``memory()`` and ``remember(memory)``: save the complete state between two steps as tensors, and restore it; an
       evaluation also calls them before the first episode, to play the same episodes again,
+    * ``draw_only(sizes)``, if its team sizes can follow a schedule,
     * ``scene(index)``, if its episodes can be drawn,
     * ``scripted`` and ``make_scripted(name, seed)``, if it has scripted policies.
 
@@ -174,6 +175,18 @@ class EntityEnv(EnvBase):
     @abstractmethod
     def remember(self, memory: dict[str, Tensor]) -> None:
         """Restore the state that `memory` returned for the same scenario. The caller has checked the shapes."""
+
+    def draw_only(self, sizes: Collection[int]) -> None:
+        """Draw only compositions of these team sizes in the episodes that begin from now on.
+
+        It is no part of `memory`: a datamodule calls it again when a run is resumed.
+
+        Raises:
+            ValueError: if no composition has one of the sizes.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} draws from all of its team sizes: implement its method draw_only"
+        )
 
     def make_scripted(self, name: str, seed: int) -> Callable[[TensorDictBase], TensorDictBase]:
         """Return the scripted policy `name`, one of `scripted`, for the episodes of this environment."""

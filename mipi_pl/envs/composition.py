@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, pairwise, product
 
@@ -130,3 +130,42 @@ def draw_weights(compositions: Sequence[Composition], draw: str) -> np.ndarray:
         sizes = [c.size for c in compositions]
         return np.array([1.0 / (len(set(sizes)) * sizes.count(s)) for s in sizes])
     raise ValueError(f"draw must be 'compositions' or 'sizes', got {draw!r}")
+
+
+def draw_limits(compositions: Sequence[Composition], draw: str, sizes: Collection[int] | None = None) -> np.ndarray:
+    """Return the cumulative probabilities of the compositions, for draws of some team sizes only.
+
+    Args:
+        compositions: candidates.
+        draw: see `draw_weights`.
+        sizes: team sizes to draw; None for all. The others keep a probability of 0.
+
+    Raises:
+        ValueError: if no composition has one of the sizes.
+
+    Examples:
+        >>> few, many = Composition((("marine", 1),)), Composition((("marine", 2),))
+        >>> draw_limits([few, many], "sizes").tolist(), draw_limits([few, many], "sizes", [1]).tolist()
+        ([0.5, 1.0], [1.0, 1.0])
+    """
+    weights, drawn = draw_weights(compositions, draw), drawn_of(compositions, sizes)
+    if len(drawn) == len(compositions):
+        return np.cumsum(weights)
+    limits = np.zeros(len(compositions))
+    limits[drawn] = weights[drawn] / weights[drawn].sum()
+    limits = np.cumsum(limits)
+    limits[drawn[-1] :] = 1.0  # exactly, so that rounding never draws a later one
+    return limits
+
+
+def drawn_of(compositions: Sequence[Composition], sizes: Collection[int] | None) -> list[int]:
+    """Return the indices of the compositions of some team sizes, or of all.
+
+    Raises:
+        ValueError: if no composition has one of the sizes.
+    """
+    drawn = [index for index, c in enumerate(compositions) if sizes is None or c.size in sizes]
+    if not drawn:
+        known = sorted({c.size for c in compositions})
+        raise ValueError(f"the teams of this environment have the sizes {known}, got {sorted(sizes or ())}")
+    return drawn

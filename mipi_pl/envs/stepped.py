@@ -5,7 +5,7 @@ It is meant for existing environments (PettingZoo, VMAS, ...): a wrapper only ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
-from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.composition import Composition, drawn_of
 from mipi_pl.envs.faults import NOT_OF_THE_WORLD, array_of, flag_of, mask_of, number_of, reason_of
 from mipi_pl.envs.kernels.records import first_unavailable, refuse_unavailable
 from mipi_pl.spec import EntitySpec
@@ -68,7 +68,8 @@ class SteppedEnv(EntityEnv):
     """B games as one batched environment, stepped one after the other.
 
     Each episode draws one of the compositions uniformly and is truncated after `max_steps`. The saved state of an
-    episode is its seed and its actions. Restoring it replays the actions, so games need not support copying.
+    episode is its seed and its actions, and its composition after `draw_only`. Restoring it replays the actions, so
+    games need not support copying.
 
     Args:
         spec: sizes of the world.
@@ -101,6 +102,8 @@ class SteppedEnv(EntityEnv):
         self._games = [make_game() for _ in range(num_envs)]
         self._episodes, self._steps = np.zeros(num_envs, dtype=np.int64), np.zeros(num_envs, dtype=np.int64)
         self._ended = np.zeros(num_envs, dtype=bool)
+        self._drawn = list(range(len(compositions)))
+        self._playing: np.ndarray | None = None  # composition of each episode; None if all are drawn, always
         self._actions = np.zeros((num_envs, spec.max_steps, spec.n_agents), dtype=np.int64)
         super().__init__(spec, compositions, num_envs, seed, device)
 
@@ -111,6 +114,8 @@ class SteppedEnv(EntityEnv):
 
     def begin(self, rows: Tensor, frame: Frame) -> None:
         """Start new episodes in the rows that are True."""
+        if self._playing is not None:
+            self._playing[rows.numpy()] = -1
         for b in rows.nonzero().flatten().tolist():
             self._episodes[b] += 1
             self._steps[b] = 0
@@ -147,11 +152,22 @@ class SteppedEnv(EntityEnv):
             self._ended[b] = True
             self.give_up(b, reason_of(error, f"{type(self._games[b]).__name__}.{method}"))
 
+    def draw_only(self, sizes: Collection[int]) -> None:
+        """Draw only compositions of these team sizes in the episodes that begin from now on."""
+        if self._playing is None:
+            self._playing = np.full(self.num_envs, -1)
+        self._drawn = drawn_of(self.compositions, sizes)
+
     def memory(self) -> dict[str, Tensor]:
         """Return the seed, the episode number, the step and the played actions of each row."""
-        saved = (self._seeds.view(np.int64), self._episodes, self._steps, self._actions)
-        names = ("seeds", "episodes", "steps", "actions")
-        return {name: torch.from_numpy(array.copy()) for name, array in zip(names, saved, strict=True)}
+        saved = {
+            "seeds": self._seeds.view(np.int64),
+            "episodes": self._episodes,
+            "steps": self._steps,
+            "actions": self._actions,
+            **({} if self._playing is None else {"playing": self._playing}),
+        }
+        return {name: torch.from_numpy(array.copy()) for name, array in saved.items()}
 
     def remember(self, memory: dict[str, Tensor]) -> None:
         """Replay the running episodes up to their saved step."""
@@ -159,6 +175,8 @@ class SteppedEnv(EntityEnv):
         steps = memory["steps"].numpy()
         for name, array in (("episodes", self._episodes), ("actions", self._actions)):
             array[...] = memory[name].numpy()
+        if "playing" in memory:
+            self._playing = memory["playing"].numpy().copy()
         for b in np.flatnonzero(self._episodes).tolist():
             self._steps[b] = 0
             _, view = self._reset_game(b)
@@ -172,7 +190,11 @@ class SteppedEnv(EntityEnv):
     def _reset_game(self, b: int) -> tuple[int, View]:
         sequence = np.random.SeedSequence([int(self._seeds[b]), int(self._episodes[b])])
         draw, seed = (int(word) for word in sequence.generate_state(2))
-        composition = draw % len(self.compositions)
+        composition = self._drawn[draw % len(self._drawn)]
+        if self._playing is not None:
+            if self._playing[b] >= 0:  # a running episode that is played again
+                composition = int(self._playing[b])
+            self._playing[b] = composition
         return composition, _outcome_checked(self._games[b].reset(composition, seed))
 
     def _step_game(self, b: int) -> View:

@@ -1,68 +1,225 @@
-"""Python interface to training, evaluation and trained policies, with the arguments of the command line."""
+"""Python interface: training, evaluation, policies and environments, with the keys of the command line."""
 
 from __future__ import annotations
 
+import csv
+import os
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mipi_pl.actor import Actor
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.evaluation.frame import Table
+from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
 from mipi_pl.run.evaluate import evaluate_checkpoint, open_checkpoint
+from mipi_pl.run.overrides import Override, as_words
+from mipi_pl.run.policy import Policy
+from mipi_pl.run.resume import resume as resume_run
+from mipi_pl.run.signatures import check_targets
 from mipi_pl.run.train import train as train_composed
-from mipi_pl.storage import weights
+from mipi_pl.storage import run_folder, weights
+from mipi_pl.utils.errors import UserError
+
+_TEXTS = ("policy", "evaluation", "level", "size", "composition")
+"""Columns of results.csv that hold no number."""
 
 
-def train(*overrides: str) -> Path:
+class TrainedRun:
+    """A run and what it left in its folder.
+
+    A notebook shows its results as a table. ``Path(run)`` is the folder.
+
+    Args:
+        folder: run folder, such as ``outputs/latest``.
+
+    Attributes:
+        folder: run folder.
+
+    Raises:
+        mipi_pl.utils.errors.UserError: if it is not a run folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).resolve()
+        if not (self.folder / run_folder.CONFIG).is_file():
+            raise UserError(f"{folder} is not a run folder: it has no {run_folder.CONFIG}; see mipi runs")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of the last update, whose policy the results are about."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def results(self) -> Table:
+        """Final results of the trained, the untrained and the scripted policies.
+
+        Raises:
+            mipi_pl.utils.errors.UserError: if the run is not finished.
+        """
+        if not (self.folder / run_folder.RESULTS).is_file():
+            raise UserError(f"{self.folder} has no results yet; finish it with: mipi resume {self.folder}")
+        return _table(self.folder)
+
+    @property
+    def metrics(self) -> list[dict[str, float | None]]:
+        """Rows of metrics.csv: losses, collection and evaluations against ``step``; None where nothing was logged."""
+        with (self.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            return [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The greedy policy of the last checkpoint."""
+        return load_policy(self.checkpoint)
+
+    def evaluate(self, *overrides: Override, **keywords: Any) -> Table:
+        """Evaluate the last checkpoint; see `evaluate`."""
+        return evaluate(self, *overrides, **keywords)
+
+    def resume(self, total_frames: int | None = None) -> TrainedRun:
+        """Continue the run in its folder; see `resume`."""
+        return resume(self, total_frames)
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.folder)
+
+    def __repr__(self) -> str:
+        return f"TrainedRun({run_folder.shown(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        return self.results._repr_html_()
+
+
+def train(*overrides: Override, **keywords: Any) -> TrainedRun:
     """Train a policy, like ``mipi train OVERRIDES``.
 
     Args:
-        overrides: Hydra overrides, such as ``"experiment=quickstart"`` or ``"seed=1"``.
+        overrides: words of the command line, such as ``"experiment=quickstart"``, or dictionaries of keys and values,
+            such as ``{"algorithm": "mipi", "algorithm.alpha": 0.1}``.
+        keywords: a last dictionary: ``train(experiment="quickstart", seed=1)``.
 
     Returns:
-        The run folder; its last checkpoint is ``checkpoints/last.ckpt``.
+        The run, with its folder, results, metrics and policy.
 
     Raises:
         mipi_pl.utils.errors.UserError: if an override is invalid.
+
+    Examples:
+        >>> run = train(experiment="matrix_game", debug="tiny", output_dir=getfixture("tmp_path"))
+        >>> run.policy
+        Policy(matrix_game__mipi__0 after 24 frames, greedy)
     """
-    return train_composed(compose(overrides))
+    return TrainedRun(train_composed(compose(as_words(overrides, keywords))))
 
 
-def evaluate(checkpoint: str | Path, *overrides: str) -> Path:
-    """Evaluate a checkpoint, like ``mipi eval CHECKPOINT OVERRIDES``.
+def resume(run: str | Path | TrainedRun, total_frames: int | None = None) -> TrainedRun:
+    """Continue an interrupted run, or train a run longer, like ``mipi resume RUN total_frames=N``.
 
     Args:
-        checkpoint: a file written by `mipi train` or `mipi export`, or the name of a shipped policy.
-        overrides: keys of configs/eval.yaml or of the environment, such as ``"env.team_sizes=[6,7,8]"`` or
-            ``"held_out.episodes=64"``; ``"config_dir=FOLDER"`` for modules of your own, see `load_policy`.
+        run: run folder.
+        total_frames: frames to train for in all; None for the budget of the run.
 
     Returns:
-        The folder with results.json, results.csv and results.png.
+        The run.
 
     Raises:
-        mipi_pl.utils.errors.UserError: if the checkpoint cannot be used or an override is invalid.
+        mipi_pl.utils.errors.UserError: if the run cannot be resumed, or has been trained for so many frames already.
     """
-    return evaluate_checkpoint(Path(checkpoint), overrides)
+    return TrainedRun(
+        resume_run(Path(run), overrides=as_words([{"total_frames": total_frames}] if total_frames else []))
+    )
+
+
+def evaluate(policy: str | Path | TrainedRun | Policy, *overrides: Override, **keywords: Any) -> Table:
+    """Play greedy episodes, like ``mipi eval CHECKPOINT OVERRIDES``.
+
+    Args:
+        policy: a run, a loaded policy, a file written by `mipi train` or `mipi export`, or the name of a policy that
+            comes with the program.
+        overrides: keys of configs/eval.yaml or of the environment, such as ``"env.team_sizes=[6,7,8]"`` or
+            ``{"held_out": {"episodes": 64}}``; ``config_dir`` for modules of your own, see `load_policy`.
+        keywords: a last dictionary, such as ``env={"team_sizes": [6, 7, 8]}``.
+
+    Returns:
+        The results; the folder of the table has results.json, results.csv and results.png.
+
+    Raises:
+        mipi_pl.utils.errors.UserError: if the policy cannot be used or an override is invalid.
+    """
+    return _table(evaluate_checkpoint(_file_of(policy), as_words(overrides, keywords), say=_say_notes))
 
 
 def load_policy(
-    checkpoint: str | Path, greedy: bool = True, seed: int = 0, config_dir: str | Path | None = None
-) -> Actor:
-    """Load the policy of a checkpoint: ``td = policy(td)`` writes ``("agents", "action")``.
-
-    The policy keeps the recurrent state of each environment and resets it where ``is_init`` is True.
+    checkpoint: str | Path | TrainedRun, greedy: bool = True, seed: int = 0, config_dir: str | Path | None = None
+) -> Policy:
+    """Load a policy that acts in a loop of your own: ``action = policy(observation)``.
 
     Args:
-        checkpoint: a file written by `mipi train` or `mipi export`, or the name of a shipped policy.
+        checkpoint: a file written by `mipi train` or `mipi export`, a run, or the name of a policy that comes with the
+            program.
         greedy: take the most probable action instead of sampling.
         seed: seed of the sampled actions.
         config_dir: folder of modules of your own, if the run was trained with one and the checkpoint is not in it.
 
     Returns:
-        The policy, a module on tensordicts.
+        The policy, which keeps the recurrent state of each environment.
 
     Raises:
         mipi_pl.utils.errors.UserError: if the checkpoint cannot be used.
     """
     named = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    subject = open_checkpoint(weights.located(Path(checkpoint)), named)
+    path = weights.located(_file_of(checkpoint))
+    subject = open_checkpoint(path, named)
     actor: Actor = subject.algorithm.actor(greedy=greedy, seed=seed)
-    return actor
+    return Policy(actor, subject.algorithm.spec, path, subject.record)
+
+
+def make_env(name: str, *overrides: Override, num_envs: int = 1, seed: int = 0, **arguments: Any) -> EntityEnv:
+    """Make an environment, a batched TorchRL environment.
+
+    Args:
+        name: file of configs/env, such as ``sz``, or of your own folder with ``"config_dir=FOLDER"``.
+        overrides: arguments of the environment as dictionaries, or words of the command line, such as
+            ``"env.team_sizes=[8]"`` or ``"network=refil"``.
+        num_envs: B, environments stepped at once.
+        seed: seed of the environments.
+        arguments: a last dictionary of arguments: ``make_env("sz", team_sizes=[8])``.
+
+    Returns:
+        The environment.
+
+    Raises:
+        mipi_pl.utils.errors.UserError: if there is no such environment or it rejects an argument.
+    """
+    words = as_words(overrides, within="env") + as_words([], arguments, within="env")
+    config = resolve(compose([f"env={name}", *words]))
+    check_targets({"env": config["env"]}, "")
+    env: EntityEnv = build("env", config["env"], num_envs=num_envs, seed=seed)
+    return env
+
+
+def _file_of(policy: str | Path | TrainedRun | Policy) -> Path:
+    if isinstance(policy, TrainedRun):
+        return policy.checkpoint
+    return policy.path if isinstance(policy, Policy) else Path(policy)
+
+
+def _table(folder: Path) -> Table:
+    """Read results.csv."""
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{name: _value(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+    return Table(rows, folder)
+
+
+def _value(name: str, cell: str) -> str | int | float:
+    if name in _TEXTS:
+        return cell
+    return int(cell) if name == "episodes" else float(cell)
+
+
+def _say_notes(text: str) -> None:
+    """Print notes only; the results are returned."""
+    if text.startswith("note:"):
+        print(text)

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakeEnv, MakePolicy
-from mipi_pl.run.kinds import kind_of, refuse_object
+from mipi_pl.run.kinds import SETTINGS, kind_of, refuse_object
 from mipi_pl.utils.errors import UserError, first_line, reason_of
 
 _REFUSALS = (
@@ -37,11 +37,13 @@ def build(name: str, node: Mapping[str, Any], **more: Any) -> Any:
     Raises:
         UserError: if the constructor rejects its arguments, or the part is not of the kind that the node must build.
     """
+    kind = kind_of(name)
+    settings = {} if kind is None else SETTINGS.get(kind, {})
     # Hydra would convert a dataclass in `more` to a config, so it only builds a factory, which is called here.
-    make = factory(name, node)
+    make = factory(name, {key: value for key, value in node.items() if key not in settings})
     with _refusals(name):
         part = make(**more)
-    if (kind := kind_of(name)) is not None:
+    if kind is not None:
         refuse_object(part, kind, name)
     return part
 

@@ -25,6 +25,9 @@ KINDS: dict[str, type] = {
     "trainer": Trainer,
 }
 """Required class of the part that each node of train.yaml builds."""
+INIT_FROM = "init_from"
+SETTINGS: dict[type, dict[str, Any]] = {EntityAlgorithm: {INIT_FROM: str | None}}
+"""Keys of a part that the run reads itself, with their types; they are not passed to the constructor."""
 _ENTRIES: dict[str, type] = {"callbacks": Callback, "logger": Logger}
 """Required class of each entry of a group."""
 
@@ -35,6 +38,12 @@ def kind_of(path: str) -> type | None:
     if not entry:
         return KINDS.get(group)
     return None if "." in entry else _ENTRIES.get(group)
+
+
+def settings_of(target: object) -> dict[str, Any]:
+    """Return the keys in `SETTINGS` of the parts that a class makes, with their types."""
+    kinds = (kind for kind in SETTINGS if inspect.isclass(target) and issubclass(target, kind))
+    return {key: hint for kind in kinds for key, hint in SETTINGS[kind].items()}
 
 
 def imported(target: object, path: str) -> Callable[..., Any]:

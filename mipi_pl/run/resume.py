@@ -1,11 +1,12 @@
-"""`mipi resume`: continues an interrupted run in its own folder."""
+"""`mipi resume`: continues an interrupted run in its own folder, or trains a run longer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mipi_pl import distributed
+from mipi_pl.run import longer
 from mipi_pl.run.config import Config
 from mipi_pl.run.own_folder import open_run
 from mipi_pl.run.peers import watch
@@ -20,13 +21,19 @@ from mipi_pl.utils.checks import LOST_AFTER_S
 from mipi_pl.utils.errors import UserError
 
 
-def resume(run: Path, say: Callable[[str], None] = print, config_dir: Path | None = None) -> Path:
-    """Resume an interrupted run from its newest intact checkpoint and train to the end.
+def resume(
+    run: Path,
+    say: Callable[[str], None] = print,
+    config_dir: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Path:
+    """Resume a run from its newest intact checkpoint and train to its end, or to a later one.
 
     Args:
         run: run folder.
         say: function that prints messages to the user.
         config_dir: the user's own folder of modules; see `mipi_pl.run.own_folder.open_run`.
+        overrides: ``total_frames=N`` trains a finished or an interrupted run to N frames; no other key may be changed.
 
     Returns:
         The run folder.
@@ -35,17 +42,18 @@ def resume(run: Path, say: Callable[[str], None] = print, config_dir: Path | Non
         UserError: if the run cannot be resumed, or another process is training in its folder.
         Interrupted: if the user stopped training again.
     """
-    folder = run.resolve()
+    wanted, folder = longer.wanted_total(overrides), run.resolve()
     if folder.is_file() and folder.parent.name == "checkpoints":
         parent = run_folder.shown(folder.parent.parent)
         raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {parent}")
     if not folder.is_dir():
         raise UserError(f"there is no run folder {run}; mipi train creates run folders below outputs/")
-    if (folder / run_folder.RESULTS).exists():
+    if wanted is None and (folder / run_folder.RESULTS).exists():
         raise UserError(
-            f"{run} is finished: its results.json exists, so nothing can be resumed; to train longer, start a new run "
-            "with a larger total_frames, because schedules depend on it"
+            f"{run} is finished: its results.json exists; to train it longer, name the new total: "
+            f"mipi resume {run_folder.shown(folder)} total_frames=..."
         )
+    recorded = None if wanted is not None else longer.recorded_total(folder)
     newest = _newest(folder, say)
     content, config = open_run(newest, config_dir)
     quieten()
@@ -63,8 +71,14 @@ def resume(run: Path, say: Callable[[str], None] = print, config_dir: Path | Non
     written_at, now = content[RECORD]["commit"], provenance.commit()
     if written_at != now and distributed.rank() == 0:
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
-    config = _moved(config, folder)
+    config, frames = _moved(config, folder), content[RECORD]["frames"]
+    if wanted is not None:
+        longer.refuse_short(wanted, frames, run)
+    if (total := recorded if wanted is None else wanted) is not None:
+        config = longer.lengthened(config, total)
     with Run(config, folder, trainer, checkpoint=checkpoint, say=say) as training:
+        if wanted is not None:
+            distributed.by_first(lambda: longer.begin(folder, wanted, frames))
         training.carry_out()
     return folder
 

@@ -13,7 +13,7 @@ import torch
 
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.run.hints import check_value, is_plain, readable, unknown_key
-from mipi_pl.run.kinds import factory_of, imported, kind_of, refuse_class
+from mipi_pl.run.kinds import factory_of, imported, kind_of, refuse_class, settings_of
 from mipi_pl.utils.errors import UserError
 
 _MAX_FLOAT = float(torch.finfo(torch.float32).max)
@@ -67,6 +67,7 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
     if kind is not None:
         refuse_class(target, kind, path)
     parameters, open_ended = _parameters_of(target)
+    parameters |= settings_of(target)
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue

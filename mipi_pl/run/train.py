@@ -20,6 +20,7 @@ from mipi_pl.logging.hooks import closing
 from mipi_pl.models import fused
 from mipi_pl.run import report
 from mipi_pl.run import report, workload
+from mipi_pl.run import initial, report
 from mipi_pl.run.build import environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
@@ -52,6 +53,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     """
     config = resolve(composed)
     check_train(config)
+    initial.settle(composed)
     quieten()
     teams = teams_of(config)
     trainer = connect(config["trainer"])
@@ -131,6 +133,9 @@ class Run:
         self.parts = assemble(config, folder, self._trainer)
         self._open.callback(self.parts.datamodule.teardown, "fit")
         self._open.enter_context(closing(self._trainer.loggers))
+        note = initial.apply(self.parts.algorithm, config, folder, resumed=self.checkpoint is not None)
+        if note is not None and self.checkpoint is None:
+            self.say(f"{note}\n")
         held_out = config["held_out"]
         worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
         make_env = environment_factory(config["env"])

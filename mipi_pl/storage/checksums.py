@@ -1,4 +1,4 @@
-"""Checksums of the readable files of a finished run, stored in its results.json."""
+"""Checksums of the readable files of a run, stored in its results.json or in the file itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mipi_pl.storage.files import sha256_of, write_json
+from mipi_pl.storage.files import DamagedError, sha256_of, write_json
 from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, RESULTS
 
 KEY = "sha256"
@@ -25,6 +25,30 @@ def write_results(folder: Path, content: Mapping[str, Any]) -> None:
     """
     files = {name: sha256_of(folder / name) for name in _COVERED if (folder / name).is_file()}
     write_json(folder / RESULTS, {**content, KEY: {RESULTS: _digest(content), **files}})
+
+
+def write_checked(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, with the checksum of its content.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    write_json(path, {**content, KEY: _digest(content)})
+
+
+def read_checked(path: Path) -> dict[str, Any]:
+    """Read what `write_checked` wrote.
+
+    Raises:
+        DamagedError: if the file cannot be read or its checksum differs.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} cannot be read ({error})") from error
+    if not isinstance(content, dict) or content.pop(KEY, None) != _digest(content):
+        raise DamagedError(f"{path} is damaged: its checksum differs from the one it carries")
+    return content
 
 
 def differing(folder: Path, results: Mapping[str, Any]) -> list[str]:

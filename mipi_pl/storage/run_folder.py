@@ -18,6 +18,8 @@ A run is finished if it has results.
 """
 PROVENANCE = "provenance.json"
 """Command, commit, versions and machine; written when a run begins, for runs that do not finish."""
+EXTENDED, EARLIER = "extended.json", "earlier"
+"""A longer budget than that of the newest checkpoint, and the folder of the results before it was given."""
 FAILURE = "failure.txt"
 """Error message of a failed run; removed when the run is resumed."""
 

@@ -2,41 +2,256 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from tensordict import TensorDict
 
 import mipi_pl
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.evaluation.rollout import play
+from mipi_pl.run.overrides import as_words
 from mipi_pl.utils.errors import UserError
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = {"experiment": "matrix_game", "debug": "tiny"}
 
-def test_a_run_is_trained_evaluated_and_its_policy_plays(tmp_path: Path) -> None:
-    folder = mipi_pl.train("experiment=matrix_game", "debug=tiny", f"output_dir={tmp_path}")
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    evaluated = mipi_pl.evaluate(checkpoint, "held_out.episodes=4", f"output_dir={tmp_path / 'eval'}")
-    assert json.loads((evaluated / "results.json").read_text())["training"]["episodes"] == 4
-    policy = mipi_pl.load_policy(checkpoint)
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[mipi_pl.TrainedRun, str]:
+    """A run, and what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        root = tmp_path_factory.mktemp("runs")
+        run = mipi_pl.train(TINY, {"callbacks": {"progress": {"every_s": 1e-9}}}, output_dir=root, seed=3)
+    return run, printed.getvalue()
+
+
+def test_a_run_is_trained_evaluated_and_its_policy_plays(trained: tuple[mipi_pl.TrainedRun, str]) -> None:
+    run, _ = trained
+    assert Path(run) == run.folder
+    assert json.loads((run.folder / "results.json").read_text())["seed"] == 3
+    assert {row["policy"] for row in run.results} >= {"trained", "untrained"}
+    assert run.metrics[-1]["step"] > 0
+    table = run.evaluate({"held_out": {"episodes": 4}}, output_dir=run.folder / "eval")
+    assert json.loads((table.folder / "results.json").read_text())["training"]["episodes"] == 4
+    assert table.score("training") == table.rows[0]["win_rate"]
     env = MatrixGame({"AB": [[1.0, 0.0], [0.0, 0.0]]}, ["AB"], num_envs=3)
-    assert len(play(env, policy)) == 3
+    assert len(play(env, run.policy.actor)) == 3
+    assert mipi_pl.TrainedRun(run.folder).checkpoint == run.policy.path
 
 
-def test_a_policy_that_is_not_greedy_draws(tmp_path: Path) -> None:
-    drawn = [mipi_pl.load_policy("sz", greedy=False, seed=seed).generator.initial_seed() for seed in (1, 2)]
+def test_nothing_but_plain_lines_is_printed_without_a_terminal(trained: tuple[mipi_pl.TrainedRun, str]) -> None:
+    _, printed = trained
+    assert "frames (" in printed
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", printed)
+
+
+def test_a_table_is_shown_as_text_and_in_a_notebook(
+    trained: tuple[mipi_pl.TrainedRun, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = trained[0].results
+    header, _, first, *_ = str(table).splitlines()
+    assert header.split()[:3] == ["teams", "trained", "untrained"]
+    assert re.match(r"2 \(as trained\) +[01]\.\d\d \[", first)
+    html = trained[0]._repr_html_()
+    assert html.startswith("<table>")
+    assert html.count("<tr>") == 1 + len({row["evaluation"] for row in table})
+    monkeypatch.setitem(sys.modules, "pandas", type("pandas", (), {"DataFrame": staticmethod(len)}))
+    assert table.to_pandas() == len(table)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        table.to_pandas()
+    with pytest.raises(KeyError, match="known: BB of trained"):
+        table.score("9")
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        *(
+            (value, value)
+            for value in (1, -2.5, True, None, "sz", "a b", "it's", "c:\\x\\", "1", "null", "", "a,b=[c]")
+        ),
+        *((value, value) for value in (1e-05, [3, 4], [[1.0, "x y"], {"marine": 3}], {})),
+        (Path("/tmp/runs"), "/tmp/runs"),
+        ((3, 4), [3, 4]),
+    ],
+    ids=repr,
+)
+def test_values_reach_the_config_as_they_are(value: Any, read: Any) -> None:
+    (word,) = as_words([{"key": value}])
+    (override,) = OverridesParser.create().parse_overrides([word])
+    found = override.value()
+    assert found == read
+    assert type(found) is type(read) or isinstance(read, str)
+
+
+def test_dictionaries_may_be_nested_dotted_and_mixed_with_words(tmp_path: Path) -> None:
+    assert as_words(["a=1", ["b=2", "c=3"], {"env": {"draw": "sizes", "x": {"y": 1}}}], {"env.split": None}) == [
+        *("a=1", "b=2", "c=3", "++env.draw=sizes", "++env.x.y=1", "++env.split=null")
+    ]
+    assert as_words([{"mixer@algorithm.mixer": "sum", "team_sizes": [8]}], within="env") == [
+        "env.mixer@algorithm.mixer=sum",
+        "++env.team_sizes=[8]",
+    ]
+    with pytest.raises(UserError, match=r"unknown key algorithm\.alhpa; did you mean algorithm\.alpha"):
+        mipi_pl.train(TINY, {"algorithm.alhpa": 1}, output_dir=tmp_path)
+    with pytest.raises(UserError, match="key must be a number, a text"):
+        as_words([{"key": object()}])
+    with pytest.raises(UserError, match="overrides are texts"):
+        as_words([3])  # type: ignore[list-item]
+
+
+def test_an_environment_is_made_by_name() -> None:
+    env = mipi_pl.make_env("sz", team_sizes=[8], num_envs=2)
+    assert (env.num_envs, {c.size for c in env.compositions}) == (2, {8})
+    for refused in (
+        lambda: mipi_pl.make_env("nowhere"),
+        lambda: mipi_pl.make_env("sz", team_sizse=[8]),
+        lambda: mipi_pl.make_env("sz", team_sizes=[99]),
+    ):
+        with pytest.raises(UserError, match=r"env can be|did you mean env\.team_sizes|capacity"):
+            refused()
+
+
+# ---------------------------------------------------------------------- policies
+
+
+def observations(td: TensorDict) -> list[Any]:
+    """The same observation in every form that is accepted."""
+    parts = {"entities": td["entities"], **{key: td["agents", key] for key in ("visible", "action_mask")}}
+    nested = {"entities": parts["entities"], "agents": {key: parts[key] for key in ("visible", "action_mask")}}
+    return [td, parts, nested, {key: tensor.numpy() for key, tensor in parts.items()}]
+
+
+def test_a_policy_acts_in_a_loop_as_in_an_evaluation() -> None:
+    env = mipi_pl.make_env("sz", num_envs=3, episode_limit=12)
+    actor, policies = mipi_pl.load_policy("quickstart").actor, [mipi_pl.load_policy("quickstart") for _ in range(4)]
+    single = mipi_pl.load_policy("quickstart")
+    td = env.reset()
+    for _ in range(12):
+        forms = observations(td)
+        actions = [policy(form) for policy, form in zip(policies, forms, strict=True)]
+        alone = single({key: tensor[1] for key, tensor in forms[1].items()})
+        td = actor(td)
+        assert all(torch.equal(action, td["agents", "action"]) for action in actions)
+        assert torch.equal(alone, td["agents", "action"][1])
+        td = env.step(td)["next"]
+
+
+def test_a_reset_forgets_and_a_part_of_the_environments_can_begin_anew() -> None:
+    policy = mipi_pl.load_policy("quickstart")
+    td = mipi_pl.make_env("sz", num_envs=2).reset()
+    _, plain, *_ = observations(td)
+    policy.reset(2)
+
+    def state(**more: Any) -> torch.Tensor:
+        policy({**plain, **more})
+        kept = policy.actor.memory()["state"]
+        assert kept is not None
+        return kept
+
+    first, second = state(), state()
+    assert not torch.equal(first, second)
+    partly = state(is_init=[True, False])
+    assert torch.equal(partly[0], first[0])
+    assert not torch.equal(partly[1], first[1])
+    policy.reset()
+    assert torch.equal(state(), first)
+    assert "is_init" not in plain
+
+
+def test_observations_that_do_not_fit_are_refused() -> None:
+    policy = mipi_pl.load_policy("quickstart")
+    _, plain, *_ = observations(mipi_pl.make_env("sz", num_envs=2).reset())
+    policy(plain)
+    changes: list[tuple[Callable[[], Any], str]] = [
+        (lambda: policy({"entities": plain["entities"]}), "missing: visible, action_mask"),
+        (lambda: policy({**plain, "entities": plain["entities"][..., 1:]}), r"entities \[2, 16, \d+\]"),
+        (lambda: policy({**plain, "visible": plain["visible"][:, 0]}), r"visible \[2, 16\]"),
+        (lambda: policy({key: tensor[:1] for key, tensor in plain.items()}), r"call policy.reset\(1\)"),
+        (lambda: policy.reset(0), "at least 1 environment, got 0"),
+    ]
+    for act, told in changes:
+        with pytest.raises(UserError, match=told):
+            act()
+
+
+def test_a_policy_that_is_not_greedy_draws() -> None:
+    drawn = [mipi_pl.load_policy("sz", greedy=False, seed=seed).actor.generator.initial_seed() for seed in (1, 2)]
     assert drawn == [1, 2]
-    assert not mipi_pl.load_policy("sz", greedy=False).greedy
+    assert "sampling" in repr(mipi_pl.load_policy("sz", greedy=False))
 
 
-def test_mistakes_are_refused_as_on_the_command_line() -> None:
+def test_mistakes_are_refused_as_on_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at nowhere"):
         mipi_pl.load_policy("nowhere")
     with pytest.raises(UserError, match="env can be"):
         mipi_pl.train("env=nowhere")
+    with pytest.raises(UserError, match="is not a run folder"):
+        mipi_pl.TrainedRun(tmp_path)
+
+
+# ---------------------------------------------------------------------- documents
+
+
+def cells() -> list[str]:
+    notebook = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("codes", [cells, blocks], ids=["notebook", "docs/python.md"])
+def test_the_code_of_the_documents_runs(
+    codes: Callable[[], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order and shortened: a tiny run for each training, few episodes for each evaluation."""
+    train, evaluate = mipi_pl.train, mipi_pl.evaluate
+
+    def tiny(*overrides: Any, **keywords: Any) -> mipi_pl.TrainedRun:
+        short = {"debug": "tiny", "env.episode_limit": 8, "held_out.baselines": [], "held_out.episodes": 2}
+        return train(*overrides, keywords, short, total_frames=24)
+
+    def few(*arguments: Any, **keywords: Any) -> mipi_pl.Table:
+        return evaluate(*arguments, keywords, {"held_out.episodes": 2, "held_out.baselines": []})
+
+    class Trial:
+        def suggest_float(self, *_: Any, **__: Any) -> float:
+            return 0.02
+
+        def suggest_categorical(self, _: str, choices: list[Any]) -> Any:
+            return choices[0]
+
+    class Study:
+        best_params: dict[str, Any] = {}  # noqa: RUF012
+
+        def optimize(self, objective: Callable[[Trial], float], n_trials: int) -> None:
+            assert isinstance(objective(Trial()), float)
+
+    optuna = type("optuna", (), {"create_study": staticmethod(lambda **_: Study())})
+    monkeypatch.setitem(sys.modules, "optuna", optuna)
+    monkeypatch.setattr(mipi_pl, "train", tiny, raising=False)
+    monkeypatch.setattr(mipi_pl, "evaluate", few, raising=False)
+    monkeypatch.setattr("mipi_pl.run.api.evaluate", few)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for code in codes():
+        exec(compile(code, "document", "exec"), names)
+    assert {"run", "table"} <= set(names)
 
 
 def test_importing_the_package_does_not_import_torch() -> None:

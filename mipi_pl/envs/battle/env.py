@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from mipi_pl.envs.battle.rules_state import World, make_battles, make_pairs, mak
 from mipi_pl.envs.battle.scenario import Scenario, fixed_army, refuse_army, type_groups
 from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 from mipi_pl.envs.battle.units import LOOPS_PER_S
-from mipi_pl.envs.composition import TypeGroup
+from mipi_pl.envs.composition import TypeGroup, draw_limits
 from mipi_pl.envs.kernels.records import Records, from_tensors, output_of, refuse_unavailable, to_tensors
 from mipi_pl.envs.scene import Scene
 from mipi_pl.envs.split import Mix, Split
@@ -214,6 +214,10 @@ class BattleEnv(EntityEnv):
         from mipi_pl.envs.battle.scripted import make_scripted  # imported here to compile only when needed
 
         return make_scripted(name, self, seed)
+
+    def draw_only(self, sizes: Collection[int]) -> None:
+        """Draw only compositions of these team sizes in the battles that begin from now on."""
+        self._world.draws["cumulative"][:] = draw_limits(self.compositions, self.scenario.draw, sizes)
 
     def memory(self) -> dict[str, Tensor]:
         """Return the bytes of all battles and units."""

@@ -13,7 +13,7 @@ import numpy as np
 from mipi_pl.envs.battle.observation import BattleLayout
 from mipi_pl.envs.battle.rules_state import DRAW, RULES, World
 from mipi_pl.envs.battle.units import UnitType, find_units, make_damage, make_kinds
-from mipi_pl.envs.composition import Composition, TypeGroup, draw_weights, enumerate_compositions
+from mipi_pl.envs.composition import Composition, TypeGroup, draw_limits, enumerate_compositions
 from mipi_pl.envs.split import NOTHING_HELD_OUT, Mix, Split, played_mixes
 from mipi_pl.utils.checks import require
 from mipi_pl.utils.memory import require_memory
@@ -207,7 +207,7 @@ class Scenario:
         rules["n_agents"], rules["n_enemies"] = self.capacity, self.enemy_capacity
         rules["n_actions"], rules["centre_features"] = self.layout.n_actions, self.centre_of_mass_features
         draws = np.zeros(len(self.compositions), dtype=DRAW)
-        draws["cumulative"] = np.cumsum(draw_weights(self.compositions, self.draw))
+        draws["cumulative"] = draw_limits(self.compositions, self.draw)
         draws["reward_scale"] = [self.best_return / self._best_of(c) for c in self.compositions]
         slots = [
             self._slots(self._agents(c), self.capacity) + self._slots(self.enemy_army(c), self.enemy_capacity)

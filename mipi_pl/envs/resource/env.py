@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.composition import drawn_of
 from mipi_pl.envs.kernels.records import from_tensors, output_of, refuse_unavailable, to_tensors
 from mipi_pl.envs.resource.rules import find_unavailable, parallel_entries, serial_entries
 from mipi_pl.envs.resource.rules_state import N_ACTIONS, Land, State, make_state
@@ -178,6 +179,10 @@ class ResourceCollection(EntityEnv):
         from mipi_pl.envs.resource.scripted import make_scripted  # imported here to compile only when needed
 
         return make_scripted(name, self, seed)
+
+    def draw_only(self, sizes: Collection[int]) -> None:
+        """Draw only these team sizes in the episodes that begin from now on."""
+        self._land = self._land._replace(drawn=np.array(drawn_of(self.compositions, sizes)))
 
     def memory(self) -> dict[str, Tensor]:
         """Return the bytes of all episodes, agents, skills and resources."""

@@ -60,7 +60,7 @@ def spawn(b, state, land):  # type: ignore[no-untyped-def]
     """Start a new episode. Only team members draw, so the number of empty slots does not change the episode."""
     rules, episode = land.rules[0], state.episodes[b]
     agents, skills, resources = state.agents[b], state.skills[b], state.resources[b]
-    episode.composition = below(episode, land.sizes.size)
+    episode.composition = land.drawn[below(episode, land.drawn.size)]
     episode.team = land.sizes[episode.composition]
     episode.steps, episode.ended = 0, 0
     episode.collected, episode.delivered, episode.caught, episode.lost = 0, 0, 0, 0

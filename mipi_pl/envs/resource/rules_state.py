@@ -49,6 +49,8 @@ class Land(NamedTuple):
     """RULES [1]."""
     sizes: np.ndarray
     """int64 [C]: number of agents of each composition."""
+    drawn: np.ndarray
+    """int64 [at most C]: compositions that episodes draw from."""
     circle: np.ndarray
     """float64 [C, A, 2]: unit vectors from home to the start positions."""
     skill_levels: np.ndarray

@@ -180,6 +180,7 @@ class Scenario:
         return Land(
             rules=rules,
             sizes=np.array(sizes, dtype=np.int64),
+            drawn=np.arange(len(sizes)),
             circle=circle,
             skill_levels=np.array(self.skill_levels, dtype=np.float64),
             speed_levels=np.array(self.speed_levels, dtype=np.float64),

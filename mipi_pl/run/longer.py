@@ -1,0 +1,110 @@
+"""A run that is trained longer than its config says: `mipi resume RUN total_frames=N`.
+
+The checkpoint of the last update continues as after an interruption, with a larger budget. Every schedule whose key is
+``total_frames``, such as the decay of the learning rates, follows the new total.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from mipi_pl.run.config import Config
+from mipi_pl.storage import checksums, run_folder
+from mipi_pl.storage.files import DamagedError
+from mipi_pl.utils.errors import UserError
+
+KEY = "total_frames"
+
+_RESULTS = (run_folder.RESULTS, "results.csv", "results.png")
+"""Files of the results; the first makes a run count as finished."""
+
+
+def wanted_total(overrides: Sequence[str]) -> int | None:
+    """Return the budget that the user names for a resumed run; None without one.
+
+    Raises:
+        UserError: if another key is changed, or the value is not a whole number.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(f"cannot read the overrides: {error}") from error
+    total: int | None = None
+    for override in parsed:
+        if override.key_or_group != KEY or override.is_delete():
+            raise UserError(
+                f"a resumed run keeps its config, and only {KEY} can be raised, got {override.input_line}; to train "
+                "with another config from this policy, start a new run: mipi train algorithm.init_from=CHECKPOINT"
+            )
+        value: Any = None if override.is_sweep_override() else override.value()
+        if type(value) is not int:
+            raise UserError(f"{KEY} must be a whole number of environment steps, got {override.input_line}")
+        total = value
+    return total
+
+
+def recorded_total(folder: Path) -> int | None:
+    """Return the budget that an interrupted extension of the run in `folder` was given; None if there is none.
+
+    Raises:
+        UserError: if its file is damaged.
+    """
+    path = folder / run_folder.EXTENDED
+    if not path.exists():
+        return None
+    try:
+        return int(checksums.read_checked(path)[KEY])
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
+        shown = run_folder.shown(folder)
+        raise UserError(f"{error}; name the budget of the run again: mipi resume {shown} {KEY}=...") from error
+
+
+def refuse_short(total: int, frames: int, run: Path) -> None:
+    """Check that a budget is larger than the number of frames that a run has been trained for.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if total <= frames:
+        raise UserError(f"{KEY} must be above {frames:,}, the frames that {run} is trained for, got {total:,}")
+
+
+def lengthened(config: Config, total: int) -> Config:
+    """Return the config with another budget, in every entry ``total_frames`` that had the former one."""
+    former = config[KEY]
+
+    def change(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: total if key == KEY and value == former else change(value) for key, value in node.items()}
+        return [change(value) for value in node] if isinstance(node, list) else node
+
+    longer: Config = change(config)
+    return longer
+
+
+def begin(folder: Path, total: int, frames: int) -> None:
+    """Record the budget, so that the run continues to it after an interruption, and set earlier results aside.
+
+    Args:
+        folder: run folder.
+        total: the budget.
+        frames: frames that the run has been trained for; they name the folder of the earlier results.
+
+    Raises:
+        UserError: if the folder cannot be written to.
+    """
+    earlier = folder / run_folder.EARLIER / f"{frames}_frames"
+    try:
+        checksums.write_checked(folder / run_folder.EXTENDED, {KEY: total})
+        for name in _RESULTS:
+            if (folder / name).exists():
+                earlier.mkdir(parents=True, exist_ok=True)
+                os.replace(folder / name, earlier / name)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror or error})") from error

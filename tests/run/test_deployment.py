@@ -1,0 +1,137 @@
+"""An exported policy is a function of observation and state that plays as the policy does."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+import mipi_pl
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.cli import main
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.run import deployment
+from mipi_pl.run.build import build
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
+from mipi_pl.run.deployment import INPUTS, METADATA, OUTPUTS, Decision, example
+from mipi_pl.spec import EntitySpec
+from models import fused
+
+LIMIT = 10
+Program = Callable[..., tuple[Tensor, ...]]
+
+
+def env_of(num_envs: int = 3, **arguments: Any) -> EntityEnv:
+    return mipi_pl.make_env("sz", num_envs=num_envs, seed=4, episode_limit=LIMIT, **arguments)
+
+
+def plays_like(program: Program, actor: Callable[[TensorDictBase], TensorDictBase], env: EntityEnv, hidden: int) -> int:
+    """Play episodes with the policy and compare the program's actions; the number of choices that were compared."""
+    td, spec, compared = env.reset(), env.entity_spec, 0
+    *_, last_action, state = example(spec, hidden, env.num_envs)
+    for _ in range(LIMIT):
+        seen = (td["entities"], td["agents", "visible"], td["agents", "action_mask"])
+        action, scores, state = program(*seen, last_action, state)
+        td = actor(td)
+        last_action = td["agents", "action"]
+        assert torch.equal(action, last_action)
+        torch.testing.assert_close(state, actor._state, rtol=1e-4, atol=1e-5)  # type: ignore[attr-defined]
+        assert torch.equal(scores > -1e8, seen[2])
+        compared += int((seen[2].sum(dim=-1) > 1).sum())
+        td = env.step(td)["next"]
+    return compared
+
+
+def learner(algorithm: str, spec: EntitySpec, *overrides: str) -> EntityAlgorithm:
+    torch.manual_seed(3)
+    config = resolve(compose(["env=sz", f"algorithm={algorithm}", "network.hidden=16", "network.width=16", *overrides]))
+    made: EntityAlgorithm = build("algorithm", config["algorithm"], spec=spec)
+    return made.eval()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "overrides"),
+    [
+        ("mipi", []),
+        ("refil", ["network=refil", "network.width=16"]),
+        ("collaq", []),
+        ("alpha_infinity", []),
+    ],
+)
+def test_every_kind_of_agent_decides_alike_in_plain_pytorch(algorithm: str, overrides: list[str]) -> None:
+    env = env_of()
+    made = learner(algorithm, env.entity_spec, *overrides)
+    decision = Decision(made.agent, env.entity_spec)
+    with torch.no_grad():
+        assert plays_like(decision, made.actor(greedy=True), env, made.agent.hidden) > 50
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "policy.pt2"
+    assert main(["export", "quickstart", "--output", str(path)]) == 0
+    assert fused.enabled()
+    return path
+
+
+def test_a_torch_export_program_plays_as_the_policy(exported: Path) -> None:
+    extra = {METADATA: ""}
+    loaded = torch.export.load(io.BytesIO(exported.read_bytes()), extra_files=extra)
+    about = json.loads(extra[METADATA])
+    assert (tuple(about["inputs"]), tuple(about["outputs"])) == (INPUTS, OUTPUTS)
+    program, actor = loaded.module(), mipi_pl.load_policy("quickstart").actor
+    for num_envs in (3, 1):
+        assert plays_like(program, actor, env_of(num_envs), about["sizes"]["H"]) > 20
+
+
+def test_a_program_may_have_more_slots_than_training_had(tmp_path: Path) -> None:
+    path = tmp_path / "policy.pt2"
+    words = ["env.capacity=10", "env.team_sizes=[10]"]
+    assert main(["export", "quickstart", "--format", "pt2", "--output", str(path), *words]) == 0
+    program = torch.export.load(io.BytesIO(path.read_bytes())).module()
+    actor = mipi_pl.load_policy("quickstart").actor
+    assert plays_like(program, actor, env_of(2, capacity=10, team_sizes=[10]), actor.agent.hidden) > 20
+
+
+def test_an_onnx_model_plays_as_the_policy(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    import onnxruntime
+
+    path = tmp_path / "policy.onnx"
+    assert main(["export", "quickstart", "--format", "onnx", "--output", str(path)]) == 0
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+
+    def program(*inputs: Tensor) -> tuple[Tensor, ...]:
+        named = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in zip(INPUTS, inputs, strict=True)}
+        return tuple(torch.from_numpy(array) for array in session.run(list(OUTPUTS), named))
+
+    actor = mipi_pl.load_policy("quickstart").actor
+    for num_envs in (3, 1):
+        assert plays_like(program, actor, env_of(num_envs), about["sizes"]["H"]) > 20
+
+
+def test_what_cannot_be_exported_says_why(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deployment, "find_spec", lambda _: None)
+    for words, told in (
+        (["--output", str(exported)], "exists already"),
+        (["--format", "pt2", "--output", str(tmp_path / "policy.zip")], "must end in .pt2"),
+        (["--output", str(tmp_path / "policy.onnx")], "pip install 'mipi-pl[onnx]'"),
+        (["--output", str(tmp_path / "p.safetensors"), "env.capacity=9"], "overrides are for --format pt2 and onnx"),
+        (["--output", str(tmp_path / "p.pt2"), "env.capasity=9"], "did you mean env.capacity"),
+    ):
+        assert main(["export", "quickstart", *words]) == 2
+        assert told in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []

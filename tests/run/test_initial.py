@@ -1,0 +1,127 @@
+"""`algorithm.init_from`: a run begins with the weights of another one, whatever the algorithms; misfits are refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.cli import main
+from mipi_pl.envs.matrix import MatrixGame
+from mipi_pl.run.build import build
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
+from mipi_pl.run.initial import load
+from mipi_pl.utils.errors import UserError
+
+GAME = ["experiment=matrix_game", "debug=tiny", "held_out.baselines=[]"]
+SPEC = MatrixGame({"AB": [[1.0, 0.0], [0.0, 0.0]]}, ["AB"], num_envs=1).entity_spec
+
+
+def learner(algorithm: str, *overrides: str) -> EntityAlgorithm:
+    chosen: EntityAlgorithm = build(
+        "algorithm", resolve(compose(["env=matrix_game", f"algorithm={algorithm}", *overrides]))["algorithm"], spec=SPEC
+    )
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "taken", "fresh"),
+    [
+        ("mipi", "mipi", "agent.trunk, agent.utilities, agent.policy_logits, marginal, mixer", ""),
+        ("refil", "aqmix", "agent.trunk, agent.utilities, mixer", ""),
+        ("collaq", "collaq", "agent.trunk, agent.utilities, mixer", ""),
+        ("mappo", "mipi_ppo", "agent.trunk, agent.policy_logits, critic, return_scale", "marginal"),
+        ("mipi", "mipi_ppo", "agent.trunk, agent.policy_logits, marginal", "critic, return_scale"),
+        ("refil", "mipi", "agent.trunk, agent.utilities, mixer", "agent.policy_logits, marginal"),
+        ("mipi_ppo", "refil", "agent.trunk", "agent.utilities, mixer"),
+    ],
+)
+def test_what_fits_is_taken_over_and_the_rest_is_named(source: str, target: str, taken: str, fresh: str) -> None:
+    torch.manual_seed(1)
+    there, here = learner(source), learner(target)
+    note = load(here, there.state_dict(), "X")
+    parts = set(f"{taken}, {fresh}".strip(", ").split(", "))
+    told, _, new = note.removeprefix("initial weights from X: ").partition("; new: ")
+    assert (set(told.split(", ")), set(new.split(", ")) - {""}) == (
+        set(taken.split(", ")),
+        parts - set(taken.split(", ")),
+    )
+    for name in taken.split(", "):
+        mine, theirs = here.get_submodule(name).state_dict(), there.get_submodule(name).state_dict()
+        assert all(torch.equal(tensor, theirs[key]) for key, tensor in mine.items())
+    for network, copy in here._targets:
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), copy.parameters(), strict=True))
+    assert here.updates == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "overrides", "told"),
+    [
+        (
+            "mipi",
+            "mipi",
+            ["network.hidden=32"],
+            r"agent\.trunk\.recurrence\.linear\.weight has the shape \[64, \d+\] there",
+        ),
+        ("mipi", "collaq", [], r"agent\.trunk\.alone\.\S+ is not there"),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_refused(source: str, target: str, overrides: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=rf"the policy in X does not fit: {told}"):
+        load(learner(target, *overrides), learner(source).state_dict(), "X")
+
+
+@pytest.fixture(scope="module")
+def warm(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that began with the policy of another one."""
+    root = tmp_path_factory.mktemp("warm")
+    source = finished_run / "checkpoints" / "last.ckpt"
+    assert main(["train", *GAME, "seed=5", f"algorithm.init_from={source}", f"output_dir={root}"]) == 0
+    return (root / "latest").resolve()
+
+
+def test_a_run_begins_with_the_policy_and_records_it(warm: Path, finished_run: Path) -> None:
+    config = yaml.safe_load((warm / "config.yaml").read_text())
+    assert config["algorithm"]["init_from"] == str(finished_run / "checkpoints" / "last.ckpt")
+
+    def row(folder: Path, policy: str) -> list[str]:
+        lines = (folder / "results.csv").read_text().splitlines()
+        return next(line.split(",")[1:] for line in lines if line.startswith(f"{policy},training,all"))
+
+    assert row(warm, "untrained") == row(finished_run, "trained")
+
+
+def test_a_resumed_run_needs_its_own_copy_only(warm: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    copy = Path(shutil.copytree(warm, tmp_path / "root" / "name" / "run"))
+    before = (copy / "results.csv").read_text()
+    (copy / "results.json").unlink()
+    assert main(["resume", str(copy)]) == 0
+    assert (copy / "results.csv").read_text() == before
+    (copy / "results.json").unlink()
+    (copy / "initial.ckpt").unlink()
+    assert main(["resume", str(copy)]) == 2
+    assert "has no file initial.*, its copy of" in capfd.readouterr().err
+
+
+def test_mistakes_are_refused_before_a_folder_is_left(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    for word, told in (
+        ("algorithm.init_from=nowhere.ckpt", "algorithm.init_from: no checkpoint at nowhere.ckpt"),
+        ("algorithm.init_from=quickstart", "algorithm.init_from: the policy in quickstart does not fit: agent.trunk."),
+        ("algorithm.init_from=3", "algorithm.init_from must be a text or null, got 3"),
+    ):
+        assert main(["train", *GAME, word, f"output_dir={root}"]) == 2
+        assert told in capfd.readouterr().err
+        assert not root.exists()
+
+
+def test_an_exported_policy_does_not_name_the_file(warm: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.safetensors"
+    assert main(["export", str(warm / "checkpoints" / "last.ckpt"), "--output", str(policy)]) == 0
+    assert b"init_from" not in policy.read_bytes()
+    assert main(["eval", str(policy), "held_out.episodes=2"]) == 0
