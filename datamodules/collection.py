@@ -9,13 +9,11 @@ from typing import Any, Protocol, cast
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
 
-from mipi_pl.datamodules.collectors import CollectorKind, check_workers, make_source
-from mipi_pl.datamodules.curriculum import Curriculum
-from mipi_pl.datamodules.sources import StepSource
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.datamodules.collectors import CollectorKind, check_workers, make_source
+from mipi_pl.datamodules.curriculum import Curriculum
 from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
@@ -47,7 +45,8 @@ class CollectionDataModule(LightningDataModule):
         max_faults: episodes of one process that the world may fail in before training ends, counted from the start or
             the resumption of the run. These episodes are thrown away.
         lost_after_s: seconds without a sign of life after which a worker process counts as lost.
-        curriculum: team sizes by frames, see `datamodules.curriculum.Curriculum`; None draws all of them throughout.
+        curriculum: team sizes by frames, see `mipi_pl.datamodules.curriculum.Curriculum`; None draws all of them
+            throughout.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.

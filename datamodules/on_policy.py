@@ -30,7 +30,8 @@ class OnPolicyDataModule(CollectionDataModule):
         updates_per_epoch: length of a Lightning epoch, in rollouts.
         max_faults: episodes of one process that the world may fail in before training ends, see
             `CollectionDataModule`; no step of their last sequence is learned from.
-        curriculum: team sizes by frames, see `datamodules.curriculum.Curriculum`; None draws all of them throughout.
+        curriculum: team sizes by frames, see `mipi_pl.datamodules.curriculum.Curriculum`; None draws all of them
+            throughout.
 
     Attributes:
         episodes: number of episodes that have ended, over all processes.

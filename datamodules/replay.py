@@ -64,7 +64,8 @@ class ReplayDataModule(CollectionDataModule):
         max_faults: episodes of one process that the world may fail in before training ends, see
             `CollectionDataModule`; they are not stored.
         lost_after_s: seconds without a sign of life after which a worker process counts as lost.
-        curriculum: team sizes by frames, see `datamodules.curriculum.Curriculum`; None draws all of them throughout.
+        curriculum: team sizes by frames, see `mipi_pl.datamodules.curriculum.Curriculum`; None draws all of them
+            throughout.
 
     Attributes:
         env: the training environments; with workers, a single environment that only provides the sizes.

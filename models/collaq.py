@@ -70,7 +70,7 @@ class CollaQTrunk(nn.Module):
         view: Bool[Tensor, "B A E"],
         state: Float[Tensor, "B A hidden"],
     ) -> tuple[Perceived, Float[Tensor, "B A hidden"]]:
-        """Compute `forward` for one step under one view; see `models.trunk.Trunk.step`."""
+        """Compute `forward` for one step under one view; see `mipi_pl.models.trunk.Trunk.step`."""
         of_alone, of_collab = state.chunk(2, dim=-1)
         alone, alone_state = self.alone.step(inputs, without_other_agents(view), of_alone)
         collab, collab_state = self.collab.step(inputs, view, of_collab)

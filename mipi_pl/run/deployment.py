@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from mipi_pl.losses.information import log_policy
 from mipi_pl.losses.td import greedy_actions
+from mipi_pl.models import fused
+from mipi_pl.models.agent import Agent
+from mipi_pl.models.targets import Perceived
 from mipi_pl.run.build import one_environment
 from mipi_pl.run.evaluate import open_checkpoint
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import UserError
-from models import fused
-from models.agent import Agent
-from models.targets import Perceived
 
 INPUTS = ("entities", "visible", "action_mask", "last_action", "state")
 OUTPUTS = ("action", "scores", "new_state")
@@ -53,7 +53,8 @@ class Decision(nn.Module):
         super().__init__()
         if not hasattr(agent.trunk, "step"):
             raise UserError(
-                f"{type(agent.trunk).__name__} cannot be exported: it has no method step, see models.trunk.Trunk.step"
+                f"{type(agent.trunk).__name__} cannot be exported: it has no method step, see "
+                "mipi_pl.models.trunk.Trunk.step"
             )
         self.agent, self.n_entities = agent, spec.n_entities
         self.register_buffer("kinds", agent.kinds.of_actions(spec.n_agents, spec.n_entities))

@@ -13,9 +13,9 @@ import torch
 from crash import Crash, KilledError
 from run_content import content, differences
 
-from datamodules.on_policy import OnPolicyDataModule
-from datamodules.replay import ReplayDataModule
 from mipi_pl.cli import main
+from mipi_pl.datamodules.on_policy import OnPolicyDataModule
+from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.composition import Composition

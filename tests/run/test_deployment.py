@@ -18,13 +18,13 @@ import mipi_pl
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.models import fused
 from mipi_pl.run import deployment
 from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.deployment import INPUTS, METADATA, OUTPUTS, Decision, example
 from mipi_pl.spec import EntitySpec
-from models import fused
 
 LIMIT = 10
 Program = Callable[..., tuple[Tensor, ...]]
