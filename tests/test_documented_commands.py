@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ LATEST = Path("outputs/latest")
 
 def shorter_training(words: list[str]) -> list[str]:
     # The last of equal keys counts, so a documented budget is cut as well; scripted policies are tested elsewhere.
-    short = [] if "experiment=matrix_game" in words else ["env.episode_limit=12"]
+    own = "experiment=matrix_game" in words or "--config-dir" in words
+    short = [] if own else ["env.episode_limit=12"]
     return ["debug=tiny", "total_frames=20", "held_out.baselines=[]", "output_dir=documented", *short]
 
 
@@ -104,6 +106,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("WANDB_MODE", "offline")
+        patch.setattr(sys, "path", [*sys.path])
+        (folder / "examples").symlink_to(ROOT / "examples")
         assert main(["train", "experiment=quickstart", "debug=tiny", "held_out.baselines=[]"]) == 0
         yield folder
 
