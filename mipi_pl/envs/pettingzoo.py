@@ -99,7 +99,6 @@ class ParallelWorld(SteppedEnv):
         names = {"feature_names": tuple(feature_names), "action_names": tuple(action_names)}
         spec = EntitySpec(capacity, capacity + n_others, n_features, n_actions, max_steps, **names)
         rules = Rules(make, observe, tuple(team_sizes), spec, choose("env.team_reward", team_reward, TeamReward), won)
-        self._games: list[ParallelGame]
         teams = [Composition((("agent", n),)) for n in team_sizes]
         super().__init__(spec, teams, lambda: ParallelGame(rules), num_envs, seed, device)
         self.winnable = won is not None
@@ -107,7 +106,8 @@ class ParallelWorld(SteppedEnv):
     def close(self, *, raise_if_closed: bool = True) -> None:
         """Close all environments."""
         for game in self._games:
-            game.close()
+            if isinstance(game, ParallelGame):
+                game.close()
         super().close(raise_if_closed=raise_if_closed)
 
 

@@ -51,9 +51,8 @@ def plain_scene(spec: EntitySpec, frame: Frame, index: int, world: str) -> Scene
     for slot in filled:
         is_agent = slot < spec.n_agents
         side, kind, number = (AGENTS, "agent", slot) if is_agent else (THINGS, "entity", slot - spec.n_agents)
-        here = not is_agent or acting[slot]
-        name, radius = f"{kind} {number}", ground[2] / 40
-        bodies.append(Body(slot, side, kind, name, str(number), *places[slot], radius, here=here))
+        here, (x, y) = not is_agent or acting[slot], places[slot]
+        bodies.append(Body(slot, side, kind, f"{kind} {number}", str(number), x, y, ground[2] / 40, here=here))
     over = bool(frame.terminated[index]) or bool(frame.truncated[index])
     return Scene(tuple(bodies), ground, None, "over" if over else "")
 
