@@ -31,6 +31,7 @@ COMMANDS = (
     "report",
     "reproduce",
     "compositions",
+    "check-env",
     "theory",
     "dashboard",
     "doctor",
@@ -131,7 +132,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"mipi {version('mipi-pl')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
-        import_module(f"mipi_pl.commands.{command}").declare(commands.add_parser)
+        import_module(f"mipi_pl.commands.{command.replace('-', '_')}").declare(commands.add_parser)
     return parser
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import hydra.utils
 import pytest
+from omegaconf import OmegaConf
 
 from mipi_pl.cli import main
 from mipi_pl.run.build import build
@@ -87,7 +88,7 @@ def test_every_algorithm_trains_in_every_experiment_and_logs_what_it_has(
     algorithm: str, experiment: str, tmp_path: Path
 ) -> None:
     chosen = [f"algorithm={algorithm}", f"experiment={experiment}", f"output_dir={tmp_path}", *BARE]
-    short = [] if experiment == "matrix_game" else [SHORT]
+    short = {"matrix_game": [], "small": ["env=matrix_game"]}.get(experiment, [SHORT])  # small is for any world
     often = ["trainer.log_every_n_steps=1", "++callbacks.collection.every_updates=1"]
     assert main(["train", *chosen, "debug=tiny", *short, *often]) == 0
     columns = (tmp_path / "latest" / "metrics.csv").read_text().splitlines()[0].split(",")
@@ -97,6 +98,13 @@ def test_every_algorithm_trains_in_every_experiment_and_logs_what_it_has(
 @pytest.mark.parametrize("algorithm", names("algorithm"))
 def test_every_algorithm_is_valid_without_an_experiment(algorithm: str) -> None:
     check_train(resolve(compose([f"algorithm={algorithm}"])))
+
+
+def test_the_small_experiment_has_no_key_of_a_certain_world() -> None:
+    for path in [*CONFIGS.rglob("small.yaml"), *CONFIGS.glob("tuned/*/small/*.yaml")]:
+        keys = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(keys, dict)
+        assert {"env", "picture"} & set(keys) == set(), path
 
 
 def test_settings_are_those_of_the_experiment_unless_others_are_chosen() -> None:

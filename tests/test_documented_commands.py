@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ LATEST = Path("outputs/latest")
 def shorter_training(words: list[str]) -> list[str]:
     # The last of equal keys counts, so a documented budget is cut as well. Scripted policies and pictures have tests of
     # their own.
-    short = [] if "experiment=matrix_game" in words else ["env.episode_limit=12"]
+    own = "experiment=matrix_game" in words or "--config-dir" in words
+    short = [] if own else ["env.episode_limit=12"]
     quick = ["held_out.baselines=[]", "picture._target_=crash.no_picture"]
     return ["debug=tiny", "total_frames=20", *quick, "output_dir=documented", *short]
 
@@ -135,6 +137,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("WANDB_MODE", "offline")
+        patch.setattr(sys, "path", [*sys.path])
+        (folder / "examples").symlink_to(ROOT / "examples")
         assert main(["train", "experiment=quickstart", "debug=tiny", "held_out.baselines=[]"]) == 0
         yield folder
 

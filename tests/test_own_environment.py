@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -15,13 +17,15 @@ from torchrl.envs.utils import check_env_specs
 from mipi_pl import spec as keys
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.conformance import examine
 from mipi_pl.run import own_folder
 from mipi_pl.run.api import load_policy
 from mipi_pl.run.compose import compose
 from mipi_pl.utils.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "own_environment"
-WORLDS = [("spread", "Spread", "mpe2"), ("dispersion", "Dispersion", "vmas")]
+WORLDS = [("cover", "Cover", "numpy"), ("spread", "spread", "mpe2"), ("dispersion", "Dispersion", "vmas")]
+EXAMPLES = [*WORLDS, ("foraging", "foraging", "lbforaging"), ("warehouse", "warehouse", "rware")]
 
 
 def make(module: str, name: str, needs: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> EntityEnv:
@@ -63,8 +67,39 @@ def test_a_world_of_another_library_goes_on_where_it_was_saved(
     assert torch.equal(expected["reward"], found["reward"])
 
 
+@pytest.mark.parametrize(("module", "name", "needs"), EXAMPLES)
+def test_every_example_passes_its_checks(module: str, name: str, needs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(module, name, needs, monkeypatch).close()
+    make_env = partial(getattr(import_module(module), name), team_sizes=[2, 4], capacity=4)
+    checks = examine(make_env, seconds=1.0)
+    assert [check for check in checks if not check.passed] == []
+    with closing(make_env(num_envs=1, seed=0)) as env:
+        env.reset()
+        assert len(env.scene(0).bodies) >= 2
+
+
+@pytest.mark.parametrize("module", ["spread", "foraging", "warehouse"])
+def test_a_package_that_is_missing_is_named_in_one_line(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("mpe2", "lbforaging", "lbforaging.foraging", "rware", "rware.warehouse"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["check-env", "--config-dir", str(FOLDER), f"env={module}"]) == 2
+    told = capsys.readouterr().err
+    assert "needs its package: pip install " in told
+    assert len(told.splitlines()) == 1
+
+
+def test_the_document_shows_the_first_example_and_its_config() -> None:
+    text = (FOLDER.parent.parent / "docs" / "own_environment.md").read_text(encoding="utf-8")
+    for path in (FOLDER / "cover.py", FOLDER / "env" / "cover.yaml", FOLDER / "warehouse.py"):
+        assert path.read_text(encoding="utf-8").rstrip() in text, path.name
+
+
 def test_at_most_sixty_lines_bring_a_world_in() -> None:
-    for module, _, _ in WORLDS:
+    for module, _, _ in EXAMPLES:
         assert len((FOLDER / f"{module}.py").read_text(encoding="utf-8").splitlines()) < 60
 
 

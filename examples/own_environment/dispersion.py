@@ -54,6 +54,7 @@ class Dispersion(SteppedEnv):
     winnable = False
 
     def __init__(self, team_sizes: Sequence[int], capacity: int, num_envs: int, seed: int = 0) -> None:
-        spec = EntitySpec(capacity, 2 * capacity, n_features=6, n_actions=9, max_steps=50)
+        names = ("number", "x", "y", "vx", "vy", "eaten")
+        spec = EntitySpec(capacity, 2 * capacity, n_features=6, n_actions=9, max_steps=50, feature_names=names)
         teams = [Composition((("agent", n),)) for n in team_sizes]
         super().__init__(spec, teams, lambda: Game(team_sizes, capacity), num_envs, seed)

@@ -3,53 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from mpe2 import simple_spread_v3
 
-from mipi_pl.envs.composition import Composition
-from mipi_pl.envs.stepped import SteppedEnv, View
-from mipi_pl.spec import EntitySpec
+from mipi_pl.envs.pettingzoo import ParallelWorld
 
-
-class Game:
-    """Plays one episode at a time, with one PettingZoo environment per team size."""
-
-    def __init__(self, team_sizes: Sequence[int], capacity: int, max_steps: int) -> None:
-        self.capacity = capacity
-        self.envs = [simple_spread_v3.parallel_env(N=n, max_cycles=max_steps) for n in team_sizes]
-
-    def reset(self, composition: int, seed: int) -> View:
-        """Start an episode of the team size with this index."""
-        self.env = self.envs[composition]
-        return self.view(self.env.reset(seed=seed)[0])
-
-    def step(self, action: np.ndarray) -> View:
-        """Play one step."""
-        actions = {name: int(action[i]) for i, name in enumerate(self.env.agents)}
-        observations, reward, _, truncated, _ = self.env.step(actions)
-        return self.view(observations, reward=sum(reward.values()) / len(reward), truncated=any(truncated.values()))
-
-    def view(self, observations: dict[str, np.ndarray], reward: float = 0.0, truncated: bool = False) -> View:
-        """Return agents, then landmarks as entities with the features: is an agent, position, velocity."""
-        rows = np.stack(list(observations.values()))  # own velocity, own position, relative positions of landmarks, ...
-        n, velocity, position = len(rows), rows[:, :2], rows[:, 2:4]
-        landmarks = rows[0, 4 : 4 + 2 * n].reshape(n, 2) + position[0]
-        entities = np.zeros((2 * self.capacity, 5), dtype=np.float32)
-        entities[:n] = np.concatenate([np.ones((n, 1)), position, velocity], axis=1)
-        entities[self.capacity : self.capacity + n, 1:3] = landmarks
-        present = np.arange(2 * self.capacity) % self.capacity < n
-        return View(entities, present, reward=reward, truncated=truncated)
+try:
+    from mpe2 import simple_spread_v3
+except ImportError as error:
+    raise ImportError("Simple Spread needs its package: pip install mpe2") from error
 
 
-class Spread(SteppedEnv):
-    """Simple Spread with teams of varying size. It cannot be won; the reward is the mean over the agents."""
+def spread(
+    team_sizes: Sequence[int], capacity: int, num_envs: int, seed: int = 0, max_steps: int = 25
+) -> ParallelWorld:
+    """Make the world. It cannot be won; the reward is the mean over the agents."""
 
-    winnable = False
+    def make(team_size: int) -> Any:
+        return simple_spread_v3.parallel_env(N=team_size, max_cycles=max_steps)
 
-    def __init__(
-        self, team_sizes: Sequence[int], capacity: int, num_envs: int, seed: int = 0, max_steps: int = 25
-    ) -> None:
-        spec = EntitySpec(capacity, 2 * capacity, n_features=5, n_actions=5, max_steps=max_steps)
-        teams = [Composition((("agent", n),)) for n in team_sizes]
-        super().__init__(spec, teams, lambda: Game(team_sizes, capacity, max_steps), num_envs, seed)
+    def observe(_: str, observation: np.ndarray) -> dict[str, list[float]]:
+        # An agent observes its velocity, its position, the landmarks and the other agents relative to it, and messages.
+        n, velocity, position = len(observation) // 6, observation[:2], observation[2:4]
+        landmarks = observation[4 : 4 + 2 * n].reshape(n, 2) + position
+        own = [1.0, *position, *velocity]
+        agents = {f"agent_{i}": own for i in range(n)}  # the row of another agent is the one that it returns itself
+        return {**agents, **{f"landmark_{i}": [0.0, *place, 0.0, 0.0] for i, place in enumerate(landmarks)}}
+
+    return ParallelWorld(
+        make,
+        observe,
+        team_sizes=team_sizes,
+        capacity=capacity,
+        n_others=capacity,
+        n_features=5,
+        feature_names=("is_agent", "x", "y", "vx", "vy"),
+        n_actions=5,
+        action_names=("none", "left", "right", "down", "up"),
+        max_steps=max_steps,
+        num_envs=num_envs,
+        seed=seed,
+    )

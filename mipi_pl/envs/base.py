@@ -21,6 +21,7 @@ from torchrl.envs import EnvBase
 from mipi_pl import spec as keys
 from mipi_pl.envs import faults
 from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.plain_scene import plain_scene
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import WorldFaultError
@@ -77,7 +78,7 @@ class EntityEnv(EnvBase):
     * ``memory()`` and ``remember(memory)``: save the complete state between two steps as tensors, and restore it; an
       evaluation also calls them before the first episode, to play the same episodes again,
     * ``draw_only(sizes)``, if its team sizes can follow a schedule,
-    * ``scene(index)``, if its episodes can be drawn,
+    * ``scene(index)``, for pictures other than the plain one of the positions that the spec names,
     * ``scripted`` and ``make_scripted(name, seed)``, if it has scripted policies.
 
     The episodes of an environment depend only on its own seed, never on its neighbours or the number of threads.
@@ -193,8 +194,14 @@ class EntityEnv(EnvBase):
         raise NotImplementedError(name)
 
     def scene(self, index: int) -> Scene:
-        """Return the current state of environment `index` for drawing. Only pictures and videos use it."""
-        raise NotImplementedError(f"{type(self).__name__} has no pictures: implement its method scene")
+        """Return the current state of environment `index` for drawing. Only pictures and videos use it.
+
+        By default, a plain picture of the positions, if the spec names them (`mipi_pl.envs.plain_scene.POSITIONS`).
+
+        Raises:
+            NotImplementedError: if it does not.
+        """
+        return plain_scene(self.entity_spec, self._frame, index, type(self).__name__)
 
     # ------------------------------------------------------------------ scripted policies
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from numbers import Number
 from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mipi_pl import spec as keys
@@ -72,6 +74,21 @@ def fits(written: Any, expected: Tensor) -> bool:
     return isinstance(written, Tensor) and (written.shape, written.dtype) == (expected.shape, expected.dtype)
 
 
+def refuse_misfits(frame: Frame, expected: Frame) -> None:
+    """Check that the fields of a frame still have their shapes and types.
+
+    Raises:
+        WorldFaultError: if the world has replaced a tensor by one of another shape or type.
+    """
+    for name, tensor in vars(expected).items():
+        written = getattr(frame, name)
+        if not fits(written, tensor):
+            raise WorldFaultError(
+                f"frame.{name} must be {tensor.dtype} of shape {tuple(tensor.shape)}, got {_kind_of(written)}: write "
+                "into the given tensor instead of replacing it"
+            )
+
+
 def faults_of(frame: Frame, expected: Frame, n_compositions: int, begun: Tensor | None) -> dict[int, str]:
     """Return the reason for each environment whose part of a frame breaks the contract.
 
@@ -84,13 +101,7 @@ def faults_of(frame: Frame, expected: Frame, n_compositions: int, begun: Tensor 
     Raises:
         WorldFaultError: if the world has replaced a tensor by one of another shape or type.
     """
-    for name, tensor in vars(expected).items():
-        written = getattr(frame, name)
-        if not fits(written, tensor):
-            raise WorldFaultError(
-                f"frame.{name} must be {tensor.dtype} of shape {tuple(tensor.shape)}, got {_kind_of(written)}: write "
-                "into the given tensor instead of replacing it"
-            )
+    refuse_misfits(frame, expected)
     acting = keys.acting(frame.visible)
     checks = {
         "entities": frame.entities.isfinite().flatten(1),
@@ -135,11 +146,9 @@ def array_of(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         WorldFaultError: if it has another shape or does not hold numbers.
     """
-    array = np.asarray(value)
+    array = _numbers(name, "numbers", value)
     if array.shape != shape:
         raise WorldFaultError(f"a game must return {name} of shape {shape}, got {array.shape}")
-    if array.dtype.kind not in "biuf":
-        raise WorldFaultError(f"a game must return {name} as numbers, got the type {array.dtype}")
     return array
 
 
@@ -161,8 +170,8 @@ def number_of(name: str, value: Any) -> float:
     Raises:
         WorldFaultError: if it is not one number.
     """
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "biuf":
+    array = _numbers(name, "one number", value)
+    if array.size != 1:
         raise WorldFaultError(f"a game must return {name} as one number, got {_kind_of(value)}")
     return float(array.reshape(()))
 
@@ -177,6 +186,24 @@ def flag_of(name: str, value: Any) -> bool:
     if np.isnan(number):
         raise WorldFaultError(f"a game must return {name} as True or False, got NaN")
     return bool(number)
+
+
+def _numbers(name: str, wanted: str, value: Any) -> np.ndarray:
+    """Return numbers of any type, also tensors of any device and exact numbers such as `fractions.Fraction`."""
+    try:
+        if isinstance(value, Tensor):
+            value = value.detach().cpu()
+            array = value.to(torch.float32).numpy() if value.dtype is torch.bfloat16 else value.numpy()
+        else:
+            array = np.asarray(value)
+        if array.dtype.kind == "O" and all(isinstance(x, (Number, np.generic, np.ndarray, Tensor)) for x in array.flat):
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise WorldFaultError(f"a game must return {name} as {wanted}, got {_kind_of(value)} ({reason})") from error
+    if array.dtype.kind not in "biuf":
+        raise WorldFaultError(f"a game must return {name} as {wanted}, got {_kind_of(value)}")
+    return array
 
 
 def _kind_of(value: Any) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 AGENTS, OTHERS, THINGS = range(3)
 """Sides: the agents' team, its opponents, and everything that does not act."""
@@ -83,3 +83,25 @@ def view_of(scenes: Iterable[Scene], margin: float = 0.08) -> View:
     north = max(body.y + body.radius for body in bodies)
     side = max(east - west, north - south) * (1 + 2 * margin)
     return (west + east - side) / 2, (south + north - side) / 2, side
+
+
+def aligned(scenes: Sequence[Scene]) -> list[Scene]:
+    """Give all scenes of an episode the same bodies and the same ground, as a page or a video needs them.
+
+    A body that is missing in a scene, such as an agent that has left or not yet appeared, is shown as gone: at its last
+    place, or at its first one before it appears.
+    """
+    slots = {tuple(body.slot for body in scene.bodies) for scene in scenes}
+    grounds = {scene.size for scene in scenes}
+    if len(slots) == len(grounds) == 1:
+        return list(scenes)
+    west, south = (min(ground[axis] for ground in grounds) for axis in (0, 1))
+    side = max(max(ground[0] - west, ground[1] - south) + ground[2] for ground in grounds)
+    known = {body.slot: body for scene in reversed(scenes) for body in scene.bodies}
+    filled = []
+    for scene in scenes:
+        gone = {slot: replace(body, here=False, target=None) for slot, body in known.items()}
+        known = {**known, **{body.slot: body for body in scene.bodies}}
+        bodies = {**gone, **{body.slot: body for body in scene.bodies}}
+        filled.append(replace(scene, bodies=tuple(bodies[slot] for slot in sorted(bodies)), size=(west, south, side)))
+    return filled

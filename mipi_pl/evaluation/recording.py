@@ -13,7 +13,7 @@ from torch import Tensor
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.picture import draw, title_of
-from mipi_pl.envs.scene import Scene, View, view_of
+from mipi_pl.envs.scene import Scene, View, aligned, view_of
 from mipi_pl.evaluation.inspection import Insight, InspectedPolicy
 from mipi_pl.evaluation.rollout import Policy, play
 
@@ -109,7 +109,7 @@ def record(env: EntityEnv, policy: Policy, name: str) -> list[Recording]:
                 policy=name,
                 composition=env.compositions[int(played.composition[row])].label,
                 action_names=env.entity_spec.action_names,
-                scenes=scenes[row],
+                scenes=aligned(scenes[row]),
                 rewards=rewards[row],
                 won=bool(played.won[row]) if env.winnable else None,
                 insight=policy.insight(row, length) if isinstance(policy, InspectedPolicy) else None,

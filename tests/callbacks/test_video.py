@@ -118,6 +118,7 @@ def test_what_cannot_be_filmed_is_refused_at_once(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValueError, match=r"evaluation '9'.*must not exceed capacity, got 9"):
         EpisodeVideo(make_env, 10, [9])
     monkeypatch.delattr(ResourceCollection, "scene")
+    monkeypatch.setattr("mipi_pl.envs.plain_scene.POSITIONS", ())
     with pytest.raises(ValueError, match="no videos: ResourceCollection has no pictures"):
         EpisodeVideo(make_env, 10)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -69,13 +71,15 @@ BROKEN: dict[str, tuple[Callable[[View], Any], str]] = {
     "NaN reward": (changed(reward=float("nan")), "reward must be finite in float32, got nan"),
     "shape": (changed(entities=np.zeros((3, 5))), "a game must return entities of shape (3, 2), got (3, 5)"),
     "list of other length": (changed(present=[True]), "a game must return present of shape (3,), got (1,)"),
-    "type": (changed(entities=np.full((3, 2), "x")), "a game must return entities as numbers, got the type <U1"),
-    "complex": (changed(entities=np.ones((3, 2)) * 1j), "must return entities as numbers, got the type complex128"),
+    "type": (changed(entities=np.full((3, 2), "x")), "a game must return entities as numbers, got <U1 of shape (3, 2)"),
+    "complex": (changed(entities=np.ones((3, 2)) * 1j), "entities as numbers, got complex128 of shape (3, 2)"),
     "NaN mask": (changed(present=np.array([1.0, np.nan, 1.0])), "must return present as True and False, got NaN"),
     "rewards per agent": (changed(reward=np.ones(2)), "must return reward as one number, got float64 of shape (2,)"),
     "no reward": (changed(reward=None), "must return reward as one number, got NoneType None"),
     "flag per agent": (changed(truncated=[False, True]), "must return truncated as one number, got list [False, True]"),
     "no action": (changed(action_mask=np.zeros((2, 3))), "agent 0 has no available action"),
+    "text": (changed(reward="1.0"), "must return reward as one number, got str '1.0'"),
+    "ragged": (changed(entities=[[1.0], [2.0, 3.0]]), "entities as numbers, got list [[1.0], [2.0, 3.0]] ("),
     "tuple": (lambda view: (view.entities, 0.0, False, {}), "must return a mipi_pl.envs.stepped.View, got tuple"),
     "exception": (fail, "Breaking.step raised ZeroDivisionError: division by zero in a unit (test_world_faults.py,"),
 }  # fmt: skip
@@ -174,6 +178,29 @@ def test_numbers_of_any_type_are_converted() -> None:
     after = steps_of(stepped(broken, 2, tolerant=False), 2)[1]["next"]
     assert after[keys.REWARD].flatten().tolist() == [1.0, 2.5, 1.0]
     assert not after[keys.DONE].any()
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        np.float16(2.5),
+        np.longdouble(2.5),
+        np.array(2.5),
+        [2.5],
+        np.array([2.5], dtype=object),
+        torch.tensor(2.5, dtype=torch.bfloat16),
+        torch.tensor([2.5], requires_grad=True),
+        Decimal("2.5"),
+        Fraction(5, 2),
+    ],
+)
+def test_a_reward_of_any_numeric_type_is_that_number(reward: Any) -> None:
+    assert faults.number_of("reward", reward) == 2.5
+
+
+@pytest.mark.parametrize("flag", [np.True_, 1, 1.0, np.array([True]), torch.tensor(True), np.uint8(1)])
+def test_a_flag_of_any_numeric_type_is_true_or_false(flag: Any) -> None:
+    assert faults.flag_of("terminated", flag) is True
 
 
 def test_only_the_first_faults_are_printed(capfd: pytest.CaptureFixture[str]) -> None:

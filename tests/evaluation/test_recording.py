@@ -175,8 +175,11 @@ def test_networks_that_diverged_are_told_of() -> None:
 
 def test_a_world_without_pictures_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(ResourceCollection, "scene")
+    monkeypatch.setattr("mipi_pl.envs.plain_scene.POSITIONS", ())
     env = world(1)
-    with pytest.raises(NotImplementedError, match="ResourceCollection has no pictures: implement its method scene"):
+    with pytest.raises(
+        NotImplementedError, match=r"has no pictures: name two features .* or implement its method scene"
+    ):
         record(env, env.scripted_policy("expert"), "expert")
 
 

@@ -1,0 +1,268 @@
+"""Each check of `mipi check-env` catches a world that breaks it, and names no other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from parallel_world import crowd
+from script_world import ScriptWorld
+from torch import Tensor
+
+from mipi_pl.cli import main
+from mipi_pl.envs.base import Frame
+from mipi_pl.envs.conformance import Check, examine
+from mipi_pl.envs.trace import play
+from mipi_pl.utils.checks import UnavailableActionError
+
+LENGTHS = [[4, 6, 3]] * 2
+
+
+class Sound(ScriptWorld):
+    """Teams of two; every episode terminates, or is truncated by the limit of six steps."""
+
+    def __init__(self, num_envs: int, seed: int = 0) -> None:
+        super().__init__(LENGTHS, num_envs, seed)
+
+    def advance(self, action: Tensor, frame: Frame) -> None:
+        super().advance(action, frame)
+        over = frame.terminated | frame.truncated
+        frame.truncated.copy_(self.step_ == 6)
+        frame.terminated.copy_(over & ~frame.truncated)
+
+
+def altered(at: Callable[[Any], Any], change: Callable[[Any, Frame], None], **methods: Any) -> type[Sound]:
+    """A sound world whose frames are changed in steps (0: the first observation) for which `at` holds."""
+
+    class Altered(Sound):
+        def begin(self, rows: Tensor, frame: Frame) -> None:
+            super().begin(rows, frame)
+            if at(0):
+                change(self, frame)
+
+        def advance(self, action: Tensor, frame: Frame) -> None:
+            super().advance(action, frame)
+            if at(int(self.step_.max())):
+                change(self, frame)
+
+    for name, method in methods.items():
+        setattr(Altered, name, method)
+    return Altered
+
+
+def field(name: str, value: Any, *index: Any) -> Callable[[Any, Frame], None]:
+    def change(_: Any, frame: Frame) -> None:
+        getattr(frame, name)[index or slice(None)] = value
+
+    return change
+
+
+def wide(_: Any, frame: Frame) -> None:
+    frame.reward = frame.reward.double()
+
+
+def fail(*_: Any) -> None:
+    raise KeyError("unit 7")
+
+
+def always(_: int) -> bool:
+    return True
+
+
+def second(step: int) -> bool:
+    return step == 2
+
+
+def unseen(_: Any, frame: Frame) -> None:
+    frame.visible.zero_()
+    frame.action_mask[:] = torch.tensor([True, False, False])
+
+
+def blind_second(_: Any, frame: Frame) -> None:
+    frame.visible[:, 1] = False
+    frame.action_mask[:, 1] = torch.tensor([True, False, False])
+
+
+def refused(self: Any, action: Tensor, frame: Frame) -> None:
+    if (action == 2).any():
+        raise UnavailableActionError("environment 0, agent 1: action 2 is not available")
+    Sound.advance(self, action, frame)
+
+
+def global_noise(_: Any, frame: Frame) -> None:
+    frame.reward += float(np.random.rand())  # noqa: NPY002
+
+
+def global_torch_noise(_: Any, frame: Frame) -> None:
+    torch.rand(1)
+
+
+def endless(self: Any, frame: Frame) -> None:
+    frame.terminated.zero_()
+    frame.truncated.zero_()
+
+
+def forgetful(self: Any, memory: dict[str, Tensor]) -> None:
+    Sound.remember(self, {**memory, "step": torch.zeros_like(memory["step"])})
+
+
+def unable(self: Any, memory: dict[str, Tensor]) -> None:
+    raise NotImplementedError("no way back")
+
+
+BROKEN: dict[str, tuple[type[Sound], str, str]] = {
+    "type": (altered(second, wide), "contract", "frame.reward must be torch.float32 of shape (2,), got torch.float64"),
+    "exception": (altered(second, fail), "contract", "step 2: Altered.step raised KeyError: 'unit 7' (test_conform"),
+    "reset": (altered(lambda t: t == 0, fail), "contract", "reset: Altered.reset raised KeyError: 'unit 7'"),
+    "empty slot": (
+        altered(second, field("entities", 1.0, 0, 3)),
+        "contract",
+        "environment 0, step 2: entities[3] must be 0 in a slot that is not present",
+    ),
+    "no action": (
+        altered(second, field("action_mask", False, 1, 0)),
+        "masks",
+        "environment 1, step 2: agent 0 has no available action",
+    ),
+    "idle": (
+        altered(lambda t: t > 2, field("action_mask", True)),
+        "masks",
+        "environment 0, step 3: agent 1 does not act and must have the first action only",
+    ),
+    "ghost": (
+        altered(second, field("visible", True, 0, 0, 3)),
+        "masks",
+        "environment 0, step 2: agent 0 sees the empty slot 3",
+    ),
+    "refused": (altered(lambda _: False, fail, advance=refused), "masks", "the world refused an action that its mask"),
+    "diagonal": (
+        altered(always, unseen),
+        "self-visibility",
+        "environment 0: no agent sees itself in the first observa",
+    ),
+    "one blind": (
+        altered(always, blind_second),
+        "self-visibility",
+        "environment 0: agent 1 is present and never sees itself (visible[1, 1]), so it never acts",
+    ),
+    "other team": (
+        altered(always, field("composition", 5)),
+        "compositions",
+        "environment 0: composition 5, but there are 2",
+    ),
+    "changing team": (
+        altered(lambda t: t > 2, field("composition", 1)),
+        "compositions",
+        "environment 0: the composition changes within an episode: [0, 1]",
+    ),
+    "NaN feature": (
+        altered(second, field("entities", torch.nan, 1, 2, 0)),
+        "NaN",
+        "environment 1, step 2: the world returned entities[2, 0] = nan",
+    ),
+    "infinite reward": (
+        altered(second, field("reward", torch.inf)),
+        "NaN",
+        "environment 0, step 2: the world returned the reward inf",
+    ),
+    "no limit": (
+        altered(lambda t: t >= 6, endless),
+        "episode limit",
+        "environment 0: an episode goes on after step 6, its limit (spec.max_steps)",
+    ),
+    "cut short": (
+        altered(second, field("truncated", True, 1)),
+        "episode limit",
+        "environment 1: an episode is truncated after 2 steps, before its limit of 6",
+    ),
+    "numpy": (altered(second, global_noise), "determinism", "with the same seed and actions: reward differs in step 2"),
+    "torch": (
+        altered(second, global_torch_noise),
+        "determinism",
+        "PyTorch's global generator, which learning uses too",
+    ),
+    "forgetful": (altered(lambda _: False, fail, remember=forgetful), "resume", "steps and restored: "),
+    "unable": (altered(lambda _: False, fail, remember=unable), "resume", "raised NotImplementedError: no way back"),
+}
+
+
+def by_name(world: Any) -> dict[str, Check]:
+    return {check.name: check for check in examine(world, seconds=np.inf, steps=40)}
+
+
+def test_a_sound_world_passes_every_check() -> None:
+    for make in (Sound, crowd):
+        checks = by_name(make).values()
+        assert [check for check in checks if check.passed is not True] == []
+        assert all(check.detail and not check.advice for check in checks)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_world_fails_its_check(kind: str) -> None:
+    world, name, message = BROKEN[kind]
+    checks = by_name(world)
+    assert checks[name].passed is False, checks
+    assert message in checks[name].detail
+    assert checks[name].advice
+    # numpy's noise is no state that can be restored; a world that cannot be played is not judged further.
+    allowed = {name, "resume"} if kind == "numpy" else {name}
+    assert {check.name for check in checks.values() if check.passed is False} <= allowed
+
+
+def test_a_team_of_another_size_than_its_composition_is_found() -> None:
+    class Fewer(Sound):
+        def _observe(self, frame: Frame) -> None:
+            super()._observe(frame)
+            frame.present[:, 1] = frame.visible[:, 1] = frame.visible[:, :, 1] = False
+            frame.entities[:, 1] = 0.0
+            frame.action_mask[:, 1] = torch.tensor([True, False, False])
+
+    check = by_name(Fewer)["compositions"]
+    assert check.detail == "environment 0: composition '2 x' has 2 agents, and 1 are present"
+
+
+def test_checking_leaves_the_global_generators_alone() -> None:
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    by_name(altered(second, global_noise))
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+
+
+def test_playing_ends_after_its_time() -> None:
+    trace = play(Sound, 0, seconds=0.0)
+    assert trace.steps == []
+    assert {check.passed for check in examine(Sound, seconds=0.0)} == {None}
+
+
+@pytest.mark.parametrize("env", ["matrix_game", "sz", "resource_collection"])
+def test_the_compiled_worlds_keep_the_contract(env: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["experiment=matrix_game"] if env == "matrix_game" else [f"env={env}"]
+    assert main(["check-env", *more]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["ok"] * 8
+
+
+def test_the_command_says_what_is_wrong_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys.modules["script_world"], "Blind", BROKEN["diagonal"][0], raising=False)
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "blind.yaml").write_text("_target_: script_world.Blind\n_partial_: true\n", encoding="utf-8")
+    words = ["--config-dir", str(tmp_path), "env=blind", "held_out.team_sizes=[]"]
+    assert main(["check-env", *words]) == 1
+    told = capsys.readouterr()
+    assert told.err == "mipi: blind fails 1 of 8 checks: self-visibility\n"
+    assert "WRONG  self-visibility" in told.out
+    assert "-> set visible[i, i] for each agent i that acts" in told.out
+    # Training in it does not end in silence, either.
+    assert main(["train", *words, "debug=tiny", f"output_dir={tmp_path}"]) == 1
+    told = capsys.readouterr()
+    assert "no agent sees itself, so none would ever act or learn; visible[i, i] must be True" in told.err
+    assert "Traceback" not in told.err
+    assert main(["check-env", "env=nothing"]) == 2
