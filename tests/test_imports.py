@@ -6,9 +6,9 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
-import tomllib
 from importlinter.cli import EXIT_STATUS_SUCCESS
 
 ROOT = Path(__file__).resolve().parent.parent

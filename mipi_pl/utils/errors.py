@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake by the user; the command line prints only the message and exits with code 2."""
@@ -25,6 +28,18 @@ def reason_of(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of the message of an exception."""
     return reason_of(error).splitlines()[0]
+
+
+def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
+    """Return ``did you mean NAME?; `` with the most similar known name, or nothing if none is similar.
+
+    Args:
+        word: name that does not exist.
+        known: names that exist.
+        form: how a name is written, such as ``env={}``.
+    """
+    similar = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {form.format(similar[0])}? " if similar else ""
 
 
 def one_message(error: BaseException) -> str:
