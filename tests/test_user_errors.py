@@ -19,7 +19,10 @@ MISTAKES = [
     (["env=nothing"], "there is no configs/env/nothing.yaml"),
     (["experiment=nothing"], "experiment can be: "),
     (["env=szz"], "starcraft2/csz, starcraft2/mmm, starcraft2/sz"),
-    (["env=starcraft2/sc"], "there is no configs/env/starcraft2/sc.yaml; env can be: csz, "),
+    (
+        ["env=starcraft2/sc"],
+        "there is no configs/env/starcraft2/sc.yaml; did you mean env=starcraft2/sz? env can be: csz, ",
+    ),
     (["algorithm.alpha=high"], "algorithm.alpha must be a number"),
     (["algorithm.alpha=nan"], "algorithm.alpha is NaN"),
     (["env.payoffs.AB=[[1,nan],[0,0]]"], "env.payoffs.AB[0][1] is NaN"),

@@ -31,7 +31,7 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
-    """Return ``did you mean NAME?; `` with the most similar known name, or nothing if none is similar.
+    """Return ``did you mean NAME? `` with the most similar known name, or an empty text if none is similar.
 
     Args:
         word: name that does not exist.
@@ -39,7 +39,7 @@ def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
         form: how a name is written, such as ``env={}``.
     """
     similar = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {form.format(similar[0])}? " if similar else ""
+    return f"did you mean {form.replace('{}', similar[0])}? " if similar else ""
 
 
 def one_message(error: BaseException) -> str:
