@@ -98,7 +98,7 @@ def test_help_on_training_says_what_the_keys_of_the_choices_mean(capsys: pytest.
     assert main(["train", "experiment=quickstart", "algorithm.clip=0.3", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "algorithm.clip=0.3 largest deviation of the probability ratio from 1" in told
-    assert "env: the environment csz, map_10m_vs_11m" in told
+    assert "env: the environment csz: Stalkers and zealots in any mix, and up to two colossi" in told
     assert "total_frames=1000000 Environment steps of the run" in told
 
 

@@ -86,7 +86,7 @@ class ShowVersion(argparse.Action):
     def __init__(self, *names: Any, **settings: Any) -> None:
         super().__init__(*names, nargs=0, **settings)
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         """Print version and commit."""
         known = commit()
         parser.exit(message=f"mipi {version()}{f' (commit {known})' if known else ''}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mipi_pl.run.config_files import choices_of, defaults_with, group_meanings, groups, meanings
+from mipi_pl.run.config_files import choices_of, defaults_with, group_meanings, groups, meanings, read
 
 _USAGE = """\
 usage: mipi train [choice=name ...] [key=value ...] [flag ...]
@@ -54,7 +55,9 @@ def _choices() -> Iterator[str]:
     for group, meaning in group_meanings().items():
         if group != "learner":  # chosen by the algorithm
             yield indented(f"{group}: {meaning}", first=2)
-            yield indented(", ".join(choices_of(group)))
+            for name in choices_of(group):
+                first_sentence = re.split(r"(?<=\.)\s", read(f"{group}/{name}.yaml").meaning)[0]
+                yield indented(f"{name}: {first_sentence}", 8, first=6)
     parts = "optimizer@algorithm.critic_optimizer=adam, mixer@algorithm.mixer=sum"
     yield indented(f"a part of the algorithm: {parts}, ...", first=2)
 
@@ -66,12 +69,13 @@ def _keys(config: DictConfig, known: Mapping[str, str]) -> Iterator[str]:
     content.pop("run")  # names, which are not to be changed
     plain = {key: value for key, value in content.items() if not isinstance(value, dict)}
     for key, value in _flat({**plain, **{key: content[key] for key in content if key not in plain}}):
-        shown = f"{key}=" if value is None else f"{key}={value}"
-        if len(shown) + 2 > _width():
-            yield f"  {key}="
-            shown = f"    {value}"
-        yield f"  {shown}" if value is not None else f"\n  {key}"
-        if meaning := known.get(key):
+        if value is None:
+            yield f"\n  {key}"
+        elif len(f"  {key}={value}") > _width():
+            yield f"  {key}=\n{indented(value, 4)}"
+        else:
+            yield f"  {key}={value}"
+        if meaning := known.get(key) or group_meanings().get(key):
             yield indented(meaning)
 
 
