@@ -56,7 +56,7 @@ def _choices() -> Iterator[str]:
         if group != "learner":  # chosen by the algorithm
             yield indented(f"{group}: {meaning}", first=2)
             for name in choices_of(group):
-                first_sentence = re.split(r"(?<=\.)\s", read(f"{group}/{name}.yaml").meaning)[0]
+                first_sentence = re.split(r"(?<=\.)(?<! al\.)\s", read(f"{group}/{name}.yaml").meaning)[0]
                 yield indented(f"{name}: {first_sentence}", 8, first=6)
     parts = "optimizer@algorithm.critic_optimizer=adam, mixer@algorithm.mixer=sum"
     yield indented(f"a part of the algorithm: {parts}, ...", first=2)
