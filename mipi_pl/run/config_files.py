@@ -174,6 +174,8 @@ def parse(text: str) -> ConfigFile:
         is_inner = re.match(r"\s*{[^}]", line[matched.end() - 1 :])  # the comment is on keys within braces
         found.meanings[key] = beside[1] if beside and not is_inner else " ".join(above)
         above = []
+    if at_top:  # a file of comments only
+        found.meaning = " ".join(above)
     found.meanings = {
         name: text for name, text in found.meanings.items() if name.split(".")[0] not in ("defaults", "hydra")
     }
