@@ -37,7 +37,7 @@ def run(options: Namespace) -> None:
     """Write the definition and, if there is an API key, save the workspace in W&B.
 
     Raises:
-        UserError: if wandb-workspaces is missing, or the file cannot be written.
+        UserError: if wandb-workspaces is missing, WANDB_MODE is unknown, or the file cannot be written.
         FailedError: if W&B rejects the workspace or cannot be reached.
     """
     try:
@@ -45,8 +45,12 @@ def run(options: Namespace) -> None:
     except ImportError as error:
         raise UserError(f"mipi dashboard needs wandb-workspaces ({error}): {how_to_install('dashboard')}") from error
     from mipi_pl.logging.wandb import default_entity
-    from mipi_pl.logging.wandb_access import has_key
+    from mipi_pl.logging.wandb_access import check_mode, has_key
 
+    try:
+        check_mode()
+    except ValueError as error:
+        raise UserError(str(error)) from error
     arguments = arguments_of(options)
     folder, entity = arguments.pop("output_dir"), arguments.pop("entity")
     key = has_key()
