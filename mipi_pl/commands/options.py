@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from mipi_pl.storage.provenance import commit, version
@@ -83,8 +83,9 @@ class Parser(argparse.ArgumentParser):
 class ShowVersion(argparse.Action):
     """Flag that prints the version and commit of the program and exits."""
 
-    def __init__(self, *names: Any, **settings: Any) -> None:
-        super().__init__(*names, nargs=0, **settings)
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        # It has no value, so the options of a command do not contain it.
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         """Print version and commit."""
