@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from mipi_pl import distributed
 from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of, needed_files
+from mipi_pl.logging.hooks import call_hook
 from mipi_pl.storage import sealed
 from mipi_pl.storage.checkpoint_io import SealedCheckpointIO
 from mipi_pl.storage.checkpoints import CheckpointFolder
@@ -80,12 +81,14 @@ class Checkpointing(Callback):
             self.save(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Write the best checkpoints if a monitored metric has improved."""
+        """Write the best checkpoints if a monitored metric has improved, and pass them to loggers with `log_best`."""
         for file, metric in self._monitors.items():
             value = trainer.callback_metrics.get(metric)
             if value is not None and float(value) > self._best.get(file, -math.inf):
                 self._best[file] = float(value)
-                self._attempt(trainer, file, partial(self._write_best, trainer, file))
+                written = self._attempt(trainer, file, partial(self._write_best, trainer, file))
+                if written and trainer.is_global_zero:
+                    call_hook(trainer.loggers, "log_best", _folder(trainer).path / file, float(value))
 
     @staticmethod
     def _write_best(trainer: Trainer, file: str) -> None:

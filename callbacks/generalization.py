@@ -44,6 +44,7 @@ class GeneralizationEvaluation(Callback):
 
     Attributes:
         latest: results of the latest evaluation.
+        evaluated_at: environment steps at the latest evaluation of this process; None before the first.
         latest_by_utilities: results of the latest evaluation by utilities; empty without `by_utilities`.
 
     Raises:
@@ -66,6 +67,7 @@ class GeneralizationEvaluation(Callback):
         self.worlds = Worlds(make_env, worlds_of(team_sizes, worlds or {}), episodes, seed)
         self.by_utilities = by_utilities
         self.latest: list[Result] = []
+        self.evaluated_at: int | None = None
         self.latest_by_utilities: list[Result] = []
         self._schedule = EveryFrames(every_frames)
         self._unwritten: list[Row] = []
@@ -80,7 +82,7 @@ class GeneralizationEvaluation(Callback):
         """Evaluate the policy, keep the results in `latest`, log them and write them to ``evaluations.csv``."""
         was_training = algorithm.training
         algorithm.eval()
-        self.latest = self._play(algorithm)
+        self.latest, self.evaluated_at = self._play(algorithm), frames
         if self.by_utilities and algorithm.fits_policy_to_utilities:
             self.latest_by_utilities = self._play(algorithm, self.worlds.worlds[:1], by_utilities=True)
         algorithm.train(was_training)

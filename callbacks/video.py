@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
@@ -18,21 +19,26 @@ from mipi_pl.evaluation.worlds import MakeEnv, World, seed_of, worlds_of
 from mipi_pl.storage.files import unused
 from mipi_pl.utils.checks import require
 
+MAX_PICTURES = 100
+"""Largest number of pictures of a video: 20 s."""
+
 
 class EpisodeVideo(Callback):
     """Plays a greedy episode of each team size every `every_frames` environment steps and saves it as a GIF.
 
     The files are ``videos/<frames>_<teams>.gif`` in the run folder; existing files are never overwritten. Loggers with
-    a method ``log_video(path, step)`` receive the path. The environments and random numbers of training are not
-    affected.
+    a method ``log_video(path, step)`` receive the path. A video has at most `MAX_PICTURES` pictures; of a longer
+    episode it shows every second step, or every third, and so on. The environments and random numbers of training are
+    not affected.
 
     Args:
         make_env: factory of the training environment.
-        every_frames: environment steps between two videos; None records no videos.
+        every_frames: environment steps between two videos; ``evaluation`` records at each evaluation, None never.
         team_sizes: team sizes to record, one video each; None records one video of the training teams.
         seed: seed of the environments, so that all videos start from the same state.
 
     Attributes:
+        at_evaluations: whether videos are recorded at evaluations.
         lost_files: videos that could not be written.
 
     Raises:
@@ -40,16 +46,22 @@ class EpisodeVideo(Callback):
     """
 
     def __init__(
-        self, make_env: MakeEnv, every_frames: int | None, team_sizes: Sequence[int] | None = None, seed: int = 0
+        self,
+        make_env: MakeEnv,
+        every_frames: int | Literal["evaluation"] | None,
+        team_sizes: Sequence[int] | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.make_env, self.seed = make_env, seed
         self.worlds = worlds_of((), {})[:1] if team_sizes is None else worlds_of(team_sizes, {})[1:]
         self.lost_files: list[str] = []
         self._schedule: EveryFrames | None = None
-        if every_frames is not None:
+        self.at_evaluations = every_frames == "evaluation"
+        if isinstance(every_frames, int):
             require("callbacks.video.every_frames", every_frames, 1)
             self._schedule = EveryFrames(every_frames)
+        if every_frames is not None:
             self._try_worlds()
 
     def _try_worlds(self) -> None:
@@ -63,11 +75,17 @@ class EpisodeVideo(Callback):
                         raise ValueError(f"no videos: {error}") from error
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Record if the next multiple of `every_frames` has been reached, in the first process only."""
+        """Record if the next multiple of `every_frames`, or an evaluation, is reached, in the first process only."""
         frames = datamodule_of(trainer).frames
-        if self._schedule is not None and self._schedule.due(frames) and trainer.is_global_zero:
+        if self._due(trainer, frames) and trainer.is_global_zero:
             for world in self.worlds:
                 self._film(trainer, pl_module, world, frames)
+
+    def _due(self, trainer: Trainer, frames: int) -> bool:
+        if self.at_evaluations:
+            callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+            return any(getattr(callback, "evaluated_at", None) == frames for callback in callbacks)
+        return self._schedule is not None and self._schedule.due(frames)
 
     def _film(self, trainer: Trainer, algorithm: Any, world: World, frames: int) -> None:
         was_training = algorithm.training
@@ -79,7 +97,7 @@ class EpisodeVideo(Callback):
         algorithm.train(was_training)
         path = unused(Path(trainer.default_root_dir) / "videos" / f"{frames}_{world.name}.gif")
         try:
-            write_gif(path, recording.pictures())
+            write_gif(path, _thinned(list(recording.pictures())))
         except OSError as error:
             trainer.print(f"video {path.name} not written ({error}); training goes on")
             self.lost_files.append(f"videos/{path.name}")
@@ -96,3 +114,9 @@ class EpisodeVideo(Callback):
         """Restore the schedule."""
         if self._schedule is not None:
             self._schedule.next = state_dict["next"]
+
+
+def _thinned(pictures: list[np.ndarray]) -> list[np.ndarray]:
+    """Return every k-th picture and the last one, with the smallest k that leaves at most `MAX_PICTURES`."""
+    step = -(-(len(pictures) - 1) // (MAX_PICTURES - 1)) or 1
+    return [*pictures[:-1:step], pictures[-1]]

@@ -12,6 +12,7 @@ from mipi_pl.datamodules.sources import InlineSource, MakeEnv, StepSource
 from mipi_pl.datamodules.workers import ProcessSource, RaySource
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
+from mipi_pl.utils.extras import how_to_install
 
 
 class CollectorKind(str, Enum):
@@ -54,4 +55,4 @@ def check_workers(kind: CollectorKind, workers: int, num_envs: int) -> None:
     if num_envs % workers:
         raise ValueError(f"datamodule.workers ({workers}) must divide datamodule.num_envs ({num_envs})")
     if kind is CollectorKind.RAY and find_spec("ray") is None:
-        raise ValueError("datamodule.collector=ray needs Ray: pip install 'mipi-pl[ray]', or use collector=processes")
+        raise ValueError(f"datamodule.collector=ray needs Ray: {how_to_install('ray')}, or use collector=processes")

@@ -1,9 +1,11 @@
-"""For MkDocs: API reference for every module, and links out of docs/ that lead there or to a copy of the file."""
+"""For MkDocs: version, API reference for every module, and links out of docs/ to it or to a copy of the file."""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,19 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "mipi_pl", "datamodules", "callbacks")
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)]*)?\)")
+
+
+def on_config(config: MkDocsConfig, **_: Any) -> MkDocsConfig:
+    """Show the version in the header, and the commit in the footer."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    try:
+        commit = f", commit {subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}"
+    except (OSError, subprocess.CalledProcessError):
+        commit = ""
+    config.site_name = f"{config.site_name} {project['version']}"
+    config.copyright = f"Version {project['version']}{commit}"
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:

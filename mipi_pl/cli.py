@@ -13,30 +13,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 
-from mipi_pl.commands.options import Parser
+from mipi_pl.commands import COMMANDS
+from mipi_pl.commands.options import Parser, ShowVersion
 from mipi_pl.utils.checks import WorldFaultError
-from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.errors import FailedError, UserError, did_you_mean
 from mipi_pl.utils.memory import ShortageError, is_shortage
 from mipi_pl.utils.output import LostOutputError, standard_streams
-
-COMMANDS = (
-    "train",
-    "resume",
-    "eval",
-    "watch",
-    "export",
-    "runs",
-    "report",
-    "reproduce",
-    "compositions",
-    "check-env",
-    "theory",
-    "dashboard",
-    "doctor",
-)
-"""Commands in the order of `mipi --help`."""
 
 _EPILOG = """\
 Help on a command: mipi COMMAND --help. A first run: mipi train experiment=quickstart
@@ -121,7 +104,8 @@ def _read(words: list[str]) -> Namespace:
     if first == "help":
         words = ["--help"]
     elif first not in (*COMMANDS, "--help", "-h", "--version"):
-        raise UserError(f"unknown command {first!r}; known commands: {', '.join(COMMANDS)}; see mipi --help")
+        hint = did_you_mean(first, COMMANDS, "mipi {}")
+        raise UserError(f"unknown command {first!r}; {hint}known commands: {', '.join(COMMANDS)}; see mipi --help")
     return _parser().parse_args(words)
 
 
@@ -129,7 +113,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="mipi", description="Train agents that cooperate in teams they have never seen.", epilog=_EPILOG
     )
-    parser.add_argument("--version", action="version", version=f"mipi {version('mipi-pl')}")
+    parser.add_argument("--version", action=ShowVersion, help="show version and commit, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         import_module(f"mipi_pl.commands.{command.replace('-', '_')}").declare(commands.add_parser)

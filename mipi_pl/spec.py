@@ -2,15 +2,15 @@
 
 Axes, as named in every docstring of the project:
 
-====  =====================================================================
-B     environments stepped at once
-N     episodes in a training batch
-T     steps of an episode (T+1 observations)
-A     agent slots
-E     entity slots; the first A of them are the agents
-F     features of an entity
-U     actions of an agent
-====  =====================================================================
+| axis | size |
+|---|---|
+| B | environments stepped at once |
+| N | episodes in a training batch |
+| T | steps of an episode (T+1 observations) |
+| A | agent slots |
+| E | entity slots; the first A of them are the agents |
+| F | features of an entity |
+| U | actions of an agent |
 
 Masks are named by their meaning; True always means yes.
 """

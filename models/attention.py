@@ -2,13 +2,13 @@
 
 Axes, in addition to those of `mipi_pl.spec`:
 
-====  =====================================================================
-L     steps, of one or several episodes
-V     views: masks over the same entities
-I     inputs per entity: its features and its last action, one-hot
-H     attention heads
-D     size of a head
-====  =====================================================================
+| axis | size |
+|---|---|
+| L | steps, of one or several episodes |
+| V | views: masks over the same entities |
+| I | inputs per entity: its features and its last action, one-hot |
+| H | attention heads |
+| D | size of a head |
 """
 
 from __future__ import annotations

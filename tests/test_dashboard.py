@@ -51,6 +51,15 @@ def test_without_the_extra_it_is_said_how_to_get_it(
     assert "pip install 'mipi-pl[dashboard]'" in capsys.readouterr().err
 
 
+def test_an_unknown_mode_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    assert main(["dashboard"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mipi: the environment variable WANDB_MODE must be one of online, ")
+
+
 def test_the_sweep_and_the_multirun_of_the_documents_make_the_same_runs() -> None:
     sweep = yaml.safe_load((ROOT / "examples" / "sweep.yaml").read_text())
     *command, arguments = sweep["command"]

@@ -62,6 +62,7 @@ def test_a_package_of_a_wrong_version_is_wrong(
     assert main(["doctor"]) == 1
     captured = capsys.readouterr()
     assert "torchrl 0.1 (required" in captured.out
+    assert "pip install 'torchrl" in captured.out
     assert "missing or broken: packages" in captured.err
 
 
@@ -74,6 +75,13 @@ def test_a_pytorch_that_cannot_be_imported_is_told_with_all_the_rest(
     assert "WRONG  PyTorch" in captured.out
     assert "StarCraft II" in captured.out
     assert "PyTorch" in captured.err
+
+
+def test_an_unknown_mode_of_wandb_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    finding = doctor_checks._wandb()
+    assert "WANDB_MODE must be one of" in finding.detail
+    assert finding.advice
 
 
 def test_a_key_for_wandb_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-
 import pytest
 import tomllib
+from setuptools import find_packages
 
-from mipi_pl.storage import run_folder
+from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +88,50 @@ def test_a_project_may_have_packages_of_the_same_names(wheel: Path, tmp_path: Pa
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
     assert "mipi train experiment=matrix_game" in next(tmp_path.rglob("results.json")).read_text(encoding="utf-8")
+
+
+def test_the_documents_name_the_python_of_the_package() -> None:
+    needed = PROJECT["project"]["requires-python"].removeprefix(">=")
+    for document in ("README.md", "CONTRIBUTING.md", "docs/index.md", "Makefile"):
+        named = re.findall(r"Python (3\.\d+) or newer", (ROOT / document).read_text(encoding="utf-8"))
+        assert set(named) == {needed}, document
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A commit of a small program with our build files, and the folder with its source distribution and wheel."""
+    root = tmp_path_factory.mktemp("program")
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root / name)
+    (root / "mipi_pl").mkdir()
+    (root / "mipi_pl" / "__init__.py").touch()
+    (root / ".gitignore").write_text("build/\ndist/\n*.egg-info/\n", encoding="utf-8")
+
+    def git(*words: str) -> str:
+        named = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *named, *words], cwd=root, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "all")
+    build = "from setuptools.build_meta import *; build_sdist('dist'); build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", build], cwd=root, check=True, capture_output=True)
+    return git("rev-parse", "HEAD").strip(), root / "dist"
+
+
+def test_a_wheel_and_a_source_distribution_know_their_commit(
+    built: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, dist = built
+    (wheel,), (source,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+    for archive in (wheel, source):
+        shutil.unpack_archive(archive, tmp_path / archive.suffix, "zip" if archive.suffix == ".whl" else "gztar")
+    (unpacked,) = (tmp_path / ".gz").iterdir()
+    for root in (tmp_path / ".whl", unpacked):
+        monkeypatch.setattr(provenance, "_ROOT", root)
+        assert provenance.commit() == commit
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    assert provenance.commit() is None
 
 
 def test_new_folders_never_collide(tmp_path: Path) -> None:

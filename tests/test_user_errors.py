@@ -21,7 +21,10 @@ MISTAKES = [
     (["map=3m"], "with env=smac env.map_name=3m, or without the game with env=map_3m"),
     (["env=smac", "map=corridor"], "unknown key map; a map of SMAC is chosen with env=smac env.map_name=corridor"),
     (["env=szz"], "starcraft2/csz, starcraft2/mmm, starcraft2/sz"),
-    (["env=starcraft2/sc"], "there is no configs/env/starcraft2/sc.yaml; env can be: csz, "),
+    (
+        ["env=starcraft2/sc"],
+        "there is no configs/env/starcraft2/sc.yaml; did you mean env=starcraft2/sz? env can be: csz, ",
+    ),
     (["algorithm.alpha=high"], "algorithm.alpha must be a number"),
     (["algorithm.alpha=nan"], "algorithm.alpha is NaN"),
     (["env.payoffs.AB=[[1,nan],[0,0]]"], "env.payoffs.AB[0][1] is NaN"),

@@ -7,8 +7,11 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,7 +20,12 @@ from crash import Crash, KilledError
 from PIL import Image
 
 from mipi_pl.cli import main
-from mipi_pl.logging.wandb import RUN_ID, ResumableWandbLogger
+from mipi_pl.logging.wandb import RUN_ID, ResumableWandbLogger, _short
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
+from mipi_pl.run.naming import changes_of
+from mipi_pl.storage import weights
+from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
 from mipi_pl.storage.provenance import commit
 
 TRAIN = [
@@ -30,6 +38,8 @@ TRAIN = [
     "datamodule.updates_per_episode=0.25",
     "callbacks.checkpointing.every_frames=16",
     "callbacks.generalization.every_frames=40",
+    "callbacks.video.every_frames=evaluation",
+    "algorithm.alpha=0.5",
     "+callbacks.collection.every_updates=2",
     "+callbacks.crash._target_=crash.Crash",
 ]
@@ -89,7 +99,10 @@ def test_a_resumed_run_is_the_same_run(logged: Logged) -> None:
 def test_the_run_is_described(logged: Logged) -> None:
     run, *_ = logged.records("run")
     described = (run["display_name"], run["run_group"], run["job_type"], run["tags"])
-    assert described == ("matrix_game__mipi__0", "matrix_game", "train", ["matrix_game", "mipi"])
+    changes = changes_of(TRAIN)
+    assert "alpha=0.5" in changes
+    name, group = (_short(f"matrix_game__mipi{end} {changes}") for end in ("__0", " matrix_game"))
+    assert described == (name, group, "train", ["matrix_game", "mipi"])
     config: dict[str, Any] = {}
     for record in logged.records("config"):
         config |= record["update"]
@@ -117,6 +130,20 @@ def test_curves_are_drawn_against_frames_and_go_on_after_resuming(logged: Logged
     assert {row["frames"]: row["eval/score_BB"] for row in joined.values() if "eval/score_BB" in row} == expected
 
 
+def test_the_summary_of_a_win_rate_is_its_maximum(logged: Logged) -> None:
+    defined = {metric["name"]: metric for metric in logged.records("metric") if "name" in metric}
+    for name in ("eval/win_rate_training", "eval/win_rate_BB", "by_size/win_rate_2"):
+        assert defined[name]["summary"]["max"], defined[name]
+        assert defined[name]["step_metric"] == "frames"
+    assert not any(name.endswith(("_low", "_high")) for name in defined)
+
+
+def test_each_evaluation_has_a_video(logged: Logged) -> None:
+    rows = [row for part in (0, 1) for row in logged.history(part).values()]
+    evaluated = {row["frames"] for row in rows if "eval/score_BB" in row}
+    assert {row["frames"] for row in rows if "video/training._type" in row} == evaluated != set()
+
+
 def test_tables_and_charts_hold_the_evaluations_by_size_and_composition(logged: Logged) -> None:
     last = max((row for row in logged.history(1).values() if "evaluations._type" in row), key=lambda row: row["_step"])
     assert last["by_size/win_rate_2"] in (0, 0.5, 1)
@@ -131,13 +158,65 @@ def test_tables_and_charts_hold_the_evaluations_by_size_and_composition(logged: 
     assert [row["win_rate"] for row in rows] == [float(row["win_rate"]) for row in written]
 
 
-def test_checkpoints_of_a_finished_run_are_artifacts(logged: Logged) -> None:
-    models = [artifact for artifact in logged.records("artifact") if artifact["type"] == "model"]
-    found = {alias: artifact for artifact in models for alias in artifact["aliases"] if alias != "latest"}
+def models(logged: Logged) -> list[dict[str, Any]]:
+    return [artifact for artifact in logged.records("artifact") if artifact["type"] == "model"]
+
+
+def test_policies_are_artifacts_with_checkpoint_and_safetensors(logged: Logged) -> None:
+    found = {alias: artifact for artifact in models(logged) for alias in artifact["aliases"] if alias != "latest"}
     assert set(found) == {"last", "best-training", "best-heldout"}
-    (entry,) = found["last"]["manifest"]["contents"]
-    assert Path(entry["local_path"]).samefile(logged.folder / "checkpoints" / "last.ckpt")
-    assert len({artifact["name"] for artifact in models}) == 1
+    files = {entry["path"]: Path(entry["local_path"]) for entry in found["last"]["manifest"]["contents"]}
+    assert set(files) == {"policy.ckpt", "policy.safetensors"}
+    assert files["policy.ckpt"].samefile(logged.folder / "checkpoints" / "last.ckpt")
+    state, about = weights.read(files["policy.safetensors"])
+    content, _ = read_checkpoint(files["policy.ckpt"])
+    assert about["frames"] == content[RECORD]["frames"]
+    assert all(tensor.equal(state[name]) for name, tensor in content["state_dict"].items())
+    assert len({artifact["name"] for artifact in models(logged)}) == 1
+
+
+def test_each_best_policy_on_held_out_teams_is_stored_when_it_is_found(logged: Logged) -> None:
+    stored = [json.loads(model["metadata"]) for model in models(logged) if "best-heldout" in model["aliases"]]
+    assert all(about["file"] == "best-heldout.ckpt" for about in stored)
+    with (logged.folder / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["held_out/score"]]
+    scores = {float(row["frames"]): float(row["held_out/score"]) for row in rows}
+    before = {frames: [score for other, score in scores.items() if other < frames] for frames in scores}
+    best = {frames for frames, score in scores.items() if score > max(before[frames], default=-1.0)}
+    assert {about["frames"] for about in stored} == best
+    assert all(about["score"] == scores[about["frames"]] for about in stored if "score" in about)
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("experiment=quickstart env=sz algorithm=mipi seed=3 logger=wandb logger.wandb.project=x output_dir=/y", ""),
+        ("seed=1 algorithm.alpha=0.02 network=refil", "alpha=0.02 network=refil"),
+        ("network=refil algorithm.alpha=0.01 algorithm.alpha=0.02", "alpha=0.02 network=refil"),
+        ("+held_out.worlds.big.team_sizes=[9] ~tuned", "held_out.worlds.big.team_sizes=[9] ~tuned"),
+        ("callbacks.video.every_frames=9 optimizer@algorithm.critic_optimizer=adam env.capacity=9",
+         "capacity=9 optimizer@algorithm.critic_optimizer=adam"),
+        ("total_frames=${held_out.episodes}", "total_frames={held_out.episodes}"),
+    ],
+)  # fmt: skip
+def test_a_name_shows_what_a_sweep_varied(words: str, changes: str) -> None:
+    assert changes_of(words.split()) == changes
+
+
+def test_runs_that_differ_in_their_seed_have_one_group() -> None:
+    swept = ["experiment=matrix_game", "logger=wandb", "algorithm.alpha=0.1"]
+    first, second = (resolve(compose([*swept, f"seed={seed}"]))["logger"]["wandb"] for seed in (0, 1))
+    assert (first["name"], second["name"]) == ("matrix_game__mipi__0 alpha=0.1", "matrix_game__mipi__1 alpha=0.1")
+    assert first["group"] == second["group"] == "matrix_game__mipi matrix_game alpha=0.1"
+    other = resolve(compose(["experiment=matrix_game", "logger=wandb"]))["logger"]["wandb"]
+    assert other["group"] == "matrix_game__mipi matrix_game"
+
+
+def test_a_name_too_long_for_the_server_is_cut_and_stays_distinct() -> None:
+    names = [_short(f"{'x' * 140}{end}") for end in ("a", "b")]
+    assert [len(name) for name in names] == [128, 128]
+    assert names[0] != names[1]
+    assert _short(" short ") == "short"
 
 
 def test_videos_of_several_evaluations_reach_the_run(tmp_path: Path) -> None:
@@ -181,6 +260,7 @@ def test_a_run_that_cannot_begin_online_is_logged_offline(
         return begin(*arguments, mode=mode, **options)
 
     monkeypatch.setattr("mipi_pl.logging.wandb.why_offline", lambda: None)
+    monkeypatch.setattr("mipi_pl.logging.wandb.rejected_key", lambda: None)
     monkeypatch.setattr("mipi_pl.logging.wandb.wandb.init", refuse)
     logger = ResumableWandbLogger(str(tmp_path), project="mipi", name="run")
     logger.log_metrics({"frames": 70.0}, step=3)
@@ -188,6 +268,47 @@ def test_a_run_that_cannot_begin_online_is_logged_offline(
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"wandb: {str(error).splitlines()[0] if str(error) else 'OSError'}, so this run is logged")
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
+@pytest.fixture
+def strict_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server that rejects the key that is set."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        Thread(target=server.serve_forever, daemon=True).start()
+        wandb.teardown()  # it has read the environment
+        yield
+        wandb.teardown()
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("strict_server")
+def test_a_key_that_is_rejected_is_found_before_anything_is_played(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TRAIN, "logger.wandb.mode=online", f"output_dir={tmp_path / 'outputs'}"]) == 2
+    said = capsys.readouterr()
+    assert "mipi: logger.wandb: the W&B key cannot be used (" in said.err
+    assert said.out == ""
+    assert not (tmp_path / "outputs").exists()
+    ResumableWandbLogger(str(tmp_path), project="mipi", name="run")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("wandb: the W&B key cannot be used (")
+    assert "so this run is logged offline" in line
 
 
 def test_online_without_a_key_is_refused_before_anything_is_made(

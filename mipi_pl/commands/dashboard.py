@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mipi_pl.commands.options import AddParser, arguments_of
 from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.extras import how_to_install
 
 if TYPE_CHECKING:
     from mipi_pl.logging.dashboard import Dashboard
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Creates a workspace in Weights & Biases with win rates by team size during training and at the end (one line per
 algorithm: the mean over its runs, with the standard error), losses, policies and speed. Writes the definition of the
-workspace to dashboard.json; without an API key, only this file is written. Needs: pip install 'mipi-pl[dashboard]'"""
+workspace to dashboard.json; without an API key, only this file is written. Needs the extra
+`dashboard`."""
 
 
 def declare(add_parser: AddParser) -> None:
@@ -35,16 +37,20 @@ def run(options: Namespace) -> None:
     """Write the definition and, if there is an API key, save the workspace in W&B.
 
     Raises:
-        UserError: if wandb-workspaces is missing, or the file cannot be written.
+        UserError: if wandb-workspaces is missing, WANDB_MODE is unknown, or the file cannot be written.
         FailedError: if W&B rejects the workspace or cannot be reached.
     """
     try:
         from mipi_pl.logging.dashboard import Dashboard
     except ImportError as error:
-        raise UserError(f"mipi dashboard needs wandb-workspaces ({error}): pip install 'mipi-pl[dashboard]'") from error
+        raise UserError(f"mipi dashboard needs wandb-workspaces ({error}): {how_to_install('dashboard')}") from error
     from mipi_pl.logging.wandb import default_entity
-    from mipi_pl.logging.wandb_access import has_key
+    from mipi_pl.logging.wandb_access import check_mode, has_key
 
+    try:
+        check_mode()
+    except ValueError as error:
+        raise UserError(str(error)) from error
     arguments = arguments_of(options)
     folder, entity = arguments.pop("output_dir"), arguments.pop("entity")
     key = has_key()

@@ -14,7 +14,7 @@ from textwrap import wrap
 from packaging.requirements import Requirement
 
 from mipi_pl.envs.starcraft2.installation import MAPS, GameNotFoundError, check_extra, find_game
-from mipi_pl.logging.wandb_access import has_key
+from mipi_pl.logging.wandb_access import check_mode, has_key
 
 _WIDTH = 100
 _MAIN_PACKAGES = ("torch", "torchrl", "lightning", "numba")
@@ -82,17 +82,19 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    missing, wrong, installed = [], [], {}
+    missing, wrong, installed, to_install = [], [], {}, []
     for wanted in _requirements():
         try:
             installed[wanted.name] = version(wanted.name)
         except PackageNotFoundError:
             missing.append(f"missing {wanted}")
+            to_install.append(f"'{wanted.name}{wanted.specifier}'")
             continue
         if not wanted.specifier.contains(installed[wanted.name], prereleases=True):
             wrong.append(f"{wanted.name} {installed[wanted.name]} (required: {wanted.specifier})")
+            to_install.append(f"'{wanted.name}{wanted.specifier}'")
     if missing or wrong:
-        advice = "pip install -r requirements.lock, or make install"
+        advice = f"pip install {' '.join(to_install)}"
         return Finding("packages", State.WRONG, "; ".join([*missing, *wrong]), advice)
     main = ", ".join(f"{name} {number}" for name, number in installed.items() if name in _MAIN_PACKAGES)
     return Finding("packages", State.GOOD, f"{len(installed)} installed as required: {main}")
@@ -125,6 +127,10 @@ def _gpu() -> Finding:
 
 def _wandb() -> Finding:
     mode = os.environ.get("WANDB_MODE", "")
+    try:
+        check_mode()
+    except ValueError as error:
+        return Finding("wandb", State.ABSENT, str(error), "for logger=wandb, unset it or set it to one of these")
     if mode in ("offline", "disabled", "dryrun"):
         return Finding("wandb", State.GOOD, f"WANDB_MODE={mode}: nothing is sent")
     if has_key():

@@ -27,12 +27,16 @@ def declare(add_parser: AddParser) -> None:
 
 
 def _details() -> str:
-    from importlib.resources import files
-
+    from mipi_pl.run.config_files import read
+    from mipi_pl.run.help import indented
     from mipi_pl.storage.weights import shipped  # imports PyTorch, which is slow
 
-    keys = files("mipi_pl.configs").joinpath("eval.yaml").read_text(encoding="utf-8")
-    return f"\nPolicies that come with the program: {', '.join(shipped())}\n\nKeys and their meaning:\n{keys}"
+    config = read("eval.yaml")
+    keys = (f"  {key}\n{indented(meaning)}" for key, meaning in config.meanings.items())
+    policies = indented(", ".join(shipped()))
+    return "\n".join(
+        ["", "Policies that come with the program:", policies, "", indented(config.meaning, 0), "", *keys, ""]
+    )
 
 
 def run(options: Namespace) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from mipi_pl.utils.errors import UserError
+from mipi_pl.storage.provenance import commit, version
+from mipi_pl.utils.errors import UserError, did_you_mean
 
 
 class _Paragraphs(argparse.HelpFormatter):
@@ -27,9 +29,13 @@ class Parser(argparse.ArgumentParser):
         raw: pass on all arguments except ``--help`` unparsed, including flags.
         details: returns a text that ``--help`` prints at the end, unwrapped.
         settings: arguments of `argparse.ArgumentParser`.
+
+    Attributes:
+        arguments: the arguments that were added, including ``--help``.
     """
 
     def __init__(self, *, raw: bool = False, details: Callable[[], str] | None = None, **settings: Any) -> None:
+        self.arguments: list[argparse.Action] = []
         super().__init__(formatter_class=_Paragraphs, allow_abbrev=False, **settings)
         self._raw = raw
         self._details = details
@@ -57,13 +63,34 @@ class Parser(argparse.ArgumentParser):
         """Return the text of ``--help``."""
         return super().format_help() + (self._details() if self._details else "")
 
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument, and keep it in `arguments`."""
+        action = super().add_argument(*names, **settings)
+        self.arguments.append(action)
+        return action
+
     def error(self, message: str) -> NoReturn:
-        """Raise a `UserError` instead of exiting.
+        """Raise a `UserError` instead of exiting, with the most similar of the choices that the message lists.
 
         Raises:
             UserError: always.
         """
-        raise UserError(f"{message}; see {self.prog} --help")
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        hint = did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2])) if choice else ""
+        raise UserError(f"{message}; {hint}see {self.prog} --help")
+
+
+class ShowVersion(argparse.Action):
+    """Flag that prints the version and commit of the program and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        # It has no value, so the options of a command do not contain it.
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        """Print version and commit."""
+        known = commit()
+        parser.exit(message=f"mipi {version()}{f' (commit {known})' if known else ''}\n")
 
 
 def add_config_dir(parser: Parser) -> None:

@@ -14,8 +14,9 @@ from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.smac_games import MOVES, SmacGames, level
 from mipi_pl.envs.starcraft2 import protobuf
 from mipi_pl.envs.starcraft2.installation import check_extra, find_game
+from mipi_pl.utils.extras import how_to_install
 
-_COMMAND = "pip install 'mipi-pl[sc2]' && pip install --no-deps git+https://github.com/oxwhirl/smac.git"
+_SMAC = "pip install --no-deps git+https://github.com/oxwhirl/smac.git"
 
 
 class SmacNotFoundError(ValueError):
@@ -30,12 +31,12 @@ def check_package() -> None:
     """
     package = find_spec("smac")
     if package is None:
-        raise SmacNotFoundError(f"the package smac is missing: {_COMMAND}")
+        raise SmacNotFoundError(f"the package smac is missing: {how_to_install('sc2')} && {_SMAC}")
     folders = [Path(folder) for folder in package.submodule_search_locations or ()]
     if not any((folder / "env" / "starcraft2").is_dir() for folder in folders):
         raise SmacNotFoundError(
             "expected the package smac of StarCraft, got AutoML's SMAC3, which has the same name on PyPI: "
-            f"pip uninstall smac, then {_COMMAND}"
+            f"pip uninstall smac, then {how_to_install('sc2')} && {_SMAC}"
         )
 
 

@@ -15,8 +15,9 @@ from mipi_pl.envs.smac_games import SmacGames, level
 from mipi_pl.envs.split import Mix, Split, played_mixes
 from mipi_pl.envs.starcraft2 import protobuf
 from mipi_pl.envs.starcraft2.installation import check_extra, find_game
+from mipi_pl.utils.extras import how_to_install
 
-_COMMAND = "pip install 'mipi-pl[sc2]' && pip install --no-deps git+https://github.com/oxwhirl/smacv2.git"
+_SMACV2 = "pip install --no-deps git+https://github.com/oxwhirl/smacv2.git"
 _UNITS = {
     "10gen_terran": {"marine", "marauder", "medivac"},
     "10gen_protoss": {"stalker", "zealot", "colossus"},
@@ -108,7 +109,7 @@ class Smacv2Env(SmacGames):
         _check_sizes(compositions, capacity, enemy_delta)
         check_extra()
         if find_spec("smacv2") is None:
-            raise Smacv2NotFoundError(f"the package smacv2 is missing: {_COMMAND}")
+            raise Smacv2NotFoundError(f"the package smacv2 is missing: {how_to_install('sc2')} && {_SMACV2}")
         self._weights = dict(zip(unit_types, weights, strict=True))
         self._exceptions, self._positions = set(exception_unit_types), dict(start_positions)
         self._probabilities = draw_probabilities(compositions, self._weights)

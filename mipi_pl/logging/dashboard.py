@@ -11,6 +11,8 @@ import wandb_workspaces.workspaces as ws
 
 ALGORITHM = "run.algorithm"
 """Config key by which runs are grouped, so that curves are means over seeds."""
+EXPERIMENT = "run.experiment"
+"""Config key by which runs are selected."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Dashboard:
         name: name of the workspace.
         held_out: names of the held-out evaluations, such as team sizes.
         measure: ``win_rate``, or ``return`` for environments without a win condition.
-        group: show only the runs of this group, such as an experiment; None shows all.
+        group: show only the runs of this experiment; None shows all.
     """
 
     entity: str
@@ -35,7 +37,7 @@ class Dashboard:
 
     def workspace(self) -> ws.Workspace:
         """Return the workspace as an object that can be saved; nothing is sent."""
-        only = [ws.Metric("Group") == self.group] if self.group else []
+        only = [ws.Config(EXPERIMENT) == self.group] if self.group else []
         return ws.Workspace(
             entity=self.entity,
             project=self.project,

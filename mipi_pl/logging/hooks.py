@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 AnyLogger = TypeVar("AnyLogger", bound=Logger)
 
-HOOKS = ("log_evaluation", "log_video", "log_finished", "close")
+HOOKS = ("log_evaluation", "log_video", "log_best", "log_finished", "close")
 """Methods that a logger may have in addition to Lightning's: see `mipi_pl.logging.wandb.ResumableWandbLogger`."""
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -15,20 +16,20 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mipi_pl import distributed
 from mipi_pl.evaluation.worlds import TRAINING
-from mipi_pl.logging.wandb_access import check_mode, has_key, why_offline
+from mipi_pl.logging.wandb_access import check_mode, has_key, rejected_key, why_offline
+from mipi_pl.logging.wandb_artifacts import ALIASES, AT_ONCE, policy_artifact
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import FailedError, UserError
 
 MODES = ("auto", "online", "offline")
+_MAX_NAME = 128
 RUN_ID = "wandb_run_id.txt"
 """File in the run folder with the run's id in W&B, under which a resumed run continues."""
-ARTIFACTS = {"best-heldout.ckpt": "best-heldout", "best.ckpt": "best-training", "last.ckpt": "last"}
-"""Checkpoint files and their aliases in W&B; the last one in this order is also W&B's ``latest``."""
 
 
 class ResumableWandbLogger(WandbLogger):
-    """Logs curves against frames, tables of evaluations, videos, and the checkpoints of a finished run.
+    """Logs curves against frames, tables of evaluations, videos, and policies.
 
     W&B's own step is the number of updates and never decreases, so a resumed run continues from its checkpoint. Only
     the first of several processes logs.
@@ -43,11 +44,11 @@ class ResumableWandbLogger(WandbLogger):
         tags: tags of the run.
         mode: ``online``, ``offline``, or ``auto``. ``auto`` is offline if there is no API key or no network, and then
             prints one line with the reason and the command that sends the run later.
-        checkpoints: whether to store the checkpoints of a finished run as artifacts, see `ARTIFACTS`.
+        checkpoints: whether to store policies as artifacts, see `mipi_pl.logging.wandb_artifacts`.
 
     Raises:
         ValueError: if `mode` or the environment variable WANDB_MODE is unknown, or `mode` is ``online`` without an API
-            key.
+            key or with one that W&B rejects.
     """
 
     def __init__(
@@ -66,20 +67,25 @@ class ResumableWandbLogger(WandbLogger):
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         check_mode()
         self._folder, self._mode, self._checkpoints, self._step = Path(save_dir), mode, checkpoints, 0
+        self._defined: set[str] = set()
+        self._sent: dict[str, float] = {}
         first = distributed.rank() == 0
         if first and wandb.run is not None:
             wandb.finish()  # an earlier run of this process, as in a multirun, would receive the metrics of this one
-        if mode == "online" and not distributed.by_first(has_key) and os.environ.get("WANDB_MODE") != "disabled":
-            raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or use mode=offline")
-        reason = why_offline() if mode == "auto" and first else None
+        if mode == "online" and os.environ.get("WANDB_MODE") != "disabled":
+            if not distributed.by_first(has_key):
+                raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or use mode=offline")
+            if problem := distributed.by_first(rejected_key):
+                raise ValueError(f"{problem}: set WANDB_API_KEY or run `wandb login --relogin`, or use mode=offline")
+        reason = (why_offline() or rejected_key()) if mode == "auto" and first else None
         super().__init__(
             project=project,
-            name=name,
+            name=_short(name),
             save_dir=save_dir,
             id=self._known_id(),
             offline=mode == "offline" or reason is not None,
             entity=entity,
-            group=group,
+            group=_short(group) if group else None,
             job_type=job_type,
             tags=[*tags],
         )
@@ -140,6 +146,10 @@ class ResumableWandbLogger(WandbLogger):
             step: number of updates; None for that of the previous row.
         """
         self._step = max(self._step, step or 0)
+        for name in metrics.keys() - self._defined:
+            self._defined.add(name)
+            if "win_rate" in name and not name.endswith(("_low", "_high")):
+                self.experiment.define_metric(name, step_metric="frames", step_sync=True, summary="max")
         self.experiment.log(dict(metrics), step=self._step)
 
     @rank_zero_only
@@ -181,6 +191,24 @@ class ResumableWandbLogger(WandbLogger):
         self.log_metrics({f"video/{name or frames}": wandb.Video(str(path))}, step)
 
     @rank_zero_only
+    def log_best(self, path: Path, score: float) -> None:
+        """Store a checkpoint with a new best score, if it is the one on held-out teams.
+
+        Args:
+            path: the checkpoint, which a better one replaces later.
+            score: the metric by which it is the best.
+        """
+        if path.name == AT_ONCE and self._checkpoints:
+            self._store(path, {"score": score}, "mutable")
+
+    def _store(self, path: Path, scores: Mapping[str, float], policy: Literal["mutable", "immutable"]) -> None:
+        written_s = path.stat().st_mtime
+        if self._sent.get(path.name) != written_s:
+            artifact = policy_artifact(path, self.experiment.id, scores, policy)
+            self.experiment.log_artifact(artifact, aliases=[ALIASES[path.name]])
+            self._sent[path.name] = written_s
+
+    @rank_zero_only
     def log_finished(self, scores: Mapping[str, float]) -> None:
         """Log the final scores as the run's summary, the picture, and the checkpoints as versions of one artifact.
 
@@ -190,13 +218,11 @@ class ResumableWandbLogger(WandbLogger):
         run = self.experiment
         run.log({"results": wandb.Image(str(self._folder / "results.png"))}, step=self._step)
         run.summary.update({f"final/{name}": value for name, value in scores.items()})
-        for file, alias in ARTIFACTS.items() if self._checkpoints else ():
+        for file in ALIASES if self._checkpoints else ():
             path = self._folder / "checkpoints" / file
             if path.is_file():
-                artifact = wandb.Artifact(f"policy-{run.id}", type="model", metadata={"file": file, **scores})
                 # The files of a finished run no longer change, so they need not be copied before they are sent.
-                artifact.add_file(str(path), name="policy.ckpt", policy="immutable")
-                run.log_artifact(artifact, aliases=[alias])
+                self._store(path, scores if file == "last.ckpt" else {}, "immutable")
 
     @rank_zero_only
     def close(self, succeeded: bool) -> None:
@@ -204,6 +230,14 @@ class ResumableWandbLogger(WandbLogger):
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if succeeded else 1)
             self._experiment = None
+
+
+def _short(name: str) -> str:
+    """Return a name that W&B accepts: at most 128 characters; a longer one ends in a checksum of the rest."""
+    name = name.strip()
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{name[: _MAX_NAME - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _size_name(row: Mapping[str, Any]) -> str:

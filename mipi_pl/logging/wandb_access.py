@@ -1,4 +1,4 @@
-"""Checks for a Weights & Biases API key and a reachable server, without importing its package."""
+"""Checks for a Weights & Biases API key and a reachable server; only the check of the key imports its package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+from mipi_pl.utils.errors import first_line
 
 _TIMEOUT_S = 3
 _MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")
@@ -50,6 +52,20 @@ def has_key() -> bool:
         return netrc.netrc(path).authenticators(_server().hostname or "") is not None
     except (OSError, ValueError, netrc.NetrcParseError):
         return False
+
+
+def rejected_key() -> str | None:
+    """Return why the server does not accept the API key, or None if it does or nothing will be sent to it."""
+    if os.environ.get("WANDB_MODE") in ("disabled", "offline", "dryrun"):
+        return None
+    os.environ.setdefault("WANDB_SILENT", "true")  # W&B would print where it found the key
+    import wandb
+
+    try:
+        wandb.login(verify=True)
+    except (wandb.Error, OSError, ValueError) as error:
+        return f"the W&B key cannot be used ({first_line(error)})"
+    return None
 
 
 def _server() -> SplitResult:

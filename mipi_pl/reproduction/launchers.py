@@ -17,6 +17,7 @@ from mipi_pl.run.flags import as_main
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.files import write_json
 from mipi_pl.utils.errors import FailedError, UserError, one_message
+from mipi_pl.utils.extras import how_to_install
 
 LAUNCHERS = {
     "joblib": ("hydra_joblib_launcher", "n_jobs"),
@@ -42,7 +43,7 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
     """
     plugin, limit = LAUNCHERS[launcher]
     if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{plugin}") is None:
-        raise UserError(f"--launcher {launcher} needs {plugin.replace('_', '-')}: pip install 'mipi-pl[launchers]'")
+        raise UserError(f"--launcher {launcher} needs {plugin.replace('_', '-')}: {how_to_install('launchers')}")
     records = run_folder.new_folder(folder / "launcher")
     listed = [{"name": task.name, "words": task.words, "log": str(task.log.resolve())} for task in tasks]
     write_json(records / "tasks.json", {"tasks": listed})

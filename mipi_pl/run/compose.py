@@ -13,16 +13,20 @@ from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mipi_pl.run.config import check_structure, check_train, resolve
+from mipi_pl.run.config_files import files_below, groups, inner_choices
 from mipi_pl.run.flags import read_flags, through_hydra
+from mipi_pl.run.help import help_text
 from mipi_pl.run.hints import unknown_key
+from mipi_pl.run.naming import name_run
 from mipi_pl.run.own_folder import as_override, named_folder, search_path, use_modules
 from mipi_pl.run.train import train
 from mipi_pl.utils.compat import sweep
-from mipi_pl.utils.errors import UserError, one_message
+from mipi_pl.utils.errors import UserError, did_you_mean, one_message
 
 _SEVERAL = {"callbacks", "logger"}
 """Config groups that accept several choices at once."""
@@ -59,8 +63,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         del composed["hydra"]
     check_structure(composed)
     # Hydra's runtime state is not set here, so the choices that name the run cannot be interpolated from it.
-    for key, group in (("environment", "env"), ("algorithm", "algorithm"), ("experiment", "experiment")):
-        composed.run[key] = choices.get(group)
+    name_run(composed, choices, overrides)
     use_modules(named_folder(overrides))
     return composed
 
@@ -70,14 +73,17 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException):
         path, _, name = (error.missing_cfg_file or "").rpartition("/")
         group = path.split("/")[0]
-        options = ", ".join([*(error.options or ()), *_inner_choices(group)]) or "none"
-        return f"there is no configs/{path}/{name}.yaml; {group} can be: {options}"
+        inner = path.partition("/")[2]
+        word = f"{inner}/{name}" if inner else name
+        options = [*(error.options or ()), *inner_choices(group)]
+        hint = did_you_mean(word, options, f"{group}={{}}")
+        return f"there is no configs/{path}/{name}.yaml; {hint}{group} can be: {', '.join(options) or 'none'}"
     if isinstance(error, RecursionError):
         return "the config cannot be composed: config files or interpolations ${...} refer to one another"
     absent = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
     if not (absent and isinstance(error, ConfigCompositionException)):
         return one_message(error)
-    if absent["key"].partition("@")[0] in _groups():
+    if absent["key"].partition("@")[0] in groups():
         similar = re.search(r"Did you mean to override (\S+?)\?", str(error))
         hint = f"; did you mean {similar[1]}=...?" if similar else ""
         return f"{absent['key']} cannot be chosen, because no other choice (env, algorithm, ...) takes it here{hint}"
@@ -115,26 +121,21 @@ def _check_optional(overrides: Sequence[str]) -> None:
             continue
         folders = [root.joinpath(*group.split("/")) for root in roots]
         if not any(folder.joinpath(f"{name}.yaml").is_file() for folder in folders):
-            known = ", ".join(sorted({file for folder in folders for file in _files_below(folder)})) or "none"
-            raise UserError(f"there is no configs/{group}/{name}.yaml; {group} can be: {known}")
-
-
-def _files_below(folder: Traversable, path: str = "") -> list[str]:
-    """Return the names of the configs in a folder and its subfolders."""
-    if not folder.is_dir():
-        return [path.removesuffix(".yaml")] if path.endswith(".yaml") else []
-    entries = (_files_below(entry, f"{path}/{entry.name}" if path else entry.name) for entry in folder.iterdir())
-    return [name for names in entries for name in names]
+            known = sorted({file for folder in folders for file in files_below(folder)})
+            hint = did_you_mean(name, known, f"{group}={{}}")
+            raise UserError(
+                f"there is no configs/{group}/{name}.yaml; {hint}{group} can be: {', '.join(known) or 'none'}"
+            )
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
     """Reject removals of groups that every run needs, and lists and mappings that Hydra would treat as file names."""
-    groups = set(_groups())
+    known_groups = set(groups())
     for override in overrides:
         if override in _REQUIRED:
             raise UserError(f"{override} leaves no {override[1:]}; choose another one instead: {override[1:]}=NAME")
         group = re.split("[@=]", override.lstrip("+"))[0]
-        if group not in groups or not (value := re.fullmatch(r"[^=]+=([\[{].*)", override)):
+        if group not in known_groups or not (value := re.fullmatch(r"[^=]+=([\[{].*)", override)):
             continue
         if group not in _SEVERAL:
             raise UserError(f"{group} is one choice, such as {group}=NAME, got {override}")
@@ -144,7 +145,7 @@ def _check_choices(overrides: Sequence[str]) -> None:
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
     """Return all keys of the config that is composed with the same choices and no other overrides."""
-    choice_keys = {*_groups(), "config_dir"}
+    choice_keys = {*groups(), "config_dir"}
     config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in choice_keys])
     return list(_keys_below(OmegaConf.to_container(config)))
 
@@ -153,24 +154,6 @@ def _keys_below(node: object, path: str = "") -> Iterator[str]:
     for key, value in node.items() if isinstance(node, dict) else ():
         yield f"{path}{key}"
         yield from _keys_below(value, f"{path}{key}.")
-
-
-def _inner_choices(group: str) -> list[str]:
-    """Return the choices in the subfolders of a config group.
-
-    A file without a ``defaults`` list is only a part of other configs and is left out.
-    """
-    top = files("mipi_pl.configs").joinpath(group)
-    folders = [entry for entry in top.iterdir() if entry.is_dir()] if group and top.is_dir() else []
-    inner = [(f"{folder.name}/{file.name}", file) for folder in folders for file in folder.iterdir() if file.is_file()]
-    return sorted(name.removesuffix(".yaml") for name, file in inner if "\ndefaults:" in file.read_text("utf-8"))
-
-
-def _groups() -> list[str]:
-    """Return the config groups: the folders of configs/."""
-    return [
-        entry.name for entry in files("mipi_pl.configs").iterdir() if entry.is_dir() and not entry.name.startswith("_")
-    ]
 
 
 def launch(arguments: Sequence[str]) -> None:
@@ -182,6 +165,11 @@ def launch(arguments: Sequence[str]) -> None:
         UserError: if any of the configs is invalid, or there is no such flag.
     """
     flags = read_flags(as_override(_as_hydra_has_it(arguments)))
+    if flags.wants_help:
+        first = _combinations(flags.overrides)[0] if flags.is_multirun else flags.overrides
+        own = named_folder(first)
+        print(help_text(compose(first), first, None if own is None else Path(own)))
+        return
     if not flags.words:
         train(compose(flags.overrides))
         return
@@ -191,6 +179,8 @@ def launch(arguments: Sequence[str]) -> None:
 
 
 def _train(config: DictConfig) -> None:
+    hydra_config = HydraConfig.get()
+    name_run(config, hydra_config.runtime.choices, hydra_config.overrides.task)
     train(config)
 
 

@@ -27,11 +27,13 @@ class Flags:
         overrides: overrides, in their order.
         words: flags with their arguments, in Hydra's spelling.
         is_multirun: whether each combination of the overrides is a run.
+        wants_help: whether the help was asked for.
     """
 
     overrides: list[str]
     words: list[str]
     is_multirun: bool
+    wants_help: bool
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,9 +58,9 @@ def read_flags(arguments: Sequence[str]) -> Flags:
         parser.error(f"there is no flag {unknown[0].partition('=')[0]}")
     if options.resolve and options.cfg is None:
         parser.error("--resolve needs --cfg job, which shows the config")
-    words = [f"--{name}" for name in ("help", "multirun", "resolve") if getattr(options, name)]
+    words = [f"--{name}" for name in ("multirun", "resolve") if getattr(options, name)]
     words += [] if options.cfg is None else ["--cfg", options.cfg]
-    return Flags(overrides, words, options.multirun)
+    return Flags(overrides, words, options.multirun, options.help)
 
 
 def through_hydra(arguments: Sequence[str], task: Callable[[DictConfig], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mipi_pl.run.kinds import factory_of
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import UserError, did_you_mean
 
 _STRICT = ConfigDict(strict=True)
 """An integer is accepted as a float. Nothing else is converted: neither "3" nor true is a number."""
@@ -47,13 +46,9 @@ def check_value(hint: Any, value: object, name: str) -> None:
 
 def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
     """Return the message for an unknown key, with the most similar known key or the known keys without a dot."""
-    similar = difflib.get_close_matches(key, list(known), n=1)
-    hint = (
-        f"did you mean {path}{similar[0]}?"
-        if similar
-        else f"known keys: {listed(name for name in known if '.' not in name)}"
-    )
-    return f"unknown key {path}{key}; {hint}"
+    names = list(known)
+    hint = did_you_mean(key, names, f"{path}{{}}").strip()
+    return f"unknown key {path}{key}; {hint or 'known keys: ' + listed(name for name in names if '.' not in name)}"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -90,6 +90,9 @@ def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callback
             f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy to compare with its "
             "utilities: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
         )
+    films_evaluations = any(getattr(callback, "at_evaluations", False) for callback in callbacks)
+    if films_evaluations and not any(hasattr(callback, "evaluated_at") for callback in callbacks):
+        raise UserError("callbacks.video.every_frames=evaluation needs evaluations: keep callbacks.generalization")
     wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
     if None not in (wanted, given) and wanted != given:
         sources = {True: "rollouts of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}

@@ -76,6 +76,8 @@ class RunNames:
         environment: name of the environment.
         algorithm: name of the algorithm.
         experiment: name of the experiment, if one was chosen.
+        changes: what else the command line changed, such as ``alpha=0.02``; empty if nothing.
+        setting: environment, algorithm, experiment and changes: everything but the seed.
         name: name of the run, and of the parent of its folder.
         folder: parent of the run folder; the run folder itself once the run has started.
     """
@@ -83,6 +85,8 @@ class RunNames:
     environment: str
     algorithm: str
     experiment: str | None
+    changes: str
+    setting: str
     name: str
     folder: str
 

@@ -25,6 +25,7 @@ from mipi_pl.run.evaluate import Subject, not_writable, open_checkpoint, open_op
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.extras import how_to_install
 from mipi_pl.utils.memory import require_memory
 
 _SCENE_BYTES = 500
@@ -63,7 +64,7 @@ def watch_checkpoint(
         if override.lstrip("+~").startswith("held_out"):
             raise UserError(f"mipi watch plays --episodes N on env.team_sizes=[...]; {override} is for mipi eval")
     if "mp4" in formats and not can_write_mp4():
-        raise UserError("--format mp4 needs the package imageio-ffmpeg: pip install 'mipi-pl[video]', or use gif")
+        raise UserError(f"--format mp4 needs the package imageio-ffmpeg: {how_to_install('video')}, or use gif")
     path = weights.located(path)
     subject = open_checkpoint(path, overrides)
     plan = subject.plan

@@ -12,7 +12,7 @@ from mipi_pl.storage import index, sealed, weights
 from mipi_pl.storage.files import DamagedError
 from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.sealed import RECORD as RECORD
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import UserError, did_you_mean
 
 Config = dict[str, Any]
 
@@ -32,8 +32,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     if (last := path / "checkpoints" / "last.ckpt").is_file():
         raise UserError(f"expected a checkpoint file, got the run folder {path}; name its checkpoint: {last}")
     if not path.is_file():
+        hint = did_you_mean(str(path), weights.shipped())
         raise UserError(
-            f"no checkpoint at {path}; a run writes checkpoints/last.ckpt to its folder in outputs/; "
+            f"no checkpoint at {path}; {hint}a run writes checkpoints/last.ckpt to its folder in outputs/; "
             f"policies that come with the program: {', '.join(weights.shipped())}"
         )
     content = _content(path)

@@ -7,11 +7,14 @@ import platform
 import shlex
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("mipi-pl", "torch", "torchrl", "tensordict", "lightning", "hydra-core", "numba", "numpy")
+COMMIT = "_commit.txt"
+"""File of a built package with the commit of its sources; setup.py writes it."""
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def provenance() -> dict[str, Any]:
@@ -25,28 +28,31 @@ def command() -> str:
 
 
 def commit() -> str | None:
-    """Return the commit of the source checkout; None for an installed package or if git fails.
+    """Return the commit of the source checkout, or that from which an installed package was built; None if unknown.
 
     The suffix ``-dirty`` marks uncommitted changes to tracked files.
     """
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
+    if (_ROOT / ".git").exists():
+        try:
+            changed = _git(_ROOT, "status", "--porcelain", "-uno")
+            return _git(_ROOT, "rev-parse", "HEAD") + ("-dirty" if changed else "")
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    built_from = _ROOT / "mipi_pl" / COMMIT
+    return (built_from.read_text(encoding="utf-8").strip() or None) if built_from.is_file() else None
+
+
+def version(package: str = "mipi-pl") -> str:
+    """Return the version of a package, or ``not installed``."""
     try:
-        return _git(root, "rev-parse", "HEAD") + ("-dirty" if _git(root, "status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    result = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            result[package] = version(package)
-        except PackageNotFoundError:
-            result[package] = "not installed"
-    return result
+    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
 def machine() -> dict[str, str | int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 _IN_PLAIN_WORDS = {
     # OmegaConf says this in both cases.
     "Cannot merge DictConfig with ListConfig": "it is a list in the place of a mapping, or a mapping in that of a list",
@@ -33,6 +36,18 @@ def reason_of(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of the message of an exception."""
     return reason_of(error).splitlines()[0]
+
+
+def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
+    """Return ``did you mean NAME? `` with the most similar known name, or an empty text if none is similar.
+
+    Args:
+        word: name that does not exist.
+        known: names that exist.
+        form: how a name is written, such as ``env={}``.
+    """
+    similar = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {form.replace('{}', similar[0])}? " if similar else ""
 
 
 def one_message(error: BaseException) -> str:

@@ -6,10 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from mipi_pl.callbacks.video import MAX_PICTURES, EpisodeVideo, _thinned
 from mipi_pl.actor import Actor
 from mipi_pl.callbacks.video import EpisodeVideo
 from mipi_pl.cli import main
@@ -110,6 +112,23 @@ def test_without_times_nothing_is_made(tmp_path: Path) -> None:
 
     train_to(10, EpisodeVideo(never, None), trainer_in(tmp_path), Learner())
     assert not (tmp_path / "videos").exists()
+
+
+def test_at_evaluations_a_video_is_made_of_each(tmp_path: Path) -> None:
+    evaluation = SimpleNamespace(evaluated_at=None)
+    callback, trainer = EpisodeVideo(make_env, "evaluation"), trainer_in(tmp_path, callbacks=[evaluation])
+    for frames in (7, 14, 21):
+        evaluation.evaluated_at = 14 if frames >= 14 else None
+        train_to(frames, callback, trainer, Learner())
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["14_training.gif"]
+
+
+@pytest.mark.parametrize(("length", "shown"), [(1, 1), (2, 2), (61, 61), (100, 100), (101, 51), (199, 100), (500, 85)])
+def test_a_video_is_short_and_ends_with_the_episode(length: int, shown: int) -> None:
+    pictures = [np.full(1, number) for number in range(length)]
+    thinned = _thinned(pictures)
+    assert len(thinned) == shown <= MAX_PICTURES
+    assert (thinned[0], thinned[-1]) == (0, length - 1)
 
 
 def test_what_cannot_be_filmed_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

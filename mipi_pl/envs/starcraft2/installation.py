@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mipi_pl.envs.starcraft2 import protobuf
+from mipi_pl.utils.extras import how_to_install
 
 DOWNLOADS = "https://github.com/Blizzard/s2client-proto#downloads"
 MAPS = {
@@ -77,7 +78,7 @@ def check_extra() -> None:
     missing = [name for name in ("pysc2", "s2clientprotocol", "websocket") if find_spec(name) is None]
     if missing:
         raise GameNotFoundError(
-            f"StarCraft II needs the extra sc2 ({', '.join(missing)} missing): pip install 'mipi-pl[sc2]'"
+            f"StarCraft II needs the extra sc2 ({', '.join(missing)} missing): {how_to_install('sc2')}"
         )
 
 

@@ -1,0 +1,45 @@
+"""Names of a run that show what its command line changed, so that the runs of a sweep can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+_NAMES = {"environment": "env", "algorithm": "algorithm", "experiment": "experiment"}
+"""Keys of `run`, and the config groups whose choices they name."""
+_NODES = ("run", "picture", "logger", "hydra", "callbacks.video", "callbacks.progress", "callbacks.checkpointing")
+"""Keys that, with their entries, do not affect what is learned."""
+_LEFT_OUT = {*_NAMES.values(), *_NODES, "seed", "output_dir", "config_dir", "threads", "lost_after_s"}
+"""Those and the keys that are in the name already or depend on the machine."""
+
+
+def name_run(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Write the names of a run into its composed config: the choices, what was changed, and its setting.
+
+    Args:
+        config: composed train.yaml; its node `run` is changed.
+        choices: chosen config file of each group.
+        overrides: overrides from which the config was composed.
+    """
+    for key, group in _NAMES.items():
+        config.run[key] = choices.get(group)
+    changes = changes_of(overrides)
+    setting = [f"{choices.get('env')}__{choices.get('algorithm')}", choices.get("experiment"), changes]
+    config.run.changes, config.run.setting = changes, " ".join(str(part) for part in setting if part)
+
+
+def changes_of(overrides: Sequence[str]) -> str:
+    """Return the overrides that change what is learned, sorted by key, such as ``alpha=0.02 network=refil``.
+
+    The names of environment, algorithm and experiment, and the seed, are left out: the name of a run has them already.
+    """
+    values: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        name = key.lstrip("~").partition("@")[0]
+        if name not in _LEFT_OUT and not name.startswith(tuple(f"{node}." for node in _NODES)):
+            values[key] = value.replace("${", "{")  # not an interpolation here
+    shown = {key.removeprefix("algorithm.").removeprefix("env."): value for key, value in sorted(values.items())}
+    return " ".join(f"{key}={value}" if value or not key.startswith("~") else key for key, value in shown.items())
