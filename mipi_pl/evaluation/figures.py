@@ -136,14 +136,19 @@ def draw_curve(axes: Axes, points: Sequence[Point], final: Sequence[Result]) -> 
     return entries
 
 
-def draw_final(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour: str) -> None:
-    """Draw final evaluations as hollow diamonds with their intervals; no interval where its ends are NaN."""
+def draw_final(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour: str) -> list[Artist]:
+    """Draw final evaluations as hollow diamonds with their intervals; no interval where its ends are NaN.
+
+    Returns:
+        The diamonds, then the parts of the intervals.
+    """
     values = [estimate.value for estimate in estimates]
     ends = [[max(e.value - e.low, 0.0) for e in estimates], [max(e.high - e.value, 0.0) for e in estimates]]
-    axes.errorbar(
+    points, caps, bars = axes.errorbar(
         x, values, ends, fmt=FINAL, color=colour, markerfacecolor=PAPER, markersize=6, markeredgewidth=1.5, capsize=2.5,
         elinewidth=1.1, zorder=4,
     )  # fmt: skip
+    return [points, *caps, *bars]
 
 
 def final_entry(text: str = "final evaluation") -> tuple[str, Artist]:

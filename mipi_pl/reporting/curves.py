@@ -78,11 +78,7 @@ def _curve(group: Group, evaluations: Sequence[str], statistic: Callable[[Rows],
 
 
 def _line(run: Run, evaluation: str) -> Array:
-    """Points of one evaluation, [4, P]: frames, value, low and high. Of points at the same frame, the last one counts."""
-    points = [point for point in run.curve if point.evaluation == evaluation]
-    final = run.policies["trained"].get(evaluation)
-    if len(points) > 1 and final is not None and points[-1].tally == final.total:
-        points.pop()
-    scores = {point.frames: point.tally.score for point in points}
-    rows = [(frames, score.value, score.low, score.high) for frames, score in scores.items()]
+    """Frames, value, low and high of P points, [4, P]."""
+    scores = [(point.frames, point.tally.score) for point in run.points(evaluation)]
+    rows = [(frames, score.value, score.low, score.high) for frames, score in scores]
     return np.array(rows, dtype=np.float64).T

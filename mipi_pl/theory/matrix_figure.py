@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from mipi_pl.evaluation.style import PALETTE
+from mipi_pl.evaluation.figures import Entries, draw_final, final_entry
 from mipi_pl.evaluation.generalization import Result
+from mipi_pl.evaluation.style import INK, PALETTE, dress, legend_below, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.storage.files import replacing
 from mipi_pl.theory.matrix_game import Payoffs, exact_payoffs
