@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import csv
+from itertools import product
 from pathlib import Path
 
 import torch
 from matplotlib.image import imread
 
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.figures import Point, draw_evaluation, draw_run, read_curve
+from mipi_pl.evaluation.figures import Point, draw_curve, draw_evaluation, draw_run, draw_teams, read_curve
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.statistics import wilson
+from mipi_pl.evaluation.style import legend_below, new_figure
 from mipi_pl.evaluation.tables import (
     append_csv,
     comparison_table,
@@ -118,6 +120,40 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
         image = imread(tmp_path / name)
         assert image.shape[0] > 300
         assert image.std() > 0.05, "not blank"
+
+
+def test_the_final_evaluation_is_marked_apart_from_the_curve_and_baselines_are_lines() -> None:
+    figure = new_figure(6.2, 4.6)
+    axes = figure.add_subplot()
+    end = TRAINED[0].total.headline
+    line = [Point(frames, "training", wilson(frames // 10, 10)) for frames in (0, 50, 100)]
+    entries = draw_curve(axes, [*line, Point(100, "training", end)], TRAINED)
+    curve, diamond = (
+        artist for artist in axes.lines if len(artist.get_xdata()) in (3, 1) and artist.get_marker() in "oD"
+    )
+    assert list(curve.get_ydata()) == [0.0, 0.5, 1.0]
+    assert list(diamond.get_ydata()) == [end.value]
+    assert diamond.get_xdata()[0] > 0.1, "to the right of the last point"
+    assert [text for text, _ in entries] == ["training teams"]
+    axes = figure.add_subplot()
+    draw_teams(axes, {"trained": TRAINED, "random": UNTRAINED})
+    assert not axes.patches, "no bars"
+    (lines,) = (artist for artist in axes.collections if len(artist.get_paths()) == 4)
+    assert [path.vertices[0, 1] for path in lines.get_paths()] == [0.0] * 4
+
+
+def test_a_legend_of_any_number_of_long_names_fits() -> None:
+    for number, length in product((1, 7, 40), (3, 30, 200)):
+        figure = new_figure(6.4, 4.0)
+        axes = figure.add_subplot()
+        lines = [(f"{'x' * length} {k}", axes.plot([0, 1], [0, k])[0]) for k in range(number)]
+        legend = legend_below(figure, lines)
+        assert legend is not None
+        figure.canvas.draw()
+        box, panel = legend.get_window_extent(), axes.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+        assert 0 <= box.y0 < box.y1 < panel.y0
+        assert panel.height > 300, "of 400 pixels without a legend"
 
 
 def test_an_empty_curve_is_drawn_too(tmp_path: Path) -> None:
