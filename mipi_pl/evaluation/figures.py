@@ -144,10 +144,11 @@ def draw_final(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], co
     """
     values = [estimate.value for estimate in estimates]
     ends = [[max(e.value - e.low, 0.0) for e in estimates], [max(e.high - e.value, 0.0) for e in estimates]]
-    points, caps, bars = axes.errorbar(
+    drawn = axes.errorbar(
         x, values, ends, fmt=FINAL, color=colour, markerfacecolor=PAPER, markersize=6, markeredgewidth=1.5, capsize=2.5,
         elinewidth=1.1, zorder=4,
     )  # fmt: skip
+    points, caps, bars = drawn.lines
     return [points, *caps, *bars]
 
 

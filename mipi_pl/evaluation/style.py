@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -45,7 +46,7 @@ def line_style(number: int) -> tuple[str, str]:
     return PALETTE[number % len(PALETTE)], MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
 
 
-def reference_style(number: int) -> dict[str, object]:
+def reference_style(number: int) -> dict[str, Any]:
     """Return the look of a horizontal line of a policy that did not learn."""
     dashes = ((1.0, 1.2), (4.0, 1.5), (4.0, 1.5, 1.0, 1.5), (7.0, 2.0), (2.5, 2.5))
     return {"color": "#777777", "linewidth": 1.3, "linestyle": (0.0, dashes[number % len(dashes)])}
@@ -75,7 +76,7 @@ def legend_below(figure: Figure, entries: Sequence[tuple[str, Artist]]) -> Legen
     if not entries:
         return None
     labels = [wrapped(label, _LONGEST) for label, _ in entries]
-    look = {"loc": "outside lower center", "frameon": False, "fontsize": _LEGEND_SIZE}
+    look: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "fontsize": _LEGEND_SIZE}
     for columns in range(min(len(entries), 6), 0, -1):
         legend = figure.legend([artist for _, artist in entries], labels, ncols=columns, **look)
         box = legend.get_window_extent()

@@ -54,7 +54,8 @@ def labels_of(sets: Sequence[RunSet]) -> list[str]:
     if len(sets) == 1:
         return [sets[0].name]
     typed = typed_differences(sets)
-    settings = [{key: value for key, value in one.settings.items() if key in differing_keys(sets)} for one in sets]
+    differing = differing_keys(sets)
+    settings = [{key: one.settings[key] for key in differing if key in one.settings} for one in sets]
     for found in (typed, settings):
         texts = [
             "config unreadable" if not one.settings else _text(chosen) for one, chosen in zip(sets, found, strict=True)

@@ -127,9 +127,10 @@ def by_team(
         colour, marker = line_style(number)
         x = np.arange(len(names)) + (number - (len(algorithms) - 1) / 2) * 0.76 / max(1, len(algorithms))
         ends = np.array([[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]])
-        points, caps, bars = axes.errorbar(
+        drawn = axes.errorbar(
             x, [e.value for e in estimates], np.maximum(ends, 0), fmt=marker, color=colour, capsize=2.5, markersize=6
         )
+        points, caps, bars = drawn.lines
         texts = [f"teams of {team}: {as_text(e, 2, not is_rate)}" for team, e in zip(names, estimates, strict=True)]
         marks.add(points, name, texts)
         for artist in (*caps, *bars):
@@ -236,5 +237,5 @@ def _legend(
     entries += [(name, Line2D([], [], **reference_style(number))) for number, name in enumerate(references)]
     if legend := legend_below(figure, entries):
         for label, handle, text in zip(labels, legend.legend_handles, legend.get_texts(), strict=False):
-            marks.add(handle, label)
-            marks.add(text, label)
+            for artist in filter(None, (handle, text)):
+                marks.add(artist, label)
