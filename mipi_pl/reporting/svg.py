@@ -66,6 +66,8 @@ def for_page(svg: str, name: str) -> str:
 
 def _with_tips(text: str, series: str, tips: Sequence[str]) -> str:
     """Put a title into each of the first markers of a text."""
+    if not tips:
+        return text
     parts = re.split(r"(<use [^>]*)/>", text, maxsplit=len(tips))
     titles = [f"><title>{html.escape(series)}\n{html.escape(tip)}</title></use>" for tip in tips]
     return "".join(part + (titles[place // 2] if place % 2 else "") for place, part in enumerate(parts))
