@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,8 +48,10 @@ def line_style(number: int) -> tuple[str, str]:
 
 def reference_style(number: int) -> dict[str, Any]:
     """Return the look of a horizontal line of a policy that did not learn."""
-    dashes = ((1.0, 1.2), (4.0, 1.5), (4.0, 1.5, 1.0, 1.5), (7.0, 2.0), (2.5, 2.5))
-    return {"color": "#777777", "linewidth": 1.3, "linestyle": (0.0, dashes[number % len(dashes)])}
+    dashes = ((1.0, 1.2), (4.0, 2.0), (6.0, 1.5, 1.0, 1.5), (12.0, 3.0), (3.0, 1.2, 1.0, 1.2, 1.0, 1.2))
+    greys = ("#555555", "#999999")
+    pattern = (0.0, dashes[number % len(dashes)])
+    return {"color": greys[number % len(greys)], "linewidth": 1.4, "linestyle": pattern}
 
 
 def dress(axes: Axes, label: str, is_rate: bool) -> None:
@@ -88,5 +90,15 @@ def legend_below(figure: Figure, entries: Sequence[tuple[str, Artist]]) -> Legen
 
 
 def wrapped(text: str, width: int) -> str:
-    """Break a text into lines of at most `width` characters, also within long words."""
-    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
+    """Break a text into lines of at most `width` characters: after blanks, commas, ``_``, ``=``, ``/`` or ``[``.
+
+    Longer parts are broken anywhere.
+    """
+    lines = [""]
+    for part in re.findall(r"[^\s,_=/\[]*[\s,_=/\[]?", text):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+        while len(lines[-1].rstrip()) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return "\n".join(line.strip() for line in lines if line.strip()) or text

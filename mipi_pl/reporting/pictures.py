@@ -95,7 +95,7 @@ def interquartile(
         marks.add(line, label, texts[::every])
     right.set_title("performance profile, held-out teams")
     right.set_xlabel(f"{measure} x")
-    dress(right, f"share of seeds and teams with a {measure} above x", True)
+    dress(right, f"share with a {measure} above x", True)
     _legend(figure, marks, list(curves), [])
     return marks.svg(figure, "interquartile")
 

@@ -12,7 +12,7 @@ from mipi_pl.evaluation.figures import Point, draw_curve, draw_evaluation, draw_
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.statistics import wilson
-from mipi_pl.evaluation.style import legend_below, new_figure
+from mipi_pl.evaluation.style import legend_below, new_figure, wrapped
 from mipi_pl.evaluation.tables import (
     append_csv,
     comparison_table,
@@ -154,6 +154,13 @@ def test_a_legend_of_any_number_of_long_names_fits() -> None:
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width
         assert 0 <= box.y0 < box.y1 < panel.y0
         assert panel.height > 300, "of 400 pixels without a legend"
+
+
+def test_long_names_are_wrapped_where_a_reader_would() -> None:
+    assert wrapped("mipi_ppo [experiment=cpu, alpha=0.1]", 16) == "mipi_ppo [\nexperiment=cpu,\nalpha=0.1]"
+    assert wrapped("a_long_name", 7) == "a_long_\nname"
+    assert wrapped("x" * 10, 4) == "xxxx\nxxxx\nxx"
+    assert wrapped("", 4) == ""
 
 
 def test_an_empty_curve_is_drawn_too(tmp_path: Path) -> None:
