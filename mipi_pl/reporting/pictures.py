@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,7 +87,8 @@ def interquartile(
     for number, (label, (thresholds, shares)) in enumerate(profiles.items()):
         colour, marker = line_style(number)
         ends = [[share.low for share in shares], [share.high for share in shares]]
-        marks.add(right.fill_between(thresholds, *ends, color=colour, alpha=0.15, linewidth=0), label)
+        band = right.fill_between(thresholds, *ends, color=colour, alpha=_faint(profiles), linewidth=0)
+        marks.add(band, label)
         every = max(1, len(thresholds) // 10)
         values = [share.value for share in shares]
         (line,) = right.plot(thresholds, values, color=colour, marker=marker, markersize=4, markevery=every)
@@ -204,7 +205,7 @@ def _draw_curves(axes: Axes, panel: Panel, marks: Marks, is_rate: bool) -> None:
         colour, marker = line_style(number)
         if curve := curves.get(label):
             x = curve.frames / 1000
-            band = axes.fill_between(x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+            band = axes.fill_between(x, curve.low, curve.high, color=colour, alpha=_faint(curves), linewidth=0)
             (line,) = axes.plot(x, curve.value, color=colour, marker=marker, markersize=4)
             marks.add(band, label)
             points = zip(curve.frames, curve.value, curve.low, curve.high, strict=True)
@@ -217,6 +218,11 @@ def _draw_curves(axes: Axes, panel: Panel, marks: Marks, is_rate: bool) -> None:
                 marks.add(artist, label)
     for number, value in enumerate(panel.references.values()):
         axes.axhline(value, **reference_style(number))
+
+
+def _faint(lines: Sized) -> float:
+    """Opacity of a band: less of it for more lines, so that they can be seen through each other's bands."""
+    return min(0.15, 0.6 / max(1, len(lines)))
 
 
 def _legend(
