@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -155,16 +156,20 @@ def _filter_html(block: Filter) -> str:
 
 
 def _table_html(block: Table) -> str:
-    safe = html.escape
-    head = "".join(f'<th scope="col">{safe(cell)}</th>' for cell in block.header)
+    head = "".join(f'<th scope="col">{_breakable(cell)}</th>' for cell in block.header)
     rows = []
     for place, (first, *others) in enumerate(block.rows):
-        series = f' data-series="{safe(block.series[place])}"' if block.series else ""
-        cells = "".join(f"<td>{safe(cell)}</td>" for cell in others)
-        rows.append(f'<tr{series}><th scope="row">{safe(first)}</th>{cells}</tr>')
+        series = f' data-series="{html.escape(block.series[place])}"' if block.series else ""
+        cells = "".join(f"<td>{_breakable(cell) if block.is_text else html.escape(cell)}</td>" for cell in others)
+        rows.append(f'<tr{series}><th scope="row">{_breakable(first)}</th>{cells}</tr>')
     kind = ' class="text"' if block.is_text else ""
     table = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def _breakable(text: str) -> str:
+    """Allow line breaks inside long names."""
+    return re.sub(r"(\w)([._=/]+)(?=\w)", r"\1\2<wbr>", html.escape(text))
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:

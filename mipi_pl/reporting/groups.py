@@ -142,8 +142,8 @@ def _sets(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[str
 def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
     """Return the settings under `keys` as flat dotted keys, without settings that do not affect results.
 
-    A value equal to ``total_frames`` is replaced by that name, so that settings derived from the budget do not count as
-    further differences. Null values are omitted, because keys that newer versions added are mostly null.
+    A number of frames equal to ``total_frames`` is replaced by that name, so that settings derived from the budget do
+    not count as further differences. Null values are omitted, because keys that newer versions added are mostly null.
     """
     flat: dict[str, str] = {}
 
@@ -153,7 +153,8 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
                 if key not in _IRRELEVANT:
                     flatten(value, f"{path}.{key}" if path else str(key))
         elif node is not None and any(path == key or path.startswith(f"{key}.") for key in keys):
-            is_budget = path != "total_frames" and node == config.get("total_frames")
+            derived = path != "total_frames" and not path.startswith(("env.", "held_out."))
+            is_budget = derived and type(node) is int and node == config.get("total_frames")
             flat[path] = "total_frames" if is_budget else str(node)
 
     flatten(config, "")

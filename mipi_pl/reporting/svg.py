@@ -11,10 +11,16 @@ import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from mipi_pl.evaluation.style import GRID, INK, PAPER
+from mipi_pl.evaluation.style import GRID, INK, PALETTE, PAPER
 
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-_PAGE_COLOURS = {INK: "currentColor", GRID: "var(--line)", PAPER: "var(--paper)"}
+_PAGE_COLOURS = {
+    INK: "currentColor",
+    GRID: "var(--line)",
+    PAPER: "var(--paper)",
+    "#555555": "var(--soft)",
+    PALETTE[0].lower(): "var(--blue)",
+}
 
 
 class Marks:

@@ -114,7 +114,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.fetched += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href")]
         self.ids += [value or "" for key, value in attrs if key == "id"]
-        if tag not in ("meta", "input"):
+        if tag not in ("meta", "input", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -158,12 +158,12 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     for sentence in (
         "different worlds (marines; sz): they are not compared with each other",
         "marines: mipi has 2 seeds, fewer than 3",
-        "marines: mappo has 1 seed, fewer than 3: the spread is unknown, and intervals (†) cover only episodes",
-        "marines: mipi was evaluated in only 20 episodes per team and seed: a win rate is known to about ±0.20",
+        "marines: mappo, refil have 1 seed, fewer than 3: the spread is unknown, and intervals (†) cover only episodes",
+        "marines: mappo, mipi were evaluated in only 20 episodes per team and seed: a win rate is known to about ±0.20",
         "marines: different seeds: mappo 0; mipi 0, 1; refil 0",
         "marines: unequal budgets: mappo 4,000 frames; mipi 1,000 frames; refil 1,000 frames",
         "marines: unequal evaluation episodes: mappo 20; mipi 20; refil 40",
-        "marines: mipi has played 8, but some other runs have not: not compared",
+        "marines: mappo, mipi have played 8, but some other runs have not: not compared",
         "marines: runs come from 2 commits: cccccccccc, dddddddddd-dirty",
         "uncommitted changes",
         "marines__mipi__1/2026-01-01_00-00-00: ignored, because another run of this seed is used",
@@ -201,6 +201,12 @@ def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Pat
         "marines [enemy_delta=0]": ["mipi"],
         "marines [config unreadable]": ["mipi"],
     }
+
+
+def test_a_number_of_the_world_that_equals_the_budget_is_no_budget(tmp_path: Path) -> None:
+    make_run(tmp_path, "mipi", 0, total_frames=20, env={"best_return": 20.0, "size": 20})
+    make_run(tmp_path, "refil", 0, total_frames=1000, env={"best_return": 20.0, "size": 20})
+    assert [world.label for world in worlds_of(find_runs([tmp_path]))] == ["marines"]
 
 
 def test_a_curve_is_the_mean_over_seeds_and_teams(runs: Path) -> None:
