@@ -10,6 +10,7 @@ import numpy as np
 
 from mipi_pl.evaluation.seeds import UNBOUNDED, Array, Bounds, mean_over_seeds
 from mipi_pl.evaluation.statistics import Estimate, weighted_sum
+from mipi_pl.evaluation.tables import as_text
 
 MARK = "\u2020"
 """Stands after an interval that covers only episodes, in tables."""
@@ -41,20 +42,7 @@ def mean_estimate(scores: Sequence[Sequence[Estimate]], weights: Array, bounds: 
     return OverEpisodes(found.value, low, high) if low < high else found
 
 
-def as_text(found: Estimate, places: int, signed: bool = False) -> str:
-    """Format an estimate, such as ``0.71 [0.62, 0.80]``; only the value if it has no interval.
-
-    Args:
-        found: value with its interval; one that covers only episodes has a mark at its end.
-        places: decimal places.
-        signed: whether positive numbers have a plus sign.
-    """
-    sign = "+" if signed else ""
-    value, low, high = (_number(part, places, sign) for part in (found.value, found.low, found.high))
+def marked_text(found: Estimate, places: int, signed: bool = False) -> str:
+    """Format an estimate as `mipi_pl.evaluation.tables.as_text` does, with a mark if it covers only episodes."""
     mark = f" {MARK}" if isinstance(found, OverEpisodes) else ""
-    return value if math.isnan(found.low) else f"{value} [{low}, {high}]{mark}"
-
-
-def _number(value: float, places: int, sign: str) -> str:
-    text = f"{value:{sign}.{places}f}"
-    return f"{0:.{places}f}" if float(text) == 0 else text  # neither -0.00 nor +0.00
+    return as_text(found, places, signed) + mark

@@ -16,7 +16,7 @@ from mipi_pl.evaluation.seeds import Array
 from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, reference_style, styled, wrapped
 from mipi_pl.reporting.curves import Curve
-from mipi_pl.reporting.estimates import as_text
+from mipi_pl.reporting.estimates import marked_text
 from mipi_pl.reporting.svg import Marks
 
 FEW_IN_CELL = 10
@@ -92,7 +92,9 @@ def interquartile(
         every = max(1, len(thresholds) // 10)
         values = [share.value for share in shares]
         (line,) = right.plot(thresholds, values, color=colour, marker=marker, markersize=4, markevery=every)
-        texts = [f"{measure} above {at:.2f}: {as_text(share, 2)}" for at, share in zip(thresholds, shares, strict=True)]
+        texts = [
+            f"{measure} above {at:.2f}: {marked_text(share, 2)}" for at, share in zip(thresholds, shares, strict=True)
+        ]
         marks.add(line, label, texts[::every])
     right.set_title("performance profile, held-out teams")
     right.set_xlabel(f"{measure} x")
@@ -132,7 +134,7 @@ def by_team(
             x, [e.value for e in estimates], np.maximum(ends, 0), fmt=marker, color=colour, capsize=2.5, markersize=6
         )
         points, caps, bars = drawn.lines
-        texts = [f"teams of {team}: {as_text(e, 2, not is_rate)}" for team, e in zip(names, estimates, strict=True)]
+        texts = [f"teams of {team}: {marked_text(e, 2, not is_rate)}" for team, e in zip(names, estimates, strict=True)]
         marks.add(points, name, texts)
         for artist in (*caps, *bars):
             marks.add(artist, name)
@@ -209,11 +211,13 @@ def _draw_curves(axes: Axes, panel: Panel, marks: Marks, is_rate: bool) -> None:
             (line,) = axes.plot(x, curve.value, color=colour, marker=marker, markersize=4)
             marks.add(band, label)
             points = zip(curve.frames, curve.value, curve.low, curve.high, strict=True)
-            marks.add(line, label, [f"{at:,.0f} steps: {as_text(Estimate(*found), places)}" for at, *found in points])
+            marks.add(
+                line, label, [f"{at:,.0f} steps: {marked_text(Estimate(*found), places)}" for at, *found in points]
+            )
         if label in panel.finals:
             at = last * (1.04 + 0.1 * number / len(panel.curves))
             drawn = draw_final(axes, [at], [panel.finals[label]], colour)
-            marks.add(drawn[0], label, [f"final evaluation: {as_text(panel.finals[label], places)}"])
+            marks.add(drawn[0], label, [f"final evaluation: {marked_text(panel.finals[label], places)}"])
             for artist in drawn[1:]:
                 marks.add(artist, label)
     for number, value in enumerate(panel.references.values()):

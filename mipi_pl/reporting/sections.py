@@ -20,7 +20,7 @@ from mipi_pl.reporting import pictures
 from mipi_pl.reporting.curves import interquartile_curve, mean_curve
 from mipi_pl.reporting.differences import tables_of_differences
 from mipi_pl.reporting.document import Block, Filter, Heading, Paragraph, Picture, Table
-from mipi_pl.reporting.estimates import MARK, as_text, mean_estimate
+from mipi_pl.reporting.estimates import MARK, marked_text, mean_estimate
 from mipi_pl.reporting.groups import Group, World
 
 _THRESHOLDS = 101
@@ -83,8 +83,8 @@ def _overview(world: World) -> Iterator[Block]:
             spread = number(world, float(means.std(ddof=1))) if len(means) > 1 else "-"
             row += [
                 f"{number(world, float(means.mean()))} ± {spread}",
-                as_text(_mean(world, group, world.held_out), _places(world)),
-                as_text(interquartile_mean_over_seeds(scores, world.bounds), _places(world)),
+                marked_text(_mean(world, group, world.held_out), _places(world)),
+                marked_text(interquartile_mean_over_seeds(scores, world.bounds), _places(world)),
             ]
         rows.append(row)
     header = ["algorithm", "seeds", "frames", "hours"]
@@ -153,7 +153,7 @@ def _by_team(world: World, name: str) -> Iterator[Block]:
     yield Table(
         ["algorithm", *teams],
         [
-            *([label, *(as_text(cell, _places(world)) for cell in row)] for label, row in estimates.items()),
+            *([label, *(marked_text(cell, _places(world)) for cell in row)] for label, row in estimates.items()),
             *([policy, *(number(world, value) for value in values)] for policy, values in references.items()),
         ],
         series=[*estimates, *[""] * len(references)],
@@ -175,7 +175,7 @@ def _gap(world: World, name: str) -> Iterator[Block]:
     yield Heading(3, "Generalization gap")
     yield Table(
         ["algorithm", *teams],
-        [[label, *(as_text(cell, _places(world), signed=True) for cell in row)] for label, row in gaps.items()],
+        [[label, *(marked_text(cell, _places(world), signed=True) for cell in row)] for label, row in gaps.items()],
         series=_labels(world),
     )
     yield Paragraph(
@@ -194,7 +194,7 @@ def _improvement(world: World) -> Iterator[Block]:
     scores = {group.label: group.scores(world.held_out) for group in world.groups}
 
     def cell(ours: str, theirs: str) -> str:
-        return "-" if ours == theirs else as_text(probability_of_improvement(scores[ours], scores[theirs]), 2)
+        return "-" if ours == theirs else marked_text(probability_of_improvement(scores[ours], scores[theirs]), 2)
 
     rows = [[ours, *(cell(ours, theirs) for theirs in scores)] for ours in scores]
     yield Heading(3, "Probability of improvement")

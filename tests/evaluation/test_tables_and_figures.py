@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from itertools import product
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.figures import Point, draw_curve, draw_evaluation, draw_run, draw_teams, read_curve
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
-from mipi_pl.evaluation.statistics import wilson
+from mipi_pl.evaluation.statistics import Estimate, wilson
 from mipi_pl.evaluation.style import legend_below, new_figure, wrapped
 from mipi_pl.evaluation.tables import (
     append_csv,
+    as_text,
     comparison_table,
     detail_table,
     fault_notes,
@@ -63,7 +65,7 @@ def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_pat
     trained = [result("training", (3, 4), winnable=False), result("6", (6,), winnable=False)]
     header, _, row, _ = comparison_table({"trained": trained, "random": trained}).splitlines()
     assert header.split() == ["teams", "return", "trained", "[95", "%]", "episodes", "random"]
-    assert row.split() == ["3-4", "(as", "trained)", "7.5", "[7.5,", "7.5]", "12", "7.5"]
+    assert row.split() == ["3-4", "(as", "trained)", "7.5", "12", "7.5"], "equal returns have no interval"
     assert "win" not in detail_table(trained)
     rows = [{"frames": 100, **row} for row in rows_of("greedy", trained)]
     assert not any("win" in key for row in rows for key in row)
@@ -72,6 +74,16 @@ def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_pat
     assert [(point.value.value, point.measure) for point in points] == [(7.5, "return")] * 2
     draw_run(tmp_path / "run.png", "a run", points, {"trained": trained, "random": trained})
     assert imread(tmp_path / "run.png").std() > 0.05
+
+
+def test_an_estimate_is_written_with_its_interval_and_sign() -> None:
+    for found, signed, text in (
+        (wilson(0, 3), False, "0.00 [0.00, 0.56]"),
+        (Estimate(0.25, -0.001, 0.5), True, "+0.25 [0.00, +0.50]"),
+        (Estimate(-0.25, math.nan, math.nan), True, "-0.25"),
+        (Estimate(7.5, 7.5, 7.5), False, "7.50"),
+    ):
+        assert as_text(found, 2, signed) == text
 
 
 def test_columns_that_do_not_fit_stand_below() -> None:
