@@ -8,8 +8,12 @@ import pytest
 from run_folders import make_run
 
 from mipi_pl.cli import main
+from mipi_pl.reporting.differences import tables_of_differences
+from mipi_pl.reporting.document import as_markdown
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.labels import LONGEST, letters
+from mipi_pl.reporting.missing import missing_from
+from mipi_pl.reporting.report import blocks_of
 from mipi_pl.reporting.runs import find_runs
 from mipi_pl.reporting.selection import with_labels, without
 from mipi_pl.utils.errors import UserError
@@ -44,8 +48,9 @@ def test_groups_that_nothing_short_tells_apart_have_letters_and_a_key(tmp_path: 
     make_run(tmp_path / "refil", "refil")
     assert labels(tmp_path) == ["mipi A", "mipi B", "mipi C", "refil"]
     assert all(len(label) <= LONGEST for label in labels(tmp_path))
-    assert main(["report", str(tmp_path), "--output-dir", str(tmp_path / "out")]) == 0
-    text = next((tmp_path / "out").glob("*/report.md")).read_text()
+    (world,) = worlds_of(find_runs([tmp_path]))
+    groups = world.groups
+    text = as_markdown(list(tables_of_differences([group.of for group in groups], [group.label for group in groups])))
     assert "| setting | mipi A | mipi B | mipi C |" in text
     newest = "long long long long long long long long long long 2"
     assert f"| algorithm.key\\_0 | {newest} | {newest[:-1]}1 | {newest[:-1]}0 |" in text, "A is the oldest"
@@ -59,10 +64,9 @@ def test_debug_runs_are_marked(tmp_path: Path) -> None:
     make_run(tmp_path, "mipi", 0)
     make_run(tmp_path, "mipi", 1, words="debug=tiny", total_frames=20)
     assert labels(tmp_path) == ["mipi", "mipi (debug)"]
-    assert main(["report", str(tmp_path), "--output-dir", str(tmp_path / "out")]) == 0
-    text = next((tmp_path / "out").glob("*/report.md")).read_text()
-    assert "marines: 1 debug run: they show that the program works" in text
-    assert "| finished, debug |" in text
+    runs = find_runs([tmp_path])
+    assert "marines: 1 debug run: they show that the program works" in "\n".join(missing_from(runs, worlds_of(runs)))
+    assert "| finished, debug |" in as_markdown(list(blocks_of("", runs, [], [])))
     assert labels(tmp_path, exclude=["debug"]) == ["mipi"]
 
 

@@ -63,8 +63,8 @@ def test_intervals_of_one_seed_are_those_of_the_terminal(tmp_path: Path) -> None
     cells = re.findall(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", printed)
     assert cells[0] == "0.00 [0.00, 0.56]", "none of three"
     assert f"| mipi | {' | '.join(f'{cell} †' for cell in cells)} |" in text
-    assert "mipi has 1 seed, fewer than 3: the spread is unknown, and intervals (†) cover only episodes" in text
-    assert "mipi was evaluated in only 3 episodes per team and seed: a win rate is known to about ±0.37" in text
+    assert "mipi, refil have 1 seed, fewer than 3: the spread is unknown, and intervals (†) cover only" in text
+    assert "mipi, refil were evaluated in only 3 episodes per team and seed: a win rate is known to about ±0.37" in text
     assert "nan" not in text
 
 
