@@ -20,11 +20,20 @@ FINAL = "D"
 """Marker of the final evaluation; no curve has it."""
 INK, PAPER, GRID = "#222222", "#ffffff", "#dddddd"
 """Colours of text and axes, background and grid lines. The page of a report replaces them in dark mode."""
-_TEXTS = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 _LEGEND_SIZE = 8.5
 _LONGEST = 60  # characters in a line of a legend; a column of such lines fits into the narrowest figure
 
-styled = mpl.rc_context({**dict.fromkeys(_TEXTS, INK), "axes.titlesize": 11, "font.size": 10})
+styled = mpl.rc_context(
+    {
+        "text.color": INK,
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.titlesize": 11,
+        "font.size": 10,
+    }
+)
 """Decorator of functions that draw a figure."""
 
 
