@@ -2,6 +2,7 @@
 
     python benchmarks/matrix_game.py run        # mipi train -m experiment=matrix_game algorithm=.. seed=.., then report
     python benchmarks/matrix_game.py report     # benchmarks/results/matrix_game.csv, docs/matrix_game.png
+    python benchmarks/matrix_game.py draw       # docs/matrix_game.png from that CSV
 
 The report uses the newest finished run of each algorithm and seed below `--outputs`.
 """
@@ -9,6 +10,7 @@ The report uses the newest finished run of each algorithm and seed below `--outp
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import subprocess
@@ -16,13 +18,15 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
+from mipi_pl.evaluation.seeds import mean_over_seeds
+from mipi_pl.evaluation.style import legend_below, new_figure, styled
 from mipi_pl.evaluation.tables import text_table, write_csv
-from mipi_pl.theory.matrix_figure import STYLES, dress, returns
+from mipi_pl.theory.matrix_figure import STYLES, draw_exact, exact_entries, label_axes, returns
 from mipi_pl.theory.matrix_game import exact_payoffs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,40 +61,42 @@ def collect(outputs: Path) -> tuple[list[dict[str, object]], list[dict[str, obje
     return rows, runs
 
 
+@styled
 def draw(path: Path, rows: list[dict[str, object]]) -> None:
-    """Draw mean and standard deviation over seeds, with the exact payoffs as thin lines."""
+    """Draw means over seeds with their 95 % intervals, and the exact payoffs as lines."""
     game = OmegaConf.to_container(OmegaConf.load(ROOT / "configs/env/matrix_game.yaml"))
     assert isinstance(game, dict)
     trained = game["team_compositions"]
     exact = exact_payoffs(game["payoffs"], trained, 0.5)
-    figure = Figure(figsize=(12.4, 4.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12.4, 4.6, dpi=110)
     panels = (
         ("training", trained, f"training teams {', '.join(trained)}"),
         (HELD_OUT, [HELD_OUT], "team BB, never seen"),
     )
     for place, (evaluation, teams, title) in enumerate(panels):
         axes = figure.add_subplot(1, 2, place + 1)
+        draw_exact(axes, exact, teams)
         for algorithm, regularizer in REGULARIZERS.items():
-            label, colour, line = STYLES[regularizer]
-            level = statistics.mean(exact[regularizer][team] for team in teams)
-            axes.axhline(level, color=colour, linestyle=line, linewidth=0.8)
             chosen = [row for row in rows if (row["algorithm"], row["evaluation"]) == (algorithm, evaluation)]
-            _draw_curve(axes, chosen, f"{label} (exact: {level:.2f})", colour)
-        dress(axes, title)
+            _draw_curve(axes, chosen, STYLES[regularizer][1])
+        label_axes(axes, title)
+    learned = [
+        (f"learned, {label}", Line2D([], [], color=colour, linewidth=2.0, marker="o", markersize=4))
+        for label, colour, _ in STYLES.values()
+    ]
+    legend_below(figure, [*learned, *exact_entries()])
     figure.savefig(path)
 
 
-def _draw_curve(axes: Axes, rows: list[dict[str, object]], label: str, colour: str) -> None:
+def _draw_curve(axes: Axes, rows: list[dict[str, object]], colour: str) -> None:
     by_frames = defaultdict(list)
     for row in rows:
         # Runs overshoot their budgets by less than a batch of steps; rounding groups the same evaluation of all seeds.
         by_frames[round(float(row["frames"]) / 500) * 0.5].append(float(row["return"]))  # type: ignore[arg-type]
     x = sorted(by_frames)
-    mean = [statistics.mean(by_frames[at]) for at in x]
-    spread = [statistics.pstdev(by_frames[at]) for at in x]
-    axes.plot(x, mean, color=colour, linewidth=2.0, label=label)
-    low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+    means = [mean_over_seeds(np.array(by_frames[at])) for at in x]
+    axes.plot(x, [mean.value for mean in means], color=colour, linewidth=2.0, marker="o", markersize=4)
+    low, high = [mean.low for mean in means], [mean.high for mean in means]
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
@@ -109,12 +115,18 @@ def table(runs: list[dict[str, object]]) -> str:
 
 
 def main() -> None:
-    """Train if asked to, then write the CSV and the picture and print the table."""
+    """Train if asked to, then write the CSV and the picture and print the table; or only draw the picture again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("run", "report"), default="report", help="(default %(default)s)")
+    parser.add_argument(
+        "what", nargs="?", choices=("run", "report", "draw"), default="report", help="(default %(default)s)"
+    )
     parser.add_argument("--outputs", type=Path, default=Path("outputs/matrix_game"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="seeds to train")
     arguments, more = parser.parse_known_args()
+    if arguments.what == "draw":
+        with CSV.open(newline="", encoding="utf-8") as file:
+            draw(PICTURE, list(csv.DictReader(file)))
+        return
     if arguments.what == "run":
         run(arguments.outputs, arguments.seeds, more)
     rows, runs = collect(arguments.outputs)

@@ -11,7 +11,10 @@ from mipi_pl.utils.errors import UserError
 _DESCRIPTION = """\
 Plays greedy episodes, prints a table and writes JSON, CSV and a picture to eval/<time>/ in the run folder. CHECKPOINT
 is a file written by mipi train or mipi export, such as outputs/latest/checkpoints/last.ckpt, or the name of a policy
-that comes with the program. --config-dir FOLDER names the folder of your own modules that the run was trained with."""
+that comes with the program. --config-dir FOLDER names the folder of your own modules that the run was trained with.
+
+--absolute evaluates the best checkpoint of a run folder, such as outputs/latest, on ten times the episodes of an
+evaluation during training: the absolute metric, which mipi report --marl-eval exports."""
 
 
 def declare(add_parser: AddParser) -> None:
@@ -20,7 +23,7 @@ def declare(add_parser: AddParser) -> None:
         "eval",
         help="evaluate a checkpoint, on other teams with env.team_sizes=[6,7,8,9,10]",
         description=_DESCRIPTION,
-        usage="%(prog)s CHECKPOINT [--config-dir FOLDER] [key=value ...]",
+        usage="%(prog)s CHECKPOINT [--absolute] [--config-dir FOLDER] [key=value ...]",
         details=_details,
         raw=True,
     ).set_defaults(run=run)
@@ -45,12 +48,16 @@ def run(options: Namespace) -> None:
     Raises:
         UserError: if the checkpoint is missing or cannot be used, or an override is invalid.
     """
-    if not options.words:
+    is_absolute = "--absolute" in options.words
+    words = [word for word in options.words if word != "--absolute"]
+    if not words:
         raise UserError("the checkpoint is missing; see mipi eval --help")
-    path, *overrides = options.words
+    path, *overrides = words
     if ("=" in path or path.startswith("-")) and not Path(path).exists():
         raise UserError(f"the first argument must be a checkpoint file, got {path!r}; see mipi eval --help")
 
+    from mipi_pl.run.absolute import absolute_evaluation
     from mipi_pl.run.evaluate import evaluate_checkpoint
 
-    evaluate_checkpoint(Path(path), overrides)
+    checkpoint, settings = absolute_evaluation(Path(path)) if is_absolute else (Path(path), [])
+    evaluate_checkpoint(checkpoint, [*settings, *overrides])

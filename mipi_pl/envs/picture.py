@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -58,6 +58,52 @@ def draw(scene: Scene, title: str = "", view: View | None = None, size: int = 48
     return np.asarray(picture)
 
 
+def draw_legend(scene: Scene, width: int = 480) -> np.ndarray:
+    """Draw what the shapes, colours, bars, lines and crosses in the pictures of a scene mean, to stand below them.
+
+    Args:
+        scene: scene from ``env.scene(index)``, best at the start of an episode, with all its bodies.
+        width: width in pixels.
+
+    Returns:
+        uint8 [height, width, 3], RGB.
+    """
+    line, indent, r = 26 * _FINE, 12 * _FINE, 8 * _FINE
+    font = _font(13.0 * _FINE)
+    x, y, placed = indent, line / 2, []
+    for text, symbol in _entries(scene):
+        needed = 3.2 * r + font.getlength(text)
+        if x > indent and x + needed > width * _FINE:
+            x, y = indent, y + line
+        placed.append((x + r, y, text, symbol))
+        x += needed + 1.5 * r
+    image = Image.new("RGB", (width * _FINE, round(y + line / 2)), _GROUND)
+    canvas = ImageDraw.Draw(image)
+    for x, y, text, symbol in placed:
+        symbol(canvas, x, y, r)
+        canvas.text((x + 1.6 * r, y), text, fill=_TEXT, font=font, anchor="lm")
+    return np.asarray(image.resize((width, image.height // _FINE), Image.Resampling.LANCZOS))
+
+
+Symbol = Callable[[ImageDraw.ImageDraw, float, float, float], None]
+
+
+def _entries(scene: Scene) -> list[tuple[str, Symbol]]:
+    """Text and symbol of each entry of the legend; a symbol is drawn at a place, with a radius."""
+    kinds = sorted({body.kind for body in scene.bodies})
+    names = {AGENTS: "agents", OTHERS: "opponents", THINGS: "things"}
+    entries: list[tuple[str, Symbol]] = []
+    for side, name in names.items():
+        if any(body.side == side for body in scene.bodies):
+            entries.append((name, partial(_draw_square, colour=SIDE_COLOURS[side])))
+    if len(kinds) > 1:
+        entries += [(kind, partial(_draw_shape, corners=_corners_of(kind, kinds), colour=_TEXT)) for kind in kinds]
+    for name, colour in (("shield", _SHIELD), ("health", _HEALTH)):
+        if any(getattr(body, name) is not None for body in scene.bodies):
+            entries.append((name, partial(_draw_bar, colour=colour)))
+    return [*entries, ("line to the target", partial(_draw_line, colour=_pale(_TEXT))), ("dead or absent", _draw_cross)]
+
+
 def title_of(scene: Scene, step: int, name: str) -> str:
     """Return the title of a picture: policy name, step, bodies left on each side, status of the episode."""
     left = [sum(body.here for body in scene.bodies if body.side == side) for side in (AGENTS, OTHERS)]
@@ -78,15 +124,9 @@ def _draw_body(
 ) -> None:
     (x, y), colour = at, SIDE_COLOURS[body.side]
     if not body.here:
-        d = r * 0.6
-        for line in ([(x - d, y - d), (x + d, y + d)], [(x - d, y + d), (x + d, y - d)]):
-            canvas.line(line, fill=_GONE, width=2 * _FINE)
+        _draw_cross(canvas, x, y, r)
         return
-    corners = CORNERS[kinds.index(body.kind) % len(CORNERS)]
-    if corners:
-        canvas.polygon(_corners(x, y, r * 1.15, corners), fill=colour)
-    else:
-        canvas.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+    _draw_shape(canvas, x, y, r, _corners_of(body.kind, kinds), colour)
     canvas.text((x, y), body.label, fill="white", font=_font(max(r, 8.0 * _FINE)), anchor="mm")
     top = y - r - 3 * _FINE
     for share, filled in ((body.health, _HEALTH), (body.shield, _SHIELD)):
@@ -97,14 +137,48 @@ def _draw_body(
             top -= height + _FINE
 
 
+def _draw_shape(
+    canvas: ImageDraw.ImageDraw, x: float, y: float, r: float, corners: int, colour: tuple[int, int, int]
+) -> None:
+    if corners:
+        canvas.polygon(_corners(x, y, r * 1.15, corners), fill=colour)
+    else:
+        canvas.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+
+
+def _draw_cross(canvas: ImageDraw.ImageDraw, x: float, y: float, r: float) -> None:
+    d = r * 0.6
+    for line in ([(x - d, y - d), (x + d, y + d)], [(x - d, y + d), (x + d, y - d)]):
+        canvas.line(line, fill=_GONE, width=2 * _FINE)
+
+
+def _draw_square(canvas: ImageDraw.ImageDraw, x: float, y: float, r: float, colour: tuple[int, int, int]) -> None:
+    """A patch of colour, which is not the shape of a kind."""
+    canvas.rectangle([x - r, y - 0.6 * r, x + r, y + 0.6 * r], fill=colour)
+
+
+def _draw_bar(canvas: ImageDraw.ImageDraw, x: float, y: float, r: float, colour: tuple[int, int, int]) -> None:
+    canvas.rectangle([x - r, y - 1.25 * _FINE, x + r, y + 1.25 * _FINE], fill=_EMPTY)
+    canvas.rectangle([x - r, y - 1.25 * _FINE, x + 0.4 * r, y + 1.25 * _FINE], fill=colour)
+
+
+def _draw_line(canvas: ImageDraw.ImageDraw, x: float, y: float, r: float, colour: tuple[int, int, int]) -> None:
+    canvas.line([(x - r, y), (x + r, y)], fill=colour, width=_FINE)
+
+
+def _corners_of(kind: str, kinds: Sequence[str]) -> int:
+    return CORNERS[kinds.index(kind) % len(CORNERS)]
+
+
 def _corners(x: float, y: float, r: float, n: int) -> list[tuple[float, float]]:
     turn = math.pi / n if n % 2 == 0 else 0.0
     angles = [turn + 2 * math.pi * k / n for k in range(n)]
     return [(x + r * math.sin(angle), y - r * math.cos(angle)) for angle in angles]
 
 
-def _pale(colour: tuple[int, int, int]) -> tuple[int, ...]:
-    return tuple((c + 255) // 2 for c in colour)
+def _pale(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    red, green, blue = ((c + 255) // 2 for c in colour)
+    return red, green, blue
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Figures of a run: learning curves, and a comparison with untrained and scripted policies by team size."""
+"""Figures of a run: learning curves, and the final evaluation by team size against policies that did not learn."""
 
 from __future__ import annotations
 
@@ -7,20 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.statistics import Estimate
+from mipi_pl.evaluation.style import (
+    FINAL,
+    INK,
+    PAPER,
+    dress,
+    legend_below,
+    line_style,
+    new_figure,
+    reference_style,
+    styled,
+    wrapped,
+)
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.storage.files import replacing
 
-# Okabe and Ito's colour-blind-safe palette. The trained policy and the training teams are blue.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#F0E442")
-MARKERS = "osD^vP*X"
-LEARNED = {"trained": PALETTE[0], "untrained": PALETTE[1]}
-GREYS = ("#4D4D4D", "#7F7F7F", "#A6A6A6", "#C8C8C8")
+Entries = list[tuple[str, Artist]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def _point(row: Mapping[str, str]) -> Point:
 
 
 def draw_results(path: Path, title: str, evaluations: Path, policies: Mapping[str, Sequence[Result]]) -> None:
-    """Draw the learning curve from a file and the bars by team size; default of the config key `picture`.
+    """Draw the learning curve from a file and the results by team size; default of the config key `picture`.
 
     Args:
         path: PNG file to write.
@@ -66,8 +75,9 @@ def draw_results(path: Path, title: str, evaluations: Path, policies: Mapping[st
     draw_run(path, title, read_curve(evaluations), policies)
 
 
+@styled
 def draw_run(path: Path, title: str, points: Sequence[Point], policies: Mapping[str, Sequence[Result]]) -> None:
-    """Draw the learning curve and the bars by team size side by side.
+    """Draw the learning curve and the results by team size side by side.
 
     Args:
         path: PNG file to write.
@@ -75,97 +85,142 @@ def draw_run(path: Path, title: str, points: Sequence[Point], policies: Mapping[
         points: points of the curve, in any order; each evaluation gets a line.
         policies: results by policy, the trained policy first; all have the same evaluations.
     """
-    figure, (left, right) = _figure(1, 2, title)
-    draw_curve(left, points)
-    draw_bars(right, policies)
+    figure = _figure(12.4, title)
+    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    entries = draw_curve(left, points, next(iter(policies.values())))
+    entries += draw_teams(right, policies)
+    legend_below(figure, entries)
     _save(figure, path)
 
 
+@styled
 def draw_evaluation(path: Path, title: str, policies: Mapping[str, Sequence[Result]]) -> None:
-    """Draw only the bars by team size, to a PNG file; for `mipi eval`."""
-    figure, (axes,) = _figure(1, 1, title)
-    draw_bars(axes, policies)
+    """Draw only the results by team size, to a PNG file; for `mipi eval`."""
+    figure = _figure(6.2, title)
+    legend_below(figure, draw_teams(figure.add_subplot(), policies))
     _save(figure, path)
 
 
-def draw_curve(axes: Axes, points: Sequence[Point]) -> None:
-    """Draw win rate or return against environment steps, a line per evaluation, with the 95 % interval as a band."""
+def draw_curve(axes: Axes, points: Sequence[Point], final: Sequence[Result]) -> Entries:
+    """Draw win rate or return against environment steps, a line per evaluation, with the 95 % interval as a band.
+
+    The final evaluation, which has more episodes than the points of the curve, is a diamond with its interval to the
+    right of the last point.
+
+    Returns:
+        Entries for the legend.
+    """
+    ends = {result.name: result.total.headline for result in final}
     names = list(dict.fromkeys(point.evaluation for point in points))
+    last = max((point.frames for point in points), default=0) / 1000
+    entries: Entries = []
     for place, name in enumerate(names):
         line = sorted((point for point in points if point.evaluation == name), key=lambda point: point.frames)
+        if len(line) > 1 and line[-1].value == ends.get(name):  # evaluations.csv ends with the final evaluation
+            line.pop()
         x = [point.frames / 1000 for point in line]
-        label = "training teams" if name == TRAINING else _teams(name)
-        colour, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
-        low, high = [p.value.low for p in line], [p.value.high for p in line]
-        axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
-        width = 2.4 if name == TRAINING else 1.4
-        values = [p.value.value for p in line]
-        axes.plot(x, values, color=colour, marker=marker, markersize=4, linewidth=width, label=label)
+        colour, marker = line_style(_colour_of(name, names))
+        axes.fill_between(
+            x, [p.value.low for p in line], [p.value.high for p in line], color=colour, alpha=0.12, linewidth=0
+        )
+        values, width = [p.value.value for p in line], 2.4 if name == TRAINING else 1.4
+        entries += [
+            (_teams(name), artist)
+            for artist in axes.plot(x, values, color=colour, marker=marker, markersize=4, linewidth=width)
+        ]
+        if name in ends:
+            draw_final(axes, [last * (1.03 + 0.06 * place / len(names))], [ends[name]], colour)
     axes.set_xlabel("environment steps (thousands)")
     _value_axis(axes, points[0].measure if points else "win rate")
-    axes.set_title("While learning", fontsize=11)
-    if names:
-        axes.legend(frameon=False, fontsize=9)
+    axes.set_title("While learning")
+    return entries
 
 
-def draw_bars(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> None:
-    """Draw win rate or return by team size; the training teams are split into their sizes."""
-    width = 0.8 / len(policies)
-    labels: list[str] = []
-    scripted = [name for name in policies if name not in LEARNED]
-    colours = {**LEARNED, **{name: GREYS[place % len(GREYS)] for place, name in enumerate(scripted)}}
-    for place, (name, results) in enumerate(policies.items()):
-        bars = [bar for result in results for bar in _bars_of(result)]
-        # The first policy defines the sizes; another may have played different ones by chance.
-        labels = labels or [label for label, _ in bars]
-        rates = {label: rate for label, rate in bars if label in labels}
-        x = [labels.index(label) + (place - (len(policies) - 1) / 2) * width for label in rates]
-        heights = [rate.value for rate in rates.values()]
-        below = [rate.value - rate.low for rate in rates.values()]
-        above = [rate.high - rate.value for rate in rates.values()]
-        axes.bar(x, heights, width * 0.92, color=colours[name], label=name)
-        axes.errorbar(x, heights, [below, above], fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
-    trained = sum(len(_bars_of(result)) for result in next(iter(policies.values())) if result.name == TRAINING)
-    if 0 < trained < len(labels):
-        axes.axvline(trained - 0.5, color="black", linewidth=0.8, linestyle=":")
-        level = axes.get_xaxis_transform()
+def draw_final(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour: str) -> list[Artist]:
+    """Draw final evaluations as hollow diamonds with their intervals; no interval where its ends are NaN.
+
+    Returns:
+        The diamonds, then the parts of the intervals.
+    """
+    values = [estimate.value for estimate in estimates]
+    ends = [[max(e.value - e.low, 0.0) for e in estimates], [max(e.high - e.value, 0.0) for e in estimates]]
+    drawn = axes.errorbar(
+        x, values, ends, fmt=FINAL, color=colour, markerfacecolor=PAPER, markersize=6, markeredgewidth=1.5, capsize=2.5,
+        elinewidth=1.1, zorder=4,
+    )  # fmt: skip
+    points, caps, bars = drawn.lines
+    return [points, *caps, *bars]
+
+
+def final_entry(text: str = "final evaluation") -> tuple[str, Artist]:
+    """Return the legend's entry for the diamonds."""
+    return text, Line2D([], [], color=INK, marker=FINAL, markerfacecolor=PAPER, markeredgewidth=1.5, linestyle="none")
+
+
+def draw_teams(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> Entries:
+    """Draw the trained policy by team size as points with intervals, and the other policies as horizontal lines.
+
+    The training teams are split into their sizes.
+
+    Args:
+        axes: panel to draw in.
+        policies: results by policy, the trained policy first; it defines the team sizes.
+
+    Returns:
+        Entries for the legend.
+    """
+    (first, trained), *others = policies.items()
+    names, labels = [result.name for result in trained], list[str]()
+    for result in trained:
+        bars = _sizes_of(result)
+        x = [float(len(labels) + place) for place in range(len(bars))]
+        draw_final(axes, x, [bar for _, bar in bars], line_style(_colour_of(result.name, names))[0])
+        labels += [label for label, _ in bars]
+    entries = [final_entry(f"final evaluation, {first}")]
+    for number, (name, results) in enumerate(others):
+        # Another policy may have played other sizes by chance.
+        bars = [bar for result in results for bar in _sizes_of(result) if bar[0] in labels]
+        at = [labels.index(label) for label, _ in bars]
+        heights, look = [estimate.value for _, estimate in bars], reference_style(number)
+        axes.hlines(heights, [x - 0.42 for x in at], [x + 0.42 for x in at], **look)
+        entries.append((name, Line2D([], [], **look)))
+    seen = sum(len(_sizes_of(result)) for result in trained if result.name == TRAINING)
+    if 0 < seen < len(labels):
+        axes.axvline(seen - 0.5, color=INK, linewidth=0.8, linestyle=":")
         for shift, side, text in ((-0.55, "right", "trained on"), (-0.45, "left", "never seen")):
-            axes.text(trained + shift, 0.95, text, ha=side, va="center", fontsize=9, transform=level)
-    axes.set_xticks(range(len(labels)), labels)
+            level = axes.get_xaxis_transform()
+            axes.text(seen + shift, 1.02, text, ha=side, va="bottom", fontsize=9, transform=level)
+    axes.set_xticks(range(len(labels)), [wrapped(label, 14) for label in labels])
+    axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.set_xlabel("agents in the team")
-    _value_axis(axes, next(iter(policies.values()))[0].total.measure)
-    axes.set_title("By team size", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    _value_axis(axes, trained[0].total.measure)
+    axes.set_title("By team size", pad=22)
+    return entries
 
 
-def _bars_of(result: Result) -> list[tuple[str, Estimate]]:
+def _colour_of(name: str, names: Sequence[str]) -> int:
+    """Number of an evaluation's colour: the training teams have the first one, also where they are not played."""
+    return 0 if name == TRAINING else 1 + [other for other in names if other != TRAINING].index(name)
+
+
+def _sizes_of(result: Result) -> list[tuple[str, Estimate]]:
     if result.name == TRAINING or result.name.isdigit():
         return [(str(size), score.headline) for size, score in result.by_size.items()]
     return [(result.name, result.total.headline)]
 
 
 def _teams(name: str) -> str:
-    return f"teams of {name}" if name.isdigit() else name
+    return "training teams" if name == TRAINING else f"teams of {name}" if name.isdigit() else name
 
 
 def _value_axis(axes: Axes, measure: str) -> None:
-    if measure == "win rate":
-        axes.set_ylim(0, 1.15)
-        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    else:
-        axes.margins(y=0.15)
-    axes.set_ylabel(f"greedy {measure}, 95 % interval")
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes, f"greedy {measure}, 95 % interval", measure == "win rate")
 
 
-def _figure(rows: int, columns: int, title: str) -> tuple[Figure, list[Axes]]:
-    # The object interface needs no global state and no window system, unlike pyplot.
-    figure = Figure(figsize=(6.2 * columns, 4.6 * rows), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12)
-    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(rows * columns)]
+def _figure(width: float, title: str) -> Figure:
+    figure = new_figure(width, 4.6, dpi=130)
+    figure.suptitle(wrapped(title, int(10 * width)), fontsize=12)
+    return figure
 
 
 def _save(figure: Figure, path: Path) -> None:

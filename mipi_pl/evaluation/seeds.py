@@ -10,6 +10,7 @@ the bootstrap. These intervals are too narrow with few seeds: with three seeds, 
 cases. The intervals here contain it in about 95 of 100 for 3, 5 and 10 seeds (tests/evaluation/test_coverage.py):
 
 * mean: Student's t over seeds,
+* performance profile: Student's t over seeds at each threshold, as for any mean,
 * interquartile mean: standard error of the bootstrap, corrected for the number of seeds, times Student's quantile,
 * probability of improvement: Newcombe's score interval for the Mann-Whitney statistic.
 
@@ -76,6 +77,22 @@ def interquartile_mean(scores: Array) -> Array:
     flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
     cut = flat.shape[-1] // 4
     return np.asarray(flat[..., cut : flat.shape[-1] - cut].mean(-1))
+
+
+def performance_profile(scores: Array, thresholds: Array) -> list[Estimate]:
+    """Share of seeds and evaluations with a score above each threshold (Agarwal et al., equation 2).
+
+    The share of one seed is a number from 0 to 1, and the profile is its mean over seeds; hence Student's interval.
+
+    Args:
+        scores: [S, K], scores of S seeds in K evaluations.
+        thresholds: [T].
+
+    Returns:
+        T estimates.
+    """
+    of_seeds = (scores[:, :, None] > thresholds).mean(1)
+    return [mean_over_seeds(shares, (0.0, 1.0)) for shares in of_seeds.T]
 
 
 def probability_of_improvement(ours: Array, theirs: Array) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,6 +52,31 @@ def mean(values: Tensor) -> Estimate:
     centre = float(values.double().mean())
     half = 0.0 if n == 1 else t_quantile(n - 1) * float(values.double().std()) / math.sqrt(n)
     return Estimate(centre, centre - half, centre + half)
+
+
+def weighted_sum(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
+    """Weighted sum of independent estimates, with the interval of the square-and-add method.
+
+    The distances between the values and the ends of the intervals are added in squares: method 10 of Newcombe,
+    Statistics in Medicine 17 (1998), for Wilson's intervals; Zou and Donner, Statistics in Medicine 27 (2008), for any
+    other. The sum of one part with weight 1 is this part.
+
+    Args:
+        parts: at least one estimate with an interval.
+        weights: weight of each part, of either sign.
+
+    Raises:
+        ValueError: if there are no parts, or not as many weights as parts.
+    """
+    if not parts or len(parts) != len(weights):
+        raise ValueError(f"expected a weight for each of at least one part, got {len(weights)} for {len(parts)}")
+    value = below = above = 0.0
+    for part, weight in zip(parts, weights, strict=True):
+        down, up = weight * (part.value - part.low), weight * (part.high - part.value)
+        value += weight * part.value
+        below += (down if weight > 0 else up) ** 2
+        above += (up if weight > 0 else down) ** 2
+    return Estimate(value, value - math.sqrt(below), value + math.sqrt(above))
 
 
 def t_quantile(freedom: int) -> float:

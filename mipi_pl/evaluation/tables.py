@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.evaluation.generalization import Result, Score
+from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.worlds import TRAINING, size_range
 from mipi_pl.storage.files import appending, replacing
 
@@ -102,6 +103,26 @@ def team_name(result: Result) -> str:
     return sizes if sizes == result.name else f"{result.name} ({sizes} agents)"
 
 
+def as_text(found: Estimate, places: int, signed: bool = False) -> str:
+    """Format an estimate, such as ``0.71 [0.62, 0.80]``, in the terminal and in reports.
+
+    An interval of width zero is left out: the values do not differ, so that their spread is unknown.
+
+    Args:
+        found: value with its interval, whose ends are NaN if there is none.
+        places: decimal places.
+        signed: whether positive numbers have a plus sign.
+    """
+    sign = "+" if signed else ""
+    value, low, high = (_number(part, places, sign) for part in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]" if found.low < found.high else value
+
+
+def _number(value: float, places: int, sign: str) -> str:
+    text = f"{value:{sign}.{places}f}"
+    return f"{0:.{places}f}" if float(text) == 0 else text  # neither -0.00 nor +0.00
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     """Format a table of plain text, with the first column left-aligned and the others right-aligned.
 
@@ -137,15 +158,14 @@ def _score_header(results: Sequence[Result], policy: str = "") -> list[str]:
 
 
 def _score_cells(score: Score) -> list[str]:
-    low, high = (_number(score, end) for end in (score.headline.low, score.headline.high))
     returns = [] if score.win_rate is None else [f"{score.return_.value:.2f}"]
-    return [f"{_value(score)} [{low}, {high}]", *returns, str(score.episodes)]
+    return [as_text(score.headline, _places(score)), *returns, str(score.episodes)]
 
 
 def _value(score: Score) -> str:
-    return _number(score, score.headline.value)
+    return f"{score.headline.value:.{_places(score)}f}"
 
 
-def _number(score: Score, value: float) -> str:
-    """Formats a rate with two decimal places; a return with one, because it may be large."""
-    return f"{value:.1f}" if score.win_rate is None else f"{value:.2f}"
+def _places(score: Score) -> int:
+    """Decimal places: two for a rate, one for a return, because it may be large."""
+    return 1 if score.win_rate is None else 2

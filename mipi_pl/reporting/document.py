@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
+from mipi_pl.reporting.svg import for_page
 from mipi_pl.storage.files import replacing
 
 
@@ -35,10 +37,30 @@ class Notes:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the first column left-aligned and the others right-aligned."""
+    """A table with the first column left-aligned and the others right-aligned.
+
+    Attributes:
+        header: titles of the columns.
+        rows: cells of each row, as many as columns.
+        series: name of the series of each row, for the filter of the page; empty for none.
+        is_text: whether cells are texts, left-aligned and wrapped, and the page can search in the rows.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    series: Sequence[str] = ()
+    is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Switches of the page that show and hide series in the tables and pictures of its section.
+
+    Attributes:
+        series: name and colour of each series, in the order of the pictures.
+    """
+
+    series: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -63,21 +85,7 @@ class Picture:
     caption: str
 
 
-Block = Heading | Paragraph | Notes | Table | Code | Picture
-
-_STYLE = """\
-body { font: 14px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 68rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.3rem; border-bottom: 1px solid #ccc; margin-top: 2.2rem; }
-h3 { font-size: 1.05rem; }
-table { border-collapse: collapse; margin: 0.8rem 0; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.7rem; text-align: right; white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; }
-.notes { background: #fff6e5; border-left: 4px solid #e69f00; padding: 0.5rem 1rem 0.5rem 2rem; }
-figure { margin: 1rem 0; } figure img { max-width: 100%; } figcaption { color: #555; font-size: 0.9rem; }
-pre { background: #f5f5f5; padding: 0.6rem; overflow-x: auto; font-size: 0.85rem; }
-"""
+Block = Heading | Paragraph | Notes | Table | Filter | Code | Picture
 
 
 def write(folder: Path, blocks: Sequence[Block]) -> None:
@@ -94,14 +102,28 @@ def write(folder: Path, blocks: Sequence[Block]) -> None:
 
 
 def as_html(blocks: Sequence[Block]) -> str:
-    """Format the blocks as one HTML page with embedded pictures, which loads nothing else."""
+    """Format the blocks as one HTML page with its pictures, style and script inside, which loads nothing else.
+
+    The blocks from a heading of level 2 to the next one are a section.
+    """
     title = next((block.text for block in blocks if isinstance(block, Heading)), "report")
     head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<meta name="color-scheme" content="light dark"><title>{html.escape(title)}</title>'
     )
-    body = "\n".join(map(_html, blocks))
-    start = f'<!DOCTYPE html>\n<html lang="en"><head>{head}\n<style>\n{_STYLE}</style></head>'
-    return f"{start}\n<body>\n{body}\n</body></html>\n"
+    parts, is_open = [], False
+    for block in blocks:
+        if isinstance(block, Heading) and block.level == 2:
+            parts.append(f"{'</section>' if is_open else ''}<section>")
+            is_open = True
+        parts.append(_html(block))
+    body = "\n".join([*parts, "</section>" if is_open else ""])
+    start = f'<!DOCTYPE html>\n<html lang="en"><head>{head}\n<style>\n{_part("report.css")}</style></head>'
+    return f"{start}\n<body>\n{body}\n<script>\n{_part('report.js')}</script>\n</body></html>\n"
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _html(block: Block) -> str:
@@ -114,19 +136,45 @@ def _html(block: Block) -> str:
         return '<ul class="notes">' + "".join(f"<li>{safe(line)}</li>" for line in block.lines) + "</ul>"
     if isinstance(block, Code):
         return f"<pre>{safe(chr(10).join(block.lines))}</pre>"
+    if isinstance(block, Filter):
+        return _filter_html(block)
     if isinstance(block, Picture):
-        data = base64.b64encode(block.svg.encode()).decode()
-        image = f'<img src="data:image/svg+xml;base64,{data}" alt="{safe(block.caption)}">'
-        return f"<figure>{image}<figcaption>{safe(block.caption)}</figcaption></figure>"
-    head = "".join(f"<th>{safe(cell)}</th>" for cell in block.header)
-    rows = ("".join(f"<td>{safe(cell)}</td>" for cell in row) for row in block.rows)
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        caption = safe(block.caption)
+        image = f'<div role="img" aria-label="{caption}">{for_page(block.svg, block.name)}</div>'
+        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    return _table_html(block)
+
+
+def _filter_html(block: Filter) -> str:
+    """Hidden until the script runs, because it does nothing without."""
+    boxes = (
+        f'<label><input type="checkbox" checked value="{html.escape(name)}">'
+        f'<span style="background: {colour}"></span>{html.escape(name)}</label>'
+        for name, colour in block.series
+    )
+    return f'<fieldset class="filter" hidden><legend>show</legend>{"".join(boxes)}</fieldset>'
+
+
+def _table_html(block: Table) -> str:
+    head = "".join(f'<th scope="col">{_breakable(cell)}</th>' for cell in block.header)
+    rows = []
+    for place, (first, *others) in enumerate(block.rows):
+        series = f' data-series="{html.escape(block.series[place])}"' if block.series else ""
+        cells = "".join(f"<td>{_breakable(cell) if block.is_text else html.escape(cell)}</td>" for cell in others)
+        rows.append(f'<tr{series}><th scope="row">{_breakable(first)}</th>{cells}</tr>')
+    kind = ' class="text"' if block.is_text else ""
+    table = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def _breakable(text: str) -> str:
+    """Allow line breaks inside long names."""
+    return re.sub(r"(\w)([._=/]+)(?=\w)", r"\1\2<wbr>", html.escape(text))
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
     """Format the blocks as Markdown that refers to the picture files."""
-    return "\n\n".join(map(_markdown, blocks)) + "\n"
+    return "\n\n".join(text for text in map(_markdown, blocks) if text) + "\n"
 
 
 def _markdown(block: Block) -> str:
@@ -138,9 +186,12 @@ def _markdown(block: Block) -> str:
         return "\n".join(f"> * {_plain(line)}" for line in block.lines)
     if isinstance(block, Code):
         return "\n".join(f"    {line}" for line in block.lines)
+    if isinstance(block, Filter):
+        return ""
     if isinstance(block, Picture):
         return f"![{_plain(block.caption)}]({block.name}.svg)"
-    rows = [block.header, ["---", *["---:"] * (len(block.header) - 1)], *block.rows]
+    others = "---" if block.is_text else "---:"
+    rows = [block.header, ["---", *[others] * (len(block.header) - 1)], *block.rows]
     return "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in rows)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from mipi_pl.evaluation.seeds import UNBOUNDED, Array, Bounds
+from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.reporting.labels import RunSet, is_debug, labelled
 from mipi_pl.reporting.runs import Run
 
 Settings = tuple[tuple[str, str], ...]
@@ -27,7 +29,6 @@ _OF_LEARNER = (
     "trainer.num_nodes",
 )
 _IRRELEVANT = ("make_env", "seed", "parallel", "storage", "storage_dir", "updates_per_epoch", "collector", "workers")
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,22 @@ class Group:
     """Seeds of one algorithm in one world.
 
     Attributes:
-        label: name of the algorithm, with the settings that differ from other groups of this name.
+        label: name of the algorithm, with what tells it from other groups of this name.
         runs: finished runs, one per seed, sorted by seed.
+        of: name, settings and all runs of the group.
     """
 
     label: str
     runs: tuple[Run, ...]
+    of: RunSet
+
+    def estimates(self, evaluations: Sequence[str]) -> list[list[Estimate]]:
+        """Return the final scores of S seeds in K evaluations, with their intervals over episodes, [S][K]."""
+        return [[run.policies["trained"][name].total.score for name in evaluations] for run in self.runs]
 
     def scores(self, evaluations: Sequence[str]) -> Array:
         """Return the final scores of the trained policies of S seeds in K evaluations, [S, K]."""
-        return np.array(
-            [[run.policies["trained"][name].total.score.value for name in evaluations] for run in self.runs]
-        )
+        return np.array([[score.value for score in row] for row in self.estimates(evaluations)])
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,18 @@ class World:
     """All finished runs in the same world, which may be compared.
 
     Attributes:
-        label: name of the environment, with the settings that differ from other worlds of this name.
+        label: name of the environment, with what tells it from other worlds of this name.
         groups: groups of runs, sorted by label.
         evaluations: evaluations that all runs have played, the training teams first.
         duplicates: finished runs that are ignored because another run of the same group and seed is used.
+        of: name, settings and all runs of the world.
     """
 
     label: str
     groups: tuple[Group, ...]
     evaluations: tuple[str, ...]
     duplicates: tuple[Run, ...]
+    of: RunSet
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -101,43 +108,42 @@ class World:
 def worlds_of(runs: Sequence[Run]) -> list[World]:
     """Sort the finished runs into worlds and groups."""
     finished = [run for run in runs if run.state == "finished"]
-    return [_world(label, members) for label, members in _sorted(finished, lambda run: run.environment, _OF_WORLD)]
+    found = labelled(_sets(finished, lambda run: run.environment, _OF_WORLD))
+    return [_world(label, members) for label, members in found.items()]
 
 
-def _world(label: str, runs: list[Run]) -> World:
+def _world(label: str, of_world: RunSet) -> World:
     groups, duplicates = [], []
-    for name, members in _sorted(runs, lambda run: run.algorithm, _OF_LEARNER):
+    for name, members in labelled(_sets(of_world.runs, name_of, _OF_LEARNER)).items():
         newest: dict[int | None, Run] = {}
-        for run in sorted(members, key=lambda run: run.precedence):
+        for run in sorted(members.runs, key=lambda run: run.precedence):
             if run.seed in newest:
                 duplicates.append(newest[run.seed])
             newest[run.seed] = run
-        groups.append(Group(name, tuple(sorted(newest.values(), key=lambda run: run.seed or 0))))
+        groups.append(Group(name, tuple(sorted(newest.values(), key=lambda run: run.seed or 0)), members))
     played = [run.policies["trained"] for group in groups for run in group.runs]
     common = [name for name in played[0] if all(name in other for other in played)]
-    return World(label, tuple(groups), tuple(common), tuple(duplicates))
+    return World(label, tuple(groups), tuple(common), tuple(duplicates), of_world)
 
 
-def _sorted(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[str]) -> list[tuple[str, list[Run]]]:
-    """Groups runs by name and settings; returns label and runs of each group, sorted by label."""
+def name_of(run: Run) -> str:
+    """Return the name of a run's algorithm, or the user's label; runs of a debug config are marked."""
+    return f"{run.algorithm} (debug)" if is_debug(run) else run.algorithm
+
+
+def _sets(runs: Sequence[Run], name_of: Callable[[Run], str], keys: Sequence[str]) -> list[RunSet]:
+    """Sort runs into sets with the same name and settings."""
     by_settings: dict[tuple[str, Settings], list[Run]] = {}
     for run in runs:
         by_settings.setdefault((name_of(run), settings(run.config, keys)), []).append(run)
-    labelled: dict[str, list[Run]] = {}
-    for (name, chosen), members in by_settings.items():
-        others = [dict(other) for other_name, other in by_settings if other_name == name and other != chosen]
-        label = name + _difference(dict(chosen), others)
-        while label in labelled:
-            label += "'"
-        labelled[label] = members
-    return sorted(labelled.items())
+    return [RunSet(name, dict(chosen), tuple(members)) for (name, chosen), members in by_settings.items()]
 
 
 def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
     """Return the settings under `keys` as flat dotted keys, without settings that do not affect results.
 
-    A value equal to ``total_frames`` is replaced by that name, so that settings derived from the budget do not count as
-    further differences. Null values are omitted, because keys that newer versions added are mostly null.
+    A number of frames equal to ``total_frames`` is replaced by that name, so that settings derived from the budget do
+    not count as further differences. Null values are omitted, because keys that newer versions added are mostly null.
     """
     flat: dict[str, str] = {}
 
@@ -147,20 +153,9 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
                 if key not in _IRRELEVANT:
                     flatten(value, f"{path}.{key}" if path else str(key))
         elif node is not None and any(path == key or path.startswith(f"{key}.") for key in keys):
-            is_budget = path != "total_frames" and node == config.get("total_frames")
+            derived = path != "total_frames" and not path.startswith(("env.", "held_out."))
+            is_budget = derived and type(node) is int and node == config.get("total_frames")
             flat[path] = "total_frames" if is_budget else str(node)
 
     flatten(config, "")
     return tuple(sorted(flat.items()))
-
-
-def _difference(chosen: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
-    if not others:
-        return ""
-    if not chosen:
-        return " [config unreadable]"
-    readable = [other for other in others if other]
-    keys = [key for key in chosen if any(other.get(key) != chosen[key] for other in readable)]
-    shown = [f"{key.removeprefix('algorithm.').removeprefix('env.')}={chosen[key]}" for key in keys[:_SHOWN]]
-    more = [f"{len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
-    return f" [{', '.join([*shown, *more])}]" if shown else ""

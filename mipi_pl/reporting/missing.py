@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+from mipi_pl.evaluation.statistics import wilson
+from mipi_pl.reporting.estimates import MARK
 from mipi_pl.reporting.groups import World
+from mipi_pl.reporting.labels import is_debug
 from mipi_pl.reporting.runs import Run
 
+T = TypeVar("T")
+
 ENOUGH_SEEDS = 3
+ENOUGH_EPISODES = 100
+"""With fewer, the 95 % interval of a win rate of 0.5 is wider than 0.40 to 0.60."""
 
 
 def missing_from(runs: Sequence[Run], worlds: Sequence[World]) -> list[str]:
@@ -26,6 +34,8 @@ def missing_from(runs: Sequence[Run], worlds: Sequence[World]) -> list[str]:
 
 def _of_world(world: World) -> Iterator[str]:
     yield from _of_seeds(world)
+    yield from _of_debug(world)
+    yield from _of_episodes(world)
     yield from _unequal(world)
     yield from _of_evaluations(world)
     yield from _of_commits(world)
@@ -34,18 +44,43 @@ def _of_world(world: World) -> Iterator[str]:
 
 
 def _of_seeds(world: World) -> Iterator[str]:
-    for group in world.groups:
-        if (n := len(group.runs)) < ENOUGH_SEEDS:
-            spread = "unknown, so there are no intervals" if n == 1 else "poorly known"
-            yield f"{group.label} has {n} seed{'s' * (n > 1)}, fewer than {ENOUGH_SEEDS}: the spread is {spread}"
+    few = {group.label: len(group.runs) for group in world.groups if len(group.runs) < ENOUGH_SEEDS}
+    for n, names in _by_value(few):
+        spread = f"unknown, and intervals ({MARK}) cover only episodes" if n == 1 else "poorly known"
+        yield f"{names} {_have(names)} {n} seed{'s' * (n > 1)}, fewer than {ENOUGH_SEEDS}: the spread is {spread}"
     for group in world.groups:
         alike = np.ptp(group.scores(world.evaluations), axis=0) == 0
         names = ", ".join(name for name, equal in zip(world.evaluations, alike, strict=True) if equal)
         if names and len(group.runs) > 1:
-            yield f"all seeds of {group.label} have the same score in {names}: no intervals for these teams"
+            yield f"all seeds of {group.label} have the same score in {names}: intervals ({MARK}) cover only episodes"
     by_group = {group.label: {run.seed for run in group.runs} for group in world.groups}
     if len(set(map(frozenset, by_group.values()))) > 1:
         yield "different seeds: " + "; ".join(f"{name} {_listed(seeds)}" for name, seeds in by_group.items())
+
+
+def _of_debug(world: World) -> Iterator[str]:
+    debug = [run for group in world.groups for run in group.of.runs if is_debug(run)]
+    if debug:
+        yield (
+            f"{len(debug)} debug run{'s' * (len(debug) > 1)}: they show that the program works, not how well an "
+            "algorithm learns; --exclude debug leaves them out"
+        )
+
+
+def _of_episodes(world: World) -> Iterator[str]:
+    episodes = {
+        group.label: min(
+            run.policies["trained"][name].total.episodes for run in group.runs for name in world.evaluations
+        )
+        for group in world.groups
+    }
+    for few, names in _by_value({label: number for label, number in episodes.items() if number < ENOUGH_EPISODES}):
+        text = (
+            f"{names} {_have(names, 'was', 'were')} evaluated in only {few} episode{'s' * (few > 1)} per team and seed"
+        )
+        half = wilson(few // 2, few)
+        width = f": a win rate is known to about ±{(half.high - half.low) / 2:.2f}" if world.winnable else ""
+        yield f"{text}{width} (held_out.episodes; {ENOUGH_EPISODES} are enough for ±0.10)"
 
 
 def _unequal(world: World) -> Iterator[str]:
@@ -61,10 +96,14 @@ def _unequal(world: World) -> Iterator[str]:
 
 
 def _of_evaluations(world: World) -> Iterator[str]:
-    for group in world.groups:
-        alone = sorted({name for run in group.runs for name in run.policies["trained"]} - set(world.evaluations))
-        if alone:
-            yield f"{group.label} has played {', '.join(alone)}, but some other runs have not: not compared"
+    played = {
+        group.label: ", ".join(
+            sorted({name for run in group.runs for name in run.policies["trained"]} - set(world.evaluations))
+        )
+        for group in world.groups
+    }
+    for alone, names in _by_value({label: alone for label, alone in played.items() if alone}):
+        yield f"{names} {_have(names)} played {alone}, but some other runs have not: not compared"
     if not world.held_out:
         yield "no held-out team was played by all runs: generalization cannot be compared"
 
@@ -85,6 +124,18 @@ def _of_run(run: Run) -> str:
         "damaged": "ignored",
     }.get(run.state, "")
     return "; ".join(part for part in (state, *run.problems) if part)
+
+
+def _by_value(values: Mapping[str, T]) -> list[tuple[T, str]]:
+    """Return each value with the labels that have it, joined by commas, in the order of the labels."""
+    return [
+        (value, ", ".join(name for name in values if values[name] == value)) for value in dict.fromkeys(values.values())
+    ]
+
+
+def _have(names: str, one: str = "has", several: str = "have") -> str:
+    """Return the verb for labels joined by `_by_value`."""
+    return several if ", " in names else one
 
 
 def short(commit: str) -> str:

@@ -108,6 +108,14 @@ class Run:
         """Whether the scores on the curve are win rates; True for an empty curve."""
         return all(point.tally.winnable for point in self.curve)
 
+    def points(self, evaluation: str) -> list[Point]:
+        """Return the points of one evaluation while learning, without the final evaluation, one for each frame."""
+        points = [point for point in self.curve if point.evaluation == evaluation]
+        final = self.policies.get("trained", {}).get(evaluation)
+        if len(points) > 1 and final is not None and points[-1].tally == final.total:
+            points.pop()
+        return list({point.frames: point for point in points}.values())
+
     def held_out(self) -> dict[int, float]:
         """Return the mean score over the held-out evaluations, by frames."""
         scores_at: dict[int, dict[str, float]] = {}

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from mipi_pl.evaluation.seeds import (
     Array,
     interquartile_mean_over_seeds,
-    mean_over_seeds,
+    performance_profile,
     probability_of_improvement,
 )
 from mipi_pl.evaluation.statistics import Estimate
+from mipi_pl.evaluation.style import line_style
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting import pictures
-from mipi_pl.reporting.curves import curve_of
-from mipi_pl.reporting.document import Block, Heading, Paragraph, Picture, Table
-from mipi_pl.reporting.groups import World
+from mipi_pl.reporting.curves import interquartile_curve, mean_curve
+from mipi_pl.reporting.differences import tables_of_differences
+from mipi_pl.reporting.document import Block, Filter, Heading, Paragraph, Picture, Table
+from mipi_pl.reporting.estimates import MARK, marked_text, mean_estimate
+from mipi_pl.reporting.groups import Group, World
+
+_THRESHOLDS = 101
 
 
 def of_world(world: World, name: str) -> Iterator[Block]:
@@ -29,8 +34,13 @@ def of_world(world: World, name: str) -> Iterator[Block]:
         name: prefix of the names of its picture files.
     """
     yield Heading(2, world.label)
+    if len(world.groups) > 1:
+        yield Filter([(group.label, line_style(number)[0]) for number, group in enumerate(world.groups)])
     yield from _overview(world)
+    yield from tables_of_differences([group.of for group in world.groups], [group.label for group in world.groups])
     yield from _curves(world, name)
+    if world.held_out:
+        yield from _interquartile(world, name)
     yield from _by_team(world, name)
     if world.held_out:
         yield from _gap(world, name)
@@ -43,14 +53,18 @@ def number(world: World, value: float) -> str:
     return f"{value:.{_places(world)}f}"
 
 
-def interval(found: Estimate, places: int) -> str:
-    """Format an estimate, such as ``0.71 [0.62, 0.80]``; only the value if it has no interval."""
-    value, low, high = (f"{part:.{places}f}" for part in (found.value, found.low, found.high))
-    return value if math.isnan(found.low) else f"{value} [{low}, {high}]"
-
-
 def _places(world: World) -> int:
     return 2 if world.winnable else 1
+
+
+def _mean(world: World, group: Group, evaluations: tuple[str, ...]) -> Estimate:
+    """Mean final score of a group over seeds and evaluations."""
+    weights = np.full(len(evaluations), 1 / len(evaluations))
+    return mean_estimate(group.estimates(evaluations), weights, world.bounds)
+
+
+def _labels(world: World) -> list[str]:
+    return [group.label for group in world.groups]
 
 
 def _overview(world: World) -> Iterator[Block]:
@@ -69,54 +83,80 @@ def _overview(world: World) -> Iterator[Block]:
             spread = number(world, float(means.std(ddof=1))) if len(means) > 1 else "-"
             row += [
                 f"{number(world, float(means.mean()))} ± {spread}",
-                interval(mean_over_seeds(means, world.bounds), _places(world)),
-                interval(interquartile_mean_over_seeds(scores, world.bounds), _places(world)),
+                marked_text(_mean(world, group, world.held_out), _places(world)),
+                marked_text(interquartile_mean_over_seeds(scores, world.bounds), _places(world)),
             ]
         rows.append(row)
     header = ["algorithm", "seeds", "frames", "hours"]
     if world.held_out:
-        header += ["mean ± std", "mean [95 %]", "interquartile mean"]
-    yield Table(header, rows)
+        header += ["mean ± std", "mean [95 %]", "interquartile mean [95 %]"]
+    yield Table(header, rows, series=_labels(world))
     yield Paragraph(
         f"Greedy {world.measure} of the final policy on held-out teams ({', '.join(world.held_out) or 'none'}). Frames "
-        "and hours are sums over seeds. The standard deviation is over seeds, as in the paper. Every interval in this "
-        "report is for the population of seeds: it would contain the value of very many seeds in about 95 of 100 such "
+        "and hours are sums over seeds. The standard deviation is over seeds, as in the paper. Intervals are for the "
+        "population of seeds: such an interval would contain the value of very many seeds in about 95 of 100 "
         "comparisons. It includes the noise of the episodes in which a seed is measured. Intervals of means are "
         "Student's t over seeds. The interquartile mean excludes the lowest and the highest quarter of all scores; its "
         "interval is the bootstrap's standard error over seeds, each drawn with all its teams, times Student's "
-        "quantile. No interval is given for a single seed, or if all seeds have the same score."
+        f"quantile. With a single seed, or if all seeds have the same score, the spread over seeds is unknown. An "
+        f"interval marked {MARK} then covers only the episodes, as in the table that mipi train and mipi eval print."
     )
 
 
 def _curves(world: World, name: str) -> Iterator[Block]:
-    panels = {}
+    panels = []
     for title, evaluations in (("training teams", (TRAINING,)), ("held-out teams, mean", world.held_out)):
-        curves = {group.label: curve_of(group, evaluations, world.bounds) for group in world.groups}
-        readable = {label: curve for label, curve in curves.items() if curve is not None}
-        if readable:
-            panels[title] = readable
+        curves = {group.label: mean_curve(group, evaluations, world.bounds) for group in world.groups}
+        if any(curves.values()):
+            finals = {group.label: _mean(world, group, evaluations) for group in world.groups}
+            panels.append(pictures.Panel(title, curves, finals, _references(world, evaluations)))
     yield Heading(3, "While learning")
     if panels:
-        svg = pictures.learning_curves(panels, world.measure)
         yield Picture(
-            f"{name}_curves", svg, f"Greedy {world.measure} while learning, mean over seeds with its 95 % interval."
+            f"{name}_curves",
+            pictures.learning_curves(panels, world.measure),
+            f"Greedy {world.measure} while learning, mean over seeds with its 95 % interval. Diamonds: the final "
+            "evaluation, which has more episodes. Grey lines: policies that did not learn.",
         )
     else:
         yield Paragraph("No learning curve can be drawn: every algorithm has a run without readable evaluations.")
 
 
+def _interquartile(world: World, name: str) -> Iterator[Block]:
+    curves = {group.label: interquartile_curve(group, world.held_out, world.bounds) for group in world.groups}
+    scores = {group.label: group.scores(world.held_out) for group in world.groups}
+    low, high = world.bounds if world.winnable else _range(scores)
+    thresholds = np.linspace(low, high, _THRESHOLDS)
+    profiles = {label: (thresholds, performance_profile(values, thresholds)) for label, values in scores.items()}
+    yield Heading(3, "Interquartile mean and performance profile")
+    yield Picture(
+        f"{name}_interquartile",
+        pictures.interquartile(curves, profiles, world.measure),
+        f"Left: interquartile mean of the greedy {world.measure} over seeds and held-out teams while learning. Right: "
+        f"share of seeds and held-out teams whose final {world.measure} is above x; a higher curve is better. Bands: "
+        "95 % intervals over seeds.",
+    )
+
+
+def _range(scores: Mapping[str, Array]) -> tuple[float, float]:
+    values = np.concatenate([of_group.ravel() for of_group in scores.values()])
+    margin = 0.05 * float(np.ptp(values)) or 1.0
+    return float(values.min()) - margin, float(values.max()) + margin
+
+
 def _by_team(world: World, name: str) -> Iterator[Block]:
     teams = [world.sizes_of(evaluation) for evaluation in world.evaluations]
-    estimates = _each(world, lambda scores, place: mean_over_seeds(scores[:, place], world.bounds))
-    policies = dict.fromkeys(policy for run in world.runs for policy in run.policies if policy != "trained")
-    references = {policy: values for policy in policies if (values := _reference(world, policy))}
+    estimates = {group.label: [_mean(world, group, (team,)) for team in world.evaluations] for group in world.groups}
+    by_evaluation = [_references(world, (evaluation,)) for evaluation in world.evaluations]
+    references = {policy: [values[policy] for values in by_evaluation] for policy in by_evaluation[0]}
     yield Heading(3, "By team size")
     yield Table(
         ["algorithm", *teams],
         [
-            *([label, *(interval(cell, _places(world)) for cell in row)] for label, row in estimates.items()),
+            *([label, *(marked_text(cell, _places(world)) for cell in row)] for label, row in estimates.items()),
             *([policy, *(number(world, value) for value in values)] for policy, values in references.items()),
         ],
+        series=[*estimates, *[""] * len(references)],
     )
     svg = pictures.by_team(teams, estimates, references, f"greedy {world.measure}, 95 % interval", world.winnable)
     caption = f"Greedy {world.measure} by team size with 95 % intervals; lines: other policies in the same worlds."
@@ -124,24 +164,28 @@ def _by_team(world: World, name: str) -> Iterator[Block]:
 
 
 def _gap(world: World, name: str) -> Iterator[Block]:
-    trained, teams = world.evaluations.index(TRAINING), [world.sizes_of(evaluation) for evaluation in world.held_out]
-    places = [place for place in range(len(world.evaluations)) if place != trained]
+    low, high = world.bounds
+    bounds = (low - high, high - low)
 
-    def gap(scores: Array, place: int) -> Estimate:
-        low, high = world.bounds
-        return mean_over_seeds(scores[:, trained] - scores[:, place], (low - high, high - low))
+    def gap(group: Group, evaluation: str) -> Estimate:
+        return mean_estimate(group.estimates((TRAINING, evaluation)), np.array([-1.0, 1.0]), bounds)
 
-    gaps = _each(world, gap, places)
+    teams = [world.sizes_of(evaluation) for evaluation in world.held_out]
+    gaps = {group.label: [gap(group, evaluation) for evaluation in world.held_out] for group in world.groups}
     yield Heading(3, "Generalization gap")
     yield Table(
         ["algorithm", *teams],
-        [[label, *(interval(cell, _places(world)) for cell in row)] for label, row in gaps.items()],
+        [[label, *(marked_text(cell, _places(world), signed=True) for cell in row)] for label, row in gaps.items()],
+        series=_labels(world),
     )
-    svg = pictures.by_team(teams, gaps, {}, f"{world.measure} lost, 95 % interval", False)
-    caption = (
-        f"Generalization gap: {world.measure} on the training teams minus that on each held-out team; 0 is no loss."
+    yield Paragraph(
+        f"The {world.measure} on held-out teams minus that on the training teams. Plus is better, minus is worse than "
+        "in training; 0 means that nothing is lost."
     )
-    yield Picture(f"{name}_gap", svg, caption)
+    svg = pictures.change(teams, gaps, f"{world.measure}: held-out minus training")
+    yield Picture(
+        f"{name}_gap", svg, f"Generalization gap with 95 % intervals: {world.measure} held-out minus training."
+    )
 
 
 def _improvement(world: World) -> Iterator[Block]:
@@ -150,11 +194,11 @@ def _improvement(world: World) -> Iterator[Block]:
     scores = {group.label: group.scores(world.held_out) for group in world.groups}
 
     def cell(ours: str, theirs: str) -> str:
-        return "-" if ours == theirs else interval(probability_of_improvement(scores[ours], scores[theirs]), 2)
+        return "-" if ours == theirs else marked_text(probability_of_improvement(scores[ours], scores[theirs]), 2)
 
     rows = [[ours, *(cell(ours, theirs) for theirs in scores)] for ours in scores]
     yield Heading(3, "Probability of improvement")
-    yield Table(["row beats column", *scores], rows)
+    yield Table(["row beats column", *scores], rows, series=_labels(world))
     yield Paragraph(
         "Share of pairs of seeds in which the row has the higher score, mean over held-out teams; ties count half. "
         "Intervals are Newcombe's for the Mann-Whitney statistic. If an interval contains 0.5, the comparison does not "
@@ -178,9 +222,13 @@ def _compositions(world: World, name: str) -> Iterator[Block]:
         yield Paragraph("No run has results by composition.")
         return
     columns = [group.label for group in world.groups]
-    svg = pictures.heat_map(labels, columns, values, world.winnable)
-    few = int(episodes[episodes > 0].min())
-    caption = f"Greedy {world.measure} by composition, all seeds pooled; at least {few} episodes per cell."
+    svg = pictures.heat_map(labels, columns, values, episodes, world.winnable)
+    played = episodes[episodes > 0]
+    few = int((played < pictures.FEW_IN_CELL).sum())
+    caption = (
+        f"Greedy {world.measure} by composition, all seeds pooled; at least {int(played.min())} episodes per cell."
+    )
+    caption += f" In parentheses: fewer than {pictures.FEW_IN_CELL} episodes ({few} cells)." if few else ""
     yield Picture(f"{name}_compositions", svg, caption)
 
 
@@ -205,19 +253,15 @@ def compositions(world: World) -> tuple[list[str], Array, Array]:
         return [label for _, label in keys], cells[..., 0], cells[..., 1] / cells[..., 0]
 
 
-def _each(
-    world: World, statistic: Callable[[Array, int], Estimate], places: list[int] | None = None
-) -> Mapping[str, list[Estimate]]:
-    """Computes a statistic of each group in every evaluation, or only in those at `places`."""
-    chosen = range(len(world.evaluations)) if places is None else places
-    return {
-        group.label: [statistic(group.scores(world.evaluations), place) for place in chosen] for group in world.groups
-    }
-
-
-def _reference(world: World, policy: str) -> list[float]:
-    """Mean score of another policy over the runs, for each evaluation; empty if no run has it in all evaluations."""
-    played = [run.policies[policy] for run in world.runs if set(world.evaluations) <= set(run.policies.get(policy, ()))]
-    return [
-        float(np.mean([results[name].total.score.value for results in played])) for name in world.evaluations if played
-    ]
+def _references(world: World, evaluations: tuple[str, ...]) -> dict[str, float]:
+    """Mean score over runs and evaluations of each policy that did not learn; only those that played all of them."""
+    policies = dict.fromkeys(policy for run in world.runs for policy in run.policies if policy != "trained")
+    found = {}
+    for policy in policies:
+        played = [
+            run.policies[policy] for run in world.runs if set(world.evaluations) <= set(run.policies.get(policy, ()))
+        ]
+        if played:
+            values = [results[name].total.score.value for results in played for name in evaluations]
+            found[policy] = float(np.mean(values))
+    return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mipi_pl.evaluation.statistics import Estimate
+from mipi_pl.evaluation.worlds import TRAINING
 
 _MOST_EPISODES = 2**31
 
@@ -84,7 +85,7 @@ def read_policy(node: object) -> dict[str, Played]:
         ValueError: if they do not have the structure of results.json.
     """
     content = _mapping(node)
-    named = {"training": content["training"], **_mapping(content["held_out"])}
+    named = {TRAINING: content[TRAINING], **_mapping(content["held_out"])}
     return {name: read_played(evaluation) for name, evaluation in named.items()}
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mipi_pl.evaluation.figures import PALETTE
+from mipi_pl.evaluation.style import PALETTE
 from mipi_pl.storage.files import replacing
 from mipi_pl.theory.blahut_arimoto import alternate, solve
 from mipi_pl.theory.findings import Instance, draw

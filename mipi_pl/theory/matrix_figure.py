@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from mipi_pl.evaluation.figures import PALETTE
+from mipi_pl.evaluation.figures import Entries, draw_final, final_entry
 from mipi_pl.evaluation.generalization import Result
+from mipi_pl.evaluation.style import INK, PALETTE, dress, legend_below, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.storage.files import replacing
 from mipi_pl.theory.matrix_game import Payoffs, exact_payoffs
@@ -24,6 +24,7 @@ STYLES = {
 """Label, colour and line style of each regularizer."""
 
 
+@styled
 def draw_matrix_game(
     path: Path,
     title: str,
@@ -47,20 +48,24 @@ def draw_matrix_game(
         trained: names of the training teams.
         alpha: temperature of the exact solutions.
     """
-    names = [result.name for result in next(iter(policies.values()))]
-    figure = Figure(figsize=(6.2 * len(names), 4.6), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    final = {result.name: result.total.return_ for result in next(iter(policies.values()))}
+    figure = new_figure(6.2 * len(final), 4.6, dpi=130)
     figure.suptitle(title, fontsize=12)
     exact = exact_payoffs(payoffs, trained, alpha)
     curves = returns(evaluations)
-    for place, name in enumerate(names):
-        axes = figure.add_subplot(1, len(names), place + 1)
+    for place, (name, end) in enumerate(final.items()):
+        axes = figure.add_subplot(1, len(final), place + 1)
         line = curves.get(name, [])
+        if len(line) > 1 and line[-1][1:] == (end.value, end.low, end.high):  # the final evaluation is the last row
+            line = line[:-1]
         x, y, low, high = ([row[column] for row in line] for column in range(4))
-        axes.plot(x, y, color="black", marker="o", markersize=4, linewidth=2.0, label="learned")
-        axes.fill_between(x, low, high, color="black", alpha=0.12, linewidth=0)
+        axes.plot(x, y, color=INK, marker="o", markersize=4, linewidth=2.0)
+        axes.fill_between(x, low, high, color=INK, alpha=0.12, linewidth=0)
         draw_exact(axes, exact, trained if name == TRAINING else [name])
-        dress(axes, f"training teams {', '.join(trained)}" if name == TRAINING else f"team {name}, never seen")
+        draw_final(axes, [1.03 * max(x, default=0)], [end], INK)
+        label_axes(axes, f"training teams {', '.join(trained)}" if name == TRAINING else f"team {name}, never seen")
+    learned = ("learned, 95 % interval over episodes", Line2D([], [], color=INK, marker="o", markersize=4))
+    legend_below(figure, [learned, final_entry(), *exact_entries()])
     with replacing(path) as unfinished:
         figure.savefig(unfinished, format=path.suffix.removeprefix("."))
 
@@ -78,21 +83,30 @@ def returns(evaluations: Path) -> dict[str, list[tuple[float, float, float, floa
 
 
 def draw_exact(axes: Axes, exact: Mapping[str, Mapping[str, float]], teams: Sequence[str]) -> None:
-    """Draw a horizontal line for each regularizer at its mean payoff in these teams, if all of them are known."""
+    """Draw a horizontal line for each regularizer at its mean payoff in these teams, if all of them are known.
+
+    The payoff is written at the right end of the line.
+    """
     for regularizer, payoffs in exact.items():
         if all(team in payoffs for team in teams):
-            label, colour, line = STYLES[regularizer]
+            _, colour, line = STYLES[regularizer]
             level = sum(payoffs[team] for team in teams) / len(teams)
-            axes.axhline(level, color=colour, linestyle=line, linewidth=1.6, label=f"exact, {label}: {level:.2f}")
+            axes.axhline(level, color=colour, linestyle=line, linewidth=1.4)
+            at = (1.01, level)
+            axes.annotate(f"{level:.2f}", at, xycoords=("axes fraction", "data"), va="center", fontsize=9)
 
 
-def dress(axes: Axes, title: str) -> None:
-    """Set title, axis labels, grid and legend."""
-    axes.set_title(title, fontsize=11)
+def exact_entries() -> Entries:
+    """Return the legend's entries for the lines of `draw_exact`."""
+    return [
+        (f"exact, {label}", Line2D([], [], color=colour, linestyle=line, linewidth=1.4))
+        for label, colour, line in STYLES.values()
+    ]
+
+
+def label_axes(axes: Axes, title: str) -> None:
+    """Set title, axis labels and grid of a panel."""
+    axes.set_title(title)
     axes.set_xlabel("environment steps (thousands)")
-    axes.set_ylabel("return of the greedy policy")
+    dress(axes, "return of the greedy policy", False)
     axes.set_ylim(-0.1, 2.25)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="center right")

@@ -62,6 +62,16 @@ def test_the_interquartile_mean(n: int, spread: Spread) -> None:
     assert held == pytest.approx(0.95, abs=0.025)  # of 800: standard error 0.008
 
 
+@pytest.mark.parametrize("n", [5, 10])
+def test_the_performance_profile(n: int) -> None:
+    rng = np.random.default_rng(n)
+    threshold = np.array([0.55])  # near the middle: at the ends all seeds agree, and there is no interval
+    truth = float((measured(rng, 1, 100_000)[0] > threshold).mean())
+    experiments = measured(rng, 2000, n)
+    held = coverage(experiments, truth, lambda scores: seeds.performance_profile(scores, threshold)[0])
+    assert held >= 0.92
+
+
 @pytest.mark.parametrize("better_by", [0.0, 0.06, 0.2])
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_the_probability_of_improvement(n: int, better_by: float) -> None:

@@ -132,6 +132,15 @@ def test_intervals_hold_the_value_and_end_at_the_bounds(rows: list[list[float]])
         assert math.isnan(found.low) or 0 <= found.low <= found.value <= found.high <= 1
 
 
+def test_a_performance_profile_counts_the_scores_above_each_threshold() -> None:
+    scores = np.array([[0.2, 0.6], [0.4, 0.6], [0.9, 0.1]])
+    profile = seeds.performance_profile(scores, np.array([0.0, 0.15, 0.5, 0.9]))
+    assert [share.value for share in profile] == pytest.approx([1.0, 5 / 6, 3 / 6, 0.0])
+    assert ends(profile[1]) == ends(seeds.mean_over_seeds(np.array([1.0, 1.0, 0.5]), RATE))
+    assert math.isnan(profile[0].low), "all seeds agree"
+    assert math.isnan(seeds.performance_profile(scores[:1], np.array([0.3]))[0].low), "one seed"
+
+
 def test_equal_inputs_give_equal_intervals() -> None:
     scores = np.random.default_rng(0).random((4, 3))
     assert seeds.interquartile_mean_over_seeds(scores) == seeds.interquartile_mean_over_seeds(scores)

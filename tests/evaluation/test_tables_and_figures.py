@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import csv
+import math
+from itertools import product
 from pathlib import Path
 
 import torch
 from matplotlib.image import imread
 
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.figures import Point, draw_evaluation, draw_run, read_curve
+from mipi_pl.evaluation.figures import Point, draw_curve, draw_evaluation, draw_run, draw_teams, read_curve
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
-from mipi_pl.evaluation.statistics import wilson
+from mipi_pl.evaluation.statistics import Estimate, wilson
+from mipi_pl.evaluation.style import legend_below, new_figure, wrapped
 from mipi_pl.evaluation.tables import (
     append_csv,
+    as_text,
     comparison_table,
     detail_table,
     fault_notes,
@@ -61,7 +65,7 @@ def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_pat
     trained = [result("training", (3, 4), winnable=False), result("6", (6,), winnable=False)]
     header, _, row, _ = comparison_table({"trained": trained, "random": trained}).splitlines()
     assert header.split() == ["teams", "return", "trained", "[95", "%]", "episodes", "random"]
-    assert row.split() == ["3-4", "(as", "trained)", "7.5", "[7.5,", "7.5]", "12", "7.5"]
+    assert row.split() == ["3-4", "(as", "trained)", "7.5", "12", "7.5"], "equal returns have no interval"
     assert "win" not in detail_table(trained)
     rows = [{"frames": 100, **row} for row in rows_of("greedy", trained)]
     assert not any("win" in key for row in rows for key in row)
@@ -70,6 +74,16 @@ def test_where_nothing_is_won_the_return_takes_the_place_of_the_win_rate(tmp_pat
     assert [(point.value.value, point.measure) for point in points] == [(7.5, "return")] * 2
     draw_run(tmp_path / "run.png", "a run", points, {"trained": trained, "random": trained})
     assert imread(tmp_path / "run.png").std() > 0.05
+
+
+def test_an_estimate_is_written_with_its_interval_and_sign() -> None:
+    for found, signed, text in (
+        (wilson(0, 3), False, "0.00 [0.00, 0.56]"),
+        (Estimate(0.25, -0.001, 0.5), True, "+0.25 [0.00, +0.50]"),
+        (Estimate(-0.25, math.nan, math.nan), True, "-0.25"),
+        (Estimate(7.5, 7.5, 7.5), False, "7.50"),
+    ):
+        assert as_text(found, 2, signed) == text
 
 
 def test_columns_that_do_not_fit_stand_below() -> None:
@@ -118,6 +132,47 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
         image = imread(tmp_path / name)
         assert image.shape[0] > 300
         assert image.std() > 0.05, "not blank"
+
+
+def test_the_final_evaluation_is_marked_apart_from_the_curve_and_baselines_are_lines() -> None:
+    figure = new_figure(6.2, 4.6)
+    axes = figure.add_subplot()
+    end = TRAINED[0].total.headline
+    line = [Point(frames, "training", wilson(frames // 10, 10)) for frames in (0, 50, 100)]
+    entries = draw_curve(axes, [*line, Point(100, "training", end)], TRAINED)
+    curve, diamond = (
+        artist for artist in axes.lines if len(artist.get_xdata()) in (3, 1) and artist.get_marker() in "oD"
+    )
+    assert list(curve.get_ydata()) == [0.0, 0.5, 1.0]
+    assert list(diamond.get_ydata()) == [end.value]
+    assert diamond.get_xdata()[0] > 0.1, "to the right of the last point"
+    assert [text for text, _ in entries] == ["training teams"]
+    axes = figure.add_subplot()
+    draw_teams(axes, {"trained": TRAINED, "random": UNTRAINED})
+    assert not axes.patches, "no bars"
+    (lines,) = (artist for artist in axes.collections if len(artist.get_paths()) == 4)
+    assert [path.vertices[0, 1] for path in lines.get_paths()] == [0.0] * 4
+
+
+def test_a_legend_of_any_number_of_long_names_fits() -> None:
+    for number, length in product((1, 7, 40), (3, 30, 200)):
+        figure = new_figure(6.4, 4.0)
+        axes = figure.add_subplot()
+        lines = [(f"{'x' * length} {k}", axes.plot([0, 1], [0, k])[0]) for k in range(number)]
+        legend = legend_below(figure, lines)
+        assert legend is not None
+        figure.canvas.draw()
+        box, panel = legend.get_window_extent(), axes.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+        assert 0 <= box.y0 < box.y1 < panel.y0
+        assert panel.height > 300, "of 400 pixels without a legend"
+
+
+def test_long_names_are_wrapped_where_a_reader_would() -> None:
+    assert wrapped("mipi_ppo [experiment=cpu, alpha=0.1]", 16) == "mipi_ppo [\nexperiment=cpu,\nalpha=0.1]"
+    assert wrapped("a_long_name", 7) == "a_long_\nname"
+    assert wrapped("x" * 10, 4) == "xxxx\nxxxx\nxx"
+    assert wrapped("", 4) == ""
 
 
 def test_an_empty_curve_is_drawn_too(tmp_path: Path) -> None:

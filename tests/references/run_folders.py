@@ -52,8 +52,9 @@ def make_run(
     env: dict[str, Any] | None = None,
     algorithm_keys: dict[str, Any] | None = None,
     commit: str = "c" * 40,
+    words: str = "",
 ) -> Path:
-    """A run folder below `root`, whose win rates grow from none to `shares`."""
+    """A run folder below `root`, whose win rates grow from none to `shares`; `words` are more words of its command."""
     folder = root / f"{environment}__{algorithm}__{seed}" / time
     folder.mkdir(parents=True)
     config = {
@@ -69,7 +70,9 @@ def make_run(
     before, middle, after = (
         results(tuple(part * share for share in shares), episodes, winnable) for part in (0.0, 0.5, 1.0)
     )
-    reached = ((0, before), (total_frames // 2, middle), (total_frames, after))[: 3 if finished else 2]
+    # The final evaluation, the last one, has the frames of the last one while learning.
+    reached = ((0, before), (total_frames // 2, middle), (total_frames, after), (total_frames, after))
+    reached = reached[: 4 if finished else 2]
     rows = [
         {"frames": frames, "updates": frames // 10, **row} for frames, at in reached for row in rows_of("greedy", at)
     ]
@@ -77,7 +80,7 @@ def make_run(
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    provenance = {"command": f"mipi train algorithm={algorithm} seed={seed}", "commit": commit}
+    provenance = {"command": f"mipi train algorithm={algorithm} seed={seed} {words}".strip(), "commit": commit}
     (folder / "provenance.json").write_text(json.dumps(provenance))
     if finished:
         scripted = {"scripted": {"random": as_json(before)}}

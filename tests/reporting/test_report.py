@@ -10,15 +10,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from run_folders import make_run
+from run_folders import make_run, results
 from scipy import stats
 
 from mipi_pl.cli import main
-from mipi_pl.reporting.curves import curve_of
-from mipi_pl.reporting.document import Code, Heading, Notes, Paragraph, Picture, Table, as_html, as_markdown
+from mipi_pl.evaluation import seeds
+from mipi_pl.evaluation.statistics import wilson
+from mipi_pl.evaluation.tables import comparison_table
+from mipi_pl.reporting.curves import interquartile_curve, mean_curve
+from mipi_pl.reporting.document import Code, Filter, Heading, Notes, Paragraph, Picture, Table, as_html, as_markdown
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.missing import missing_from
-from mipi_pl.reporting.runs import find_runs
+from mipi_pl.reporting.runs import find_runs, read_run
 from mipi_pl.reporting.sections import by_chance, compositions
 
 
@@ -41,10 +44,10 @@ def test_a_complete_set_of_runs_has_nothing_missing(tmp_path: Path) -> None:
     for seed, algorithm in product(range(3), ("mipi", "refil")):
         make_run(tmp_path / "runs", algorithm, seed, (0.9, 0.7, 0.5 - 0.05 * seed, 0.4 + 0.05 * seed))
     text = report_of(tmp_path / "runs", tmp_path / "out")
-    assert "all seeds of mipi have the same score in training, 6: no intervals for these teams" in text
+    assert "all seeds of mipi have the same score in training, 6: intervals (†) cover only episodes" in text
     for seed, algorithm in product(range(3), ("mipi", "refil")):
         shares = tuple(share - 0.05 * seed for share in (0.9, 0.7, 0.5, 0.4))
-        make_run(tmp_path / "others", algorithm, seed, shares)
+        make_run(tmp_path / "others", algorithm, seed, shares, episodes=100)
     text = report_of(tmp_path / "others", tmp_path / "out_of_others")
     assert "nothing is missing" in text
     (row,) = (line for line in text.splitlines() if line.startswith("| mipi | 0.85"))
@@ -52,30 +55,42 @@ def test_a_complete_set_of_runs_has_nothing_missing(tmp_path: Path) -> None:
     assert row.startswith(f"| mipi | 0.85 \\[{low:.2f}, {high:.2f}\\] |"), "win rates of the training teams"
 
 
-def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
-    make_run(tmp_path / "runs", "mipi", 0)
-    make_run(tmp_path / "runs", "refil", 0)
-    text = report_of(tmp_path / "runs", tmp_path / "out")
-    assert "| mipi | 0.90 | 0.60 | 0.50 | 0.40 |" in text
-    assert "| mipi | - | 0.50 |" in text
+def test_intervals_of_one_seed_are_those_of_the_terminal(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "mipi", 0, (0.0, 1 / 3, 0.0, 1.0), episodes=3)
+    make_run(tmp_path / "runs", "refil", 0, (0.0, 1 / 3, 0.0, 1.0), episodes=3)
+    text = report_of(tmp_path / "runs", tmp_path / "out").replace("\\", "")
+    printed = comparison_table({"trained": results((0.0, 1 / 3, 0.0, 1.0), 3)})
+    cells = re.findall(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", printed)
+    assert cells[0] == "0.00 [0.00, 0.56]", "none of three"
+    assert f"| mipi | {' | '.join(f'{cell} †' for cell in cells)} |" in text
+    assert "mipi, refil have 1 seed, fewer than 3: the spread is unknown, and intervals (†) cover only" in text
+    assert "mipi, refil were evaluated in only 3 episodes per team and seed: a win rate is known to about ±0.37" in text
     assert "nan" not in text
 
 
 def test_a_report_has_all_sections(runs: Path, tmp_path: Path) -> None:
     text = report_of(runs, tmp_path / "out")
     (folder,) = (tmp_path / "out").iterdir()
-    for section in ("While learning", "By team size", "Generalization gap", "Probability of improvement", "Runs"):
+    for section in (
+        "While learning",
+        "Interquartile mean and performance profile",
+        "By team size",
+        "Generalization gap",
+        "Probability of improvement",
+        "Runs",
+    ):
         assert f"# {section}\n" in text
     (row,) = (line for line in text.splitlines() if line.startswith("| mipi | 3 |"))
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     # frames and hours of three seeds; (0.5 + 0.5167 + 0.5333) / 3 and their standard deviation
     assert cells[:5] == ["mipi", "3", "3,009", "3.00", "0.52 ± 0.02"]
-    assert "| mipi | 0.25 " in text, "the gap to teams of 6: 0.9 - 0.65"
+    assert "| mipi | -0.25 " in text, "the gap of teams of 6: 0.65 - 0.9"
+    assert "Plus is better" in text
     assert "| mipi | - | 1.00 " in text, "every seed is better than every other one"
     assert "with 3 against 3" in text
     assert "mipi train algorithm=mipi seed=2  # commit " + "c" * 40 in text
     pictures = re.findall(r"\]\((.*?\.svg)\)", text)
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     assert all(ElementTree.parse(folder / name).getroot().tag.endswith("svg") for name in pictures)
 
 
@@ -88,16 +103,18 @@ def test_how_often_chance_gives_the_clearest_order_is_that_of_all_orders(seeds: 
 
 
 class Page(HTMLParser):
-    """What is open, and everything that is fetched."""
+    """What is open, what is fetched, and all ids."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fetched: list[str] = []
         self.open: list[str] = []
+        self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.fetched += [value or "" for key, value in attrs if key in ("src", "href")]
-        if tag not in ("meta", "img"):
+        self.fetched += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href")]
+        self.ids += [value or "" for key, value in attrs if key == "id"]
+        if tag not in ("meta", "input", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -110,11 +127,12 @@ def test_the_page_is_well_formed_and_fetches_nothing(runs: Path, tmp_path: Path)
     page = Page()
     page.feed(text)
     assert page.open == []
-    assert len(page.fetched) == 4
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.fetched)
-    assert "<script" not in text
+    assert text.count("<svg") == 5
+    assert len(set(page.ids)) == len(page.ids)
+    inside = {*page.fetched, *re.findall(r"url\(([^)]*)\)", text)}
+    embedded = {source for source in inside if source.startswith("data:image/png;base64,")}
+    assert {source.lstrip("#") for source in inside - embedded} <= set(page.ids), "colours of a heat map are a picture"
     assert "@import" not in text
-    assert "url(" not in text
     assert "<h1>&lt;b&gt; &amp; more</h1>" in text
 
 
@@ -140,11 +158,12 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     for sentence in (
         "different worlds (marines; sz): they are not compared with each other",
         "marines: mipi has 2 seeds, fewer than 3",
-        "marines: mappo has 1 seed, fewer than 3: the spread is unknown, so there are no intervals",
+        "marines: mappo, refil have 1 seed, fewer than 3: the spread is unknown, and intervals (†) cover only episodes",
+        "marines: mappo, mipi were evaluated in only 20 episodes per team and seed: a win rate is known to about ±0.20",
         "marines: different seeds: mappo 0; mipi 0, 1; refil 0",
         "marines: unequal budgets: mappo 4,000 frames; mipi 1,000 frames; refil 1,000 frames",
         "marines: unequal evaluation episodes: mappo 20; mipi 20; refil 40",
-        "marines: mipi has played 8, but some other runs have not: not compared",
+        "marines: mappo, mipi have played 8, but some other runs have not: not compared",
         "marines: runs come from 2 commits: cccccccccc, dddddddddd-dirty",
         "uncommitted changes",
         "marines__mipi__1/2026-01-01_00-00-00: ignored, because another run of this seed is used",
@@ -184,17 +203,36 @@ def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Pat
     }
 
 
+def test_a_number_of_the_world_that_equals_the_budget_is_no_budget(tmp_path: Path) -> None:
+    make_run(tmp_path, "mipi", 0, total_frames=20, env={"best_return": 20.0, "size": 20})
+    make_run(tmp_path, "refil", 0, total_frames=1000, env={"best_return": 20.0, "size": 20})
+    assert [world.label for world in worlds_of(find_runs([tmp_path]))] == ["marines"]
+
+
 def test_a_curve_is_the_mean_over_seeds_and_teams(runs: Path) -> None:
     (world,) = worlds_of(find_runs([runs]))
-    curve = curve_of(world.groups[0], world.held_out)
+    curve = mean_curve(world.groups[0], world.held_out, world.bounds)
     assert curve is not None
     assert curve.frames.tolist() == [0, 500, 1000]
     expected = np.mean([[0.6, 0.5, 0.4], [0.65, 0.5, 0.4], [0.7, 0.5, 0.4]])
     assert curve.value[[0, 2]] == pytest.approx([0.0, expected])
-    assert np.isnan([curve.low[0], curve.high[0]]).all(), "before training no seed wins anything: there is no spread"
-    assert (curve.low <= curve.value)[1:].all()
-    assert (curve.value <= curve.high)[1:].all()
-    assert curve_of(world.groups[0], ("nothing",)) is None
+    assert curve.low[0] == 0.0
+    # Before training no seed wins anything: nine times none of 20, whose ends are added in squares.
+    assert curve.high[0] == pytest.approx(wilson(0, 20).high / 3)
+    assert (curve.low <= curve.value).all()
+    assert (curve.value <= curve.high).all()
+    assert mean_curve(world.groups[0], ("nothing",)) is None
+    middle = interquartile_curve(world.groups[0], world.held_out, world.bounds)
+    assert middle is not None
+    scores = np.array([[0.6, 0.5, 0.4], [0.65, 0.5, 0.4], [0.7, 0.5, 0.4]])
+    assert middle.value[-1] == pytest.approx(stats.trim_mean(scores.ravel(), 0.25))
+    assert middle.high[-1] == seeds.interquartile_mean_over_seeds(scores, (0, 1)).high
+
+
+def test_the_final_evaluation_is_no_point_of_the_curve(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path))
+    assert [point.frames for point in run.curve if point.evaluation == "6"] == [0, 500, 1000, 1000]
+    assert [point.frames for point in run.points("6")] == [0, 500, 1000]
 
 
 def test_compositions_are_pooled_over_seeds(runs: Path) -> None:
@@ -245,12 +283,21 @@ def test_both_forms_hold_all_blocks_and_no_markup_of_the_content() -> None:
         Heading(2, "a_b"),
         Paragraph("1 < 2"),
         Notes(["[x]"]),
-        Table(["a|b"], [["*"]]),
+        Table(["a|b"], [["*"]], series=["<s>"]),
+        Filter([("<s>", "#123456")]),
         Code(["mipi <x>"]),
         Picture("name", "<svg/>", 'a "quote"'),
     ]
     page, text = as_html(blocks), as_markdown(blocks)
-    for part in ("<h2>a_b</h2>", "1 &lt; 2", "<li>[x]</li>", "<th>a|b</th>", "mipi &lt;x&gt;", "a &quot;quote&quot;"):
+    for part in (
+        "<h2>a_b</h2>",
+        "1 &lt; 2",
+        "<li>[x]</li>",
+        '<th scope="col">a|b</th>',
+        'data-series="&lt;s&gt;"',
+        "mipi &lt;x&gt;",
+        "a &quot;quote&quot;",
+    ):
         assert part in page
     for part in ("## a\\_b", "1 \\< 2", "> * \\[x\\]", "| a\\|b |", "    mipi <x>", '![a "quote"](name.svg)'):
         assert part in text

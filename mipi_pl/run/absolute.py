@@ -1,0 +1,41 @@
+"""The absolute metric of a run: its best checkpoint, evaluated in ten times the episodes of its learning curve.
+
+It is defined in Gorsane et al., "Towards a Standardised Performance Evaluation Protocol for Cooperative MARL" (NeurIPS
+2022), section 4.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from mipi_pl.storage.run_folder import CONFIG
+from mipi_pl.utils.errors import UserError
+
+TIMES = 10
+BEST = "best.ckpt"
+
+
+def absolute_evaluation(path: Path) -> tuple[Path, list[str]]:
+    """Return the best checkpoint of a run and the overrides that evaluate it.
+
+    The seed is the next one after that of the run's evaluations, so that the checkpoint plays other episodes than those
+    by which it was selected.
+
+    Args:
+        path: run folder, or a checkpoint in it.
+
+    Raises:
+        UserError: if there is no best checkpoint, or the config of the run cannot be read.
+    """
+    folder = path if path.is_dir() else path.resolve().parent.parent
+    checkpoint = folder / "checkpoints" / BEST
+    if not checkpoint.is_file():
+        raise UserError(f"--absolute needs a run folder with checkpoints/{BEST}, such as outputs/latest, got {path}")
+    try:
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        episodes, seed = int(config["callbacks"]["generalization"]["episodes"]), int(config["held_out"]["seed"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise UserError(f"{folder / CONFIG} does not say how many episodes an evaluation of the run has") from error
+    return checkpoint, [f"held_out.episodes={TIMES * episodes}", f"seed={seed + 1}", "held_out.baselines=[]"]
