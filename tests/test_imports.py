@@ -12,7 +12,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import tomllib
 from importlinter.cli import EXIT_STATUS_SUCCESS
 
 ROOT = Path(__file__).resolve().parent.parent

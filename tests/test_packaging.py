@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
+
 import pytest
-import tomllib
-from setuptools import find_packages
 
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.files import write_json

@@ -22,7 +22,6 @@ from mipi_pl.losses.information import Regularizer
 from mipi_pl.models.agent import EntityAgent
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.memory import require_memory
-from mipi_pl.models.agent import EntityAgent
 
 POLICY, CRITIC, MARGINAL = range(3)
 """Indices of the optimizers."""

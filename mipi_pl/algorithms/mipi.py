@@ -22,9 +22,6 @@ from mipi_pl.models.targets import Perceived
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import choose
 from mipi_pl.utils.memory import require_memory
-from mipi_pl.models.agent import EntityAgent
-from mipi_pl.models.mixers import Mixer
-from mipi_pl.models.targets import Perceived
 
 CRITIC, MARGINAL, POLICY = range(3)
 """Indices of the optimizers."""

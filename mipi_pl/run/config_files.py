@@ -34,7 +34,7 @@ class ConfigFile:
 
 
 def _configs() -> Traversable:
-    return files("configs")
+    return files("mipi_pl.configs")
 
 
 def groups() -> list[str]:

@@ -18,9 +18,7 @@ from mipi_pl.evaluation.tables import comparison_table
 from mipi_pl.evaluation.worlds import WorldError, Worlds, worlds_of
 from mipi_pl.logging.hooks import closing
 from mipi_pl.models import fused
-from mipi_pl.run import report
-from mipi_pl.run import report, workload
-from mipi_pl.run import initial, report
+from mipi_pl.run import initial, report, workload
 from mipi_pl.run.build import environment_factory, policies_of
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held

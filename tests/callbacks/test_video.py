@@ -11,9 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mipi_pl.callbacks.video import MAX_PICTURES, EpisodeVideo, _thinned
 from mipi_pl.actor import Actor
-from mipi_pl.callbacks.video import EpisodeVideo
+from mipi_pl.callbacks.video import MAX_PICTURES, EpisodeVideo, _thinned
 from mipi_pl.cli import main
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.matrix import MatrixGame
