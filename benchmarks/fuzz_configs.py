@@ -23,6 +23,7 @@ import os
 import random
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -83,6 +84,7 @@ def arguments_of_command() -> argparse.Namespace:
 def main() -> None:
     """Run the cases, print the outcomes; exits with 1 if there was a defect."""
     arguments = arguments_of_command()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process is left behind
     import_everything()
     limits = Limits(arguments.limit, arguments.silent_limit, arguments.wall_limit)
     root = Path(tempfile.mkdtemp(prefix="mipi-fuzz-"))

@@ -219,6 +219,7 @@ def main() -> None:
             )
     # A background job ignores SIGINT, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process is left behind
     import_everything()
     arguments.outputs.mkdir(parents=True, exist_ok=True)
     journal = Journal(arguments.outputs / "results.jsonl")

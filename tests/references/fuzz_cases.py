@@ -219,7 +219,8 @@ def start(words: list[str], folder: Path) -> int:
         sys.stdout.reconfigure(line_buffering=True)  # what it has said decides
         faulthandler.register(signal.SIGUSR1, file=open("stack", "w"), all_threads=True)  # noqa: SIM115
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.argv = ["mipi", *words]
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.argv = [str(Path(sys.executable).parent / "mipi"), *words]  # other processes of a run start this file
         from mipi_pl.cli import main
 
         code = main(words)
