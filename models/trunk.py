@@ -52,7 +52,8 @@ class Recurrence(nn.Module):
     def step(self, rows: Float[Tensor, "B A width"], state: Float[Tensor, "B A hidden"]) -> Float[Tensor, "B A hidden"]:
         """Return the recurrent states after one step, in plain PyTorch."""
         gru, inputs = self.gru, self.linear(rows).relu()
-        parameters = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        parameters = [gru.get_parameter(name) for name in names]
         return torch.gru_cell(inputs.flatten(0, 1), state.flatten(0, 1), *parameters).view_as(state)
 
     def unroll(

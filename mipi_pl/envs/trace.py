@@ -191,7 +191,8 @@ def _guard(env: EntityEnv) -> None:
 
         return call
 
-    env.begin, env.advance = guarded(env.begin), guarded(env.advance)  # type: ignore[method-assign]
+    for name in ("begin", "advance"):
+        setattr(env, name, guarded(getattr(env, name)))
 
 
 @contextmanager

@@ -36,12 +36,12 @@ def _origin(config: DictConfig) -> tuple[str, Exception] | None:
             OmegaConf.select(config, key, throw_on_missing=True)
         except Exception as error:  # a resolver can raise anything
             failed[key] = text, error
-    for key, (text, error) in failed.items():
+    for key, (text, cause) in failed.items():
         if not any(f"${{{other}}}" in text for other in failed if other != key):
-            return key, error
-    for key, (_, error) in failed.items():  # a cycle: the first that another refers to
+            return key, cause
+    for key, (_, cause) in failed.items():  # a cycle: the first that another refers to
         if any(f"${{{key}}}" in text for text, _ in failed.values()):
-            return key, error
+            return key, cause
     return None
 
 
