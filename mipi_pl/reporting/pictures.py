@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -86,8 +87,8 @@ def interquartile(
     dress(left, f"greedy {measure}, 95 % interval", is_rate)
     for number, (label, (thresholds, shares)) in enumerate(profiles.items()):
         colour, marker = line_style(number)
-        ends = [[share.low for share in shares], [share.high for share in shares]]
-        band = right.fill_between(thresholds, *ends, color=colour, alpha=_faint(profiles), linewidth=0)
+        low, high = [share.low for share in shares], [share.high for share in shares]
+        band = right.fill_between(thresholds, low, high, color=colour, alpha=_faint(profiles), linewidth=0)
         marks.add(band, label)
         every = max(1, len(thresholds) // 10)
         values = [share.value for share in shares]
@@ -241,7 +242,7 @@ def _legend(
     entries: list[tuple[str, Artist]] = []
     for number, label in enumerate(labels):
         colour, marker = line_style(number)
-        style = "-" if is_line else "none"
+        style: Literal["-", "none"] = "-" if is_line else "none"
         entries.append((label, Line2D([], [], color=colour, marker=marker, markersize=5, linestyle=style)))
     entries += [final_entry()] if is_final else []
     entries += [(name, Line2D([], [], **reference_style(number))) for number, name in enumerate(references)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -16,7 +17,7 @@ from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.storage.files import replacing
 from mipi_pl.theory.matrix_game import Payoffs, exact_payoffs
 
-STYLES = {
+STYLES: dict[str, tuple[str, str, Literal["-", "--", ":"]]] = {
     "mutual_information": ("mutual information", PALETTE[0], "-"),
     "entropy": ("entropy", PALETTE[1], "--"),
     "none": ("reward only", PALETTE[4], ":"),
