@@ -68,7 +68,7 @@ def _keys(config: DictConfig, known: Mapping[str, str]) -> Iterator[str]:
     assert isinstance(content, dict)
     content.pop("run")  # names, which are not to be changed
     plain = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    for key, value in _flat({**plain, **{key: content[key] for key in content if key not in plain}}):
+    for key, value in _flat({**plain, **{key: content[key] for key in content if key not in plain}}, known):
         if value is None:
             yield f"\n  {key}"
         elif len(f"  {key}={value}") > _width():
@@ -79,14 +79,14 @@ def _keys(config: DictConfig, known: Mapping[str, str]) -> Iterator[str]:
             yield indented(meaning)
 
 
-def _flat(node: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, str | None]]:
-    """Yield dotted keys with their values as on a command line; None for a node, which has keys of its own."""
+def _flat(node: Mapping[Any, Any], known: Mapping[str, str], path: str = "") -> Iterator[tuple[str, str | None]]:
+    """Yield dotted keys with their values as on a command line; None for a node, which has known keys of its own."""
     for key, value in node.items():
         if key in _HIDDEN:
             continue
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and any(name.startswith(f"{path}{key}.") for name in known):
             yield f"{path}{key}", None
-            yield from _flat(value, f"{path}{key}.")
+            yield from _flat(value, known, f"{path}{key}.")
         else:
             yield f"{path}{key}", value if isinstance(value, str) else json.dumps(value, default=str)
 
