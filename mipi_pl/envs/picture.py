@@ -70,12 +70,8 @@ def draw_legend(scene: Scene, width: int = 480) -> np.ndarray:
     """
     line, indent, r = 26 * _FINE, 12 * _FINE, 8 * _FINE
     font = _font(13.0 * _FINE)
-<<<<<<< HEAD
-    x, y, placed = float(indent), line / 2, []
-=======
     x, y = float(indent), line / 2
     placed: list[tuple[float, float, str, Symbol]] = []
->>>>>>> w18-reports
     for text, symbol in _entries(scene):
         needed = 3.2 * r + font.getlength(text)
         if x > indent and x + needed > width * _FINE:
