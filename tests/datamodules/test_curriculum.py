@@ -142,7 +142,7 @@ def train(root: Path, *overrides: str) -> Path:
 @pytest.mark.parametrize(
     ("chosen", "crashes"),
     [
-        (["algorithm=mappo", "datamodule.rollout_steps=4"], [2, 8]),
+        (["algorithm=mappo", "datamodule.rollout_steps=4"], [3, 9]),
         (["algorithm=refil", "datamodule.overlap=true"], [1, 4]),
     ],
     ids=["rollouts", "replay"],
