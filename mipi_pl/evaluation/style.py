@@ -57,7 +57,7 @@ def line_style(number: int) -> tuple[str, str]:
 
 def reference_style(number: int) -> dict[str, Any]:
     """Return the look of a horizontal line of a policy that did not learn."""
-    dashes = ((1.0, 1.2), (4.0, 2.0), (6.0, 1.5, 1.0, 1.5), (12.0, 3.0), (3.0, 1.2, 1.0, 1.2, 1.0, 1.2))
+    dashes = ((1.0, 1.2), (4.0, 2.0), (6.0, 1.5, 1.0, 1.5), (8.0, 2.5), (3.0, 1.2, 1.0, 1.2, 1.0, 1.2))
     greys = ("#555555", "#999999")
     pattern = (0.0, dashes[number % len(dashes)])
     return {"color": greys[number % len(greys)], "linewidth": 1.4, "linestyle": pattern}
@@ -87,7 +87,12 @@ def legend_below(figure: Figure, entries: Sequence[tuple[str, Artist]]) -> Legen
     if not entries:
         return None
     labels = [wrapped(label, _LONGEST) for label, _ in entries]
-    look: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "fontsize": _LEGEND_SIZE}
+    look: dict[str, Any] = {
+        "loc": "outside lower center",
+        "frameon": False,
+        "fontsize": _LEGEND_SIZE,
+        "handlelength": 2.8,
+    }
     for columns in range(min(len(entries), 6), 0, -1):
         legend = figure.legend([artist for _, artist in entries], labels, ncols=columns, **look)
         box = legend.get_window_extent()
