@@ -113,7 +113,7 @@ class Soak:
     def carry_out(self) -> None:
         """Train the uninterrupted run; kill, resume and compare others until there were enough kills."""
         whole, whole_s = self._uninterrupted()
-        while (killed := len(self.journal.of("kill", self.combination))) < self.kills or self._broken().exists():
+        while (killed := len(self.journal.of("kill", self.combination))) < self.kills or self._is_open():
             root, run = self._broken(), self._folder_of(self._broken())
             if run is None or not (run / "checkpoints" / "index.json").exists():  # killed before its first checkpoint
                 shutil.rmtree(root, ignore_errors=True)
@@ -124,6 +124,11 @@ class Soak:
             else:
                 words = ["resume", str(run)]
             self._kill(words, killed, whole_s)
+
+    def _is_open(self) -> bool:
+        """Return whether a run was killed, also before it had a folder, and no end was compared since."""
+        events = [row["event"] for row in self.journal.rows if row.get("combination") == self.combination]
+        return events[-1] == "kill"
 
     def _uninterrupted(self) -> tuple[Path, float]:
         root = self.folder / "whole"

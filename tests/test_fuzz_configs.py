@@ -95,7 +95,7 @@ def test_the_fuzz_test_sorts_outcomes_and_fails_only_for_a_defect() -> None:
         (
             130,
             True,
-            "note: ... of up to 9 steps in each of 2 worlds, up to 2,000,000 steps in all; Ctrl-C\n",
+            "note: ... of up to 9 steps in each of 2 worlds, up to 2,000,000 steps in all; Ctrl-C ends it\n",
             "",
             "long",
         ),

@@ -100,7 +100,7 @@ def test_the_document_shows_the_first_example_and_its_config() -> None:
 
 def test_at_most_sixty_lines_bring_a_world_in() -> None:
     for module, _, _ in EXAMPLES:
-        assert len((FOLDER / f"{module}.py").read_text(encoding="utf-8").splitlines()) < 60
+        assert len((FOLDER / f"{module}.py").read_text(encoding="utf-8").splitlines()) <= 60
 
 
 def test_a_world_outside_the_repository_is_trained_on_and_evaluated(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_the_folder_may_have_a_package_of_the_name_of_one_of_ours(
         assert main(["train", *mine, *small, "algorithm.agent._target_=models.mynet.MyNet"]) == 0
         last = tmp_path / "latest" / "checkpoints" / "last.ckpt"
         assert main(["eval", str(last), *mine, "held_out.episodes=2"]) == 0
-        assert type(load_policy(last, config_dir=folder).agent).__name__ == "MyNet"
+        assert type(load_policy(last, config_dir=folder).actor.agent).__name__ == "MyNet"
     finally:
         for name in ("models", "models.mynet"):
             sys.modules.pop(name, None)

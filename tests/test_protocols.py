@@ -20,6 +20,7 @@ KINDS = {
 ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml"))
 PROTOCOLS = [
     *([], ["experiment=quickstart"], ["experiment=matrix_game"], ["experiment=resource_collection"]),
+    ["experiment=small"],
     *([f"experiment={name}", f"env={env}"] for name in ("cpu", "full", "paper") for env in ("sz", "csz", "mmm")),
     ["experiment=paper", "env=resource_collection"],
 ]
@@ -43,7 +44,10 @@ FILES = sorted(
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    return resolve(compose(overrides))
+    """The config of a run, without the texts that repeat the overrides."""
+    config = resolve(compose(overrides))
+    config["run"] |= {name: "" for name in ("changes", "setting")}
+    return config
 
 
 def leaves(node: object, path: str = "") -> dict[str, object]:

@@ -90,7 +90,8 @@ class ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         """Print version and commit."""
         known = commit()
-        parser.exit(message=f"mipi {version()}{f' (commit {known})' if known else ''}\n")
+        print(f"mipi {version()}{f' (commit {known})' if known else ''}")
+        parser.exit()
 
 
 def add_config_dir(parser: Parser) -> None:
