@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -123,6 +124,15 @@ def test_an_environment_is_made_by_name() -> None:
     ):
         with pytest.raises(UserError, match=r"env can be|did you mean env\.team_sizes|capacity"):
             refused()
+
+
+def test_the_hydra_of_the_program_that_calls_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("size: 3\n", encoding="utf-8")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.3"):
+        mipi_pl.make_env("matrix_game")
+        with pytest.raises(UserError, match="env can be"):
+            mipi_pl.make_env("nowhere")
+        assert hydra.compose("own").size == 3
 
 
 # ---------------------------------------------------------------------- policies
