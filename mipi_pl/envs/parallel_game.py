@@ -100,7 +100,7 @@ class ParallelGame:
         over = not self._acting
         if not over:
             view = self._view(self._acting, observations, infos)
-        elif seen := [agent for agent in acted if agent in observations]:
+        elif seen := [agent for agent in acted if agent in observations and (not cut or agent in cut)]:
             view = self._view(seen, observations, infos)
             assert view.action_mask is not None
             view.action_mask[:, 0] |= ~view.action_mask.any(axis=1)  # agents that are done may have no action left
