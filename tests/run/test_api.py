@@ -198,6 +198,19 @@ def test_observations_that_do_not_fit_are_refused() -> None:
             act()
 
 
+def test_slots_that_change_within_an_episode_are_refused() -> None:
+    policy = mipi_pl.load_policy("quickstart")
+    fewer, more = (observations(mipi_pl.make_env("sz", team_size=n).reset())[1] for n in (3, 4))
+    policy(fewer)
+    with pytest.raises(
+        UserError, match=r"expected 3 agent slots, as since the last reset, got 4: .* policy\.reset\(\)"
+    ):
+        policy(more)
+    policy({**more, "is_init": [True]})
+    policy.reset()
+    policy(fewer)
+
+
 def test_a_policy_that_is_not_greedy_draws() -> None:
     drawn = [mipi_pl.load_policy("sz", greedy=False, seed=seed).actor.generator.initial_seed() for seed in (1, 2)]
     assert drawn == [1, 2]
