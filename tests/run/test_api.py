@@ -216,6 +216,33 @@ def test_a_policy_that_is_not_greedy_draws() -> None:
     assert "sampling" in repr(mipi_pl.load_policy("sz", greedy=False))
 
 
+def test_a_run_with_modules_of_its_own_is_resumed_evaluated_and_loaded_with_their_folder(
+    trained: tuple[mipi_pl.TrainedRun, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trained[0].folder
+    named: list[Any] = []
+    monkeypatch.setattr("mipi_pl.run.api.resume_run", lambda run, **given: named.append(given["config_dir"]) or run)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    run = mipi_pl.TrainedRun(folder, config_dir=tmp_path)
+    assert run.resume().config_dir == tmp_path
+    mipi_pl.resume(folder, config_dir=str(tmp_path))
+    mipi_pl.resume(folder)
+    assert named == [tmp_path, tmp_path, None]
+    assert str(tmp_path) not in sys.path
+    run.policy  # noqa: B018
+    assert str(tmp_path) in sys.path
+    sys.path.remove(str(tmp_path))
+    run.evaluate({"held_out.episodes": 4}, output_dir=tmp_path / "eval")
+    assert str(tmp_path) in sys.path
+    with pytest.raises(UserError, match="must be an existing folder with your own configs"):
+        mipi_pl.resume(folder, config_dir="nowhere")
+
+
+def test_zero_is_no_budget_for_a_longer_run(trained: tuple[mipi_pl.TrainedRun, str]) -> None:
+    with pytest.raises(UserError, match=r"total_frames must be above \d+, .*, got 0"):
+        trained[0].resume(0)
+
+
 def test_mistakes_are_refused_as_on_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at nowhere"):
         mipi_pl.load_policy("nowhere")
