@@ -12,7 +12,7 @@ Plays the environment that `mipi train` with the same keys would train in for a 
 learning relies on: shapes and types, masks, agents that see themselves, teams that match their compositions, finite
 numbers, the time limit, equal episodes for equal seeds, and exact resumption. It says what is wrong and what to do.
 
-The exit code is 1 if a check fails."""
+The exit code is 1 if a check fails or could not be made."""
 
 
 def declare(add_parser: AddParser) -> None:
@@ -30,7 +30,7 @@ def run(options: Namespace) -> None:
     """Print a line for each check.
 
     Raises:
-        FailedError: if a check fails.
+        FailedError: if a check fails or could not be made.
     """
     from mipi_pl.commands.doctor_checks import Finding, State, table
     from mipi_pl.envs.conformance import examine
@@ -46,6 +46,8 @@ def run(options: Namespace) -> None:
     checks = examine(make_env, config["seed"])
     states = {True: State.GOOD, False: State.WRONG, None: State.ABSENT}
     print(table(Finding(check.name, states[check.passed], check.detail, check.advice) for check in checks))
+    name = config["run"]["environment"]
     if wrong := [check.name for check in checks if check.passed is False]:
-        name = config["run"]["environment"]
         raise FailedError(f"{name} fails {len(wrong)} of {len(checks)} checks: {', '.join(wrong)}")
+    if unknown := [check.name for check in checks if check.passed is None]:
+        raise FailedError(f"{name} could not be checked: {', '.join(unknown)}")

@@ -83,7 +83,7 @@ class ParallelGame:
         self._env = self._envs[size]
         self._slots = _Slots(self.rules.spec)
         observations, infos = _parts("reset", self._env.reset(seed=seed), ("observations", "infos"))
-        self._acting = list(self._env.agents)
+        self._steps, self._acting = 0, list(self._env.agents)
         self._last = self._view(self._acting, observations, infos)
         return self._last
 
@@ -97,10 +97,11 @@ class ParallelGame:
         left = {agent for agent in acted if flag_of(f"the truncation of {agent!r}", truncations.get(agent, False))}
         cut = left - dead
         self._acting = [agent for agent in self._env.agents if agent not in dead | cut]
-        over = not self._acting
+        over, self._steps = not self._acting, self._steps + 1
+        is_last = over or self._steps == self.rules.spec.max_steps  # `SteppedEnv` ends it there
         if not over:
             view = self._view(self._acting, observations, infos)
-        elif seen := [agent for agent in acted if agent in observations]:
+        elif seen := [agent for agent in acted if agent in observations and (not cut or agent in cut)]:
             view = self._view(seen, observations, infos)
             assert view.action_mask is not None
             view.action_mask[:, 0] |= ~view.action_mask.any(axis=1)  # agents that are done may have no action left
@@ -112,7 +113,7 @@ class ParallelGame:
             reward=self._team_reward(acted, rewards),
             terminated=over and not cut,
             truncated=over and bool(cut),
-            won=over and self.rules.won is not None and self.rules.won(self._env),
+            won=is_last and self.rules.won is not None and self.rules.won(self._env),
         )
 
     def _sent(self, agent: Agent, action: int) -> int:

@@ -59,12 +59,14 @@ class ParallelWorld(SteppedEnv):
         capacity: A, number of agent slots: the largest number of agents at once.
         n_features: F.
         n_actions: U, of the largest ``Discrete`` action space.
-        max_steps: time limit. If the environments have their own, it must be the same: earlier truncation is a fault.
+        max_steps: time limit. If the environments have their own limit, `max_steps` must not be above it: earlier
+            truncation is a fault.
         num_envs: B.
         seed: seed of all episodes.
         n_others: number of slots for other entities than agents.
         team_reward: ``sum`` or ``mean`` over the rewards of the agents that acted in the step.
-        won: whether an episode that has just ended was won, from its environment; None if nothing can be won.
+        won: whether an episode that has just ended, if only by `max_steps`, was won, from its environment; None if
+            nothing can be won.
         feature_names: names of the features; if they contain x and y, episodes can be drawn.
         action_names: names of the actions.
         device: device of the returned tensors.

@@ -112,7 +112,7 @@ def play(make_env: MakeEnv, seed: int, seconds: float = np.inf, steps: int = 2_0
     Args:
         make_env: factory of the environment.
         seed: seed of the environment and of the actions.
-        seconds: time after which playing ends.
+        seconds: time after the first step at which playing ends.
         steps: steps after which it ends.
         disturb: play exactly `steps`, and set global generators to other states than usual.
     """
@@ -120,18 +120,20 @@ def play(make_env: MakeEnv, seed: int, seconds: float = np.inf, steps: int = 2_0
     env.checked = env.tolerant = False
     _guard(env)
     trace = Trace(env.entity_spec, env.compositions, env.num_envs, env.resumable)
-    began, draw, ended = time.monotonic(), draws(seed), [0] * env.num_envs
+    draw, ended, until = draws(seed), [0] * env.num_envs, np.inf
     trace.failed_in = f"{type(env).__name__}.reset"
     with _global_generators(disturb):
         before = torch.random.get_rng_state()
         try:
             td, started = env.reset(), [0] * env.num_envs
             while len(trace.steps) < steps and (disturb or min(ended) < _EPISODES):
-                if time.monotonic() - began > seconds:
+                if time.monotonic() > until:
                     break
                 trace.failed_in = f"{type(env).__name__}.step"
                 step, td = env.step_and_maybe_reset(_acted(td, draw))
                 trace.steps.append(step.clone())
+                if len(trace.steps) == 1:  # the first reset may take long, for example to start a game
+                    until = time.monotonic() + seconds
                 trace.started.append(started)
                 done = step["next", keys.DONE].flatten().tolist()
                 trace.lengths += [n + 1 for n, over in zip(started, done, strict=True) if over]

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.reproduction.tasks import Task, perform
-from mipi_pl.run.flags import as_main
+from mipi_pl.run.flags import as_main, no_other_hydra
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.files import write_json
 from mipi_pl.utils.errors import FailedError, UserError, one_message
@@ -59,9 +58,8 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",
     ]
-    GlobalHydra.instance().clear()
     try:
-        with as_main(["mipi reproduce", *arguments]):
+        with no_other_hydra(), as_main(["mipi reproduce", *arguments]):
             hydra.main(version_base="1.3", config_path=None, config_name="mipi_task")(perform)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"--launcher {launcher}: {one_message(error)}") from error

@@ -16,6 +16,7 @@ from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.evaluate import evaluate_checkpoint, open_checkpoint
 from mipi_pl.run.overrides import Override, as_words
+from mipi_pl.run.own_folder import split
 from mipi_pl.run.policy import Policy
 from mipi_pl.run.resume import resume as resume_run
 from mipi_pl.run.signatures import check_targets
@@ -34,16 +35,18 @@ class TrainedRun:
 
     Args:
         folder: run folder, such as ``outputs/latest``.
+        config_dir: folder of modules of your own, if the run was trained with one and is not in it.
 
     Attributes:
         folder: run folder.
+        config_dir: folder of modules of your own, or None.
 
     Raises:
         mipi_pl.utils.errors.UserError: if it is not a run folder.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).resolve()
+    def __init__(self, folder: str | Path, config_dir: str | Path | None = None) -> None:
+        self.folder, self.config_dir = Path(folder).resolve(), config_dir
         if not (self.folder / run_folder.CONFIG).is_file():
             raise UserError(f"{folder} is not a run folder: it has no {run_folder.CONFIG}; see mipi runs")
 
@@ -72,7 +75,7 @@ class TrainedRun:
     @cached_property
     def policy(self) -> Policy:
         """The greedy policy of the last checkpoint."""
-        return load_policy(self.checkpoint)
+        return load_policy(self)
 
     def evaluate(self, *overrides: Override, **keywords: Any) -> Table:
         """Evaluate the last checkpoint; see `evaluate`."""
@@ -80,7 +83,7 @@ class TrainedRun:
 
     def resume(self, total_frames: int | None = None) -> TrainedRun:
         """Continue the run in its folder; see `resume`."""
-        return resume(self, total_frames)
+        return resume(self, total_frames, self.config_dir)
 
     def __fspath__(self) -> str:
         return os.fspath(self.folder)
@@ -114,12 +117,15 @@ def train(*overrides: Override, **keywords: Any) -> TrainedRun:
     return TrainedRun(train_composed(compose(as_words(overrides, keywords))))
 
 
-def resume(run: str | Path | TrainedRun, total_frames: int | None = None) -> TrainedRun:
+def resume(
+    run: str | Path | TrainedRun, total_frames: int | None = None, config_dir: str | Path | None = None
+) -> TrainedRun:
     """Continue an interrupted run, or train a run longer, like ``mipi resume RUN total_frames=N``.
 
     Args:
         run: run folder.
         total_frames: frames to train for in all; None for the budget of the run.
+        config_dir: folder of modules of your own, if the run was trained with one and is not in it.
 
     Returns:
         The run.
@@ -127,9 +133,9 @@ def resume(run: str | Path | TrainedRun, total_frames: int | None = None) -> Tra
     Raises:
         mipi_pl.utils.errors.UserError: if the run cannot be resumed, or has been trained for so many frames already.
     """
-    return TrainedRun(
-        resume_run(Path(run), overrides=as_words([{"total_frames": total_frames}] if total_frames else []))
-    )
+    own = split(_named(run, config_dir))[0]
+    words = [] if total_frames is None else as_words([{"total_frames": total_frames}])
+    return TrainedRun(resume_run(Path(run), config_dir=own, overrides=words), own)
 
 
 def evaluate(policy: str | Path | TrainedRun | Policy, *overrides: Override, **keywords: Any) -> Table:
@@ -148,7 +154,8 @@ def evaluate(policy: str | Path | TrainedRun | Policy, *overrides: Override, **k
     Raises:
         mipi_pl.utils.errors.UserError: if the policy cannot be used or an override is invalid.
     """
-    return _table(evaluate_checkpoint(_file_of(policy), as_words(overrides, keywords), say=_say_notes))
+    words = [*_named(policy), *as_words(overrides, keywords)]
+    return _table(evaluate_checkpoint(_file_of(policy), words, say=_say_notes))
 
 
 def load_policy(
@@ -169,9 +176,8 @@ def load_policy(
     Raises:
         mipi_pl.utils.errors.UserError: if the checkpoint cannot be used.
     """
-    named = [] if config_dir is None else ["--config-dir", str(config_dir)]
     path = weights.located(_file_of(checkpoint))
-    subject = open_checkpoint(path, named)
+    subject = open_checkpoint(path, _named(checkpoint, config_dir))
     actor: Actor = subject.algorithm.actor(greedy=greedy, seed=seed)
     return Policy(actor, subject.algorithm.spec, path, subject.record)
 
@@ -198,6 +204,13 @@ def make_env(name: str, *overrides: Override, num_envs: int = 1, seed: int = 0, 
     check_targets({"env": config["env"]}, "")
     env: EntityEnv = build("env", config["env"], num_envs=num_envs, seed=seed)
     return env
+
+
+def _named(source: object, config_dir: str | Path | None = None) -> list[str]:
+    """Return the flag that names the folder of the user's own modules, that of a run by default."""
+    if config_dir is None and isinstance(source, TrainedRun):
+        config_dir = source.config_dir
+    return [] if config_dir is None else ["--config-dir", str(config_dir)]
 
 
 def _file_of(policy: str | Path | TrainedRun | Policy) -> Path:

@@ -12,14 +12,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mipi_pl.run.config import check_structure, check_train, resolve
 from mipi_pl.run.config_files import files_below, groups, inner_choices
-from mipi_pl.run.flags import read_flags, through_hydra
+from mipi_pl.run.flags import no_other_hydra, read_flags, through_hydra
 from mipi_pl.run.help import help_text
 from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.naming import name_run
@@ -49,12 +48,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: if a choice or a key does not exist, or an override cannot be parsed.
     """
-    GlobalHydra.instance().clear()
     overrides = as_override(_as_hydra_has_it(overrides))
     _check_optional(overrides)
     _check_choices(overrides)
     try:
-        with hydra.initialize_config_module("mipi_pl.configs", version_base="1.3"):
+        with no_other_hydra(), hydra.initialize_config_module("mipi_pl.configs", version_base="1.3"):
             composed = hydra.compose("train", [*overrides, *search_path(overrides)], return_hydra_config=True)
         choices = dict(composed.hydra.runtime.choices)
     except Exception as error:  # Hydra and OmegaConf raise errors of many types, such as a RecursionError

@@ -70,7 +70,6 @@ def through_hydra(arguments: Sequence[str], task: Callable[[DictConfig], None]) 
         UserError: if Hydra rejects an argument.
         Exception: any exception of the task.
     """
-    GlobalHydra.instance().clear()
 
     @hydra.main(config_path="pkg://mipi_pl.configs", config_name="train", version_base="1.3")
     def job(config: DictConfig) -> None:
@@ -83,7 +82,7 @@ def through_hydra(arguments: Sequence[str], task: Callable[[DictConfig], None]) 
 
     whole = sys.argv
     try:
-        with as_main(["mipi train", *arguments]):
+        with no_other_hydra(), as_main(["mipi train", *arguments]):
             job()
     except _FromTask as carrier:
         raise carrier.error from carrier
@@ -97,6 +96,17 @@ class _FromTask(BaseException):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+@contextmanager
+def no_other_hydra() -> Iterator[None]:
+    """Set aside the Hydra of a program that calls this one, as there can be only one at a time."""
+    kept = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = kept
 
 
 @contextmanager

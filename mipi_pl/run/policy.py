@@ -66,6 +66,7 @@ class Policy:
         self.frames: int = record["frames"]
         self._fresh = True
         self._num_envs: int | None = None
+        self._n_agents = 0
 
     def __repr__(self) -> str:
         name = self.config["run"]["name"]
@@ -94,8 +95,8 @@ class Policy:
             int64 [B, A], or [A] for the observation of one environment. Agents that do not act have action 0.
 
         Raises:
-            UserError: if an entry is missing or has another shape, or the number of environments has changed without
-                `reset`.
+            UserError: if an entry is missing or has another shape, or the number of environments or of agent slots has
+                changed without `reset`.
         """
         td, is_single = self._read(observation)
         count = td.batch_size[0]
@@ -106,8 +107,15 @@ class Policy:
             )
         self._num_envs = count
         begins = td.get(keys.IS_INIT, None)
-        begins = torch.zeros(count, 1, dtype=torch.bool) if begins is None else begins
-        td.set(keys.IS_INIT, begins | self._fresh)
+        begins = (torch.zeros(count, 1, dtype=torch.bool) if begins is None else begins) | self._fresh
+        n_agents = td["agents"].batch_size[1]
+        if n_agents != self._n_agents and not begins.all():
+            raise UserError(
+                f"expected {self._n_agents} agent slots, as since the last reset, got {n_agents}: keep the slots of "
+                "dead agents, which see nothing, or call policy.reset() to begin new episodes"
+            )
+        self._n_agents = n_agents
+        td.set(keys.IS_INIT, begins)
         self._fresh = False
         action: Tensor = self.actor(td).get(keys.ACTION)
         return action[0] if is_single else action

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,9 +235,24 @@ def test_checking_leaves_the_global_generators_alone() -> None:
 
 
 def test_playing_ends_after_its_time() -> None:
-    trace = play(Sound, 0, seconds=0.0)
-    assert trace.steps == []
-    assert {check.passed for check in examine(Sound, seconds=0.0)} == {None}
+    assert len(play(Sound, 0, seconds=0.0).steps) == 1
+    assert {check.passed for check in examine(Sound, seconds=0.0)} == {True}
+
+
+def test_a_slow_reset_does_not_keep_a_world_from_being_played() -> None:
+    class Slow(Sound):
+        def begin(self, rows: Tensor, frame: Frame) -> None:
+            time.sleep(0.02)
+            super().begin(rows, frame)
+
+    assert len(play(Slow, 0, seconds=0.01).steps) >= 1
+    assert {check.passed for check in examine(Slow, seconds=0.01)} == {True}
+
+
+def test_a_world_that_was_not_checked_has_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    unchecked = [Check("contract", True, ""), Check("masks", None, "not checked")]
+    monkeypatch.setattr("mipi_pl.envs.conformance.examine", lambda *_: unchecked)
+    assert main(["check-env", "experiment=matrix_game"]) == 1
 
 
 @pytest.mark.parametrize("env", ["matrix_game", "sz", "resource_collection"])

@@ -105,6 +105,32 @@ def test_an_episode_whose_agents_have_all_died_is_terminated_with_its_last_obser
     assert torch.equal(seen[-1][keys.ENTITIES], seen[-2][keys.ENTITIES])
 
 
+class DyingLast(Crowd):
+    """The last agent dies in step 6, which truncates the others."""
+
+    def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
+        seen, rewards, terminations, truncations, infos = super().step(actions)
+        if self.t == self.limit:
+            terminations["newcomer"] = True
+        return seen, rewards, terminations, truncations, infos
+
+
+def test_an_agent_that_dies_in_the_step_that_truncates_the_others_leaves_its_slot() -> None:
+    before, last = episode(crowd([3], 1, make=DyingLast))[-2:]
+    assert before[keys.PRESENT][0, :4].tolist() == [True, True, False, True]
+    assert last[keys.TRUNCATED].item()
+    assert last[keys.PRESENT][0, :4].tolist() == [True, True, False, False]
+    assert keys.acting(last[keys.VISIBLE])[0].tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("won", [True, False])
+def test_an_episode_that_the_limit_of_the_world_ends_can_be_won(won: bool) -> None:
+    seen = episode(crowd([2], 1, max_steps=5, won=lambda game: won and game.t == 5))
+    assert len(seen) == 1 + 5
+    assert [td[keys.WON].item() for td in seen[1:]] == [False] * 4 + [won]
+    assert seen[-1][keys.TRUNCATED].item()
+
+
 def test_the_number_of_agents_is_limited_only_at_once() -> None:
     env = crowd(team_sizes=[3], num_envs=1, capacity=3)
     seen = episode(env)

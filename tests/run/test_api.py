@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -125,6 +126,15 @@ def test_an_environment_is_made_by_name() -> None:
             refused()
 
 
+def test_the_hydra_of_the_program_that_calls_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("size: 3\n", encoding="utf-8")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.3"):
+        mipi_pl.make_env("matrix_game")
+        with pytest.raises(UserError, match="env can be"):
+            mipi_pl.make_env("nowhere")
+        assert hydra.compose("own").size == 3
+
+
 # ---------------------------------------------------------------------- policies
 
 
@@ -188,10 +198,49 @@ def test_observations_that_do_not_fit_are_refused() -> None:
             act()
 
 
+def test_slots_that_change_within_an_episode_are_refused() -> None:
+    policy = mipi_pl.load_policy("quickstart")
+    worlds = [mipi_pl.make_env("sz", team_sizes=[3], capacity=n) for n in (3, 4)]
+    fewer, more = (observations(env.reset())[1] for env in worlds)
+    policy(fewer)
+    with pytest.raises(UserError, match=r"expected 3 agent slots, as since the last reset, got 4: keep the slots"):
+        policy(more)
+    policy({**more, "is_init": [True]})
+    policy.reset()
+    policy(fewer)
+
+
 def test_a_policy_that_is_not_greedy_draws() -> None:
     drawn = [mipi_pl.load_policy("sz", greedy=False, seed=seed).actor.generator.initial_seed() for seed in (1, 2)]
     assert drawn == [1, 2]
     assert "sampling" in repr(mipi_pl.load_policy("sz", greedy=False))
+
+
+def test_a_run_with_modules_of_its_own_is_resumed_evaluated_and_loaded_with_their_folder(
+    trained: tuple[mipi_pl.TrainedRun, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trained[0].folder
+    named: list[Any] = []
+    monkeypatch.setattr("mipi_pl.run.api.resume_run", lambda run, **given: named.append(given["config_dir"]) or run)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    run = mipi_pl.TrainedRun(folder, config_dir=tmp_path)
+    assert run.resume().config_dir == tmp_path
+    mipi_pl.resume(folder, config_dir=str(tmp_path))
+    mipi_pl.resume(folder)
+    assert named == [tmp_path, tmp_path, None]
+    assert str(tmp_path) not in sys.path
+    run.policy  # noqa: B018
+    assert str(tmp_path) in sys.path
+    sys.path.remove(str(tmp_path))
+    run.evaluate({"held_out.episodes": 4}, output_dir=tmp_path / "eval")
+    assert str(tmp_path) in sys.path
+    with pytest.raises(UserError, match="must be an existing folder with your own configs"):
+        mipi_pl.resume(folder, config_dir="nowhere")
+
+
+def test_zero_is_no_budget_for_a_longer_run(trained: tuple[mipi_pl.TrainedRun, str]) -> None:
+    with pytest.raises(UserError, match=r"total_frames must be above \d+, .*, got 0"):
+        trained[0].resume(0)
 
 
 def test_mistakes_are_refused_as_on_the_command_line(tmp_path: Path) -> None:
