@@ -31,7 +31,9 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("line", "expected"),
     [
         ("mipi tra", ["train"]),
-        ("mipi train env=s", ["env=smac", "env=sz", "env=starcraft2/csz", "env=starcraft2/mmm", "env=starcraft2/sz"]),
+        ("mipi train env=sz", ["env=sz"]),
+        ("mipi train env=starcraft2/s", ["env=starcraft2/sz"]),
+        ("mipi check-env env=sz", ["env=sz"]),
         ("mipi train env=sz algorithm=mapp", ["algorithm=mappo"]),
         ("mipi train algorithm=mipi_ppo algorithm.marginal_e", ["algorithm.marginal_epochs="]),
         ("mipi train algorithm=refil algorithm.marginal_e", []),
