@@ -14,6 +14,7 @@ from mipi_pl.storage.run_folder import CONFIG
 from mipi_pl.utils.errors import UserError
 
 TIMES = 10
+"""Episodes of the absolute metric, as a multiple of the episodes of an evaluation while learning."""
 BEST = "best.ckpt"
 
 
