@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ def changes_of(overrides: Sequence[str]) -> str:
     """Return the overrides that change what is learned, sorted by key, such as ``alpha=0.02 network=refil``.
 
     The names of environment, algorithm and experiment, and the seed, are left out: the name of a run has them already.
+    ``algorithm.`` and ``env.`` are left out of a key if no other key is equal without them.
     """
     values: dict[str, str] = {}
     for override in overrides:
@@ -41,5 +43,7 @@ def changes_of(overrides: Sequence[str]) -> str:
         name = key.lstrip("~").partition("@")[0]
         if name not in _LEFT_OUT and not name.startswith(tuple(f"{node}." for node in _NODES)):
             values[key] = value.replace("${", "{")  # not an interpolation here
-    shown = {key.removeprefix("algorithm.").removeprefix("env."): value for key, value in sorted(values.items())}
-    return " ".join(f"{key}={value}" if value or not key.startswith("~") else key for key, value in shown.items())
+    short = {key: key.removeprefix("algorithm.").removeprefix("env.") for key in sorted(values)}
+    uses = Counter(short.values())
+    shown = [(name if uses[name] == 1 else key, values[key]) for key, name in short.items()]
+    return " ".join(f"{name}={value}" if value or not name.startswith("~") else name for name, value in shown)
