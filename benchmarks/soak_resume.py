@@ -3,8 +3,8 @@
     python benchmarks/soak_resume.py [--kills 200] [--seed 0] [--outputs outputs/soak] [--combinations NAME ...]
 
 Each combination of an algorithm and a world is one uninterrupted run and as many others as its share of the kills
-needs. Each process gets SIGKILL (half of the time), SIGTERM, SIGINT or SIGHUP after a random processor time, also during
-start-up and while it saves; the load of the machine has no influence. The two ends must be equal bit for bit in
+needs. Each process gets SIGKILL (half of the time), SIGTERM, SIGINT or SIGHUP after a random processor time, also
+during start-up and while it saves; the load of the machine has no influence. The two ends must be equal bit for bit in
 networks, targets, optimizers, loops, callbacks, random states, environments, open episodes, carried recurrent states,
 counters, all kept episodes, metrics.csv and evaluations.csv.
 

@@ -17,7 +17,7 @@ _LEFT_OUT = {*_NAMES.values(), *_NODES, "seed", "output_dir", "config_dir", "thr
 
 
 def name_run(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Write the names of a run into its composed config: the choices, what was changed, and its setting.
+    """Write into the composed config of a run its choices, its overrides, what they changed, and its setting.
 
     Args:
         config: composed train.yaml; its node `run` is changed.
@@ -28,6 +28,7 @@ def name_run(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence
         config.run[key] = choices.get(group)
     changes = changes_of(overrides)
     setting = [f"{choices.get('env')}__{choices.get('algorithm')}", choices.get("experiment"), changes]
+    config.run.overrides = [override.replace("${", "{") for override in overrides]  # not interpolations here
     config.run.changes, config.run.setting = changes, " ".join(str(part) for part in setting if part)
 
 
