@@ -163,6 +163,14 @@ def test_the_version_has_the_commit(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"mipi {provenance.version()} (commit {provenance.commit()})\n"
 
 
+def test_the_version_is_that_of_the_package_also_without_an_installation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mipi_pl.commands.options.__version__", "0+unknown")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mipi 0+unknown")
+
+
 def test_a_hint_installs_an_extra_where_the_name_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert extras.how_to_install("sc2") == "pip install 'mipi-pl[sc2]'"
 
