@@ -91,7 +91,8 @@ class ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         """Print version and commit."""
         known = commit()
-        parser.exit(message=f"mipi {__version__}{f' (commit {known})' if known else ''}\n")
+        print(f"mipi {__version__}{f' (commit {known})' if known else ''}")  # argparse's own message goes to stderr
+        parser.exit()
 
 
 def add_config_dir(parser: Parser) -> None:
