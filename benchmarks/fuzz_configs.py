@@ -13,7 +13,8 @@ seed and its number. Its outcome is one of
 * traceback, hang or other: a defect. A hang is a case that did not say so and used --silent-limit processor seconds,
   used none for three minutes, or exceeded --wall-limit. Defects are listed at the end, and the exit code is 1.
 
-Outcomes are appended to --results as they come. The same command with the same file continues a run that was ended.
+Outcomes are appended to --results as they come. The same command with the same file continues a run that was ended; it
+repeats defects and the cases of another commit.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "references"))
 os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", WANDB_MODE="disabled", MPLBACKEND="agg")
 
-from fuzz_cases import DEFECTS, Case, Limits, Outcome, Results, import_everything, run
+from fuzz_cases import DEFECTS, Case, Limits, Results, import_everything, run
 from fuzz_draws import TRAIN_BASES, Scene, command_line, keys_of
+
+from mipi_pl.storage.provenance import commit
 
 
 def prepare(root: Path) -> Scene:
@@ -90,26 +93,27 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="mipi-fuzz-"))
     try:
         if arguments.only:
-            results = Results(root / "results.jsonl")
+            numbers = range(len(arguments.only))
+            results = Results(root / "results.jsonl", commit())
             for number, line in enumerate(arguments.only):
                 results.add(run(shlex.split(line), root / f"case_{number}", limits, number))
                 print(f"{results.outcomes[-1]}\n{results.outcomes[-1].output}", flush=True)
         else:
-            results = Results(arguments.results or Path(f"outputs/fuzz/seed_{arguments.seed}.jsonl"))
-            numbers = results.missing(range(arguments.first, arguments.first + arguments.cases))
+            numbers = range(arguments.first, arguments.first + arguments.cases)
+            results = Results(arguments.results or Path(f"outputs/fuzz/seed_{arguments.seed}.jsonl"), commit())
             _run_all(numbers, arguments, limits, root, results)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    found = [outcome for outcome in results.outcomes if outcome.kind in DEFECTS]
+    found = [outcome for outcome in results.latest(numbers) if outcome.kind in DEFECTS]
     for outcome in found:
         print(f"\n{outcome.kind} (exit code {outcome.code}): mipi {shlex.join(outcome.words)}\n{outcome.output}")
-    print(results.summary())
+    print(results.summary(numbers))
     sys.exit(bool(found))
 
 
-def _run_all(numbers: list[int], arguments: argparse.Namespace, limits: Limits, root: Path, results: Results) -> None:
+def _run_all(numbers: range, arguments: argparse.Namespace, limits: Limits, root: Path, results: Results) -> None:
     scene = prepare(root)
-    waiting, running = numbers[::-1], set[Case]()
+    waiting, running = results.missing(numbers)[::-1], set[Case]()
     try:
         while waiting or running:
             while waiting and len(running) < arguments.jobs:
@@ -123,17 +127,13 @@ def _run_all(numbers: list[int], arguments: argparse.Namespace, limits: Limits, 
                 running.remove(case)
                 shutil.rmtree(case.folder, ignore_errors=True)
                 results.add(outcome)
-                _report(outcome, arguments.verbose, results)
+                if arguments.verbose or outcome.kind in DEFECTS:
+                    print(outcome, flush=True)
+                if len(results.outcomes) % 100 == 0:
+                    print(results.summary(numbers), flush=True)
     finally:
         for case in running:
             case.kill()
-
-
-def _report(outcome: Outcome, verbose: bool, results: Results) -> None:
-    if verbose or outcome.kind in DEFECTS:
-        print(outcome, flush=True)
-    if len(results.outcomes) % 100 == 0:
-        print(results.summary(), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
     python benchmarks/soak_resume.py [--kills 200] [--seed 0] [--outputs outputs/soak] [--combinations NAME ...]
 
 Each combination of an algorithm and a world is one uninterrupted run and as many others as its share of the kills
-needs. Each process gets SIGKILL (half of the time), SIGTERM or SIGINT after a random processor time, also during
-start-up and while it saves; the load of the machine has no influence. The two ends must be equal bit for bit in
+needs. Each process gets SIGKILL (half of the time), SIGTERM, SIGINT or SIGHUP after a random processor time, also
+during start-up and while it saves; the load of the machine has no influence. The two ends must be equal bit for bit in
 networks, targets, optimizers, loops, callbacks, random states, environments, open episodes, carried recurrent states,
 counters, all kept episodes, metrics.csv and evaluations.csv.
 
 Every kill and every comparison is a line of results.jsonl in --outputs as soon as it is known. The same command
-continues a soak that was ended.
+continues a soak that was ended, if --frames, --seed and the commit are the same.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", WANDB_MODE="disabl
 
 from fuzz_cases import import_everything, processor, start
 from run_content import content, differences
+
+from mipi_pl.storage.provenance import commit
 
 WORLDS = {
     "sz": ["experiment=quickstart", "held_out.team_sizes=[6]"],
@@ -63,8 +65,8 @@ COMMON = [
     "threads=1",
 ]
 COMBINATIONS = [f"{learner}/{world}" for world in ("sz", "resource_collection") for learner in LEARNERS]
-SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
-EXPECTED = {0, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+EXPECTED = {0, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 """Exit codes of a process that got a signal; it may have ended before."""
 EARLIEST, LATEST = 0.02, 0.35
 """Time of a signal, in processor times of the uninterrupted run."""
@@ -83,6 +85,22 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+
+    def begin(self, **settings: Any) -> None:
+        """Note the settings in the first row, or compare them with those of the soak that is continued.
+
+        Raises:
+            ValueError: if a setting is not that of the soak that is continued.
+        """
+        if not self.rows:
+            self.add(event="begin", **settings)
+            return
+        known = self.rows[0] if self.rows[0]["event"] == "begin" else None
+        if known is None:
+            print(f"note: {self.path} has no settings, so they cannot be compared with {settings}", flush=True)
+        elif different := [key for key in settings if known.get(key) != settings[key]]:
+            texts = ", ".join(f"{key} {known.get(key)} and not {settings[key]}" for key in different)
+            raise ValueError(f"{self.path} was begun with {texts}: name another folder with --outputs")
 
     def of(self, event: str, combination: str | None = None) -> list[dict[str, Any]]:
         """Return the rows of an event, of one combination or of all."""
@@ -228,6 +246,10 @@ def main() -> None:
     import_everything()
     arguments.outputs.mkdir(parents=True, exist_ok=True)
     journal = Journal(arguments.outputs / "results.jsonl")
+    try:
+        journal.begin(frames=arguments.frames, seed=arguments.seed, commit=commit())
+    except ValueError as error:
+        parser.error(str(error))
     for position, name in enumerate(arguments.combinations):
         share = (arguments.kills + position) // len(arguments.combinations)
         folder = arguments.outputs / name.replace("/", "_")

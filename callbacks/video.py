@@ -16,6 +16,7 @@ from mipi_pl.datamodule import datamodule_of
 from mipi_pl.evaluation.recording import record
 from mipi_pl.evaluation.video import write_gif
 from mipi_pl.evaluation.worlds import MakeEnv, World, seed_of, worlds_of
+from mipi_pl.logging.hooks import call_hook
 from mipi_pl.storage.files import unused
 from mipi_pl.utils.checks import require
 
@@ -57,6 +58,7 @@ class EpisodeVideo(Callback):
         self.worlds = worlds_of((), {})[:1] if team_sizes is None else worlds_of(team_sizes, {})[1:]
         self.lost_files: list[str] = []
         self._schedule: EveryFrames | None = None
+        self._filmed_at: int | None = None
         self.at_evaluations = every_frames == "evaluation"
         if isinstance(every_frames, int):
             require("callbacks.video.every_frames", every_frames, 1)
@@ -77,14 +79,18 @@ class EpisodeVideo(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Record if the next multiple of `every_frames`, or an evaluation, is reached, in the first process only."""
         frames = datamodule_of(trainer).frames
-        if self._due(trainer, frames) and trainer.is_global_zero:
+        if not self._due(trainer, frames):
+            return
+        self._filmed_at = frames
+        if trainer.is_global_zero:
             for world in self.worlds:
                 self._film(trainer, pl_module, world, frames)
 
     def _due(self, trainer: Trainer, frames: int) -> bool:
         if self.at_evaluations:
             callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-            return any(getattr(callback, "evaluated_at", None) == frames for callback in callbacks)
+            evaluated = any(getattr(callback, "evaluated_at", None) == frames for callback in callbacks)
+            return evaluated and frames != self._filmed_at  # replay makes several batches of one collection
         return self._schedule is not None and self._schedule.due(frames)
 
     def _film(self, trainer: Trainer, algorithm: Any, world: World, frames: int) -> None:
@@ -102,9 +108,7 @@ class EpisodeVideo(Callback):
             trainer.print(f"video {path.name} not written ({error}); training goes on")
             self.lost_files.append(f"videos/{path.name}")
             return
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_video"):
-                logger.log_video(path, trainer.global_step)
+        call_hook(trainer.loggers, "log_video", path, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the schedule."""

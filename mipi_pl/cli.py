@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 
-from mipi_pl.commands import COMMANDS
+from mipi_pl.commands import COMMANDS, module_of
 from mipi_pl.commands.options import Parser, ShowVersion
 from mipi_pl.utils.checks import WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError, did_you_mean
@@ -116,7 +116,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, help="show version and commit, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
-        import_module(f"mipi_pl.commands.{command.replace('-', '_')}").declare(commands.add_parser)
+        import_module(module_of(command)).declare(commands.add_parser)
     return parser
 
 

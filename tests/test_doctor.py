@@ -12,6 +12,7 @@ import stand_in_game
 
 from mipi_pl.cli import main
 from mipi_pl.commands import doctor_checks
+from mipi_pl.commands.findings import State
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +36,10 @@ def test_a_game_and_its_map_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
     pytest.importorskip("pysc2", reason="needs the extra sc2: pip install 'mipi-pl[sc2]'")
     monkeypatch.setenv("SC2PATH", str(stand_in_game.install(tmp_path, maps=())))
     found = {finding.part: finding for finding in doctor_checks.examine()}
-    assert found["StarCraft II"].state is doctor_checks.State.GOOD
+    assert found["StarCraft II"].state is State.GOOD
     assert "no map empty_passive.SC2Map" in found["StarCraft map"].advice
     stand_in_game.install(tmp_path)
-    assert {f.part: f for f in doctor_checks.examine()}["StarCraft map"].state is doctor_checks.State.GOOD
+    assert {f.part: f for f in doctor_checks.examine()}["StarCraft map"].state is State.GOOD
 
 
 def test_a_game_that_dies_at_its_start_is_told(
@@ -86,6 +87,6 @@ def test_an_unknown_mode_of_wandb_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_key_for_wandb_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    assert doctor_checks._wandb().state is doctor_checks.State.GOOD
+    assert doctor_checks._wandb().state is State.GOOD
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert "offline" in doctor_checks._wandb().detail

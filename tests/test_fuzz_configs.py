@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fuzz_draws
 import pytest
 from fuzz_cases import Outcome, Results, is_stated, judge
-from fuzz_draws import TRAIN_BASES, change, keys_of
+from fuzz_draws import TRAIN_BASES, Scene, change, command_line, keys_of
 
+import mipi_pl.commands
 from mipi_pl.evaluation.worlds import workload_note
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import check_train, resolve
@@ -150,7 +152,34 @@ def test_results_are_kept_when_the_fuzz_test_is_ended(tmp_path: Path) -> None:
     assert again.missing(range(3, 6)) == [3, 5]
     again.add(Outcome(3, "long", ["runs"], "", 130, 20.0, 30.0))
     assert [one.number for one in Results(path).outcomes] == [4, 3]
-    assert "1 ran, 0 refused, 0 failed, 1 long, 0 traceback, 0 hang, 0 other; the longest" in again.summary()
+    assert "1 ran, 0 refused, 0 failed, 1 long, 0 traceback, 0 hang, 0 other; commit" in again.summary(range(5))
+
+
+def test_the_latest_outcome_of_a_case_counts_and_those_of_another_commit_are_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "seed_1.jsonl"
+    first = Results(path, "aaaaaaaa")
+    for number, kind in enumerate(("ran", "traceback", "ran", "hang")):
+        first.add(Outcome(number, kind, ["runs"], "", 0, 1.0, 2.0))
+    assert first.missing(range(5)) == [1, 3, 4]
+    second = Results(path, "bbbbbbbb")
+    assert second.missing(range(3)) == [0, 1, 2]
+    for number in (0, 1, 2):
+        second.add(Outcome(number, "refused", ["runs"], "", 2, 1.0, 2.0))
+    assert second.missing(range(3)) == []
+    assert [one.kind for one in second.latest(range(3))] == ["refused"] * 3
+    summary = second.summary(range(3))
+    assert "3 configurations" in summary
+    assert "3 refused, 0 failed, 0 long, 0 traceback, 0 hang, 0 other; commit bbbbbbb; " in summary
+    assert "commit aaaaaaa, bbbbbbb; " in second.summary(range(4))
+
+
+def test_every_command_is_drawn() -> None:
+    assert set(fuzz_draws.COMMANDS) == set(mipi_pl.commands.COMMANDS)
+    scene = Scene({"a.ckpt": {}}, Path("run"), {base: {"seed": 1, "env": {}} for base in TRAIN_BASES})
+    lines = [command_line(random.Random(number), scene) for number in range(3000)]
+    assert {line[0] for line in lines} == set(mipi_pl.commands.COMMANDS)
+    words = {word.partition("=")[0] for line in lines for word in line}
+    assert words >= {"--absolute", "--format", "--label", "--exclude", "--marl-eval", "total_frames", "--line"}
 
 
 def test_most_random_values_are_refused(keys: list[str], tmp_path: Path) -> None:

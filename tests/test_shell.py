@@ -31,7 +31,9 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("line", "expected"),
     [
         ("mipi tra", ["train"]),
-        ("mipi train env=s", ["env=smac", "env=sz", "env=starcraft2/csz", "env=starcraft2/mmm", "env=starcraft2/sz"]),
+        ("mipi train env=sz", ["env=sz"]),
+        ("mipi train env=starcraft2/s", ["env=starcraft2/sz"]),
+        ("mipi check-env env=sz", ["env=sz"]),
         ("mipi train env=sz algorithm=mapp", ["algorithm=mappo"]),
         ("mipi train algorithm=mipi_ppo algorithm.marginal_e", ["algorithm.marginal_epochs="]),
         ("mipi train algorithm=refil algorithm.marginal_e", []),
@@ -159,6 +161,14 @@ def test_a_misspelled_name_is_answered_with_a_similar_one(
 def test_the_version_has_the_commit(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mipi {provenance.version()} (commit {provenance.commit()})\n"
+
+
+def test_the_version_is_that_of_the_package_also_without_an_installation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mipi_pl.commands.options.__version__", "0+unknown")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mipi 0+unknown")
 
 
 def test_a_hint_installs_an_extra_where_the_name_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

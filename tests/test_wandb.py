@@ -196,6 +196,7 @@ def test_each_best_policy_on_held_out_teams_is_stored_when_it_is_found(logged: L
         ("+held_out.worlds.big.team_sizes=[9] ~tuned", "held_out.worlds.big.team_sizes=[9] ~tuned"),
         ("callbacks.video.every_frames=9 optimizer@algorithm.critic_optimizer=adam env.capacity=9",
          "capacity=9 optimizer@algorithm.critic_optimizer=adam"),
+        ("algorithm.width=3 env.width=4 env.size=5", "algorithm.width=3 size=5 env.width=4"),
         ("total_frames=${held_out.episodes}", "total_frames={held_out.episodes}"),
     ],
 )  # fmt: skip

@@ -43,6 +43,7 @@ def test_it_says_of_the_run_what_a_reader_needs_and_nothing_of_the_state_of_trai
     assert set(about) == {"config", *weights.KEPT}
     assert set(about["config"]) == set(weights.PLAYING)
     assert "folder" not in about["config"]["run"], "a folder of the machine that trained it"
+    assert "overrides" not in about["config"]["run"], "they may name folders, too"
     assert about["config"]["run"]["environment"] == "matrix_game"
     assert state.keys() == read_checkpoint(exported)[0]["state_dict"].keys()
 

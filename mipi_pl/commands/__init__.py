@@ -17,3 +17,8 @@ COMMANDS = (
     "completion",
 )
 """Commands in the order of `mipi --help`."""
+
+
+def module_of(command: str) -> str:
+    """Return the name of the module of a command."""
+    return f"mipi_pl.commands.{command.replace('-', '_')}"

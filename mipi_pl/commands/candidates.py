@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.resources import files
 
-from mipi_pl.commands import COMMANDS
+from mipi_pl.commands import COMMANDS, module_of
 from mipi_pl.commands.options import Parser
 from mipi_pl.run.config_files import choices_of, defaults_with, groups, meanings, read
 
-_LIKE_TRAIN = ("train", "compositions")
+_LIKE_TRAIN = ("train", "compositions", "check-env")
 """Commands that take choices and keys of train.yaml; Hydra parses their arguments."""
 _TRAIN_FLAGS = ("--config-dir", "--multirun", "--cfg", "--resolve", "--help")
 _POLICIES = ("eval", "watch")
@@ -38,7 +38,7 @@ def _known(words: Sequence[str], current: str) -> list[str]:
     if command in _LIKE_TRAIN:
         return ["job", "all", "hydra"] if rest[-1:] == ["--cfg"] else _of_training(command, rest, current)
     parser = Parser()
-    import_module(f"mipi_pl.commands.{command}").declare(lambda *_, **__: parser)
+    import_module(module_of(command)).declare(lambda *_, **__: parser)
     shown = [argument for argument in parser.arguments if argument.help != SUPPRESS]
     flags = [name for argument in shown for name in argument.option_strings if name.startswith("--")]
     for argument in shown:

@@ -32,7 +32,7 @@ def run(options: Namespace) -> None:
     Raises:
         FailedError: if a check fails or could not be made.
     """
-    from mipi_pl.commands.doctor_checks import Finding, State, table
+    from mipi_pl.commands.findings import Finding, State, table
     from mipi_pl.envs.conformance import examine
     from mipi_pl.run.build import environment_factory, one_environment
     from mipi_pl.run.compose import compose

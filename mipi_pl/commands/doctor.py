@@ -26,7 +26,8 @@ def run(options: Namespace) -> None:
     Raises:
         FailedError: if a part that every run needs is missing or broken.
     """
-    from mipi_pl.commands.doctor_checks import State, examine, table
+    from mipi_pl.commands.doctor_checks import examine
+    from mipi_pl.commands.findings import State, table
 
     findings = examine(options.start_game)
     print(table(findings))

@@ -5,46 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
-from textwrap import wrap
 
 from packaging.requirements import Requirement
 
+from mipi_pl.commands.findings import Finding, State
 from mipi_pl.envs.starcraft2.installation import MAPS, GameNotFoundError, check_extra, find_game
 from mipi_pl.logging.wandb_access import check_mode, has_key
 
-_WIDTH = 100
 _MAIN_PACKAGES = ("torch", "torchrl", "lightning", "numba")
 """Packages whose versions are shown if all packages are as required."""
-
-
-class State(Enum):
-    """State of a part of the installation."""
-
-    GOOD = "ok"
-    ABSENT = "-"
-    """The part is optional and not installed."""
-    WRONG = "WRONG"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A line of the table.
-
-    Attributes:
-        part: name of the part.
-        state: state of the part.
-        detail: its version and location, or what is wrong.
-        advice: what to do; empty if nothing needs to be done.
-    """
-
-    part: str
-    state: State
-    detail: str
-    advice: str = ""
 
 
 def examine(start_game: bool = False) -> list[Finding]:
@@ -55,18 +26,6 @@ def examine(start_game: bool = False) -> list[Finding]:
     """
     torch, smac = _importing("PyTorch", _threads, _gpu), _importing("SMAC", _smac)
     return [_python(), _packages(), *torch, _wandb(), *_starcraft(start_game), *smac]
-
-
-def table(findings: Iterable[Finding]) -> str:
-    """Format the findings as lines, each followed by its advice."""
-    lines = []
-    for finding in findings:
-        lines.append(f"{finding.state.value:>5}  {finding.part:<18} {finding.detail}".rstrip())
-        indent = " " * 26
-        if finding.advice:
-            lines += wrap(f"-> {finding.advice}", _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}   ",
-                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
-    return "\n".join(lines)
 
 
 def _importing(part: str, *checks: Callable[[], Finding]) -> list[Finding]:

@@ -59,5 +59,7 @@ def run(options: Namespace) -> None:
     from mipi_pl.run.absolute import absolute_evaluation
     from mipi_pl.run.evaluate import evaluate_checkpoint
 
-    checkpoint, settings = absolute_evaluation(Path(path)) if is_absolute else (Path(path), [])
-    evaluate_checkpoint(checkpoint, [*settings, *overrides])
+    checkpoint = Path(path)
+    if is_absolute:
+        checkpoint, overrides = absolute_evaluation(checkpoint, overrides)
+    evaluate_checkpoint(checkpoint, overrides, absolute=is_absolute)

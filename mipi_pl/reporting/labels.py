@@ -95,15 +95,21 @@ def _typed(one: RunSet, differing: Sequence[str]) -> dict[str, str]:
 
 
 def overrides_of(run: Run) -> dict[str, str]:
-    """Return the overrides in the command of a run by key; empty if it is not a command of `mipi train`."""
-    try:
-        program, *words = shlex.split(run.command or "")
-    except ValueError:
-        return {}
-    if program != "mipi" or words[:1] != ["train"]:
-        return {}
+    """Return the overrides of a run by key, from its config, or from its command if an earlier version wrote it."""
+    names = run.config.get("run")
+    stored = names.get("overrides") if isinstance(names, Mapping) else None
+    words = list(map(str, stored)) if isinstance(stored, list) else _words_of_command(run)
     pairs = (word.lstrip("+").partition("=") for word in words if not word.startswith(("-", "~")))
     return {key: value for key, equals, value in pairs if equals}
+
+
+def _words_of_command(run: Run) -> list[str]:
+    """Return the arguments of `mipi train`; none if the command is another one."""
+    try:
+        program, command, *words = shlex.split(run.command or "")
+    except ValueError:  # fewer than two words, or an open quote
+        return []
+    return words if (program, command) == ("mipi", "train") else []
 
 
 def is_debug(run: Run) -> bool:

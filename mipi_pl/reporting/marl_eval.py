@@ -16,11 +16,9 @@ from mipi_pl.reporting.groups import Group, World
 from mipi_pl.reporting.run_files import read_mapping
 from mipi_pl.reporting.runs import Run
 from mipi_pl.reporting.tallies import Played, Tally, read_policy
-from mipi_pl.storage.files import replacing
+from mipi_pl.run.absolute import BEST, TIMES
+from mipi_pl.storage.files import replacing, sha256_of
 from mipi_pl.storage.run_folder import RESULTS
-
-TIMES = 10
-"""Episodes of the absolute metric, as a multiple of the episodes of an evaluation while learning."""
 
 Tree = dict[str, Any]
 
@@ -75,15 +73,16 @@ def _metrics(tally: Tally) -> Tree:
 
 
 def absolute_of(run: Run) -> dict[str, Played] | None:
-    """Return the newest evaluation of the best checkpoint by `mipi eval` with enough episodes; None if there is none.
+    """Return the newest evaluation by `mipi eval --absolute` of the present best checkpoint; None if there is none.
 
     It must have all evaluations of the run, each with at least ten times the episodes of the learning curve.
     """
     needed = TIMES * episodes_while_learning(run)
+    best = run.folder / "checkpoints" / BEST
     for path in sorted(run.folder.glob(f"eval/*/{RESULTS}"), reverse=True):
         try:
             content = read_mapping(path)
-            if Path(str(content["checkpoint"]["path"])).name != "best.ckpt":
+            if not content["absolute"] or content["checkpoint"]["sha256"] != sha256_of(best):
                 continue
             played = read_policy(content)
         except (OSError, ValueError, KeyError, TypeError):

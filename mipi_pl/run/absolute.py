@@ -6,6 +6,7 @@ It is defined in Gorsane et al., "Towards a Standardised Performance Evaluation 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -14,10 +15,11 @@ from mipi_pl.storage.run_folder import CONFIG
 from mipi_pl.utils.errors import UserError
 
 TIMES = 10
+"""Episodes of the absolute metric, as a multiple of the episodes of an evaluation while learning."""
 BEST = "best.ckpt"
 
 
-def absolute_evaluation(path: Path) -> tuple[Path, list[str]]:
+def absolute_evaluation(path: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
     """Return the best checkpoint of a run and the overrides that evaluate it.
 
     The seed is the next one after that of the run's evaluations, so that the checkpoint plays other episodes than those
@@ -25,10 +27,18 @@ def absolute_evaluation(path: Path) -> tuple[Path, list[str]]:
 
     Args:
         path: run folder, or a checkpoint in it.
+        overrides: further overrides of the user, which must leave the worlds as they are.
+
+    Returns:
+        The checkpoint, and the overrides with those of the user last.
 
     Raises:
-        UserError: if there is no best checkpoint, or the config of the run cannot be read.
+        UserError: if there is no best checkpoint, an override changes a world, or the config cannot be read.
     """
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if any(key == world or key.startswith(f"{world}.") for world in ("env", "held_out.worlds")):
+            raise UserError(f"--absolute evaluates in the worlds of the run: leave out --absolute or {override}")
     folder = path if path.is_dir() else path.resolve().parent.parent
     checkpoint = folder / "checkpoints" / BEST
     if not checkpoint.is_file():
@@ -38,4 +48,5 @@ def absolute_evaluation(path: Path) -> tuple[Path, list[str]]:
         episodes, seed = int(config["callbacks"]["generalization"]["episodes"]), int(config["held_out"]["seed"])
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise UserError(f"{folder / CONFIG} does not say how many episodes an evaluation of the run has") from error
-    return checkpoint, [f"held_out.episodes={TIMES * episodes}", f"seed={seed + 1}", "held_out.baselines=[]"]
+    settings = [f"held_out.episodes={TIMES * episodes}", f"seed={seed + 1}", "held_out.baselines=[]"]
+    return checkpoint, [*settings, *overrides]

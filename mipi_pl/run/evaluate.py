@@ -25,7 +25,7 @@ from mipi_pl.run.signatures import check_node, check_targets
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.storage.checkpoint_file import RECORD, restore
-from mipi_pl.storage.files import write_json
+from mipi_pl.storage.files import sha256_of, write_json
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.threads import set_threads
 
@@ -121,13 +121,16 @@ def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject
     return Subject(name, content[RECORD], plan, algorithm, make_env, max_steps)
 
 
-def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str], None] = print) -> Path:
+def evaluate_checkpoint(
+    path: Path, overrides: Sequence[str], say: Callable[[str], None] = print, absolute: bool = False
+) -> Path:
     """Evaluate a checkpoint, print the results and write them to a new folder.
 
     Args:
         path: checkpoint written by `mipi train`, a file of its weights, or the name of a shipped policy.
         overrides: command-line overrides; their keys are those of eval.yaml.
         say: function that prints messages to the user.
+        absolute: whether this is the absolute metric, which the results then say.
 
     Returns:
         The folder of the results.
@@ -138,6 +141,8 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     path = weights.located(path)
     subject = open_checkpoint(path, overrides)
     plan = subject.plan
+    checkpoint = {"path": str(path.resolve()), "sha256": sha256_of(path)}
+    checkpoint |= {key: subject.record[key] for key in ("frames", "updates", "commit")}
     if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.max_steps):
         say(note)
     with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
@@ -159,7 +164,7 @@ def evaluate_checkpoint(path: Path, overrides: Sequence[str], say: Callable[[str
     for note in fault_notes(policies):
         say(note)
     try:
-        _write(folder, title, path, subject.record, policies, plan)
+        _write(folder, title, {"absolute": absolute, "checkpoint": checkpoint}, policies, plan)
     except OSError as error:
         raise not_writable(folder, error) from error
     say("")
@@ -241,16 +246,13 @@ def output_parent(path: Path) -> Path:
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
-def _write(folder: Path, title: str, path: Path, run: Config, policies: dict[str, list[Result]], plan: Plan) -> None:
+def _write(folder: Path, title: str, about: Config, policies: dict[str, list[Result]], plan: Plan) -> None:
     trained, *scripted = policies
     content = {
         **as_json(policies[trained]),
         "scripted": {name: as_json(policies[name]) for name in scripted},
         "seed": plan.held_out["seed"],
-        "checkpoint": {
-            "path": str(path.resolve()),
-            **{key: run[key] for key in ("frames", "updates", "commit")},
-        },
+        **about,
         **provenance.provenance(),
     }
     write_json(folder / "results.json", content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ _LEFT_OUT = {*_NAMES.values(), *_NODES, "seed", "output_dir", "config_dir", "thr
 
 
 def name_run(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Write the names of a run into its composed config: the choices, what was changed, and its setting.
+    """Write into the composed config of a run its choices, its overrides, what they changed, and its setting.
 
     Args:
         config: composed train.yaml; its node `run` is changed.
@@ -27,6 +28,7 @@ def name_run(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence
         config.run[key] = choices.get(group)
     changes = changes_of(overrides)
     setting = [f"{choices.get('env')}__{choices.get('algorithm')}", choices.get("experiment"), changes]
+    config.run.overrides = [override.replace("${", "{") for override in overrides]  # not interpolations here
     config.run.changes, config.run.setting = changes, " ".join(str(part) for part in setting if part)
 
 
@@ -34,6 +36,7 @@ def changes_of(overrides: Sequence[str]) -> str:
     """Return the overrides that change what is learned, sorted by key, such as ``alpha=0.02 network=refil``.
 
     The names of environment, algorithm and experiment, and the seed, are left out: the name of a run has them already.
+    ``algorithm.`` and ``env.`` are left out of a key if no other key is equal without them.
     """
     values: dict[str, str] = {}
     for override in overrides:
@@ -41,5 +44,7 @@ def changes_of(overrides: Sequence[str]) -> str:
         name = key.lstrip("~").partition("@")[0]
         if name not in _LEFT_OUT and not name.startswith(tuple(f"{node}." for node in _NODES)):
             values[key] = value.replace("${", "{")  # not an interpolation here
-    shown = {key.removeprefix("algorithm.").removeprefix("env."): value for key, value in sorted(values.items())}
-    return " ".join(f"{key}={value}" if value or not key.startswith("~") else key for key, value in shown.items())
+    short = {key: key.removeprefix("algorithm.").removeprefix("env.") for key in sorted(values)}
+    uses = Counter(short.values())
+    shown = [(name if uses[name] == 1 else key, values[key]) for key, name in short.items()]
+    return " ".join(f"{name}={value}" if value or not name.startswith("~") else name for name, value in shown)

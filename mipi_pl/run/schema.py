@@ -76,6 +76,7 @@ class RunNames:
         environment: name of the environment.
         algorithm: name of the algorithm.
         experiment: name of the experiment, if one was chosen.
+        overrides: overrides of this run, from the command line or from Python.
         changes: what else the command line changed, such as ``alpha=0.02``; empty if nothing.
         setting: environment, algorithm, experiment and changes: everything but the seed.
         name: name of the run, and of the parent of its folder.
@@ -85,6 +86,7 @@ class RunNames:
     environment: str
     algorithm: str
     experiment: str | None
+    overrides: list[str]
     changes: str
     setting: str
     name: str

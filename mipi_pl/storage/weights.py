@@ -125,7 +125,11 @@ def is_shipped(path: Path) -> bool:
 def _playing(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key in PLAYING}
     # No paths: a file from somebody else must not say where this program writes.
-    without = {"run": ("folder", "changes", "setting"), "env": ("replay_dir",), "algorithm": ("init_from",)}
+    without = {
+        "run": ("folder", "overrides", "changes", "setting"),
+        "env": ("replay_dir",),
+        "algorithm": ("init_from",),
+    }
     for name, keys in without.items():
         if isinstance(node := kept.get(name), dict):
             kept[name] = {key: value for key, value in node.items() if key not in keys}

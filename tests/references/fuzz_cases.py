@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 KINDS = ("ran", "refused", "failed", "long", "traceback", "hang", "other")
@@ -60,6 +60,7 @@ class Outcome:
         code: exit code, or minus the number of the signal that ended it.
         seconds: processor time.
         wall_s: wall-clock time.
+        commit: commit of the program; None if unknown.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Outcome:
     code: int
     seconds: float
     wall_s: float
+    commit: str | None = None
 
     def __str__(self) -> str:
         last = (self.output.strip().splitlines() or [""])[-1]
@@ -239,10 +241,11 @@ class Results:
 
     Args:
         path: file; outcomes that it has already are kept.
+        commit: commit of the program, which new outcomes get; None if unknown.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, commit: str | None = None) -> None:
+        self.path, self.commit = path, commit
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith("\n")]  # the last one is not, if the run was killed
@@ -250,24 +253,37 @@ class Results:
         self.outcomes = [Outcome(**json.loads(line)) for line in whole]
 
     def add(self, outcome: Outcome) -> None:
-        """Append an outcome."""
+        """Append an outcome, with the present commit."""
+        outcome = replace(outcome, commit=self.commit)
         self.outcomes.append(outcome)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
 
     def missing(self, numbers: Sequence[int]) -> list[int]:
-        """Return the numbers that have no outcome yet."""
-        known = {outcome.number for outcome in self.outcomes}
-        return [number for number in numbers if number not in known]
+        """Return the numbers whose latest outcome is a defect or of another commit, and those without an outcome."""
+        latest = {outcome.number: outcome for outcome in self.outcomes}
+        done = {
+            number
+            for number, outcome in latest.items()
+            if outcome.kind not in DEFECTS and outcome.commit == self.commit
+        }
+        return [number for number in numbers if number not in done]
 
-    def summary(self) -> str:
-        """Return the counts of the kinds and the longest cases that were not stopped."""
-        counts = Counter(outcome.kind for outcome in self.outcomes)
+    def latest(self, numbers: Sequence[int]) -> list[Outcome]:
+        """Return the latest outcome of each of the numbers that has one."""
+        latest = {outcome.number: outcome for outcome in self.outcomes}
+        return [latest[number] for number in numbers if number in latest]
+
+    def summary(self, numbers: Sequence[int]) -> str:
+        """Return the commits, the counts of the kinds and the longest cases that were not stopped, of the numbers."""
+        outcomes = self.latest(numbers)
+        counts = Counter(outcome.kind for outcome in outcomes)
         listed = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
-        hours = sum(outcome.seconds for outcome in self.outcomes) / 3600
-        ended = [outcome.seconds for outcome in self.outcomes if outcome.kind not in ("long", "hang")]
+        commits = ", ".join(sorted({str(outcome.commit or "unknown")[:7] for outcome in outcomes}))
+        hours = sum(outcome.seconds for outcome in outcomes) / 3600
+        ended = [outcome.seconds for outcome in outcomes if outcome.kind not in ("long", "hang")]
         longest = ", ".join(f"{seconds:.0f}" for seconds in sorted(ended)[-3:])
         return (
-            f"{len(self.outcomes)} configurations in {hours:.2f} processor hours: {listed}; "
+            f"{len(outcomes)} configurations in {hours:.2f} processor hours: {listed}; commit {commits or 'unknown'}; "
             f"the longest that ended took {longest or 'no'} processor seconds"
         )

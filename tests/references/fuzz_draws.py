@@ -48,7 +48,7 @@ HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.j
 Keys = Mapping[str, Any]
 """Dotted keys with their present values."""
 COMMANDS = {"train": 60, "eval": 12, "watch": 8, "compositions": 5, "report": 3, "runs": 1, "export": 3, "resume": 2,
-            "reproduce": 4, "theory": 1, "dashboard": 1, "doctor": 1}  # fmt: skip
+            "reproduce": 4, "check-env": 3, "theory": 1, "dashboard": 1, "doctor": 1, "completion": 1}  # fmt: skip
 EVAL_KEYS = ("seed", "output_dir", "threads", "held_out", "env", "held_out.team_sizes", "held_out.worlds",
              "held_out.episodes", "held_out.baselines", "held_out.worlds.x", "held_out.worlds.x.team_sizes",
              "held_out.seed")  # fmt: skip
@@ -183,6 +183,8 @@ def _play(draw: random.Random, scene: Scene) -> list[str]:
 
 def _eval(draw: random.Random, scene: Scene) -> list[str]:
     path, *words = _play(draw, scene)
+    if draw.random() < 0.1:  # of a folder, with few changes, so that some of them run
+        path, words = draw.choice((str(scene.run), path)), ["--absolute", *words[:1]]
     more = draw.choice(FLAGS).split(" ") if draw.random() < 0.05 else []
     return [path, "held_out.episodes=2", "threads=1", *words, *more]
 
@@ -210,7 +212,17 @@ def _folder(draw: random.Random, scene: Scene) -> str:
 
 def _report(draw: random.Random, scene: Scene) -> list[str]:
     words = [_folder(draw, scene) for _ in range(draw.choice((0, 1, 1, 2)))]
-    return [*words, *draw.choice(([], ["--title", draw.choice(TEXTS)], ["--output-dir", "/dev/null/x"], ["--x", "3"]))]
+    which = draw.choice(("mipi", "seed=0", "env=*", "finished", "failed", "=", *TEXTS))
+    more = (
+        [],
+        ["--title", draw.choice(TEXTS)],
+        ["--output-dir", "/dev/null/x"],
+        ["--label", draw.choice((f"{which}={draw.choice(TEXTS)}", which, "=x"))],
+        ["--exclude", which],
+        ["--marl-eval", draw.choice(("a.json", "x/a.json", "/dev/null/x", "''"))],
+        ["--x", "3"],
+    )
+    return [*words, *draw.choice(more)]
 
 
 def _runs(draw: random.Random, scene: Scene) -> list[str]:
@@ -219,7 +231,11 @@ def _runs(draw: random.Random, scene: Scene) -> list[str]:
 
 def _export(draw: random.Random, scene: Scene) -> list[str]:
     path = draw.choice((*scene.checkpoints, str(scene.run), "nothing", "/dev/null", "a=1"))
-    return [path, *draw.choice(([], ["--output", draw.choice(("a.safetensors", "a", "/dev/null", "''", "x/y"))]))]
+    output = ["--output", draw.choice(("a.safetensors", "a.pt2", "a.onnx", "a", "/dev/null", "''", "x/y"))]
+    form = ["--format", draw.choice(("safetensors", "pt2", "onnx", "abc"))]
+    key = draw.choice(EVAL_KEYS)
+    change = [f"{key}={value(draw, key, {})}"]
+    return [path, *draw.choice(([], output, form, [*form, *output], [*form, *change]))]
 
 
 def _reproduce(draw: random.Random, scene: Scene) -> list[str]:
@@ -245,7 +261,15 @@ def _doctor(draw: random.Random, scene: Scene) -> list[str]:
 
 
 def _resume(draw: random.Random, scene: Scene) -> list[str]:
-    return [_folder(draw, scene), *draw.choice(([], ["seed=1"], ["--x"]))]
+    longer = [f"{draw.choice(('', '', '+', '~'))}total_frames={draw.choice((*INTEGERS, '22', 'abc', '1.5'))}"]
+    return [_folder(draw, scene), *draw.choice(([], longer, longer, ["seed=1"], ["--x"]))]
+
+
+def _completion(draw: random.Random, scene: Scene) -> list[str]:
+    shell = draw.choice(("bash", "zsh", "fish", "abc"))
+    words = draw.choice(([], _train(draw, scene), _eval(draw, scene), _compositions(draw, scene), ["ä", "'"]))
+    line = " ".join(["mipi", draw.choice(("", *COMMANDS)), *words])
+    return [shell, *draw.choice(([], ["--line", line[: draw.randrange(len(line) + 1)]], ["--line"]))]
 
 
 _WORDS = {
@@ -253,6 +277,7 @@ _WORDS = {
     "eval": _eval,
     "watch": _watch,
     "compositions": _compositions,
+    "check-env": _compositions,
     "report": _report,
     "runs": _runs,
     "export": _export,
@@ -261,4 +286,5 @@ _WORDS = {
     "theory": _theory,
     "dashboard": _dashboard,
     "doctor": _doctor,
+    "completion": _completion,
 }

@@ -53,8 +53,12 @@ def make_run(
     algorithm_keys: dict[str, Any] | None = None,
     commit: str = "c" * 40,
     words: str = "",
+    overrides: list[str] | None = None,
 ) -> Path:
-    """A run folder below `root`, whose win rates grow from none to `shares`; `words` are more words of its command."""
+    """A run folder below `root`, whose win rates grow from none to `shares`; `words` are more words of its command.
+
+    `overrides` are those in its config; None if there are none, as in earlier versions.
+    """
     folder = root / f"{environment}__{algorithm}__{seed}" / time
     folder.mkdir(parents=True)
     config = {
@@ -66,6 +70,8 @@ def make_run(
         "total_frames": total_frames,
         "run": {"environment": environment, "algorithm": algorithm},
     }
+    if overrides is not None:
+        config["run"]["overrides"] = overrides
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     before, middle, after = (
         results(tuple(part * share for share in shares), episodes, winnable) for part in (0.0, 0.5, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from mipi_pl.reporting.missing import missing_from
 from mipi_pl.reporting.report import blocks_of
 from mipi_pl.reporting.runs import find_runs
 from mipi_pl.reporting.selection import with_labels, without
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import resolve
 from mipi_pl.utils.errors import UserError
 
 
@@ -68,6 +71,20 @@ def test_debug_runs_are_marked(tmp_path: Path) -> None:
     assert "marines: 1 debug run: they show that the program works" in "\n".join(missing_from(runs, worlds_of(runs)))
     assert "| finished, debug |" in as_markdown(list(blocks_of("", runs, [], [])))
     assert labels(tmp_path, exclude=["debug"]) == ["mipi"]
+
+
+def test_the_overrides_in_the_config_count_before_the_command(tmp_path: Path) -> None:
+    make_run(tmp_path, "mipi", 0, words="debug=tiny", overrides=[], total_frames=20)
+    run = make_run(tmp_path, "mipi", 1, overrides=["+debug=tiny", "~tuned"], total_frames=20)
+    provenance = json.loads((run / "provenance.json").read_text())
+    (run / "provenance.json").write_text(json.dumps({**provenance, "command": "ipykernel_launcher.py -f x.json"}))
+    assert labels(tmp_path) == ["mipi", "mipi (debug)"]
+
+
+def test_a_config_has_the_overrides_of_its_run() -> None:
+    words = ["experiment=matrix_game", "debug=tiny", "held_out.episodes=${seed}"]
+    stored = resolve(compose(words))["run"]["overrides"]
+    assert stored == ["experiment=matrix_game", "debug=tiny", "held_out.episodes={seed}"]
 
 
 def test_users_label_folders_algorithms_and_labels_of_the_report(tmp_path: Path) -> None:

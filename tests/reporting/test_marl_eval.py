@@ -15,6 +15,7 @@ from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.marl_eval import write_marl_eval
 from mipi_pl.reporting.runs import find_runs
 from mipi_pl.run.report import as_json
+from mipi_pl.storage.files import sha256_of
 
 Scores = dict[tuple[str, str, str, str], dict[str, Any]]
 
@@ -89,8 +90,21 @@ def test_different_seeds_are_numbered_and_unequal_numbers_are_said(tmp_path: Pat
 
 def test_the_absolute_metric_is_that_of_the_best_checkpoint_with_ten_times_the_episodes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
-    for number, (episodes, name) in enumerate(((200, "best.ckpt"), (199, "best.ckpt"), (400, "last.ckpt"))):
-        evaluated = as_json(results((0.5, 0.5, 0.5, 0.5), episodes)) | {"checkpoint": {"path": f"x/{name}"}}
+    best = run / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(exist_ok=True)
+    best.write_bytes(b"replaced later")
+    former = sha256_of(best)
+    best.write_bytes(b"weights")
+    present = sha256_of(best)
+    evaluations = (
+        (200, {"absolute": True, "checkpoint": {"sha256": present}}),
+        (199, {"absolute": True, "checkpoint": {"sha256": present}}),
+        (400, {"absolute": True, "checkpoint": {"sha256": former}}),
+        (500, {"absolute": False, "checkpoint": {"sha256": present}}),  # perhaps in another world
+        (600, {"checkpoint": {"path": "x/best.ckpt"}}),  # of an earlier version
+    )
+    for number, (episodes, about) in enumerate(evaluations):
+        evaluated = as_json(results((0.5, 0.5, 0.5, 0.5), episodes)) | about
         (run / "eval" / str(number)).mkdir(parents=True)
         (run / "eval" / str(number) / "results.json").write_text(json.dumps(evaluated))
     found, _ = exported(tmp_path / "runs", tmp_path, "win_rate", "return")
@@ -112,6 +126,9 @@ def test_mipi_eval_makes_the_absolute_metric(
     found = scores(json.loads(file.read_text()), {"win_rate", "return"})
     assert {len(one["absolute"]["win_rate"]) for one in found.values()} == {20}, "ten times debug's two episodes"
     assert "absolute metric" not in capsys.readouterr().out
+    for change in ("env.payoffs={}", "+env={}", "held_out.worlds.x={}"):
+        assert main(["eval", str(run), "--absolute", change]) == 2
+        assert f"leave out --absolute or {change}" in capsys.readouterr().err
     (run / "config.yaml").write_text("[")
     for words, message in (
         ([str(run)], "does not say how many episodes"),
