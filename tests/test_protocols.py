@@ -46,7 +46,7 @@ FILES = sorted(
 def composed(*overrides: str) -> dict[str, Any]:
     """The config of a run, without the texts that repeat the overrides."""
     config = resolve(compose(overrides))
-    config["run"] |= {name: "" for name in ("changes", "setting")}
+    config["run"] |= {"overrides": [], "changes": "", "setting": ""}
     return config
 
 
