@@ -83,7 +83,7 @@ TRAINED = [name for name in names("env") if name != "matrix_game" and not name.s
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_environment_trains(name: str, tmp_path: Path) -> None:
-    assert main(["train", f"env={name}", "debug=tiny", SHORT, f"output_dir={tmp_path}"]) == 0
+    assert main(["train", f"env={name}", "debug=tiny", SHORT, BARE[1], f"output_dir={tmp_path}"]) == 0
 
 
 # `full` is `cpu` with another number of frames, see test_protocols.py.
@@ -189,4 +189,4 @@ def test_a_dataclass_argument_reaches_the_constructor_unchanged() -> None:
 def test_every_mixer_trains(name: str, tmp_path: Path) -> None:
     # Sampled targets take mixers that are not linear as well.
     chosen = [f"mixer@algorithm.mixer={name}", "algorithm.target=sampled", f"output_dir={tmp_path}"]
-    assert main(["train", "env=marines", "debug=tiny", *chosen]) == 0
+    assert main(["train", "env=marines", "debug=tiny", *BARE, *chosen]) == 0

@@ -113,9 +113,10 @@ def test_workers_and_worlds_without_sizes_are_refused() -> None:
 
 
 RUN = [
-    *("env=marines", "env.episode_limit=6", "debug=tiny", "total_frames=120", "held_out.baselines=[]"),
+    *("env=marines", "env.episode_limit=6", "debug=tiny", "total_frames=96", "held_out.baselines=[]"),
     *("env.team_sizes=[1,2]", "env.groups=[{types:[marine],min:1,max:8}]", "held_out.team_sizes=[3]"),
-    "datamodule.curriculum=[{frames:0,team_sizes:[1]},{frames:60,team_sizes:[1,2]}]",
+    "datamodule.curriculum=[{frames:0,team_sizes:[1]},{frames:48,team_sizes:[1,2]}]",
+    *("picture._target_=crash.no_picture", "callbacks.generalization.every_frames=48"),
     *("callbacks.checkpointing.every_frames=16", "+callbacks.crash._target_=crash.Crash"),
     "++callbacks.collection.every_updates=1",
 ]

@@ -18,7 +18,7 @@ from mipi_pl.run.config import resolve
 from mipi_pl.run.initial import load
 from mipi_pl.utils.errors import UserError
 
-GAME = ["experiment=matrix_game", "debug=tiny", "held_out.baselines=[]"]
+GAME = ["experiment=matrix_game", "debug=tiny", "held_out.baselines=[]", "picture._target_=crash.no_picture"]
 SPEC = MatrixGame({"AB": [[1.0, 0.0], [0.0, 0.0]]}, ["AB"], num_envs=1).entity_spec
 
 
