@@ -58,9 +58,9 @@ def parallel_env(
     Raises:
         mipi_pl.utils.errors.UserError: if an argument is invalid.
     """
-    env = make_world(world, 1, seed, team_size, composition)
+    env, name = make_world(world, 1, seed, team_size, composition)
     try:
-        return EntityParallelEnv(env, world[0].rpartition("=")[2], observation, render_mode)
+        return EntityParallelEnv(env, name, observation, render_mode)
     except ValueError as error:
         env.close()
         raise UserError(str(error)) from error

@@ -100,6 +100,15 @@ def test_the_time_limit_truncates_all_that_are_left() -> None:
     assert env.agents == []
 
 
+def test_the_name_is_that_of_the_world_whatever_the_order_of_the_words() -> None:
+    assert parallel_env("env.enemy_delta=1", "env=sz").metadata["name"] == "sz_v0"
+
+
+@pytest.mark.parametrize("add", ["", "++"])
+def test_a_named_capacity_wins_over_that_of_the_team(add: str) -> None:
+    assert len(parallel_env("sz", f"{add}env.capacity=6", team_size=3).possible_agents) == 6
+
+
 def test_agents_are_the_team_of_the_episode() -> None:
     env = parallel_env("sz", seed=2)
     assert env.possible_agents == [f"ally_{k}" for k in range(8)]
