@@ -243,6 +243,15 @@ def test_zero_is_no_budget_for_a_longer_run(trained: tuple[mipi_pl.TrainedRun, s
         trained[0].resume(0)
 
 
+def test_a_run_that_is_not_finished_is_shown_without_a_table(tmp_path: Path) -> None:
+    folder = tmp_path / "a<b>"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("", encoding="utf-8")
+    html = mipi_pl.TrainedRun(folder)._repr_html_()
+    assert "a&lt;b&gt;" in html
+    assert html.endswith("not finished")
+
+
 def test_mistakes_are_refused_as_on_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at nowhere"):
         mipi_pl.load_policy("nowhere")
