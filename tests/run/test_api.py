@@ -211,8 +211,18 @@ def test_slots_that_change_within_an_episode_are_refused() -> None:
 
 
 def test_a_policy_that_is_not_greedy_draws() -> None:
-    drawn = [mipi_pl.load_policy("sz", greedy=False, seed=seed).actor.generator.initial_seed() for seed in (1, 2)]
-    assert drawn == [1, 2]
+    def played(seed: int) -> list[torch.Tensor]:
+        env, policy = mipi_pl.make_env("sz", num_envs=4), mipi_pl.load_policy("sz", greedy=False, seed=seed)
+        td, actions = env.reset(), []
+        for _ in range(5):
+            td["agents", "action"] = policy(td)
+            actions.append(td["agents", "action"].clone())
+            td = env.step(td)["next"]
+        return actions
+
+    one, again, other = torch.stack(played(1)), torch.stack(played(1)), torch.stack(played(2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
     assert "sampling" in repr(mipi_pl.load_policy("sz", greedy=False))
 
 
