@@ -138,6 +138,14 @@ def test_actions_that_are_not_available_are_replaced_and_reported(battle: Entity
     assert np.array_equal(observations["ally_1"]["observation"], state)  # stop was played
 
 
+@pytest.mark.parametrize("action", [None, 1.5, "stop", -1, 99, np.float32(1)])
+def test_what_is_no_action_is_refused(battle: EntityParallelEnv, action: Any) -> None:
+    battle.reset(seed=1)
+    with pytest.raises(ValueError, match=r"actions are whole numbers from 0 to \d+, got .* for ally_1"):
+        battle.step({**dict.fromkeys(battle.agents, 1), "ally_1": action})
+    battle.step(dict.fromkeys(battle.agents, np.int64(1)))
+
+
 def test_the_winner_is_told() -> None:
     env = parallel_env("marines", "env.enemies={marine: 1}", team_size=5)
     _, infos = env.reset(seed=0)
