@@ -10,6 +10,7 @@ Examples:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,13 +24,14 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.picture import draw
 from mipi_pl.run.world import make_world
 from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.extras import how_to_install
 
 try:
     from gymnasium import logger, spaces
     from pettingzoo import ParallelEnv
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "mipi_pl.pettingzoo needs PettingZoo: pip install 'mipi-pl[pettingzoo]'", name=error.name
+        f"mipi_pl.pettingzoo needs PettingZoo: {how_to_install('pettingzoo')}", name=error.name
     ) from error
 
 Observation = dict[str, Any]
@@ -58,9 +60,9 @@ def parallel_env(
     Raises:
         mipi_pl.utils.errors.UserError: if an argument is invalid.
     """
-    env = make_world(world, 1, seed, team_size, composition)
+    env, name = make_world(world, 1, seed, team_size, composition)
     try:
-        return EntityParallelEnv(env, world[0].rpartition("=")[2], observation, render_mode)
+        return EntityParallelEnv(env, name, observation, render_mode)
     except ValueError as error:
         env.close()
         raise UserError(str(error)) from error
@@ -194,10 +196,13 @@ class EntityParallelEnv(ParallelEnv):
         played = mask.long().argmax(dim=-1)
         replaced: set[str] = set()
         for agent, action in actions.items():
-            if not 0 <= action < mask.shape[-1]:
-                raise ValueError(f"actions are 0 to {mask.shape[-1] - 1}, got {action} for {agent}")
-            if mask[self._slots[agent], action]:
-                played[self._slots[agent]] = int(action)
+            number = _number(action)
+            if not 0 <= number < mask.shape[-1]:
+                raise ValueError(
+                    f"actions are whole numbers from 0 to {mask.shape[-1] - 1}, got {action!r} for {agent}"
+                )
+            if mask[self._slots[agent], number]:
+                played[self._slots[agent]] = number
             else:
                 replaced.add(agent)
         return played.unsqueeze(0), replaced
@@ -240,6 +245,14 @@ class EntityParallelEnv(ParallelEnv):
     def close(self) -> None:
         """Close the world."""
         self.world.close(raise_if_closed=False)
+
+
+def _number(action: object) -> int:
+    """Return an action as an int; -1 if it is no whole number."""
+    try:
+        return operator.index(action)  # type: ignore[arg-type]
+    except TypeError:
+        return -1
 
 
 def _info(won: bool = False, replaced: bool = False) -> dict[str, Any]:

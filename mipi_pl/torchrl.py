@@ -37,4 +37,4 @@ def group_env(
         >>> env.rollout(2)["agents", "reward"].shape
         torch.Size([4, 2, 3, 1])
     """
-    return GroupEnv(make_world(world, num_envs, seed, team_size, composition, device))
+    return GroupEnv(make_world(world, num_envs, seed, team_size, composition, device)[0])

@@ -100,6 +100,15 @@ def test_the_time_limit_truncates_all_that_are_left() -> None:
     assert env.agents == []
 
 
+def test_the_name_is_that_of_the_world_whatever_the_order_of_the_words() -> None:
+    assert parallel_env("env.enemy_delta=1", "env=sz").metadata["name"] == "sz_v0"
+
+
+@pytest.mark.parametrize("add", ["", "++"])
+def test_a_named_capacity_wins_over_that_of_the_team(add: str) -> None:
+    assert len(parallel_env("sz", f"{add}env.capacity=6", team_size=3).possible_agents) == 6
+
+
 def test_agents_are_the_team_of_the_episode() -> None:
     env = parallel_env("sz", seed=2)
     assert env.possible_agents == [f"ally_{k}" for k in range(8)]
@@ -127,6 +136,14 @@ def test_actions_that_are_not_available_are_replaced_and_reported(battle: Entity
     observations, _, _, _, infos = battle.step({**action, "ally_1": 0})  # no_op is for the dead
     assert [infos[agent]["replaced"] for agent in battle.agents] == [False, True, False]
     assert np.array_equal(observations["ally_1"]["observation"], state)  # stop was played
+
+
+@pytest.mark.parametrize("action", [None, 1.5, "stop", -1, 99, np.float32(1)])
+def test_what_is_no_action_is_refused(battle: EntityParallelEnv, action: Any) -> None:
+    battle.reset(seed=1)
+    with pytest.raises(ValueError, match=r"actions are whole numbers from 0 to \d+, got .* for ally_1"):
+        battle.step({**dict.fromkeys(battle.agents, 1), "ally_1": action})
+    battle.step(dict.fromkeys(battle.agents, np.int64(1)))
 
 
 def test_the_winner_is_told() -> None:

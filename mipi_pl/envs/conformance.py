@@ -158,7 +158,8 @@ def _compositions(trace: Trace) -> str | None:
         team = trace.compositions[drawn[0]]
         present = torch.stack([td[keys.PRESENT][b, : trace.spec.n_agents] for td in tds])
         at_once, ever = int(present.sum(dim=1).max()), int(present.any(dim=0).sum())
-        if at_once > team.size or ever < team.size:
+        over = bool(tds[-1][keys.TERMINATED][b] | tds[-1][keys.TRUNCATED][b])  # until then, more may appear
+        if at_once > team.size or (over and ever < team.size):
             played = at_once if at_once > team.size else ever
             return f"environment {b}: composition {team.label!r} has {team.size} agents, and {played} are present"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class TrainedRun:
         Raises:
             mipi_pl.utils.errors.UserError: if the run is not finished.
         """
-        if not (self.folder / run_folder.RESULTS).is_file():
+        if not self._is_finished:
             raise UserError(f"{self.folder} has no results yet; finish it with: mipi resume {self.folder}")
         return _table(self.folder)
 
@@ -92,7 +93,13 @@ class TrainedRun:
         return f"TrainedRun({run_folder.shown(self.folder)!r})"
 
     def _repr_html_(self) -> str:
+        if not self._is_finished:
+            return f"{escape(repr(self))}: not finished"
         return self.results._repr_html_()
+
+    @property
+    def _is_finished(self) -> bool:
+        return (self.folder / run_folder.RESULTS).is_file()
 
 
 def train(*overrides: Override, **keywords: Any) -> TrainedRun:

@@ -26,6 +26,7 @@ from mipi_pl.run.evaluate import open_checkpoint
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.extras import how_to_install
 
 INPUTS = ("entities", "visible", "action_mask", "last_action", "state")
 OUTPUTS = ("action", "scores", "new_state")
@@ -122,7 +123,7 @@ def export(checkpoint: Path, target: Path, overrides: Sequence[str] = ()) -> Non
         OSError: if the file cannot be written.
     """
     if target.suffix == ".onnx" and (missing := [name for name in _ONNX if find_spec(name) is None]):
-        raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'mipi-pl[onnx]', or use --format pt2")
+        raise UserError(f"ONNX needs {' and '.join(missing)}: {how_to_install('onnx')}, or use --format pt2")
     subject = open_checkpoint(checkpoint, overrides)
     with one_environment(subject.make_env) as env:
         spec = env.entity_spec

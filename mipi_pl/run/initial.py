@@ -31,7 +31,7 @@ _BELONGS_TO = {"return_scale": "critic"}
 def settle(composed: DictConfig) -> None:
     """Replace a relative path in ``algorithm.init_from`` by the absolute one, which the config of the run keeps."""
     source = OmegaConf.select(composed, _KEY)
-    if source is not None and os.path.exists(source):  # unlike Path.exists, never fails
+    if source is not None and os.path.isfile(source):  # unlike Path.is_file, never fails
         OmegaConf.update(composed, _KEY, str(Path(source).resolve()))
 
 

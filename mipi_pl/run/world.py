@@ -22,7 +22,7 @@ def make_world(
     team_size: int | None = None,
     composition: Mapping[str, int] | None = None,
     device: str | torch.device = "cpu",
-) -> EntityEnv:
+) -> tuple[EntityEnv, str]:
     """Make an environment from overrides, without building anything else of a run.
 
     Args:
@@ -34,6 +34,9 @@ def make_world(
             the teams to the config.
         device: device of the tensors.
 
+    Returns:
+        The environment, and its name in configs/env.
+
     Raises:
         UserError: if an override is invalid, or the world has no such team.
     """
@@ -42,13 +45,14 @@ def make_world(
     composed = compose([word if "=" in word else f"env={word}" for word in words])
     for key, value in _team(team_size, composition).items():
         if key not in composed.env:
-            raise UserError(f"{words[0]} takes no {'composition' if composition else 'team_size'}: it has no env.{key}")
-        if key != "capacity" or not any(word.startswith("env.capacity=") for word in words):
+            taken = "composition" if composition else "team_size"
+            raise UserError(f"{composed.run.environment} takes no {taken}: it has no env.{key}")
+        if key != "capacity" or not any(word.lstrip("+").startswith("env.capacity=") for word in words):
             composed.env[key] = value
     node = resolve(composed)["env"]
     check_targets(node, "env")
     env: EntityEnv = build("env", node, num_envs=num_envs, seed=seed, device=device)
-    return env
+    return env, composed.run.environment
 
 
 def _team(team_size: int | None, composition: Mapping[str, int] | None) -> dict[str, Any]:

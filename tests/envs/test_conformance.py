@@ -227,6 +227,21 @@ def test_a_team_of_another_size_than_its_composition_is_found() -> None:
     assert check.detail == "environment 0: composition '2 x' has 2 agents, and 1 are present"
 
 
+def test_an_agent_that_appears_later_is_not_missed_in_an_episode_that_has_just_begun() -> None:
+    class Later(Sound):
+        def _observe(self, frame: Frame) -> None:
+            super()._observe(frame)
+            there = self.step_ >= 2
+            frame.present[:, 1] = frame.visible[:, 1, 1] = there
+            frame.visible[:, 0, 1] = there
+            frame.visible[:, 1] = there.unsqueeze(-1) & frame.present
+            frame.entities[~there, 1] = 0.0
+            frame.action_mask[:, 1] = there.unsqueeze(-1) | torch.tensor([True, False, False])
+
+    checks = examine(Later, seconds=np.inf, steps=5)  # an episode of 4 steps, and one step of the next
+    assert [check for check in checks if not check.passed] == []
+
+
 def test_checking_leaves_the_global_generators_alone() -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     by_name(altered(second, global_noise))

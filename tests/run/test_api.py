@@ -211,8 +211,18 @@ def test_slots_that_change_within_an_episode_are_refused() -> None:
 
 
 def test_a_policy_that_is_not_greedy_draws() -> None:
-    drawn = [mipi_pl.load_policy("sz", greedy=False, seed=seed).actor.generator.initial_seed() for seed in (1, 2)]
-    assert drawn == [1, 2]
+    def played(seed: int) -> list[torch.Tensor]:
+        env, policy = mipi_pl.make_env("sz", num_envs=4), mipi_pl.load_policy("sz", greedy=False, seed=seed)
+        td, actions = env.reset(), []
+        for _ in range(5):
+            td["agents", "action"] = policy(td)
+            actions.append(td["agents", "action"].clone())
+            td = env.step(td)["next"]
+        return actions
+
+    one, again, other = torch.stack(played(1)), torch.stack(played(1)), torch.stack(played(2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
     assert "sampling" in repr(mipi_pl.load_policy("sz", greedy=False))
 
 
@@ -241,6 +251,15 @@ def test_a_run_with_modules_of_its_own_is_resumed_evaluated_and_loaded_with_thei
 def test_zero_is_no_budget_for_a_longer_run(trained: tuple[mipi_pl.TrainedRun, str]) -> None:
     with pytest.raises(UserError, match=r"total_frames must be above \d+, .*, got 0"):
         trained[0].resume(0)
+
+
+def test_a_run_that_is_not_finished_is_shown_without_a_table(tmp_path: Path) -> None:
+    folder = tmp_path / "a<b>"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("", encoding="utf-8")
+    html = mipi_pl.TrainedRun(folder)._repr_html_()
+    assert "a&lt;b&gt;" in html
+    assert html.endswith("not finished")
 
 
 def test_mistakes_are_refused_as_on_the_command_line(tmp_path: Path) -> None:

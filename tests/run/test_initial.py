@@ -15,7 +15,8 @@ from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
-from mipi_pl.run.initial import load
+from mipi_pl.run.initial import load, settle
+from mipi_pl.storage.weights import located
 from mipi_pl.utils.errors import UserError
 
 GAME = ["experiment=matrix_game", "debug=tiny", "held_out.baselines=[]", "picture._target_=crash.no_picture"]
@@ -27,6 +28,17 @@ def learner(algorithm: str, *overrides: str) -> EntityAlgorithm:
         "algorithm", resolve(compose(["env=matrix_game", f"algorithm={algorithm}", *overrides]))["algorithm"], spec=SPEC
     )
     return chosen
+
+
+def test_a_folder_does_not_hide_a_policy_that_comes_with_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    composed = compose(["env=matrix_game", "algorithm.init_from=quickstart"])
+    settle(composed)
+    assert composed.algorithm.init_from == "quickstart"
+    assert located(Path("quickstart")).is_file()
 
 
 @pytest.mark.parametrize(
