@@ -166,7 +166,7 @@ def test_the_version_has_the_commit(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_version_is_that_of_the_package_also_without_an_installation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mipi_pl.commands.options.__version__", "0+unknown")
+    monkeypatch.setattr("mipi_pl.__version__", "0+unknown")
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mipi 0+unknown")
 

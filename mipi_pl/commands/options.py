@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from mipi_pl import __version__
+import mipi_pl
 from mipi_pl.storage.provenance import commit
 from mipi_pl.utils.errors import UserError, did_you_mean
 
@@ -91,7 +91,9 @@ class ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         """Print version and commit."""
         known = commit()
-        print(f"mipi {__version__}{f' (commit {known})' if known else ''}")  # argparse's own message goes to stderr
+        print(
+            f"mipi {mipi_pl.__version__}{f' (commit {known})' if known else ''}"
+        )  # argparse's own message goes to stderr
         parser.exit()
 
 

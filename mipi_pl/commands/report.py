@@ -13,8 +13,8 @@ means, performance profiles, the probability of improvement, and what is missing
 differ only in their seed count as seeds of one algorithm. Writes a self-contained report.html, and report.md with its
 pictures, to a new folder.
 
-WHICH is a folder, an algorithm, an environment, a label of the report, a run such as sz__mipi__0, or debug for the runs
-of a debug config; * stands for any text."""
+WHICH is a folder, an algorithm, an environment, a label of the report, a run such as sz__mipi__0, a state such as
+failed, or debug for the runs of a debug config; * stands for any text."""
 
 
 def declare(add_parser: AddParser) -> None:

@@ -14,8 +14,8 @@ from mipi_pl.reporting.runs import Run
 from mipi_pl.utils.errors import UserError
 
 _HELP = (
-    "name a folder, an algorithm, an environment, a label of the report, a run such as sz__mipi__0, or debug; "
-    "* stands for any text"
+    "name a folder, an algorithm, an environment, a label of the report, a run such as sz__mipi__0, a state "
+    "such as failed, or debug; * stands for any text"
 )
 
 

@@ -111,7 +111,7 @@ def refuse_large_batches(algorithm: EntityAlgorithm, datamodule: DataModule) -> 
         UserError: if they do not.
     """
     count = algorithm.partitions_per_batch
-    sequences = int(getattr(datamodule, "batch_size", None) or getattr(datamodule, "num_envs", 1))
+    sequences: int = getattr(datamodule, "batch_size", None) or getattr(datamodule, "num_envs", None) or 1
     size = _SLOT_BYTES * count * sequences * datamodule.env.entity_spec.n_entities
     try:
         require_memory(
