@@ -176,7 +176,7 @@ def test_mistakes_are_refused(battle: EntityParallelEnv) -> None:
     battle.reset()
     with pytest.raises(ValueError, match=r"step needs an action for each of .*, got some for \['ally_0'\]"):
         battle.step({"ally_0": 1})
-    with pytest.raises(ValueError, match="actions are 0 to 8, got 9 for ally_1"):
+    with pytest.raises(ValueError, match="actions are whole numbers from 0 to 8, got 9 for ally_1"):
         battle.step({"ally_0": 1, "ally_1": 9, "ally_2": 1})
 
 

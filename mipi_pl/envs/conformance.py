@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -204,20 +205,19 @@ def _resume(make_env: MakeEnv, trace: Trace, seed: int) -> str | None:
         return None
     total = min(len(trace.steps), _RESUMED_STEPS)
     before = total // 3
-    env, other = (make_env(num_envs=trace.num_envs, seed=s) for s in (seed, seed + 1))
-    env.checked = other.checked = False
     try:
-        td = play_on(env, env.reset(), before, draws(seed))[1]
-        other.set_extra_state(env.get_extra_state())
-        actions = [draws(seed + 1), draws(seed + 1)]
-        expected, found = (
-            play_on(e, td.clone(), total - before, d)[0] for e, d in zip((env, other), actions, strict=True)
-        )
+        with ExitStack() as stack:
+            made = []
+            for each in (seed, seed + 1):
+                made.append(make_env(num_envs=trace.num_envs, seed=each))
+                stack.callback(made[-1].close)
+                made[-1].checked = False
+            env, other = made
+            td = play_on(env, env.reset(), before, draws(seed))[1]
+            other.set_extra_state(env.get_extra_state())
+            expected, found = (play_on(e, td.clone(), total - before, draws(seed + 1))[0] for e in made)
     except Exception as error:
         return f"after {before} steps: {reason_of(error, 'saving, restoring or going on')}"
-    finally:
-        for each in (env, other):
-            each.close()
     for number, (one, two) in enumerate(zip(expected, found, strict=True), start=1):
         if (wrong := difference(one, two)) is not None:
             return f"saved after {before} steps and restored: {wrong} in step {number} after that"

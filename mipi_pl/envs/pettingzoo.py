@@ -41,8 +41,10 @@ class ParallelWorld(SteppedEnv):
 
     The agents of an episode take slots in the order of ``agents``. An agent that dies leaves its slot empty: it is not
     `present`, sees nothing, and has the first action only, which is not sent to the environment. An agent that appears
-    takes a slot that was not used in the episode, or else one that was left. The episode ends when no agents are left.
-    It is truncated if one of its last agents was truncated, otherwise terminated. The last observation stays.
+    takes a slot that was not used in the episode, or else one that was left; it then continues from the recurrent state
+    of the agent that left. A `capacity` of the number of agents that an episode has in all avoids that. The episode
+    ends when no agents are left. It is truncated if one of its last agents was truncated, otherwise terminated. The
+    last observation stays.
 
     Actions are masked by ``action_mask``, from an agent's observation or its info, if there is one; an agent whose
     action space is smaller than `n_actions` has the first ones.

@@ -242,6 +242,21 @@ def test_an_agent_that_appears_later_is_not_missed_in_an_episode_that_has_just_b
     assert [check for check in checks if not check.passed] == []
 
 
+def test_a_world_that_cannot_be_made_again_fails_and_the_other_one_is_closed() -> None:
+    made: list[Sound] = []
+
+    def once(num_envs: int, seed: int) -> Sound:
+        if seed == 1:
+            raise OSError("no port is free")
+        made.append(Sound(num_envs, seed))
+        return made[-1]
+
+    check = {check.name: check for check in examine(once, seconds=np.inf, steps=20)}["resume"]
+    assert check.passed is False
+    assert "no port is free" in check.detail
+    assert [env.is_closed for env in made] == [True] * len(made)
+
+
 def test_checking_leaves_the_global_generators_alone() -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     by_name(altered(second, global_noise))
