@@ -178,6 +178,7 @@ def launch(arguments: Sequence[str]) -> None:
 
 def _train(config: DictConfig) -> None:
     hydra_config = HydraConfig.get()
+    check_structure(config)
     name_run(config, hydra_config.runtime.choices, hydra_config.overrides.task)
     train(config)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 _NAMES = {"environment": "env", "algorithm": "algorithm", "experiment": "experiment"}
 """Keys of `run`, and the config groups whose choices they name."""
@@ -24,12 +24,13 @@ def name_run(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence
         choices: chosen config file of each group.
         overrides: overrides from which the config was composed.
     """
-    for key, group in _NAMES.items():
-        config.run[key] = choices.get(group)
     changes = changes_of(overrides)
     setting = [f"{choices.get('env')}__{choices.get('algorithm')}", choices.get("experiment"), changes]
-    config.run.overrides = [override.replace("${", "{") for override in overrides]  # not interpolations here
-    config.run.changes, config.run.setting = changes, " ".join(str(part) for part in setting if part)
+    with open_dict(config.run):  # an override may have removed a key
+        for key, group in _NAMES.items():
+            config.run[key] = choices.get(group)
+        config.run.overrides = [override.replace("${", "{") for override in overrides]  # not interpolations here
+        config.run.changes, config.run.setting = changes, " ".join(str(part) for part in setting if part)
 
 
 def changes_of(overrides: Sequence[str]) -> str:
