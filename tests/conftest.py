@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ sys.path.insert(0, str(Path(__file__).parent / "references"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="rewrite the golden files")
+
+
+@pytest.fixture
+def no_crash_is_left() -> Iterator[None]:
+    """`crash.Crash` does nothing unless this test says so; for files whose runs are killed."""
+    from crash import Crash  # after the hook above
+
+    Crash.at = []
+    yield
+    Crash.at = []
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash import Event, LostLogger, WorkerKiller
+from crash import Event, LostLogger, WorkerKiller, train_once
 from run_content import content, differences
 
 from mipi_pl.cli import main
@@ -36,10 +36,7 @@ RUN = [
 
 
 def train(root: Path, *overrides: str) -> tuple[int, Path]:
-    """Exit code and run folder."""
-    code = main(["train", *RUN, *overrides, f"output_dir={root}"])
-    (folder,) = root.glob("*__*/*")
-    return code, folder
+    return train_once(root, *RUN, *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from crash import Event
+from crash import Event, train_once
 from run_content import content, differences
 
 from mipi_pl.cli import main
@@ -35,10 +35,7 @@ UNEXPECTED = "[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0
 
 
 def train(root: Path, *overrides: str) -> tuple[int, Path]:
-    """Exit code and run folder."""
-    code = main(["train", *RUN, *overrides, f"output_dir={root}"])
-    (folder,) = root.glob("*__*/*")
-    return code, folder
+    return train_once(root, *RUN, *overrides)
 
 
 @pytest.fixture(scope="module")

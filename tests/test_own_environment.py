@@ -274,3 +274,15 @@ def test_settings_of_the_folder_can_be_asked_for_by_name(tmp_path: Path, monkeyp
         compose([f"config_dir={tmp_path}", "tuned/algorithm=own/my"])
     with pytest.raises(UserError, match=r"no configs/tuned/algorithm/own/mine\.yaml"):
         compose(["tuned/algorithm=own/mine"])
+
+
+def test_other_libraries_get_a_world_of_the_users_own() -> None:
+    from mipi_pl.pettingzoo import parallel_env
+    from mipi_pl.torchrl import group_env
+
+    words = ("env=cover", f"config_dir={FOLDER}")
+    env = parallel_env(*words)
+    assert len(env.possible_agents) == 6
+    assert env.metadata["name"] == "cover_v0"
+    env.close()
+    assert group_env(*words, num_envs=2).rollout(2)["next", "agents", "reward"].shape == (2, 2, 6, 1)

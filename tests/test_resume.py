@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from crash import Crash, KilledError
+from crash import Crash, KilledError, resume_to_the_end
 from run_content import content, differences
 
 from mipi_pl.cli import main
@@ -53,18 +53,7 @@ def start(root: Path, *overrides: str) -> Path:
     return folder
 
 
-def go_on(folder: Path) -> None:
-    """Resume as often as it takes."""
-    while not (folder / "results.json").exists():
-        with suppress(KilledError):
-            assert main(["resume", str(folder)]) == 0
-
-
-@pytest.fixture(autouse=True)
-def _no_crash_is_left() -> Any:
-    Crash.at = []
-    yield
-    Crash.at = []
+pytestmark = pytest.mark.usefixtures("no_crash_is_left")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +69,7 @@ def test_a_matrix_game_goes_on_bit_for_bit(crashes: list[int], whole: Path, tmp_
     Crash.at = crashes
     broken = start(tmp_path / "broken", *MATRIX)
     assert not (broken / "results.json").exists()
-    go_on(broken)
+    resume_to_the_end(broken)
     assert Crash.at == []
     assert differences(content(whole), content(broken)) == []
     resumed_at = json.loads((broken / "results.json").read_text())["resumed_at"]
@@ -94,7 +83,7 @@ def test_value_based_learners_go_on_bit_for_bit(algorithm: str, tmp_path: Path) 
     Crash.at = [9, 20]
     broken = start(tmp_path / "broken", *chosen)
     assert not (broken / "results.json").exists()
-    go_on(broken)
+    resume_to_the_end(broken)
     assert differences(content(whole), content(broken)) == []
 
 
@@ -105,7 +94,7 @@ def test_a_replay_in_memory_maps_goes_on_bit_for_bit(whole: Path, tmp_path: Path
     Crash.at = [9, 20]
     broken = start(tmp_path / "broken", *chosen("maps"))
     assert not (broken / "results.json").exists()
-    go_on(broken)
+    resume_to_the_end(broken)
     assert differences(content(whole), content(broken)) == []
     assert not any((tmp_path / "maps").iterdir())
 
@@ -119,7 +108,7 @@ def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(overlap: str, t
     moved = tmp_path / "elsewhere" / "marines" / "run"
     shutil.copytree(broken, moved)
     shutil.rmtree(broken)
-    go_on(moved)
+    resume_to_the_end(moved)
     assert differences(content(whole), content(moved)) == []
 
 

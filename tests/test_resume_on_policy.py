@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from crash import Crash, KilledError
+from crash import Crash, train_to_the_end
 from run_content import content, differences
 
-from mipi_pl.cli import main
 from mipi_pl.storage.checkpoints import CheckpointFolder
 
 MATRIX = [
@@ -36,22 +33,12 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_crash_is_left() -> Iterator[None]:
-    Crash.at = []
-    yield
-    Crash.at = []
+pytestmark = pytest.mark.usefixtures("no_crash_is_left")
 
 
 def train(root: Path, *overrides: str) -> Path:
     """To the end, however often it takes; the run folder."""
-    with suppress(KilledError):
-        assert main(["train", *overrides, *SMALL, f"output_dir={root}"]) == 0
-    (folder,) = root.glob("*__*/*")
-    while not (folder / "results.json").exists():
-        with suppress(KilledError):
-            assert main(["resume", str(folder)]) == 0
-    return folder
+    return train_to_the_end(root, *overrides, *SMALL)
 
 
 # Epochs have 8 rollouts: at the end of the second, right after it, and in its middle.

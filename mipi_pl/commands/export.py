@@ -75,9 +75,9 @@ def _write(path: Path, target: Path, options: Namespace) -> None:
 
     if target.suffix != weights.SUFFIX:
         from mipi_pl.run.deployment import export
+        from mipi_pl.run.own_folder import as_flag
 
-        folder = [] if options.config_dir is None else ["--config-dir", options.config_dir]
-        export(path, target, [*folder, *options.overrides])
+        export(path, target, [*as_flag(options.config_dir), *options.overrides])
         return
     if options.overrides:
         raise UserError(f"overrides are for --format pt2 and onnx, got {' '.join(options.overrides)}")

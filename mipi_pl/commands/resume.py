@@ -35,6 +35,5 @@ def run(options: Namespace) -> None:
     from mipi_pl.run import own_folder
     from mipi_pl.run.resume import resume
 
-    named = [] if options.config_dir is None else ["--config-dir", options.config_dir]
-    config_dir, _ = own_folder.split(named)
+    config_dir, _ = own_folder.split(own_folder.as_flag(options.config_dir))
     resume(options.folder, config_dir=config_dir, overrides=options.overrides)

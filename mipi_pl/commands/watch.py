@@ -57,8 +57,9 @@ def run(options: Namespace) -> None:
     if "=" in str(checkpoint) and not checkpoint.exists():
         raise UserError(f"the first argument must be a checkpoint file, got {checkpoint}; see mipi watch --help")
 
+    from mipi_pl.run.own_folder import as_flag
     from mipi_pl.run.watch import watch_checkpoint
 
     formats = tuple(options.format or ("html", "gif"))
-    named = [] if options.config_dir is None else ["--config-dir", options.config_dir]
-    watch_checkpoint(checkpoint, [*named, *options.overrides], episodes, options.against, formats)
+    overrides = [*as_flag(options.config_dir), *options.overrides]
+    watch_checkpoint(checkpoint, overrides, episodes, options.against, formats)

@@ -12,16 +12,14 @@ from typing import Any
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.frame import Table
-from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
-from mipi_pl.run.config import resolve
 from mipi_pl.run.evaluate import evaluate_checkpoint, open_checkpoint
 from mipi_pl.run.overrides import Override, as_words
-from mipi_pl.run.own_folder import split
+from mipi_pl.run.own_folder import as_flag, split
 from mipi_pl.run.policy import Policy
 from mipi_pl.run.resume import resume as resume_run
-from mipi_pl.run.signatures import check_targets
 from mipi_pl.run.train import train as train_composed
+from mipi_pl.run.world import make_world
 from mipi_pl.storage import run_folder, weights
 from mipi_pl.utils.errors import UserError
 
@@ -207,9 +205,7 @@ def make_env(name: str, *overrides: Override, num_envs: int = 1, seed: int = 0, 
         mipi_pl.utils.errors.UserError: if there is no such environment or it rejects an argument.
     """
     words = as_words(overrides, within="env") + as_words([], arguments, within="env")
-    config = resolve(compose([f"env={name}", *words]))
-    check_targets({"env": config["env"]}, "")
-    env: EntityEnv = build("env", config["env"], num_envs=num_envs, seed=seed)
+    env, _ = make_world([f"env={name}", *words], num_envs, seed)
     return env
 
 
@@ -217,7 +213,7 @@ def _named(source: object, config_dir: str | Path | None = None) -> list[str]:
     """Return the flag that names the folder of the user's own modules, that of a run by default."""
     if config_dir is None and isinstance(source, TrainedRun):
         config_dir = source.config_dir
-    return [] if config_dir is None else ["--config-dir", str(config_dir)]
+    return as_flag(config_dir)
 
 
 def _file_of(policy: str | Path | TrainedRun | Policy) -> Path:

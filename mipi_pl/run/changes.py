@@ -34,7 +34,7 @@ def read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
     wanted = OmegaConf.create(files("mipi_pl.configs").joinpath("eval.yaml").read_text(encoding="utf-8"))
     assert isinstance(wanted, DictConfig)
     known = ["held_out." + str(name) for name in wanted.held_out] + list(map(str, wanted))
-    parsed = _parsed(overrides)
+    parsed = parsed_overrides(overrides)
     # env.team_sizes replaces the evaluations of the run; without it, held_out.worlds adds to them or changes them.
     replaces_worlds = any(override.key_or_group == "env.team_sizes" for override in parsed)
     for override in parsed:
@@ -73,7 +73,12 @@ def _refuse_misfit(present: Config, changes: Config, path: str) -> None:
             raise UserError(f"{name} must be {'a mapping' if isinstance(known, dict) else 'a list'}, got {value!r}")
 
 
-def _parsed(overrides: Sequence[str]) -> list[Override]:
+def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Return overrides of the command line, parsed by Hydra's grammar.
+
+    Raises:
+        UserError: if one of them cannot be read.
+    """
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-
+from mipi_pl.run.changes import parsed_overrides
 from mipi_pl.run.config import Config
 from mipi_pl.storage import checksums, run_folder
 from mipi_pl.storage.files import DamagedError
@@ -31,12 +29,8 @@ def wanted_total(overrides: Sequence[str]) -> int | None:
     Raises:
         UserError: if another key is changed, or the value is not a whole number.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(f"cannot read the overrides: {error}") from error
     total: int | None = None
-    for override in parsed:
+    for override in parsed_overrides(overrides):
         if override.key_or_group != KEY or override.is_delete():
             raise UserError(
                 f"a resumed run keeps its config, and only {KEY} can be raised, got {override.input_line}; to train "

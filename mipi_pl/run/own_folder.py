@@ -44,6 +44,11 @@ def as_override(arguments: Sequence[str]) -> list[str]:
     return overrides
 
 
+def as_flag(folder: str | Path | None) -> list[str]:
+    """Return the arguments that name a folder, or an empty list for None."""
+    return [] if folder is None else [_FLAGS[0], str(folder)]
+
+
 def named_folder(overrides: Sequence[str]) -> str | None:
     """Return the folder that the last ``config_dir`` override sets, or None."""
     folders = [_unquoted(override.removeprefix(_KEY)) for override in overrides if override.startswith(_KEY)]

@@ -51,7 +51,9 @@ def make_world(
             composed.env[key] = value
     node = resolve(composed)["env"]
     check_targets(node, "env")
-    env: EntityEnv = build("env", node, num_envs=num_envs, seed=seed, device=device)
+    # An environment of the user's own need not take a device.
+    placed = {} if torch.device(device).type == "cpu" else {"device": device}
+    env: EntityEnv = build("env", node, num_envs=num_envs, seed=seed, **placed)
     return env, composed.run.environment
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from crash import Crash, KilledError
+from crash import Crash, train_to_the_end
 from run_content import content, differences
 
-from mipi_pl.cli import main
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.envs.base import EntityEnv
@@ -122,21 +120,7 @@ RUN = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_crash_is_left() -> Iterator[None]:
-    Crash.at = []
-    yield
-    Crash.at = []
-
-
-def train(root: Path, *overrides: str) -> Path:
-    with suppress(KilledError):
-        assert main(["train", *overrides, f"output_dir={root}"]) == 0
-    (folder,) = root.glob("*__*/*")
-    while not (folder / "results.json").exists():
-        with suppress(KilledError):
-            assert main(["resume", str(folder)]) == 0
-    return folder
+pytestmark = pytest.mark.usefixtures("no_crash_is_left")
 
 
 # The first crash is in the first stage, the second in the second.
@@ -149,9 +133,9 @@ def train(root: Path, *overrides: str) -> Path:
     ids=["rollouts", "replay"],
 )
 def test_a_run_with_a_curriculum_goes_on_bit_for_bit(chosen: list[str], crashes: list[int], tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", *RUN, *chosen)
+    whole = train_to_the_end(tmp_path / "whole", *RUN, *chosen)
     Crash.at = crashes
-    broken = train(tmp_path / "broken", *RUN, *chosen)
+    broken = train_to_the_end(tmp_path / "broken", *RUN, *chosen)
     assert Crash.at == []
     assert differences(content(whole), content(broken)) == []
     largest = [row["collect/largest_team"] for row in content(whole)["logs"]["metrics"] if row["collect/largest_team"]]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from lightning import Callback
 from lightning.pytorch.loggers import Logger
+
+from mipi_pl.cli import main
 
 
 def no_picture(path: Path, title: str, evaluations: Any, policies: Any, **_: Any) -> None:
@@ -30,6 +33,29 @@ class Crash(Callback):
         if self.at and pl_module.updates >= self.at[0]:
             Crash.at = self.at[1:]
             raise KilledError
+
+
+def train_once(root: Path, *overrides: str) -> tuple[int, Path]:
+    """Train; exit code and run folder."""
+    code = main(["train", *overrides, f"output_dir={root}"])
+    (folder,) = root.glob("*__*/*")
+    return code, folder
+
+
+def train_to_the_end(root: Path, *overrides: str) -> Path:
+    """Train, and resume after each `Crash` until the run is finished; the run folder."""
+    with suppress(KilledError):
+        assert main(["train", *overrides, f"output_dir={root}"]) == 0
+    (folder,) = root.glob("*__*/*")
+    resume_to_the_end(folder)
+    return folder
+
+
+def resume_to_the_end(folder: Path) -> None:
+    """Resume as often as it takes."""
+    while not (folder / "results.json").exists():
+        with suppress(KilledError):
+            assert main(["resume", str(folder)]) == 0
 
 
 class Event(Callback):

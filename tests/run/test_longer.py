@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,7 @@ OF_LIGHTNING = ("loops", "epoch")
 """Numbers of epochs: the end of training ends an epoch, which has no effect on the results."""
 
 
-@pytest.fixture(autouse=True)
-def _no_crash_is_left() -> Iterator[None]:
-    Crash.at = []
-    yield
-    Crash.at = []
+pytestmark = pytest.mark.usefixtures("no_crash_is_left")
 
 
 def train(root: Path, *options: str) -> Path:
