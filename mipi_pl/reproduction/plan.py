@@ -14,7 +14,7 @@ import yaml
 
 from mipi_pl.utils.errors import UserError
 
-TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations", "ablations_ppo")
+TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations", "ablations_ppo", "prices")
 SCALES = ("smoke", "cpu", "paper")
 
 Cell = tuple[str, str, str]
@@ -109,7 +109,8 @@ def make_plan(
     if seeds and len(set(seeds)) != len(seeds):
         raise UserError(f"--seeds names a seed twice: {' '.join(map(str, seeds))}")
     paper = _paper(plan["paper"]) if plan["paper"] else {}
-    wanted = {(task, method) for task, method, _ in paper}
+    in_paper = {(task, method) for task, method, _ in paper}
+    ours = set(plan["methods"]) - {method for _, method in in_paper}
     jobs = []
     for task, of_task in _chosen(target, "task", plan["tasks"], tasks).items():
         for method, by_task in _chosen(target, "method", plan["methods"], methods).items():
@@ -118,7 +119,7 @@ def make_plan(
             # For readers, experiment and environment come before the changes to them; Hydra accepts any order.
             overrides = tuple(sorted(overrides, key=lambda word: not word.startswith(("experiment=", "env="))))
             folder = output_dir / scale / _folder_name(overrides)
-            if not paper or (task, method) in wanted:
+            if method in ours or (task, method) in in_paper:
                 jobs += [Job(task, method, seed, overrides, folder) for seed in seeds or size["seeds"]]
     content = (plan["columns"], tuple(jobs), plan.get("returns", False), paper, plan.get("best", {}))
     return Plan(target, plan["title"], size["note"], *content)
