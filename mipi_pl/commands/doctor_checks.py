@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from mipi_pl.commands.findings import Finding, State
 from mipi_pl.envs.starcraft2.installation import MAPS, GameNotFoundError, check_extra, find_game
 from mipi_pl.logging.wandb_access import check_mode, has_key
+from mipi_pl.utils.cores import usable_cores
 
 _MAIN_PACKAGES = ("torch", "torchrl", "lightning", "numba")
 """Packages whose versions are shown if all packages are as required."""
@@ -70,9 +71,9 @@ def _requirements() -> Iterator[Requirement]:
 def _threads() -> Finding:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     used = torch.get_num_threads()
-    advice = f"more threads than cores are slow: set threads={cores}" if cores and used > cores else ""
+    advice = f"more threads than cores are slow: set threads={cores}" if used > cores else ""
     return Finding("threads", State.GOOD, f"{cores} cores, PyTorch uses {used}", advice)
 
 

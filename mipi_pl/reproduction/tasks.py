@@ -6,7 +6,6 @@ A launcher's processes import only this module, so its imports are few and cheap
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from mipi_pl.utils.cores import usable_cores
 
 # Runs `mipi` without its script, whose location is unknown. The current folder is removed from the path, because a file
 # in it may have the name of a library.
@@ -117,4 +118,4 @@ def last_line(log: Path) -> str:
 
 def threads_for(at_once: int) -> int:
     """Return the number of processor threads for each of `at_once` simultaneous runs."""
-    return max(1, (os.cpu_count() or 1) // at_once)
+    return max(1, usable_cores() // at_once)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from mipi_pl.cli import main
 from mipi_pl.reproduction import launchers
 from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.reproduce import Options, reproduce
-from mipi_pl.reproduction.tasks import Task, last_line, run_here
+from mipi_pl.reproduction.tasks import Task, last_line, run_here, threads_for
 from mipi_pl.utils.errors import FailedError, UserError
 
 
@@ -124,3 +125,11 @@ def test_the_last_line_of_a_log_is_what_a_command_said_last(tmp_path: Path) -> N
     assert last_line(tmp_path / "log") == "two �"
     (tmp_path / "log").write_text("")
     assert last_line(tmp_path / "log") == "it printed nothing"
+
+
+def test_the_threads_of_simultaneous_runs_are_the_cores_that_the_process_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3, 5, 7}, raising=False)
+    assert [threads_for(at_once) for at_once in (1, 2, 3, 8)] == [4, 2, 1, 1]
