@@ -26,7 +26,7 @@ def test_every_kind_of_run_of_every_plan_is_a_valid_training(tmp_path: Path) -> 
     # Every method in one task of each plan, and every task with one method; what plans share is composed once.
     seen = set()
     for target in TARGETS:
-        for scale in ("cpu",) if target.startswith("ablations") else ("cpu", "paper"):
+        for scale in ("cpu",) if target in ("ablations", "ablations_ppo", "prices") else ("cpu", "paper"):
             for job in make_plan(target, scale, tmp_path).jobs:
                 wanted = job.method == "MIPI" or (scale == "cpu" and job.task not in ("CSZ", "MMM"))
                 if wanted and job.overrides not in seen:
@@ -36,7 +36,7 @@ def test_every_kind_of_run_of_every_plan_is_a_valid_training(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("target", "runs"), [("table1", 15), ("table2", 9), ("table3", 18), ("figure2", 3), ("figure4", 6)]
+    ("target", "runs"), [("table1", 18), ("table2", 18), ("table3", 18), ("figure2", 3), ("figure4", 6)]
 )
 def test_a_plan_has_a_run_for_every_row_and_seed(target: str, runs: int, tmp_path: Path) -> None:
     assert [len(make_plan(target, scale, tmp_path).jobs) for scale in SCALES] == [runs, 3 * runs, 5 * runs]
@@ -96,7 +96,7 @@ def test_ablations_are_compared_with_each_other_alone(tmp_path: Path, capsys: py
 def test_every_number_of_the_paper_has_a_cell(target: str, tmp_path: Path) -> None:
     plan = make_plan(target, "smoke", tmp_path)
     cells = {(job.task, job.method, column) for job in plan.jobs for column in plan.columns}
-    assert cells == set(plan.paper)
+    assert {cell for cell in cells if not cell[1].startswith("MIPI-PPO")} == set(plan.paper)
 
 
 def test_the_papers_numbers_are_those_of_the_paper(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
     fill(plan, {"MIPI": 0.5, "Value": 0.6, "Entropy": 0.1})
     assert main(["reproduce", "table2", "--scale", "smoke", "--output-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert "9 runs: 9 done" in text
+    assert "18 runs: 18 done" in text
     lines = [line for line in text.splitlines() if not line.startswith(("page ", "numbers "))]
     assert max(map(len, lines)) <= 80, "but for paths"
     (folder,) = (tmp_path / "smoke" / "reports" / "table2").iterdir()
