@@ -258,8 +258,8 @@ def test_a_figure_is_held_against_what_the_text_says_of_it(tmp_path: Path) -> No
 
 def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make_plan("table2", "smoke", tmp_path)
-    ours = ("MIPI-PPO", "MIPI-PPO, no price", "MIPI-PPO, entropy")
-    fill(plan, {"MIPI": 0.5, "Value": 0.6, "Entropy": 0.1, **dict.fromkeys(ours, 0.7)})
+    ours = {"MIPI-PPO": 0.9, "MIPI-PPO, no price": 0.8, "MIPI-PPO, entropy": 0.7}
+    fill(plan, {"MIPI": 0.5, "Value": 0.6, "Entropy": 0.1, **ours})
     assert main(["reproduce", "table2", "--scale", "smoke", "--output-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "18 runs: 18 done" in text
@@ -270,7 +270,7 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
         rows = list(csv.DictReader(file))
     assert len(rows) == 72
     assert (rows[0]["paper"], rows[0]["ours"], rows[0]["diff"]) == ("0.66 ± 0.02", "0.50 ± ?", "-0.16")
-    assert {row["seed_0"] for row in rows} == {"0.5000", "0.6000", "0.1000", "0.7000"}
+    assert {row["seed_0"] for row in rows} == {"0.5000", "0.6000", "0.1000", "0.7000", "0.8000", "0.9000"}
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "fewer than 3" in page
     assert {word for job in plan.jobs for word in job.overrides if html.escape(shlex.quote(word)) not in page} == set()
