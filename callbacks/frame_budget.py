@@ -22,6 +22,8 @@ class FrameBudget(Callback):
         ValueError: if `total_frames` is not positive.
     """
 
+    ends_training = True
+
     def __init__(self, total_frames: int) -> None:
         super().__init__()
         require("total_frames", total_frames, 1)

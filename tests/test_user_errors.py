@@ -73,6 +73,7 @@ MISTAKES = [
     (["+trainer.gradient_clip_val=1"], "algorithm.gradient_clip clips gradients"),
     (["+trainer.accumulate_grad_batches=2"], "the datamodule sets the batch size"),
     (["callbacks=[learning,evaluation,run]"], "MIPI has target networks and no callback refreshes them"),
+    (["~callbacks.frame_budget"], "none of them ends training after total_frames: keep callbacks.frame_budget"),
     (["seed=1", "no-equal-sign"], "missing EQUAL"),
     (["-m", "seed=1,2", "algorithm.alpha=0.1,high"], "algorithm.alpha must be a number"),
     # nodes that are replaced by something else

@@ -60,6 +60,7 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
         refuse_large_batches(algorithm, datamodule)
         callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
         _refuse_misfits(algorithm, datamodule, callbacks)
+        _refuse_endless(config["trainer"], callbacks)
         _refuse_short_budget(datamodule, config["total_frames"])
         for name, node in config["logger"].items():
             loggers.append(never_fatal(build(f"logger.{name}", node), name))
@@ -99,6 +100,16 @@ def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callback
         raise UserError(
             f"datamodule: {type(algorithm).__name__} learns from {sources[bool(wanted)]}, got "
             f"{type(datamodule).__name__}: leave datamodule out, and an algorithm of this program chooses its own"
+        )
+
+
+def _refuse_endless(trainer: Config, callbacks: list[Any]) -> None:
+    """Reject a run that nothing ends."""
+    limited = trainer.get("max_time") is not None or trainer.get("max_steps", -1) != -1
+    if not limited and not any(getattr(callback, "ends_training", False) for callback in callbacks):
+        raise UserError(
+            "callbacks: none of them ends training after total_frames: keep callbacks.frame_budget; a callback of your "
+            "own must set `ends_training = True`"
         )
 
 
