@@ -28,7 +28,18 @@ _OF_LEARNER = (
     "trainer.devices",
     "trainer.num_nodes",
 )
-_IRRELEVANT = ("make_env", "seed", "parallel", "storage", "storage_dir", "updates_per_epoch", "collector", "workers")
+_IRRELEVANT = (
+    "make_env",
+    "seed",
+    "parallel",
+    "storage",
+    "storage_dir",
+    "updates_per_epoch",
+    "collector",
+    "workers",
+    "max_faults",
+    "lost_after_s",
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,8 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
     """Return the settings under `keys` as flat dotted keys, without settings that do not affect results.
 
     A number of frames equal to ``total_frames`` is replaced by that name, so that settings derived from the budget do
-    not count as further differences. Null values are omitted, because keys that newer versions added are mostly null.
+    not count as further differences. Null and false are omitted, because most keys that newer versions added have such
+    a value, and runs of older versions lack the key.
     """
     flat: dict[str, str] = {}
 
@@ -152,7 +164,7 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
             for key, value in node.items():
                 if key not in _IRRELEVANT:
                     flatten(value, f"{path}.{key}" if path else str(key))
-        elif node is not None and any(path == key or path.startswith(f"{key}.") for key in keys):
+        elif node is not None and node is not False and any(path == key or path.startswith(f"{key}.") for key in keys):
             derived = path != "total_frames" and not path.startswith(("env.", "held_out."))
             is_budget = derived and type(node) is int and node == config.get("total_frames")
             flat[path] = "total_frames" if is_budget else str(node)

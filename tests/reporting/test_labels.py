@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_folders import make_run
@@ -11,7 +12,7 @@ from run_folders import make_run
 from mipi_pl.cli import main
 from mipi_pl.reporting.differences import tables_of_differences
 from mipi_pl.reporting.document import as_markdown
-from mipi_pl.reporting.groups import worlds_of
+from mipi_pl.reporting.groups import settings, worlds_of
 from mipi_pl.reporting.labels import LONGEST, letters
 from mipi_pl.reporting.missing import missing_from
 from mipi_pl.reporting.report import blocks_of
@@ -123,3 +124,15 @@ def test_a_choice_of_no_run_is_refused(tmp_path: Path, words: list[str], capsys:
     assert "name a folder, an algorithm" in line
     with pytest.raises(UserError, match="matches no run"):
         without([], ["*"])
+
+
+def test_keys_that_a_later_version_added_do_not_split_the_seeds_of_an_algorithm() -> None:
+    older = {"algorithm": {"clip": 0.2, "agent": {"width": 64}}, "datamodule": {"num_envs": 8}}
+    later: dict[str, Any] = {
+        "algorithm": {"clip": 0.2, "agent": {"width": 64, "own_entity_only": False}, "mixer": None},
+        "datamodule": {"num_envs": 8, "max_faults": 100, "lost_after_s": 120},
+    }
+    keys = ("algorithm", "datamodule")
+    assert settings(older, keys) == settings(later, keys)
+    later["algorithm"]["agent"]["own_entity_only"] = True
+    assert settings(older, keys) != settings(later, keys)
