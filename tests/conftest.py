@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 # Before anything imports them. Only networks and losses: the hook and numba do not go together.
 _CHECKED = [
@@ -21,6 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent / "references"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="rewrite the golden files")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shapes_are_checked(request: pytest.FixtureRequest) -> None:
+    """Not in the files directly in this folder: their runs would take a fifth longer, and others check the shapes."""
+    config.update("jaxtyping_disable", request.path.parent == Path(__file__).parent)
 
 
 @pytest.fixture
