@@ -162,3 +162,12 @@ def test_a_row_that_cannot_be_written_changes_no_column(tmp_path: Path, monkeypa
             log.experiment.save()
     log.log_metrics({"b": 3.0}, step=3)
     assert log.content()["text"].split() == ["a,b,step", "1.0,,1", ",2.0,2", ",3.0,3"]
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["experiment=matrix_game", "debug=tiny", "held_out.baselines=[]", "picture.alpha=-1"]
+    code, folder = train_once(tmp_path, *options)
+    assert code == 0
+    assert "picture: not drawn, ValueError: alpha must be at least 0, got -1" in capsys.readouterr().out
+    assert (folder / "results.json").is_file()
+    assert not (folder / "results.png").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mipi_pl.run.config import Config
 from mipi_pl.run.parts import Parts
 from mipi_pl.run.teams import Teams
 from mipi_pl.storage import checksums, run_folder
+from mipi_pl.utils.errors import first_line
 
 _FILES = (("picture", "results.png"), ("numbers", "results.json"), ("checkpoint", "checkpoints/last.ckpt"))
 
@@ -58,27 +60,32 @@ def write_evaluation(folder: Path, frames: int, updates: int, results: Sequence[
     append_csv(folder / run_folder.EVALUATIONS, [{**head, **row} for row in rows_of("greedy", results)])
 
 
-def write_report(outcome: Outcome) -> list[str]:
+def write_report(outcome: Outcome, say: Callable[[str], None]) -> list[str]:
     """Write the files of the report, each if it can be written.
 
     results.json is written last, and only if all other files of the run are complete, because a run with this file
-    counts as finished.
+    counts as finished. A picture that its function cannot draw is not waited for: it would fail again.
+
+    Args:
+        outcome: outcome of the run.
+        say: prints a message to the user.
 
     Returns:
         The files that could not be written, with the reason; empty if the run is finished.
 
     Raises:
-        UserError: if the function that draws the picture rejects its arguments.
+        UserError: if an argument of the function that draws the picture cannot be built.
     """
     folder, parts, policies = outcome.folder, outcome.parts, outcome.policies
     rows = [row for name, results in policies.items() for row in rows_of(name, results)]
     draw = factory("picture", outcome.config["picture"])
     frames, updates, evaluations = parts.datamodule.frames, parts.algorithm.updates, folder / run_folder.EVALUATIONS
+    picture = partial(draw, folder / "results.png", title(outcome.config), evaluations, policies)
     writers: dict[str, Callable[[], object]] = {
         run_folder.EVALUATIONS: lambda: write_evaluation(folder, frames, updates, policies["trained"]),
         "metrics.csv": lambda: [log.content() for log in parts.trainer.loggers if isinstance(log, ResumableCSVLogger)],
         "results.csv": lambda: write_csv(folder / "results.csv", rows),
-        "results.png": lambda: draw(folder / "results.png", title(outcome.config), evaluations, policies),
+        "results.png": lambda: _draw(picture, say),
     }
     failures = {name: _attempt(name, write) for name, write in writers.items()}
     owed = [name for name in _files_of(parts, "owed_files") if not failures.get(name)]
@@ -87,6 +94,16 @@ def write_report(outcome: Outcome) -> list[str]:
         return [*missing, run_folder.RESULTS]
     call_hook(parts.trainer.loggers, "log_finished", scores_of(policies["trained"]))
     return _attempt(run_folder.RESULTS, lambda: checksums.write_results(folder, _content(outcome)))
+
+
+def _draw(draw: Callable[[], object], say: Callable[[str], None]) -> None:
+    """Draw the picture, or say why its function, which may be the user's own, cannot draw it."""
+    try:
+        draw()
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with a picture, the results of a run are kept
+        say(f"picture: not drawn, {type(error).__name__}: {first_line(error)}; the results are complete")
 
 
 def _attempt(name: str, write: Callable[[], object]) -> list[str]:

@@ -211,7 +211,7 @@ class Run:
             FailedError: if a file cannot be written.
         """
         outcome = report.Outcome(self.config, self.folder, self.parts, self.teams, policies, counts)
-        missing = report.write_report(outcome)
+        missing = report.write_report(outcome, self.say)
         report.say_report(outcome, missing, self.say)
         if missing:
             raise FailedError(
