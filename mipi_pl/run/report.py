@@ -102,7 +102,7 @@ def _draw(draw: Callable[[], object], say: Callable[[str], None]) -> None:
         draw()
     except OSError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever is wrong with a picture, the results of a run are kept
+    except Exception as error:  # whatever is wrong with a picture, the results of a run are kept
         say(f"picture: not drawn, {type(error).__name__}: {first_line(error)}; the results are complete")
 
 
