@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,7 @@ MISTAKES = [
     (["+trainer.gradient_clip_val=1"], "algorithm.gradient_clip clips gradients"),
     (["+trainer.accumulate_grad_batches=2"], "the datamodule sets the batch size"),
     (["callbacks=[learning,evaluation,run]"], "MIPI has target networks and no callback refreshes them"),
+    (["callbacks.generalization.team_sizes=[9]"], "callbacks.generalization: evaluation '9' (team_sizes=[9])"),
     (["~callbacks.frame_budget"], "none of them ends training after total_frames: keep callbacks.frame_budget"),
     (["seed=1", "no-equal-sign"], "missing EQUAL"),
     (["-m", "seed=1,2", "algorithm.alpha=0.1,high"], "algorithm.alpha must be a number"),
@@ -371,3 +374,12 @@ def test_a_disk_that_is_full_when_eval_writes_is_told(
     captured = capsys.readouterr()
     assert "win rate" in captured.out, "what was played is shown all the same"
     assert "(No space left on device); name another folder" in captured.err
+
+
+def test_a_part_that_asks_for_input_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    words = ["train", "experiment=matrix_game", "debug=tiny", "callbacks.collection._target_=builtins.input"]
+    assert main([*words, f"output_dir={tmp_path}"]) == 2
+    assert "callbacks.collection: EOF when reading a line" in capfd.readouterr().err

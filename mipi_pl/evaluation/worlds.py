@@ -178,15 +178,18 @@ class Worlds:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def check(self) -> None:
+    def check(self, spec: EntitySpec | None = None) -> None:
         """Create every world once with a single environment, so that errors appear before any world is played.
 
+        Args:
+            spec: sizes that a policy was made for; None for no such check.
+
         Raises:
-            WorldError: if a world cannot be created.
+            WorldError: if a world cannot be created, or the policy does not fit it.
         """
         for world in self.worlds:
             if world.name not in self._num_envs:
-                with self.single(world) as env:
+                with closing(self._make(world, 1, spec)) as env:
                     self._num_envs[world.name] = min(self.episodes, env.max_evaluation_envs)
 
     @contextmanager
@@ -239,9 +242,9 @@ class Worlds:
                 state = env.get_extra_state()
         return env, state
 
-    def _make(self, world: World, num_envs: int) -> EntityEnv:
+    def _make(self, world: World, num_envs: int, spec: EntitySpec | None = None) -> EntityEnv:
         with _global_generator_kept():
-            return world.environment(self._make_env, num_envs, seed_of(world.name, self.seed))
+            return world.environment(self._make_env, num_envs, seed_of(world.name, self.seed), spec)
 
 
 def _global_generator_kept() -> AbstractContextManager[None]:

@@ -18,8 +18,8 @@ from mipi_pl.run.kinds import SETTINGS, kind_of, refuse_object
 from mipi_pl.utils.errors import UserError, first_line, reason_of
 
 _REFUSALS = (
-    ValueError, TypeError, OverflowError, MisconfigurationException, OSError, ImportError, KeyError, MemoryError,
-    OmegaConfBaseException,
+    ValueError, TypeError, OverflowError, MisconfigurationException, OSError, EOFError, ImportError, KeyError,
+    MemoryError, OmegaConfBaseException,
 )  # fmt: skip
 
 _TOO_LARGE = ("allocate memory", "out of memory", "overflow", "Trying to create tensor with negative dimension")

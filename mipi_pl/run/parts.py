@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from lightning.pytorch.loggers import Logger
 from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.datamodule import DataModule
+from mipi_pl.evaluation.worlds import WorldError, Worlds
 from mipi_pl.logging.hooks import call_hook, never_fatal
 from mipi_pl.run.build import build
 from mipi_pl.run.config import Config
 from mipi_pl.run.learner import build_algorithm, check_optimizers, refuse_large_batches
 from mipi_pl.run.state import RunState
+from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.compat import attach
 from mipi_pl.utils.errors import UserError
 
@@ -60,6 +63,7 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
         refuse_large_batches(algorithm, datamodule)
         callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
         _refuse_misfits(algorithm, datamodule, callbacks)
+        _check_worlds(dict(zip(config["callbacks"], callbacks, strict=True)), datamodule.env.entity_spec)
         _refuse_endless(config["trainer"], callbacks)
         _refuse_short_budget(datamodule, config["total_frames"])
         for name, node in config["logger"].items():
@@ -101,6 +105,16 @@ def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callback
             f"datamodule: {type(algorithm).__name__} learns from {sources[bool(wanted)]}, got "
             f"{type(datamodule).__name__}: leave datamodule out, and an algorithm of this program chooses its own"
         )
+
+
+def _check_worlds(callbacks: Mapping[str, Any], spec: EntitySpec) -> None:
+    """Create the worlds in which callbacks evaluate the policy, before training needs them."""
+    for name, callback in callbacks.items():
+        if isinstance(worlds := getattr(callback, "worlds", None), Worlds):
+            try:
+                worlds.check(spec)
+            except WorldError as error:
+                raise UserError(f"callbacks.{name}: {error}") from error
 
 
 def _refuse_endless(trainer: Config, callbacks: list[Any]) -> None:
