@@ -104,11 +104,11 @@ ELSEWHERE = {
         "mipi train experiment=quickstart 'datamodule.curriculum=[{frames: 0, team_sizes: [3]}, {frames: 300_000, "
         "team_sizes: [3, 4, 5]}]'"
     ): ("tests/datamodules/test_curriculum.py", "its stages are longer than a shortened run"),
-    "mipi export outputs/latest/checkpoints/last.ckpt --format pt2": (
+    "mipi export outputs/latest/checkpoints/last.ckpt --output policy.pt2": (
         "tests/run/test_deployment.py",
         "an export takes seconds, and its program is played there",
     ),
-    "mipi export outputs/latest/checkpoints/last.ckpt --format onnx": (
+    "mipi export outputs/latest/checkpoints/last.ckpt --output policy.onnx": (
         "tests/run/test_deployment.py",
         "needs the extra onnx",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,23 @@ def test_a_torch_export_program_plays_as_the_policy(exported: Path) -> None:
     program, actor = loaded.module(), mipi_pl.load_policy("quickstart").actor
     for num_envs in (3, 1):
         assert plays_like(program, actor, env_of(num_envs), about["sizes"]["H"]) > 20
+
+
+def test_the_code_of_the_document_plays_as_the_policy(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(exported.parent)
+    document = Path(__file__).parents[2] / "docs" / "python.md"
+    blocks = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = (block for block in blocks if exported.name in block)
+    names: dict[str, Any] = {}
+    exec(compile(code, "document", "exec"), names)
+    env, actor = env_of(1), mipi_pl.load_policy("quickstart").actor
+    td, n_actions = env.reset(), env.entity_spec.n_actions
+    for _ in range(LIMIT):
+        action = names["decide"](td["entities"], td["agents", "visible"], td["agents", "action_mask"])
+        td = actor(td)
+        assert torch.equal(action, td["agents", "action"])
+        td = env.step(td)["next"]
+    assert names["sizes"]["U"] == n_actions
 
 
 def test_a_program_may_have_more_slots_than_training_had(tmp_path: Path) -> None:
