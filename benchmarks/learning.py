@@ -5,8 +5,8 @@
 
 The processor time of an evaluation is estimated from its frames: the share of the run's frames collected by then is
 taken as the share of the run's processor time, which includes the evaluations. The score at a given minute is that of
-the last evaluation before it; the final score is the one that the run reports. Scores of one task and algorithm are
-averaged over seeds.
+the last evaluation before it; the final score is the one that the run reports. Runs that differ only in their seed are
+averaged, as in `mipi report`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.runs import Run, find_runs
 
 Scores = tuple[float, float]
@@ -61,21 +62,19 @@ def over_seeds(by_seed: Sequence[Scores | None]) -> str:
 
 
 def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
-    """Returns the table: a row per task and algorithm, and per scripted policy; cells are "training, held-out"."""
+    """Returns the table: a row per task and group of seeds, and per scripted policy; cells are "training, held-out"."""
     heads = ["task", "", "seeds", "frames", "processor minutes", *(f"{m:g} min" for m in minutes), "at the end"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for environment in sorted({run.environment for run in runs}):
-        of_task = [run for run in runs if run.environment == environment]
-        for algorithm in sorted({run.algorithm for run in of_task}):
-            group = [run for run in of_task if run.algorithm == algorithm]
-            took = [processor_minutes(run) for run in group]
-            cells = [environment, f"`{algorithm}`", str(len(group)), f"{mean(run.frames for run in group):,.0f}"]
+    for world in worlds_of(runs):
+        for group in world.groups:
+            took = [processor_minutes(run) for run in group.runs]
+            cells = [world.label, f"`{group.label}`", str(len(took)), f"{mean(run.frames for run in group.runs):,.0f}"]
             cells.append(f"{mean(took):.1f}")
-            cells += [over_seeds([scores_at(run, m) for run in group]) if m < min(took) else "" for m in minutes]
-            lines.append(f"| {' | '.join([*cells, over_seeds([final(run) for run in group])])} |")
-        for name in of_task[0].policies:
+            cells += [over_seeds([scores_at(run, m) for run in group.runs]) if m < min(took) else "" for m in minutes]
+            lines.append(f"| {' | '.join([*cells, over_seeds([final(run) for run in group.runs])])} |")
+        for name in world.runs[0].policies:
             if name not in ("trained", "untrained"):
-                cells = [environment, f"`{name}`", *[""] * (3 + len(minutes)), over_seeds([final(of_task[0], name)])]
+                cells = [world.label, f"`{name}`", *[""] * (3 + len(minutes)), over_seeds([final(world.runs[0], name)])]
                 lines.append(f"| {' | '.join(cells)} |")
     return lines
 
