@@ -1,0 +1,66 @@
+"""What benchmarks/price.py and price_parts.py compute from runs and from distributions."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import price  # noqa: E402
+import price_parts  # noqa: E402
+
+
+def run(alpha: float, seed: int, training: float, held_out: float, kl: float = 0.3) -> price.Priced:
+    return price.Priced("sz", alpha, seed, kl, 0.7, {"training": training, "6": held_out, "7": held_out}, "ccccccc")
+
+
+def test_the_table_has_gaps_and_the_probability_of_being_better_than_without_a_price(tmp_path: Path) -> None:
+    free = [run(0.0, 0, 0.9, 0.7), run(0.0, 1, 0.9, 0.6)]
+    priced = [run(0.02, 0, 0.8, 0.8), run(0.02, 1, 0.9, 0.65), run(math.inf, 0, 0.5, 0.3, kl=0.0)]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in price.table([*priced, *free])][2:]
+    assert [row[0] for row in rows] == ["0", "0.02", "∞"]
+    assert [row[6] for row in rows] == ["-0.25 ± 0.07", "-0.12 ± 0.18", "-0.20"]
+    assert rows[0][7] == ""
+    assert rows[1][7].startswith("0.75 [")
+    price.write([*priced, *free], tmp_path / "price.csv")
+    price.draw(tmp_path / "price.png", [*priced, *free])
+    with (tmp_path / "price.csv").open(encoding="utf-8") as file:
+        assert [(row["alpha"], row["6"]) for row in csv.DictReader(file)][2:4] == [("∞", "0.3000"), ("0", "0.7000")]
+    assert (tmp_path / "price.png").stat().st_size > 5_000
+
+
+def test_the_parts_of_a_divergence_add_up_and_are_those_of_its_definition() -> None:
+    torch.manual_seed(0)
+    log_pi, log_marginal = torch.randn(2, 50, 9, dtype=torch.float64).log_softmax(-1)
+    types = torch.tensor([0, 0, 1, 1, 1, 1, 2, 2, 2])
+    what, where, whom = price_parts.divergences(log_pi, log_marginal, types).unbind(1)
+    whole = (log_pi.exp() * (log_pi - log_marginal)).sum(1)
+    torch.testing.assert_close(what + where + whom, whole)
+    attack = types == 2
+    targets, expected = (x[:, attack].log_softmax(-1) for x in (log_pi, log_marginal))
+    torch.testing.assert_close(
+        whom, log_pi[:, attack].exp().sum(1) * (targets.exp() * (targets - expected)).sum(1), rtol=1e-9, atol=1e-12
+    )
+    assert (what > -1e-12).all()
+    assert (where > -1e-12).all()
+
+
+def test_the_types_are_those_of_the_battle() -> None:
+    names = ("no_op", "stop", "north", "south", "east", "west")
+    assert price_parts.types_of(names, 7).tolist() == [0, 0, 1, 1, 1, 1, 2]
+
+
+def test_folders_without_priced_runs_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["price.py", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        price.main()
+    assert "runs" in capsys.readouterr().err
