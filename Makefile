@@ -89,8 +89,9 @@ REFIL ?=
 SMACLITE ?=
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure battle and learner, append a table to benchmarks/results.md; with peers: REFIL=PATH SMACLITE=PATH
-	@$(BIN)/python benchmarks/bench.py $(if $(REFIL),--refil $(REFIL)) $(if $(SMACLITE),--smaclite $(SMACLITE)) $(ARGS)
+bench: $(INSTALLED) ## measure battle and learner, append a table to benchmarks/results.md; with peers: REFIL=PATH SMACLITE=PATH JAXMARL=PATH JAXMARL_PYTHON=PYTHON
+	@$(BIN)/python benchmarks/bench.py $(if $(REFIL),--refil $(REFIL)) $(if $(SMACLITE),--smaclite $(SMACLITE)) \
+		$(if $(JAXMARL),--jaxmarl $(JAXMARL) --jaxmarl-python $(JAXMARL_PYTHON)) $(ARGS)
 
 .PHONY: golden
 golden: $(INSTALLED) ## rewrite the golden files after an intended change of behaviour

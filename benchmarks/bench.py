@@ -1,11 +1,11 @@
 """Runs the speed measurements of this folder and appends a table of their figures to benchmarks/results.md.
 
-    python benchmarks/bench.py [--threads 2] [--refil PATH [--smaclite PATH]]     # or: make bench REFIL=PATH
+    python benchmarks/bench.py [--threads 2] [--refil PATH [--smaclite PATH]] [--jaxmarl PATH --jaxmarl-python PYTHON]
+    make bench REFIL=PATH                                                          # the same
 
-The comparisons with peers (`peer_refil.py`, `peer_loop.py`) run only if their checkouts are given. The comparison of
-the learners uses full synthetic episodes and real battles (`battles` in the name of a figure). Never run are scripts
-that do not measure speed (fairness, learning, the matrix game, soaks, mutations, StarCraft II parity), and
-`peer_battle.py` and `peer_jaxmarl.py`, which need installations of the peers.
+The comparisons with peers (`peer_refil.py`, `peer_loop.py`, `peer_jaxmarl.py`) run only if their checkouts are given.
+The comparison of the learners uses full synthetic episodes and real battles (`battles` in the name of a figure). The
+other scripts of this folder do not measure speed, or need an installation of a peer beside ours (`peer_battle.py`).
 
 The table consists of the line of JSON with which each script ends. Figures with "ratio" in their name compare two
 sides of one run, so they hold on a noisy machine. Those that fell by more than a fifth since the file's last value are
@@ -32,36 +32,36 @@ from mipi_pl.storage import provenance, run_folder
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.md"
-LEFT_OUT = {
-    "battle_fairness.py",
-    "bench.py",
-    "damage.py",
-    "learning.py",
-    "matrix_game.py",
-    "mutations.py",
-    "peer_battle.py",
+SCRIPTS = (
+    "collection.py",
+    "env_steps.py",
+    "growth.py",
+    "learner_updates.py",
+    "loop_profile.py",
     "peer_jaxmarl.py",
-    "soak_memory.py",
-    "soak_resume.py",
-    "starcraft2_parity.py",
-    "whole_runs.py",
-}
+    "peer_loop.py",
+    "peer_refil.py",
+    "scaling.py",
+)
 FAILED = "failed, exit code"
 LARGEST_FALL = 0.2
-THREADED = {"env_steps.py", "learner_updates.py", "peer_refil.py", "peer_loop.py"}
+THREADED = {"env_steps.py", "learner_updates.py", "peer_refil.py", "peer_loop.py", "peer_jaxmarl.py"}
 
 
 def planned(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Returns the scripts to run and the arguments of each."""
+    """Returns the scripts to run and the arguments of each; comparisons whose checkout is not given are left out."""
+    checkouts: dict[str, dict[str, object]] = {
+        "peer_refil.py": {"--repo": options.refil},
+        "peer_loop.py": {"--repo": options.refil, "--smaclite": options.smaclite},
+        "peer_jaxmarl.py": {"--jaxmarl": options.jaxmarl, "--jaxmarl-python": options.jaxmarl_python},
+    }
     chosen: dict[str, list[str]] = {}
-    for path in sorted(FOLDER.glob("*.py")):
-        more = ["--threads", str(options.threads)] if path.name in THREADED else []
-        if path.name == "peer_refil.py":
-            more += ["--repo", str(options.refil)]
-        if path.name == "peer_loop.py":
-            more += ["--repo", str(options.refil), "--smaclite", str(options.smaclite)]
-        if path.name not in LEFT_OUT and "None" not in more:
-            chosen[path.name] = more
+    for script in SCRIPTS:
+        needed = checkouts.get(script, {})
+        if None not in needed.values():
+            words = ["speed"] if script == "peer_jaxmarl.py" else []
+            words += ["--threads", str(options.threads)] if script in THREADED else []
+            chosen[script] = [*words, *(str(word) for pair in needed.items() for word in pair)]
     return chosen
 
 
@@ -122,7 +122,9 @@ def heading(options: argparse.Namespace) -> str:
     commit = (provenance.commit() or "an installed package")[:10]
     machine = f"{os.cpu_count()} cores ({processor()}), {options.threads} threads"
     command = provenance.command()
-    for place in {str(path) for path in (options.refil, options.smaclite) if path}:
+    for place in {
+        str(path) for path in (options.refil, options.smaclite, options.jaxmarl, options.jaxmarl_python) if path
+    }:
         command = command.replace(place, "PATH")
     return f"## {date.today()}, commit {commit}\n\n{machine}, PyTorch {torch.__version__}, `{command}`."
 
@@ -133,6 +135,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor threads (default: all cores)")
     parser.add_argument("--refil", type=Path, help="a checkout of REFIL, to compare with its learner")
     parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, to compare the whole loop too")
+    parser.add_argument("--jaxmarl", type=Path, help="a checkout of JaxMARL, to compare with its IPPO and MAPPO")
+    parser.add_argument("--jaxmarl-python", help="a Python with the requirements of JaxMARL")
     parser.add_argument("--only", nargs="+", help="run only these scripts, such as learner_updates.py")
     options = parser.parse_args()
     measured: dict[tuple[str, str], float] = {}

@@ -21,9 +21,9 @@ Both commands print this table; that of `learning` has one turn per side.
 Peak memory includes the compiler. The time for building and compiling is a column of its own and part of no other
 figure.
 
-The results replace those of the same command and number of cores in benchmarks/results/peer_jaxmarl.json. `--quick`
-compares IPPO with MIPI-PPO on 2s3z within two minutes and writes only to a given --output. This repository contains no
-code of JaxMARL; our side is this checkout.
+Ends with a line of JSON: frames per processor second by side and map. The results replace those of the same command
+and number of cores in benchmarks/results/peer_jaxmarl.json. `--quick` compares IPPO with MIPI-PPO on 2s3z within two
+minutes and writes only to a given --output. This repository contains no code of JaxMARL; our side is this checkout.
 """
 
 from __future__ import annotations
@@ -200,6 +200,7 @@ def main() -> None:
     print(tables(rows, f"speed on {options.threads} core{'s' * (options.threads > 1)}", speed_table))
     if options.output is not None:
         write(options.output, options.what, rows, options, about)
+    print(json.dumps({f"{row['side']}_{row['map']}_frames_per_cpu_s": row["frames_per_cpu_s"] for row in rows}))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -37,6 +38,20 @@ def test_ratios_that_fell_by_more_than_a_fifth_are_listed_and_nothing_else() -> 
         ("d.py", "ratio"): 1.0,
     }
     assert bench.fallen(measured, before) == ["* a.py, ratio: 1.5, before 2.0"]
+
+
+def test_only_measurements_of_speed_run_and_those_of_peers_only_with_their_checkouts() -> None:
+    nothing = dict.fromkeys(("refil", "smaclite", "jaxmarl", "jaxmarl_python"))
+    alone = bench.planned(argparse.Namespace(threads=2, **nothing))
+    assert sorted(alone) == [
+        *("collection.py", "env_steps.py", "growth.py", "learner_updates.py", "loop_profile.py", "scaling.py")
+    ]
+    given = {"refil": Path("r"), "smaclite": Path("s"), "jaxmarl": Path("j"), "jaxmarl_python": "python"}
+    with_peers = bench.planned(argparse.Namespace(threads=2, **given))
+    assert set(with_peers) == set(bench.SCRIPTS)
+    assert with_peers["peer_loop.py"] == ["--threads", "2", "--repo", "r", "--smaclite", "s"]
+    assert with_peers["peer_jaxmarl.py"][0] == "speed"
+    assert [name for name in bench.SCRIPTS if not (bench.FOLDER / name).is_file()] == []
 
 
 def test_the_figures_of_the_committed_results_can_be_read() -> None:

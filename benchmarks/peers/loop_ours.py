@@ -19,6 +19,7 @@ from turns import claim_output, my_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mipi_pl.callbacks.frame_budget import FrameBudget
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.parts import assemble
@@ -27,8 +28,8 @@ from mipi_pl.run.quiet import quieten
 from mipi_pl.storage import provenance
 from mipi_pl.utils.threads import set_threads
 
-OMITTED = ("generalization", "video", "collection", "frame_budget", "checkpointing")
-"""Callbacks that JaxMARL's training function has no counterpart of. Without a frame budget, the turns end training."""
+OMITTED = ("generalization", "video", "collection", "checkpointing")
+"""Callbacks that JaxMARL's training function has no counterpart of. The frame budget is omitted, too: turns end it."""
 REPORTED = ("algorithm", "datamodule", "env", "network")
 """Settings to report."""
 
@@ -66,7 +67,9 @@ def train(options: argparse.Namespace, recorder: LoopRecorder, config: dict[str,
     quieten()
     set_threads(options.threads)
     parts = assemble(config, folder, build_trainer(config["trainer"]))
-    parts.trainer.callbacks.append(Recording(recorder, start_s))  # type: ignore[attr-defined]
+    callbacks: list[Callback] = parts.trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [callback for callback in callbacks if not isinstance(callback, FrameBudget)]
+    callbacks.append(Recording(recorder, start_s))
     parts.trainer.fit(parts.algorithm, datamodule=parts.datamodule)
 
 
