@@ -83,7 +83,8 @@ def test_quick_compares_our_loop_with_that_of_the_checkout(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "2s3z, speed on 1 core"
-    assert [line.split(" |")[0] for line in lines[4:]] == ["| MIPI-PPO, width 64", "| JaxMARL IPPO, width 64"]
+    assert [line.split(" |")[0] for line in lines[4:-1]] == ["| MIPI-PPO, width 64", "| JaxMARL IPPO, width 64"]
+    assert set(json.loads(lines[-1])) == {f"{side}_2s3z_frames_per_cpu_s" for side in ("mipi_ppo", "jaxmarl_ippo_64")}
     results = json.loads((tmp_path / "results.json").read_text())["speed_threads_1"]
     ours, peer = results["rows"]
     assert (ours["updates"], peer["updates"]) == (1, 1)
