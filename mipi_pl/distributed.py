@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mipi_pl.utils.checks import DivergedError
+from mipi_pl.utils.errors import UserError
 
 T = TypeVar("T")
 Task = TypeVar("Task")
@@ -172,6 +173,29 @@ def by_first(work: Callable[[], T]) -> T:
         outcome[1].already_reported = rank() > 0
         raise outcome[1]
     return cast(T, outcome[0])
+
+
+def alike(work: Callable[[], T]) -> T:
+    """Run `work` in every process and return its result, unless a process finds a mistake, which then ends all of them.
+
+    Raises:
+        UserError: the mistake of this process, or of the first process that has one. The attribute
+            ``already_reported`` is True if a process of lower rank has the same message, or this one has none.
+    """
+    if size() == 1:
+        return work()
+    mistake = None
+    try:
+        result = work()
+    except UserError as error:
+        mistake = error
+    messages = gather(None if mistake is None else str(mistake))
+    first = next((message for message in messages if message is not None), None)
+    if mistake is None and first is None:
+        return result
+    ended: Any = mistake or UserError(first)
+    ended.already_reported = mistake is None or str(mistake) in messages[: rank()]
+    raise ended
 
 
 def divided(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:

@@ -16,6 +16,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from run_content import content, differences
 
+from mipi_pl import distributed
 from mipi_pl.cli import main
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.utils.errors import FailedError, UserError
@@ -261,3 +262,31 @@ def test_what_ends_all_processes_is_reported_once(
     monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
     assert main(["train"]) in (1, 2)
     assert capfd.readouterr().err == stderr
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "ended", "is_told"),
+    [
+        (None, [None, None], None, False),
+        ("too wide", ["too wide", "too wide"], "too wide", False),
+        ("my disk is full", [None, "my disk is full"], "my disk is full", True),
+        (None, ["too wide", None], "too wide", False),
+    ],
+)
+def test_a_mistake_that_several_processes_find_is_told_once(
+    own: str | None, others: list[str | None], ended: str | None, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work() -> int:
+        if own is not None:
+            raise UserError(own)
+        return 3
+
+    monkeypatch.setattr("mipi_pl.distributed.size", lambda: 2)
+    monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
+    monkeypatch.setattr("mipi_pl.distributed.gather", lambda _: others)
+    if ended is None:
+        assert distributed.alike(work) == 3
+        return
+    with pytest.raises(UserError, match=ended) as caught:
+        distributed.alike(work)
+    assert caught.value.already_reported is not is_told  # type: ignore[attr-defined]

@@ -128,8 +128,7 @@ class Run:
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
         self.teams = self._known_teams or teams_of(config)
-        self.parts = assemble(config, folder, self._trainer)
-        self._open.callback(self.parts.datamodule.teardown, "fit")
+        self.parts = distributed.alike(self._assembled)
         self._open.enter_context(closing(self._trainer.loggers))
         note = initial.apply(self.parts.algorithm, config, folder, resumed=self.checkpoint is not None)
         if note is not None and self.checkpoint is None:
@@ -138,6 +137,11 @@ class Run:
         worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
         make_env = environment_factory(config["env"])
         self.worlds = self._open.enter_context(Worlds(make_env, worlds, held_out["episodes"], held_out["seed"]))
+
+    def _assembled(self) -> Parts:
+        parts = assemble(self.config, self.folder, self._trainer)
+        self._open.callback(parts.datamodule.teardown, "fit")
+        return parts
 
     def carry_out(self) -> None:
         """Evaluate, train from the start or from the checkpoint, evaluate again and write the report.
