@@ -21,9 +21,10 @@ Both commands print this table; that of `learning` has one turn per side.
 Peak memory includes the compiler. The time for building and compiling is a column of its own and part of no other
 figure.
 
-Ends with a line of JSON: frames per processor second by side and map. The results replace those of the same command
-and number of cores in benchmarks/results/peer_jaxmarl.json. `--quick` compares IPPO with MIPI-PPO on 2s3z within two
-minutes and writes only to a given --output. This repository contains no code of JaxMARL; our side is this checkout.
+Ends with a line of JSON: frames per processor second by side and map. The results replace those of the same command,
+seconds of learning and number of cores in benchmarks/results/peer_jaxmarl.json. `--quick` compares IPPO with MIPI-PPO
+on 2s3z within two minutes and writes only to a given --output. This repository contains no code of JaxMARL; our side is
+this checkout.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def write(
 ) -> None:
     """Write the results to a file, and keep its other results."""
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    kept["learning" if what == "learning" else f"speed_threads_{options.threads}"] = {
+    kept[f"learning_{options.seconds:g}_s" if what == "learning" else f"speed_threads_{options.threads}"] = {
         "threads": options.threads,
         "commit": provenance.commit(),
         "jaxmarl_commit": commit_of(options.jaxmarl),

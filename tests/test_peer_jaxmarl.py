@@ -110,7 +110,7 @@ def test_learning_keeps_the_results_of_speed_and_trains_every_side_once(tmp_path
     assert titles == ["3s5z, win rate in its own world", "3s5z, speed on 1 core"]
     results = json.loads(output.read_text())
     assert results["speed_threads_2"] == {"rows": []}
-    rows = results["learning"]["rows"]
+    rows = results["learning_0_s"]["rows"]
     assert [(row["map"], row["side"], row["updates"]) for row in rows] == [("3s5z", side, 1) for side in sides]
 
 
