@@ -1,12 +1,12 @@
 """Where the processor time of the training loop goes, compared with the limit of its matrix products.
 
-    python benchmarks/loop_profile.py [--algorithm mipi_ppo] [--frames 40000] [key=value ...]
+    python benchmarks/loop_profile.py [--algorithm mipi_ppo] [--frames 40000] [--operations 0] [key=value ...]
 
 Plays and learns with `experiment=cpu` on one thread, without evaluations. Prints the share of each part of the loop,
 the floating-point operations of the matrix products per frame, and the speed of PyTorch's own product of two matrices
 of the loop's sizes on this machine. The limit is the frames per second of a loop that did nothing but these products
-at that speed. The products inside the attention and target kernels are not counted; they are small. Ends with a line
-of JSON.
+at that speed. The products inside the attention and target kernels are not counted; they are small. `--operations`
+lists so many of the operations in which PyTorch's profiler saw most time. Ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -95,8 +95,13 @@ class Loop:
         return self.data.frames - first
 
 
-def counted_products(loop: Loop, frames: int) -> float:
-    """Returns the floating-point operations of the matrix products per frame, in millions."""
+def profiled(loop: Loop, frames: int) -> tuple[float, dict[str, float]]:
+    """Profile the loop for some frames.
+
+    Returns:
+        The floating-point operations of the matrix products per frame, in millions, and the microseconds per frame of
+        each operation, without the operations that it calls.
+    """
     kernel_flop = 0
 
     def counted(function: Callable[..., Any], flop: Callable[..., int]) -> Callable[..., Any]:
@@ -110,11 +115,12 @@ def counted_products(loop: Loop, frames: int) -> float:
     originals = gru.forward, gru.backward
     gru.forward = counted(gru.forward, lambda rows, a, b, *_: 2 * len(rows) * (a.size + b.size))
     gru.backward = counted(gru.backward, lambda gates, _, __, weight, *___: 2 * len(gates) * weight.size)
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as recorded:
         played = loop.run(frames)
     gru.forward, gru.backward = originals
-    flop = sum(event.flops for event in profiled.key_averages() if event.key in PRODUCTS)
-    return float((flop + kernel_flop) / played / 1e6)
+    events = recorded.key_averages()
+    flop = sum(event.flops for event in events if event.key in PRODUCTS)
+    return float((flop + kernel_flop) / played / 1e6), {e.key: e.self_cpu_time_total / played for e in events}
 
 
 def product_speed(repeats: int = 300) -> float:
@@ -133,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algorithm", default="mipi_ppo", help="algorithm of `mipi train` (default %(default)s)")
     parser.add_argument("--frames", type=int, default=40_000, help="frames to measure (default %(default)s)")
+    parser.add_argument("--operations", type=int, default=0, help="operations to list (default %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="arguments of mipi train")
     options = parser.parse_args()
     set_threads(1)
@@ -146,7 +153,11 @@ def main() -> None:
     for name in ("collection", *loop.parts.values(), "learning"):
         title = "learning, all" if name == "learning" else name
         print(f"| {title} | {shares.get(name, 0.0) / seconds:.0%} | {shares.get(name, 0.0) / frames * 1e6:.1f} |")
-    mflop, speed = counted_products(loop, options.frames // 8), product_speed()
+    (mflop, operations), speed = profiled(loop, options.frames // 8), product_speed()
+    if options.operations:
+        print(f"\n| operation, of {sum(operations.values()):.0f} | microseconds per frame |\n|---|---:|")
+        for name in sorted(operations, key=operations.__getitem__, reverse=True)[: options.operations]:
+            print(f"| {name} | {operations[name]:.1f} |")
     figures = {
         "frames_per_core_s": round(frames / seconds, 1),
         "products_mflop_per_frame": round(mflop, 2),
