@@ -21,6 +21,7 @@ from statistics import mean, stdev
 
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.runs import Run, find_runs
+from mipi_pl.utils.errors import UserError
 
 FOLDER = "larger_teams"
 # SZ allows teams of any size. In CSZ and MMM, a tenth of the places is for the few units, as in teams of 8.
@@ -64,10 +65,14 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=256, help="battles per team size (default: %(default)s)")
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     chosen = parser.parse_args()
+    try:
+        runs = find_runs(chosen.folders)
+    except UserError as error:
+        parser.error(str(error))
     sizes = [str(size) for size in chosen.sizes]
     print(f"| task | | seeds | {' | '.join(sizes)} |\n" + "|---" * (3 + len(sizes)) + "|")
     rows = []
-    for world in worlds_of([run for run in find_runs(chosen.folders) if run.environment in GROUPS]):
+    for world in worlds_of([run for run in runs if run.environment in GROUPS]):
         for group in world.groups:
             scores = []
             for run in group.runs:

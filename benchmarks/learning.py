@@ -21,6 +21,7 @@ from statistics import mean, stdev
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.runs import Run, find_runs
+from mipi_pl.utils.errors import UserError
 
 Scores = tuple[float, float]
 """Win rate (or return) of a policy on the training teams, and its mean over the held-out teams."""
@@ -85,6 +86,7 @@ def write(runs: Sequence[Run], path: Path) -> None:
         {
             "environment": run.environment,
             "algorithm": run.algorithm,
+            "changes": run.config["run"].get("changes") or "",
             "seed": run.seed,
             "frames": run.frames,
             "updates": run.updates,
@@ -109,7 +111,10 @@ def main() -> None:
     )
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     chosen = parser.parse_args()
-    all_runs = find_runs(chosen.folders)
+    try:
+        all_runs = find_runs(chosen.folders)
+    except UserError as error:
+        parser.error(str(error))
     runs = [run for run in all_runs if run.state == "finished"]
     for run in all_runs:
         if run not in runs:

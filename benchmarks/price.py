@@ -27,6 +27,7 @@ from mipi_pl.evaluation.seeds import probability_of_improvement
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.runs import Run, find_runs
+from mipi_pl.utils.errors import UserError
 
 KL, ENTROPY = "train/policy/kl_to_marginal", "train/policy/entropy"
 
@@ -177,7 +178,10 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     parser.add_argument("--picture", type=Path, help="draw divergence against gap to this file")
     chosen = parser.parse_args()
-    runs = read(chosen.folders)
+    try:
+        runs = read(chosen.folders)
+    except UserError as error:
+        parser.error(str(error))
     if not runs:
         where = ", ".join(map(str, chosen.folders))
         parser.error(f"expected finished runs of algorithm=mipi_ppo with a marginal policy, got none in {where}")

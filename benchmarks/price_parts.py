@@ -30,6 +30,7 @@ from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.run.build import build
 from mipi_pl.run.evaluate import open_checkpoint
+from mipi_pl.utils.errors import UserError
 
 PARTS = ("what", "where", "whom")
 _STAY, _MOVE, _ATTACK = range(3)
@@ -93,7 +94,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16_384, help="steps to play for each run and size")
     parser.add_argument("--table", type=Path, help="write a row per run and size to this CSV")
     chosen = parser.parse_args()
-    runs = [run for run in find_runs(chosen.folders) if run.state == "finished" and run.algorithm == "mipi_ppo"]
+    try:
+        found = find_runs(chosen.folders)
+    except UserError as error:
+        parser.error(str(error))
+    runs = [run for run in found if run.state == "finished" and run.algorithm == "mipi_ppo"]
     runs.sort(key=lambda run: (run.environment, alpha_of(run), run.seed or 0))
     head = ["environment", "alpha", "seed", "team", *(f"{part}_nats" for part in PARTS), "all_nats"]
     print(f"| {' | '.join(head)} |\n" + "|---" * len(head) + "|")
