@@ -80,6 +80,11 @@ ELSEWHERE = {
         "tests/reporting/test_learning_table.py",
         "needs runs that have taken minutes",
     ),
+    "python benchmarks/price.py outputs/reproduce/cpu": ("tests/reporting/test_price.py", "needs runs of minutes"),
+    "python benchmarks/price_parts.py outputs/reproduce/cpu --sizes 3 5 8 --frames 6000": (
+        "tests/reporting/test_price.py",
+        "needs runs of minutes",
+    ),
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
     "python benchmarks/growth.py": ("benchmarks/growth.py", "minutes of measurement"),
     "python benchmarks/loop_profile.py": ("benchmarks/loop_profile.py", "minutes of measurement"),
