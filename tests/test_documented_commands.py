@@ -80,6 +80,10 @@ ELSEWHERE = {
         "tests/reporting/test_learning_table.py",
         "needs runs that have taken minutes",
     ),
+    "python benchmarks/larger_teams.py outputs --table larger_teams.csv": (
+        "benchmarks/larger_teams.py",
+        "needs runs of minutes",
+    ),
     "python benchmarks/price.py outputs/reproduce/cpu": ("tests/reporting/test_price.py", "needs runs of minutes"),
     "python benchmarks/price_parts.py outputs/reproduce/cpu --sizes 3 5 8 --frames 6000": (
         "tests/reporting/test_price.py",
