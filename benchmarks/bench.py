@@ -59,7 +59,7 @@ def planned(options: argparse.Namespace) -> dict[str, list[str]]:
     for script in SCRIPTS:
         needed = checkouts.get(script, {})
         if None not in needed.values():
-            words = ["speed"] if script == "peer_jaxmarl.py" else []
+            words = ["speed", "--output", os.devnull] if script == "peer_jaxmarl.py" else []
             words += ["--threads", str(options.threads)] if script in THREADED else []
             chosen[script] = [*words, *(str(word) for pair in needed.items() for word in pair)]
     return chosen
@@ -122,9 +122,8 @@ def heading(options: argparse.Namespace) -> str:
     commit = (provenance.commit() or "an installed package")[:10]
     machine = f"{os.cpu_count()} cores ({processor()}), {options.threads} threads"
     command = provenance.command()
-    for place in {
-        str(path) for path in (options.refil, options.smaclite, options.jaxmarl, options.jaxmarl_python) if path
-    }:
+    peers = (options.refil, options.smaclite, options.jaxmarl)
+    for place in sorted((str(path) for path in peers if path), key=len, reverse=True):  # one may lie in another
         command = command.replace(place, "PATH")
     return f"## {date.today()}, commit {commit}\n\n{machine}, PyTorch {torch.__version__}, `{command}`."
 
@@ -139,6 +138,10 @@ def main() -> None:
     parser.add_argument("--jaxmarl-python", help="a Python with the requirements of JaxMARL")
     parser.add_argument("--only", nargs="+", help="run only these scripts, such as learner_updates.py")
     options = parser.parse_args()
+    if bool(options.jaxmarl) != bool(options.jaxmarl_python):
+        parser.error("--jaxmarl and --jaxmarl-python need each other")
+    if options.smaclite and not options.refil:
+        parser.error("--smaclite needs --refil")
     measured: dict[tuple[str, str], float] = {}
     failed = False
     for script, arguments in planned(options).items():

@@ -24,7 +24,7 @@ from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.utils.errors import UserError
 
 FOLDER = "larger_teams"
-# SZ allows teams of any size. In CSZ and MMM, a tenth of the places is for the few units, as in teams of 8.
+# SZ allows teams of any size. CSZ and MMM have up to two colossi or medivacs in teams of up to 8; here up to three.
 GROUPS = {
     "sz": [],
     "csz": ["env.groups=[{types: [stalker, zealot], min: 3, max: 64}, {types: [colossus], min: 0, max: 3}]"],
@@ -34,7 +34,10 @@ GROUPS = {
 
 def played(run: Run, sizes: Sequence[int], episodes: int) -> dict[str, float] | None:
     """Returns the scores by team size of an earlier evaluation with these sizes and episodes; None without one."""
+    policy_s = (run.folder / "checkpoints" / "last.ckpt").stat().st_mtime  # changes if the run is trained longer
     for path in sorted((run.folder / FOLDER).glob("*/results.json"), reverse=True):
+        if path.stat().st_mtime < policy_s:
+            continue
         found = json.loads(path.read_text(encoding="utf-8"))["held_out"]
         if all(str(size) in found and found[str(size)]["episodes"] == episodes for size in sizes):
             return {str(size): found[str(size)]["win_rate"] for size in sizes}

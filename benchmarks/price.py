@@ -26,9 +26,13 @@ import numpy as np
 from mipi_pl.evaluation.seeds import probability_of_improvement
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.reporting.groups import settings
 from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.utils.errors import UserError
 
+PRICE = ("algorithm.alpha", "algorithm.agent.own_entity_only")
+LEARNER = ("algorithm", "datamodule", "callbacks.learning_rate", "total_frames")
+"""Settings that all runs of a table share, but for the price."""
 KL, ENTROPY = "train/policy/kl_to_marginal", "train/policy/entropy"
 
 
@@ -68,24 +72,44 @@ def last_tenth(run: Run, column: str) -> float:
     return mean(values[-max(1, len(values) // 10) :])
 
 
-def read(folders: Sequence[Path]) -> list[Priced]:
-    """Returns the newest finished run of each environment, alpha and seed, sorted by these."""
+def chosen_runs(folders: Sequence[Path]) -> list[Run]:
+    """Returns the newest finished run with a price of each environment, alpha and seed, sorted by these.
+
+    Raises:
+        UserError: if a folder has no run, no run has a price, or runs of one environment differ in more than the price.
+    """
     newest: dict[tuple[str, float, int], Run] = {}
     for run in sorted(find_runs(folders), key=lambda run: run.precedence):
         priced = run.algorithm == "mipi_ppo" and run.config["algorithm"]["regularizer"] == "mutual_information"
         if run.state == "finished" and priced:
             newest[run.environment, alpha_of(run), run.seed or 0] = run
+    if not newest:
+        where = ", ".join(map(str, folders))
+        raise UserError(f"expected finished runs of algorithm=mipi_ppo with a marginal policy, got none in {where}")
+    for environment in {environment for environment, *_ in newest}:
+        protocols = [dict(settings(run.config, LEARNER)) for run in newest.values() if run.environment == environment]
+        keys = sorted({key for protocol in protocols for key in protocol} - set(PRICE))
+        if differing := [key for key in keys if len({protocol.get(key) for protocol in protocols}) > 1]:
+            raise UserError(
+                f"the runs of {environment} differ in more than the price, in {', '.join(differing[:5])}: "
+                "name the folders of one protocol"
+            )
+    return [run for _, run in sorted(newest.items(), key=lambda item: item[0])]
+
+
+def read(folders: Sequence[Path]) -> list[Priced]:
+    """Returns what the table needs of each of `chosen_runs`."""
     return [
         Priced(
-            environment,
-            alpha,
-            seed,
+            run.environment,
+            alpha_of(run),
+            run.seed,
             last_tenth(run, KL),
             last_tenth(run, ENTROPY),
             {name: played.total.score.value for name, played in run.policies["trained"].items()},
             (run.commit or "?")[:7],
         )
-        for (environment, alpha, seed), run in sorted(newest.items())
+        for run in chosen_runs(folders)
     ]
 
 
@@ -182,9 +206,6 @@ def main() -> None:
         runs = read(chosen.folders)
     except UserError as error:
         parser.error(str(error))
-    if not runs:
-        where = ", ".join(map(str, chosen.folders))
-        parser.error(f"expected finished runs of algorithm=mipi_ppo with a marginal policy, got none in {where}")
     for environment in sorted({run.environment for run in runs}):
         print(f"\n{environment}\n\n" + "\n".join(table([run for run in runs if run.environment == environment])))
     if chosen.table:

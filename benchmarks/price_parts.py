@@ -2,7 +2,7 @@
 
     python benchmarks/price_parts.py outputs/reproduce/cpu [--sizes 3 5 8] [--frames 16384] [--table parts.csv]
 
-Plays the last policy of each finished run of `algorithm=mipi_ppo` in a battle, sampling actions, and splits the KL
+Plays the last policy of each run that `price.py` would list, in a battle, sampling actions, and splits the KL
 divergence of policy and marginal per decision by the chain rule:
 
 * what: whether to stay, move or attack,
@@ -23,11 +23,11 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from price import alpha_of, text_of
+from price import alpha_of, chosen_runs, text_of
 from torch import Tensor
 
 from mipi_pl.algorithms.batch import EpisodeBatch
-from mipi_pl.reporting.runs import Run, find_runs
+from mipi_pl.reporting.runs import Run
 from mipi_pl.run.build import build
 from mipi_pl.run.evaluate import open_checkpoint
 from mipi_pl.utils.errors import UserError
@@ -95,11 +95,9 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a row per run and size to this CSV")
     chosen = parser.parse_args()
     try:
-        found = find_runs(chosen.folders)
+        runs = chosen_runs(chosen.folders)
     except UserError as error:
         parser.error(str(error))
-    runs = [run for run in found if run.state == "finished" and run.algorithm == "mipi_ppo"]
-    runs.sort(key=lambda run: (run.environment, alpha_of(run), run.seed or 0))
     head = ["environment", "alpha", "seed", "team", *(f"{part}_nats" for part in PARTS), "all_nats"]
     print(f"| {' | '.join(head)} |\n" + "|---" * len(head) + "|")
     rows = []

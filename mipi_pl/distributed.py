@@ -179,8 +179,9 @@ def alike(work: Callable[[], T]) -> T:
     """Run `work` in every process and return its result, unless a process finds a mistake, which then ends all of them.
 
     Raises:
-        UserError: the mistake of this process, or of the first process that has one. The attribute
-            ``already_reported`` is True if a process of lower rank has the same message, or this one has none.
+        UserError: the mistake of this process, or of the first process that has one. The first process reports its own
+            or the first other one. In another process, the attribute ``already_reported`` is True if a process of lower
+            rank reports the same message, or this process has none.
     """
     if size() == 1:
         return work()
@@ -194,7 +195,7 @@ def alike(work: Callable[[], T]) -> T:
     if mistake is None and first is None:
         return result
     ended: Any = mistake or UserError(first)
-    ended.already_reported = mistake is None or str(mistake) in messages[: rank()]
+    ended.already_reported = rank() > 0 and (mistake is None or str(mistake) in (first, *messages[: rank()]))
     raise ended
 
 

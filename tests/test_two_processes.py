@@ -269,7 +269,7 @@ def test_what_ends_all_processes_is_reported_once(
     [
         (None, [None, None], None, False),
         ("too wide", ["too wide", "too wide"], "too wide", False),
-        ("my disk is full", [None, "my disk is full"], "my disk is full", True),
+        ("my disk is full", ["too wide", "my disk is full"], "my disk is full", True),
         (None, ["too wide", None], "too wide", False),
     ],
 )
@@ -290,3 +290,16 @@ def test_a_mistake_that_several_processes_find_is_told_once(
     with pytest.raises(UserError, match=ended) as caught:
         distributed.alike(work)
     assert caught.value.already_reported is not is_told  # type: ignore[attr-defined]
+
+
+def test_a_mistake_that_only_a_later_process_finds_is_told_by_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise UserError("my disk is full")
+
+    monkeypatch.setattr("mipi_pl.distributed.size", lambda: 2)
+    monkeypatch.setattr("mipi_pl.distributed.gather", lambda _: [None, "my disk is full"])
+    for rank, work, is_silent in ((0, lambda: None, False), (1, full, True)):
+        monkeypatch.setattr("mipi_pl.distributed.rank", lambda rank=rank: rank)
+        with pytest.raises(UserError, match="my disk is full") as caught:
+            distributed.alike(work)
+        assert caught.value.already_reported is is_silent  # type: ignore[attr-defined]

@@ -182,7 +182,8 @@ class Worlds:
         """Create every world once with a single environment, so that errors appear before any world is played.
 
         Args:
-            spec: sizes that a policy was made for; None for no such check.
+            spec: sizes that a policy was made for; None for no such check. Worlds that were created before are not
+                checked again.
 
         Raises:
             WorldError: if a world cannot be created, or the policy does not fit it.

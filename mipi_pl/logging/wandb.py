@@ -216,7 +216,8 @@ class ResumableWandbLogger(WandbLogger):
             scores: scores by name, of the greedy policy after the last update.
         """
         run = self.experiment
-        run.log({"results": wandb.Image(str(self._folder / "results.png"))}, step=self._step)
+        if (picture := self._folder / "results.png").is_file():
+            run.log({"results": wandb.Image(str(picture))}, step=self._step)
         run.summary.update({f"final/{name}": value for name, value in scores.items()})
         for file in ALIASES if self._checkpoints else ():
             path = self._folder / "checkpoints" / file

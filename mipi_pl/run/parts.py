@@ -63,9 +63,9 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
         refuse_large_batches(algorithm, datamodule)
         callbacks = [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
         _refuse_misfits(algorithm, datamodule, callbacks)
-        _check_worlds(dict(zip(config["callbacks"], callbacks, strict=True)), datamodule.env.entity_spec)
         _refuse_endless(config["trainer"], callbacks)
         _refuse_short_budget(datamodule, config["total_frames"])
+        _check_worlds(dict(zip(config["callbacks"], callbacks, strict=True)), datamodule.env.entity_spec)
         for name, node in config["logger"].items():
             loggers.append(never_fatal(build(f"logger.{name}", node), name))
         state = RunState(config, folder)
@@ -119,11 +119,11 @@ def _check_worlds(callbacks: Mapping[str, Any], spec: EntitySpec) -> None:
 
 def _refuse_endless(trainer: Config, callbacks: list[Any]) -> None:
     """Reject a run that nothing ends."""
-    limited = trainer.get("max_time") is not None or trainer.get("max_steps", -1) != -1
+    limited = trainer.get("max_time") or trainer.get("fast_dev_run") or trainer.get("max_steps", -1) != -1
     if not limited and not any(getattr(callback, "ends_training", False) for callback in callbacks):
         raise UserError(
-            "callbacks: none of them ends training after total_frames: keep callbacks.frame_budget; a callback of your "
-            "own must set `ends_training = True`"
+            "callbacks: none of them ends training after total_frames: keep callbacks.frame_budget, or set "
+            "+trainer.max_steps or +trainer.max_time; a callback of your own must set `ends_training = True`"
         )
 
 

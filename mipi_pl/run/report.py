@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from mipi_pl.run.teams import Teams
 from mipi_pl.storage import checksums, run_folder
 from mipi_pl.utils.errors import first_line
 
+_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""Reasons why no file can be written: the run waits for room or permission."""
 _FILES = (("picture", "results.png"), ("numbers", "results.json"), ("checkpoint", "checkpoints/last.ckpt"))
 
 
@@ -72,15 +74,15 @@ def write_report(outcome: Outcome, say: Callable[[str], None]) -> list[str]:
 
     Returns:
         The files that could not be written, with the reason; empty if the run is finished.
-
-    Raises:
-        UserError: if an argument of the function that draws the picture cannot be built.
     """
     folder, parts, policies = outcome.folder, outcome.parts, outcome.policies
     rows = [row for name, results in policies.items() for row in rows_of(name, results)]
-    draw = factory("picture", outcome.config["picture"])
     frames, updates, evaluations = parts.datamodule.frames, parts.algorithm.updates, folder / run_folder.EVALUATIONS
-    picture = partial(draw, folder / "results.png", title(outcome.config), evaluations, policies)
+
+    def picture() -> None:
+        draw = factory("picture", outcome.config["picture"])
+        draw(folder / "results.png", title(outcome.config), evaluations, policies)
+
     writers: dict[str, Callable[[], object]] = {
         run_folder.EVALUATIONS: lambda: write_evaluation(folder, frames, updates, policies["trained"]),
         "metrics.csv": lambda: [log.content() for log in parts.trainer.loggers if isinstance(log, ResumableCSVLogger)],
@@ -100,10 +102,10 @@ def _draw(draw: Callable[[], object], say: Callable[[str], None]) -> None:
     """Draw the picture, or say why its function, which may be the user's own, cannot draw it."""
     try:
         draw()
-    except OSError:
-        raise
     except Exception as error:  # whatever is wrong with a picture, the results of a run are kept
-        say(f"picture: not drawn, {type(error).__name__}: {first_line(error)}; the results are complete")
+        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+            raise
+        say(f"picture: not drawn, {type(error).__name__}: {first_line(error)}")
 
 
 def _attempt(name: str, write: Callable[[], object]) -> list[str]:

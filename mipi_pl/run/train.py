@@ -129,7 +129,6 @@ class Run:
         seed_everything(config["seed"], workers=True, verbose=False)
         self.teams = self._known_teams or teams_of(config)
         self.parts = distributed.alike(self._assembled)
-        self._open.enter_context(closing(self._trainer.loggers))
         note = initial.apply(self.parts.algorithm, config, folder, resumed=self.checkpoint is not None)
         if note is not None and self.checkpoint is None:
             self.say(f"{note}\n")
@@ -141,6 +140,7 @@ class Run:
     def _assembled(self) -> Parts:
         parts = assemble(self.config, self.folder, self._trainer)
         self._open.callback(parts.datamodule.teardown, "fit")
+        self._open.enter_context(closing(self._trainer.loggers))
         return parts
 
     def carry_out(self) -> None:

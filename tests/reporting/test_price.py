@@ -6,6 +6,8 @@ import csv
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import price  # noqa: E402
 import price_parts  # noqa: E402
+
+from mipi_pl.utils.errors import UserError  # noqa: E402
 
 
 def run(alpha: float, seed: int, training: float, held_out: float, kl: float = 0.3) -> price.Priced:
@@ -64,3 +68,18 @@ def test_folders_without_priced_runs_are_refused(
     with pytest.raises(SystemExit):
         price.main()
     assert "runs" in capsys.readouterr().err
+
+
+def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finished(alpha: float, frames: int, regularizer: str = "mutual_information") -> Any:
+        algorithm = {"alpha": alpha, "regularizer": regularizer, "agent": {}}
+        config = {"algorithm": algorithm, "total_frames": frames}
+        known = {"state": "finished", "algorithm": "mipi_ppo", "environment": "sz", "precedence": frames}
+        return SimpleNamespace(config=config, seed=0, **known)
+
+    runs = [finished(0.02, 1_000), finished(0.0, 1_000), finished(0.0, 2_000, "none")]
+    monkeypatch.setattr(price, "find_runs", lambda _: runs)
+    assert [price.alpha_of(run) for run in price.chosen_runs([])] == [0.0, 0.02]
+    runs.append(finished(0.05, 400))
+    with pytest.raises(UserError, match="the runs of sz differ in more than the price, in total_frames"):
+        price.chosen_runs([])
