@@ -52,7 +52,11 @@ def play(run: Run, sizes: Sequence[int], episodes: int) -> None:
         *(f"held_out.episodes={episodes}", "held_out.baselines=[]", f"output_dir={run.folder / FOLDER}", "threads=1"),
         *GROUPS[run.environment],
     ]
-    subprocess.run([sys.executable, "-m", "mipi_pl", "eval", *words], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-m", "mipi_pl", "eval", *words], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{run.folder}: mipi eval ended with exit code {done.returncode}: {done.stderr.strip()}")
 
 
 def cell(values: Sequence[float]) -> str:
@@ -69,13 +73,17 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     chosen = parser.parse_args()
     try:
-        runs = find_runs(chosen.folders)
+        runs = [run for run in find_runs(chosen.folders) if run.environment in GROUPS and run.state == "finished"]
     except UserError as error:
         parser.error(str(error))
+    if not runs:
+        parser.error(
+            f"expected finished runs of {', '.join(GROUPS)}, got none in {', '.join(map(str, chosen.folders))}"
+        )
     sizes = [str(size) for size in chosen.sizes]
     print(f"| task | | seeds | {' | '.join(sizes)} |\n" + "|---" * (3 + len(sizes)) + "|")
     rows = []
-    for world in worlds_of([run for run in runs if run.environment in GROUPS]):
+    for world in worlds_of(runs):
         for group in world.groups:
             scores = []
             for run in group.runs:
