@@ -17,11 +17,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+
+from of_runs import read_or_exit, spread
 
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.runs import Run, find_runs
-from mipi_pl.utils.errors import UserError
 
 FOLDER = "larger_teams"
 # SZ allows teams of any size. CSZ and MMM have up to two colossi or medivacs in teams of up to 8; here up to three.
@@ -59,11 +59,6 @@ def play(run: Run, sizes: Sequence[int], episodes: int) -> None:
         sys.exit(f"{run.folder}: mipi eval ended with exit code {done.returncode}: {done.stderr.strip()}")
 
 
-def cell(values: Sequence[float]) -> str:
-    """Format a mean, and the standard deviation over seeds if there are several."""
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
-
-
 def main() -> None:
     """Evaluate what is missing, print the table, write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,10 +67,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=256, help="battles per team size (default: %(default)s)")
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     chosen = parser.parse_args()
-    try:
-        runs = [run for run in find_runs(chosen.folders) if run.environment in GROUPS and run.state == "finished"]
-    except UserError as error:
-        parser.error(str(error))
+    found_runs = read_or_exit(parser, find_runs, chosen.folders)
+    runs = [run for run in found_runs if run.environment in GROUPS and run.state == "finished"]
     if not runs:
         parser.error(
             f"expected finished runs of {', '.join(GROUPS)}, got none in {', '.join(map(str, chosen.folders))}"
@@ -94,7 +87,7 @@ def main() -> None:
                 scores.append(found)
                 head = {"environment": run.environment, "group": group.label, "seed": run.seed}
                 rows.append({**head, "commit": (run.commit or "?")[:7], **found})
-            cells = [cell([found[size] for found in scores]) for size in sizes]
+            cells = [spread([found[size] for found in scores]) for size in sizes]
             print(f"| {world.label} | {group.label} | {len(scores)} | {' | '.join(cells)} |", flush=True)
     if chosen.table and rows:
         with chosen.table.open("w", newline="", encoding="utf-8") as file:

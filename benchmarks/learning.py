@@ -16,12 +16,13 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
+
+from of_runs import read_or_exit, spread
 
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.runs import Run, find_runs
-from mipi_pl.utils.errors import UserError
 
 Scores = tuple[float, float]
 """Win rate (or return) of a policy on the training teams, and its mean over the held-out teams."""
@@ -59,7 +60,7 @@ def over_seeds(by_seed: Sequence[Scores | None]) -> str:
     if not known:
         return ""
     parts = zip(*known, strict=True)
-    return ", ".join(f"{mean(part):.2f}" + (f" ± {stdev(part):.2f}" if len(part) > 1 else "") for part in parts)
+    return ", ".join(spread(part) for part in parts)
 
 
 def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
@@ -111,10 +112,7 @@ def main() -> None:
     )
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     chosen = parser.parse_args()
-    try:
-        all_runs = find_runs(chosen.folders)
-    except UserError as error:
-        parser.error(str(error))
+    all_runs = read_or_exit(parser, find_runs, chosen.folders)
     runs = [run for run in all_runs if run.state == "finished"]
     for run in all_runs:
         if run not in runs:

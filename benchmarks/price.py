@@ -14,14 +14,14 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import numpy as np
+from of_runs import read_or_exit, spread
 
 from mipi_pl.evaluation.seeds import probability_of_improvement
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, styled
@@ -126,11 +126,6 @@ def text_of(alpha: float) -> str:
     return "∞" if math.isinf(alpha) else f"{alpha:g}"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Format a mean, and the standard deviation over seeds if there are several."""
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
-
-
 def better_than_free(runs: Sequence[Priced], free: Sequence[Priced]) -> str:
     """Format the probability that a seed scores higher on the held-out teams than one without a price."""
     if not free or runs[0].alpha == 0:
@@ -187,7 +182,7 @@ def write(runs: Sequence[Priced], path: Path) -> None:
     """Write a CSV with a row per run."""
     names = list(dict.fromkeys(name for run in runs for name in run.scores))
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator=os.linesep)
+        writer = csv.writer(file)
         writer.writerow(["environment", "alpha", "seed", "kl_nats", "entropy_nats", *names, "commit"])
         for run in runs:
             scores = [f"{run.scores[name]:.4f}" if name in run.scores else "" for name in names]
@@ -202,10 +197,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     parser.add_argument("--picture", type=Path, help="draw divergence against gap to this file")
     chosen = parser.parse_args()
-    try:
-        runs = read(chosen.folders)
-    except UserError as error:
-        parser.error(str(error))
+    runs = read_or_exit(parser, read, chosen.folders)
     for environment in sorted({run.environment for run in runs}):
         print(f"\n{environment}\n\n" + "\n".join(table([run for run in runs if run.environment == environment])))
     if chosen.table:

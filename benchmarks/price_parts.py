@@ -23,6 +23,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
+from of_runs import read_or_exit
 from price import alpha_of, chosen_runs, text_of
 from torch import Tensor
 
@@ -30,7 +31,6 @@ from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.reporting.runs import Run
 from mipi_pl.run.build import build
 from mipi_pl.run.evaluate import open_checkpoint
-from mipi_pl.utils.errors import UserError
 
 PARTS = ("what", "where", "whom")
 _STAY, _MOVE, _ATTACK = range(3)
@@ -94,10 +94,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16_384, help="steps to play for each run and size")
     parser.add_argument("--table", type=Path, help="write a row per run and size to this CSV")
     chosen = parser.parse_args()
-    try:
-        runs = chosen_runs(chosen.folders)
-    except UserError as error:
-        parser.error(str(error))
+    runs = read_or_exit(parser, chosen_runs, chosen.folders)
     head = ["environment", "alpha", "seed", "team", *(f"{part}_nats" for part in PARTS), "all_nats"]
     print(f"| {' | '.join(head)} |\n" + "|---" * len(head) + "|")
     rows = []

@@ -77,17 +77,12 @@ def write_report(outcome: Outcome, say: Callable[[str], None]) -> list[str]:
     """
     folder, parts, policies = outcome.folder, outcome.parts, outcome.policies
     rows = [row for name, results in policies.items() for row in rows_of(name, results)]
-    frames, updates, evaluations = parts.datamodule.frames, parts.algorithm.updates, folder / run_folder.EVALUATIONS
-
-    def picture() -> None:
-        draw = factory("picture", outcome.config["picture"])
-        draw(folder / "results.png", title(outcome.config), evaluations, policies)
-
+    frames, updates = parts.datamodule.frames, parts.algorithm.updates
     writers: dict[str, Callable[[], object]] = {
         run_folder.EVALUATIONS: lambda: write_evaluation(folder, frames, updates, policies["trained"]),
         "metrics.csv": lambda: [log.content() for log in parts.trainer.loggers if isinstance(log, ResumableCSVLogger)],
         "results.csv": lambda: write_csv(folder / "results.csv", rows),
-        "results.png": lambda: _draw(picture, say),
+        "results.png": lambda: _draw(outcome, say),
     }
     failures = {name: _attempt(name, write) for name, write in writers.items()}
     owed = [name for name in _files_of(parts, "owed_files") if not failures.get(name)]
@@ -98,10 +93,12 @@ def write_report(outcome: Outcome, say: Callable[[str], None]) -> list[str]:
     return _attempt(run_folder.RESULTS, lambda: checksums.write_results(folder, _content(outcome)))
 
 
-def _draw(draw: Callable[[], object], say: Callable[[str], None]) -> None:
+def _draw(outcome: Outcome, say: Callable[[str], None]) -> None:
     """Draw the picture, or say why its function, which may be the user's own, cannot draw it."""
+    folder = outcome.folder
     try:
-        draw()
+        draw = factory("picture", outcome.config["picture"])
+        draw(folder / "results.png", title(outcome.config), folder / run_folder.EVALUATIONS, outcome.policies)
     except Exception as error:  # whatever is wrong with a picture, the results of a run are kept
         if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
             raise

@@ -1,0 +1,26 @@
+"""What the tables of finished runs share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TypeVar
+
+from mipi_pl.utils.errors import UserError
+
+T = TypeVar("T")
+
+
+def read_or_exit(parser: argparse.ArgumentParser, read: Callable[[Sequence[Path]], T], folders: Sequence[Path]) -> T:
+    """Returns what `read` finds in the folders; a mistake of the user ends the script as a wrong argument does."""
+    try:
+        return read(folders)
+    except UserError as error:
+        parser.error(str(error))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Format a mean, and the standard deviation over seeds if there are several."""
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
