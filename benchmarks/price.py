@@ -6,7 +6,8 @@
 Reads finished runs of `algorithm=mipi_ppo` and prints, for each environment, a table with a row per alpha. KL is the
 divergence of the policy from the marginal in nats per decision, on the rollouts of the last tenth of training. The gap
 is the mean score on held-out teams minus that on the training teams. P(better than 0) is the probability that a seed
-scores higher than one of alpha = 0 on the held-out teams, with its 95 % interval. The picture shows KL against the gap.
+scores higher than one of alpha = 0 on the held-out teams, with its 95 % interval; a line below the tables has its mean
+over the environments. The picture shows KL against the gap.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from statistics import mean
 import numpy as np
 from of_runs import read_or_exit, spread
 
-from mipi_pl.evaluation.seeds import probability_of_improvement
+from mipi_pl.evaluation.seeds import Array, mean_probability_of_improvement
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.groups import settings
@@ -126,13 +127,20 @@ def text_of(alpha: float) -> str:
     return "∞" if math.isinf(alpha) else f"{alpha:g}"
 
 
-def better_than_free(runs: Sequence[Priced], free: Sequence[Priced]) -> str:
-    """Format the probability that a seed scores higher on the held-out teams than one without a price."""
-    if not free or runs[0].alpha == 0:
+def held_out_scores(runs: Sequence[Priced]) -> Array:
+    """Returns the scores of S seeds in K held-out evaluations, [S, K]."""
+    return np.array([[score for name, score in run.scores.items() if name != TRAINING] for run in runs])
+
+
+def better_than_free(groups: Sequence[tuple[Sequence[Priced], Sequence[Priced]]]) -> str:
+    """Format the probability that a seed scores higher on the held-out teams than one without a price.
+
+    Args:
+        groups: for each environment, runs with the price and runs without; the result is the mean over environments.
+    """
+    if not all(ours and free for ours, free in groups):
         return ""
-    names = [name for name in free[0].scores if name != TRAINING]
-    ours, theirs = (np.array([[run.scores[name] for name in names] for run in side]) for side in (runs, free))
-    found = probability_of_improvement(ours, theirs)
+    found = mean_probability_of_improvement([(held_out_scores(ours), held_out_scores(free)) for ours, free in groups])
     interval = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
     return f"{found.value:.2f}{interval}"
 
@@ -150,31 +158,51 @@ def table(runs: Sequence[Priced]) -> list[str]:
             [run.held_out for run in group],
             [run.gap for run in group],
         )
-        cells = [text_of(alpha), str(len(group)), *map(spread, columns), better_than_free(group, groups.get(0.0, ()))]
+        better = better_than_free([(group, groups.get(0.0, ()))]) if alpha > 0 else ""
+        cells = [text_of(alpha), str(len(group)), *map(spread, columns), better]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
+def over_environments(runs: Sequence[Priced]) -> list[str]:
+    """Returns a line per price that all environments have: the probability of being better than without a price."""
+    worlds = [by_alpha([run for run in runs if run.environment == name]) for name in environments_of(runs)]
+    lines = []
+    for alpha in by_alpha(runs):
+        better = better_than_free([(world.get(alpha, ()), world.get(0.0, ())) for world in worlds])
+        if alpha > 0 and better and len(worlds) > 1:
+            lines.append(
+                f"P(better than 0), mean over {', '.join(environments_of(runs))}: alpha {text_of(alpha)} {better}"
+            )
+    return lines
+
+
+def environments_of(runs: Sequence[Priced]) -> list[str]:
+    """Returns the names of the environments, sorted."""
+    return sorted({run.environment for run in runs})
+
+
 @styled
 def draw(path: Path, runs: Sequence[Priced]) -> None:
-    """Draw a panel per environment: each run's divergence from the marginal against its generalization gap."""
-    environments = sorted({run.environment for run in runs})
-    alphas = list(by_alpha(runs))
-    figure = new_figure(5.2 * len(environments) + 1, 4.4, dpi=110)
+    """Draw each run's divergence from the marginal against its gap and its held-out win rate, a column per task."""
+    environments, alphas = environments_of(runs), list(by_alpha(runs))
+    figure = new_figure(3.6 * len(environments) + 1, 6.4, dpi=110)
+    panels = figure.subplots(2, len(environments), sharex=True, sharey="row", squeeze=False)
     entries = {}
-    for place, environment in enumerate(environments):
-        axes = figure.add_subplot(1, len(environments), place + 1)
+    for environment, (gaps, wins) in zip(environments, panels.T, strict=True):
         for alpha, group in by_alpha([run for run in runs if run.environment == environment]).items():
             colour, marker = line_style(alphas.index(alpha))
-            drawn = axes.scatter(
-                [run.kl for run in group], [run.gap for run in group], color=colour, marker=marker, s=42, zorder=3
-            )
-            entries[f"alpha {text_of(alpha)}"] = drawn
-        axes.axhline(0.0, color="#999999", linewidth=0.8)
-        axes.set_title(environment)
-        axes.set_xlabel("divergence from the marginal, nats per decision")
-        dress(axes, "held-out minus training win rate", is_rate=False)
-    legend_below(figure, list(entries.items()))
+            look = {"color": colour, "marker": marker, "s": 42, "zorder": 3}
+            kl = [run.kl for run in group]
+            gaps.scatter(kl, [run.gap for run in group], **look)
+            entries[alpha] = wins.scatter(kl, [run.held_out for run in group], **look)
+        gaps.axhline(0.0, color="#999999", linewidth=0.8)
+        gaps.set_title(environment.upper())
+        wins.set_xlabel("divergence from the marginal, nats per decision")
+        dress(gaps, "held-out minus training win rate" if environment == environments[0] else "", is_rate=False)
+        dress(wins, "held-out win rate" if environment == environments[0] else "", is_rate=False)
+    panels[0, 0].set_xlim(left=0.0)
+    legend_below(figure, [(f"alpha {text_of(alpha)}", entries[alpha]) for alpha in alphas])
     figure.savefig(path)
 
 
@@ -198,8 +226,10 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw divergence against gap to this file")
     chosen = parser.parse_args()
     runs = read_or_exit(parser, read, chosen.folders)
-    for environment in sorted({run.environment for run in runs}):
+    for environment in environments_of(runs):
         print(f"\n{environment}\n\n" + "\n".join(table([run for run in runs if run.environment == environment])))
+    for line in over_environments(runs):
+        print(f"\n{line}")
     if chosen.table:
         write(runs, chosen.table)
     if chosen.picture:

@@ -12,7 +12,8 @@ cases. The intervals here contain it in about 95 of 100 for 3, 5 and 10 seeds (t
 * mean: Student's t over seeds,
 * performance profile: Student's t over seeds at each threshold, as for any mean,
 * interquartile mean: standard error of the bootstrap, corrected for the number of seeds, times Student's quantile,
-* probability of improvement: Newcombe's score interval for the Mann-Whitney statistic.
+* probability of improvement: Newcombe's score interval for the Mann-Whitney statistic; over several tasks, the
+  square-and-add method.
 
 With one seed, no interval is given. A mean also has no interval if all seeds have the same score.
 """
@@ -20,12 +21,13 @@ With one seed, no interval is given. A mean also has no interval if all seeds ha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from mipi_pl.evaluation.statistics import Estimate, t_quantile
+from mipi_pl.evaluation.statistics import Estimate, t_quantile, weighted_sum
 
 Array = NDArray[np.float64]
 Bounds = tuple[float, float]
@@ -112,6 +114,22 @@ def probability_of_improvement(ours: Array, theirs: Array) -> Estimate:
     if min(s, r) < 2:
         return Estimate(value, math.nan, math.nan)
     return Estimate(value, _least_probability(value, s, r), 1 - _least_probability(1 - value, s, r))
+
+
+def mean_probability_of_improvement(tasks: Sequence[tuple[Array, Array]]) -> Estimate:
+    """Probability that a seed of ours scores higher than a seed of theirs, mean over tasks.
+
+    The tasks have their own seeds, so their estimates are independent, and the distances to the ends of their intervals
+    are added in squares (`mipi_pl.evaluation.statistics.weighted_sum`).
+
+    Args:
+        tasks: [S, K] and [R, K] for each task, as for `probability_of_improvement`; the sizes may differ.
+    """
+    found = [probability_of_improvement(ours, theirs) for ours, theirs in tasks]
+    mean = weighted_sum(found, [1 / len(found)] * len(found))
+    if math.isnan(mean.low):
+        return mean
+    return Estimate(mean.value, max(0.0, mean.low), min(1.0, mean.high))
 
 
 def share_of_better(ours: Array, theirs: Array) -> float:

@@ -14,7 +14,7 @@ from mipi_pl.reporting.listing import wrapped
 from mipi_pl.reporting.marl_eval import write_marl_eval
 from mipi_pl.reporting.missing import missing_from, short
 from mipi_pl.reporting.runs import Run, find_runs
-from mipi_pl.reporting.sections import of_world
+from mipi_pl.reporting.sections import of_all_worlds, of_world
 from mipi_pl.reporting.selection import with_labels, without
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.utils.errors import UserError
@@ -100,6 +100,7 @@ def blocks_of(title: str, runs: Sequence[Run], worlds: Sequence[World], notes: S
             name += "_"
         names.add(name)
         yield from of_world(world, name)
+    yield from of_all_worlds(worlds)
     yield from _runs(runs, worlds)
 
 

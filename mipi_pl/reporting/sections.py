@@ -1,15 +1,16 @@
-"""Sections of a report about one world."""
+"""Sections of a report: about one world, and about all of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from mipi_pl.evaluation.seeds import (
     Array,
     interquartile_mean_over_seeds,
+    mean_probability_of_improvement,
     performance_profile,
     probability_of_improvement,
 )
@@ -46,6 +47,39 @@ def of_world(world: World, name: str) -> Iterator[Block]:
         yield from _gap(world, name)
         yield from _improvement(world)
     yield from _compositions(world, name)
+
+
+def of_all_worlds(worlds: Sequence[World]) -> Iterator[Block]:
+    """Yield the comparison over all worlds with held-out teams, if there are several and they share algorithms."""
+    worlds = [world for world in worlds if world.held_out]
+    groups = [{group.label: group for group in world.groups} for world in worlds]
+    labels = [label for label in groups[0] if all(label in others for others in groups)] if groups else []
+    if len(worlds) < 2 or len(labels) < 2:
+        return
+    scores = [
+        {label: by_label[label].scores(world.held_out) for label in labels}
+        for world, by_label in zip(worlds, groups, strict=True)
+    ]
+    yield Heading(2, "All environments")
+    yield Heading(3, "Probability of improvement")
+    yield _matrix(
+        labels, lambda ours, theirs: mean_probability_of_improvement([(of[ours], of[theirs]) for of in scores])
+    )
+    yield Paragraph(
+        f"Mean over {', '.join(world.label for world in worlds)} of the share of pairs of seeds in which the row has "
+        "the higher score, for the algorithms that all of these have. The environments have their own runs, so their "
+        "intervals are combined as those of independent estimates: distances are added in squares. If an interval "
+        "contains 0.5, the comparison does not show which of the two is better."
+    )
+
+
+def _matrix(labels: Sequence[str], compare: Callable[[str, str], Estimate]) -> Table:
+    """Return the table that compares each algorithm with each other one."""
+    rows = [
+        [ours, *("-" if ours == theirs else marked_text(compare(ours, theirs), 2) for theirs in labels)]
+        for ours in labels
+    ]
+    return Table(["row beats column", *labels], rows, series=list(labels))
 
 
 def number(world: World, value: float) -> str:
@@ -192,13 +226,8 @@ def _improvement(world: World) -> Iterator[Block]:
     if len(world.groups) < 2:
         return
     scores = {group.label: group.scores(world.held_out) for group in world.groups}
-
-    def cell(ours: str, theirs: str) -> str:
-        return "-" if ours == theirs else marked_text(probability_of_improvement(scores[ours], scores[theirs]), 2)
-
-    rows = [[ours, *(cell(ours, theirs) for theirs in scores)] for ours in scores]
     yield Heading(3, "Probability of improvement")
-    yield Table(["row beats column", *scores], rows, series=_labels(world))
+    yield _matrix(_labels(world), lambda ours, theirs: probability_of_improvement(scores[ours], scores[theirs]))
     yield Paragraph(
         "Share of pairs of seeds in which the row has the higher score, mean over held-out teams; ties count half. "
         "Intervals are Newcombe's for the Mann-Whitney statistic. If an interval contains 0.5, the comparison does not "

@@ -84,3 +84,20 @@ def test_the_probability_of_improvement(n: int, better_by: float) -> None:
     held = coverage(pairs, truth, lambda pair: seeds.probability_of_improvement(pair[0], pair[1]))
     assert held >= 0.94
     assert n < 10 or held < 0.995
+
+
+@pytest.mark.parametrize("better_by", [(0.0, 0.0, 0.0), (0.06, 0.02, -0.02), (0.2, 0.1, 0.0)])
+@pytest.mark.parametrize("n", [3, 5])
+def test_the_mean_probability_of_improvement_over_tasks(n: int, better_by: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(n)
+    others = measured(rng, 1, 100_000)
+    truth = float(np.mean([(measured(rng, 1, 100_000, better_by=by) > others).mean() for by in better_by]))
+    tasks = [(measured(rng, 600, n, better_by=by), measured(rng, 600, n)) for by in better_by]
+    experiments = np.stack([np.stack(task, 1) for task in tasks], 1)  # [600, tasks, 2, n, 3]
+
+    def interval(experiment: Array) -> Estimate:
+        return seeds.mean_probability_of_improvement([(ours, theirs) for ours, theirs in experiment])
+
+    held = coverage(experiments, truth, interval)
+    assert held >= 0.94
+    assert n < 5 or held < 0.995

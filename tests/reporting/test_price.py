@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import sys
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +40,17 @@ def test_the_table_has_gaps_and_the_probability_of_being_better_than_without_a_p
     with (tmp_path / "price.csv").open(encoding="utf-8") as file:
         assert [(row["alpha"], row["6"]) for row in csv.DictReader(file)][2:4] == [("∞", "0.3000"), ("0", "0.7000")]
     assert (tmp_path / "price.png").stat().st_size > 5_000
+
+
+def test_environments_count_together_for_the_prices_that_all_of_them_have() -> None:
+    runs = [run(alpha, seed, 0.9, 0.6 + 5 * alpha + 0.01 * seed) for alpha, seed in product((0.0, 0.02, 0.1), range(3))]
+    others = [replace(one, environment="mmm") for one in runs if one.alpha < 0.1]
+    (line,) = price.over_environments([*runs, *others])
+    of_one = price.table(runs)[3].split("|")[8]
+    assert line.startswith("P(better than 0), mean over mmm, sz: alpha 0.02 1.00 [")
+    low = [float(text.split("[")[1].split(",")[0]) for text in (line, of_one)]
+    assert low[0] > low[1], "two environments say more than one"
+    assert price.over_environments(runs) == []
 
 
 def test_the_parts_of_a_divergence_add_up_and_are_those_of_its_definition() -> None:

@@ -15,6 +15,7 @@ from scipy import stats
 
 from mipi_pl.cli import main
 from mipi_pl.evaluation import seeds
+from mipi_pl.evaluation.seeds import mean_probability_of_improvement
 from mipi_pl.evaluation.statistics import wilson
 from mipi_pl.evaluation.tables import comparison_table
 from mipi_pl.reporting.curves import interquartile_curve, mean_curve
@@ -92,6 +93,24 @@ def test_a_report_has_all_sections(runs: Path, tmp_path: Path) -> None:
     pictures = re.findall(r"\]\((.*?\.svg)\)", text)
     assert len(pictures) == 5
     assert all(ElementTree.parse(folder / name).getroot().tag.endswith("svg") for name in pictures)
+
+
+def test_algorithms_are_compared_over_all_environments_that_have_both(tmp_path: Path) -> None:
+    held_out = {"sz": (0.6, 0.5), "csz": (0.4, 0.5)}  # mipi, refil: better in the one, worse in the other
+    for (env, rates), seed in product(held_out.items(), range(3)):
+        for algorithm, rate in zip(("mipi", "refil"), rates, strict=True):
+            make_run(tmp_path / "runs", algorithm, seed, (0.9, rate, rate, rate), environment=env)
+    make_run(tmp_path / "runs", "vdn", 0, (0.9, 0.5, 0.5, 0.5), environment="sz")
+    text = report_of(tmp_path / "runs", tmp_path / "out").replace("\\", "")
+    section = text[text.index("## All environments") : text.index("## Runs")]
+    both = mean_probability_of_improvement([(np.ones((3, 1)), np.zeros((3, 1))), (np.zeros((3, 1)), np.ones((3, 1)))])
+    assert f"| mipi | - | 0.50 [{both.low:.2f}, {both.high:.2f}] |" in section
+    assert "vdn" not in section
+    assert 0 < both.low < 0.4
+
+
+def test_one_environment_has_no_comparison_over_all(runs: Path, tmp_path: Path) -> None:
+    assert "All environments" not in report_of(runs, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("seeds", "others"), [(1, 1), (2, 3), (3, 3)])
