@@ -29,6 +29,7 @@ from typing import Any
 import torch
 
 from mipi_pl.storage import provenance, run_folder
+from mipi_pl.utils.cores import usable_cores
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.md"
@@ -120,7 +121,7 @@ def processor() -> str:
 def heading(options: argparse.Namespace) -> str:
     """Returns date, commit, machine and command as Markdown; PATH replaces the paths of the peers' checkouts."""
     commit = (provenance.commit() or "an installed package")[:10]
-    machine = f"{os.cpu_count()} cores ({processor()}), {options.threads} threads"
+    machine = f"{usable_cores()} cores ({processor()}), {options.threads} threads"
     command = provenance.command()
     peers = (options.refil, options.smaclite, options.jaxmarl)
     for place in sorted((str(path) for path in peers if path), key=len, reverse=True):  # one may lie in another
@@ -131,7 +132,7 @@ def heading(options: argparse.Namespace) -> str:
 def main() -> None:
     """Run the measurements, print the table and append it to the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor threads (default: all cores)")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="processor threads (default: all cores)")
     parser.add_argument("--refil", type=Path, help="a checkout of REFIL, to compare with its learner")
     parser.add_argument("--smaclite", type=Path, help="a checkout of SMAClite, to compare the whole loop too")
     parser.add_argument("--jaxmarl", type=Path, help="a checkout of JaxMARL, to compare with its IPPO and MAPPO")

@@ -37,6 +37,7 @@ from fuzz_cases import DEFECTS, Case, Limits, Results, import_everything, run
 from fuzz_draws import TRAIN_BASES, Scene, command_line, keys_of
 
 from mipi_pl.storage.provenance import commit
+from mipi_pl.utils.cores import usable_cores
 
 
 def prepare(root: Path) -> Scene:
@@ -68,7 +69,7 @@ def arguments_of_command() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=5000, help="number of configurations (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the configurations")
     parser.add_argument("--first", type=int, default=0, help="number of the first configuration")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time (default: cores)")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes at a time (default: cores)")
     parser.add_argument(
         "--limit", type=float, default=20.0, help="processor seconds of a case that says it is long (default: 20)"
     )

@@ -27,6 +27,7 @@ from peers.battle_questions import KINDS, MAPS
 from peers.turns import Side, take_turns
 
 from mipi_pl.storage import provenance
+from mipi_pl.utils.cores import usable_cores
 
 RESULT = Path(__file__).parent / "results" / "peer_battle.json"
 SIDES = {"ours": "ours", "smaclite": "SMAClite", "smax": "SMAX"}
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument("--smaclite-episodes", type=int, default=20, help="the same for SMAClite, which is slow")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn of `speed`")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor threads of each side")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="processor threads of each side")
     options = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # the libraries of the sides read them on import
         os.environ[name] = str(options.threads)

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 from importlib.resources import files
@@ -39,6 +38,8 @@ from pathlib import Path
 
 from peers import batches
 from peers.turns import Side, take_turns
+
+from mipi_pl.utils.cores import usable_cores
 
 PEER = "refil_own"
 PRECISIONS = {"": "32-true", "_bf16": "bf16-mixed"}
@@ -65,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     known = [name for name in ("mipi", "refil") if (files("mipi_pl.configs") / "algorithm" / f"{name}.yaml").is_file()]
     parser.add_argument("--repo", type=Path, required=True, help="a checkout of REFIL")
     parser.add_argument("--algorithms", nargs="+", default=known, help="our algorithms to compare")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch threads of each side")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="PyTorch threads of each side")
     parser.add_argument("--repeats", type=int, default=repeats, help="timed turns of each side")
 
 

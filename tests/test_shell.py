@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -77,6 +78,28 @@ def test_the_script_of_bash_completes(
         "PATH": "/usr/bin:/bin",
     }
     done = subprocess.run(["bash", "-c", SCRIPT], env=surroundings, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == replies
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("line", "found", "replies"),
+    [
+        ("mipi tra", ["train"], ["train"]),
+        ("mipi train env=", ["env=sz"], ["env=sz"]),  # and no file of the folder
+        ("mipi report o", [], ["outputs/"]),
+    ],
+)
+def test_the_script_of_fish_completes(
+    line: str, found: list[str], replies: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", "fish"]) == 0
+    (tmp_path / "outputs").mkdir()
+    answer = "function mipi; printf '%s' $CANDIDATES; end\n"
+    script = f"{answer}{capsys.readouterr().out}complete --do-complete '{line}'"
+    command = ["fish", "--no-config", "--command", script]
+    surroundings = {"CANDIDATES": "\n".join(found), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=surroundings, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == replies
 
 

@@ -43,9 +43,14 @@ compdef _mipi_completion mipi
 """,
     "fish": """\
 function __mipi_completion
-    mipi completion fish --line (commandline --current-process --cut-at-cursor) 2>/dev/null
+    set --local found (mipi completion fish --line (commandline --current-process --cut-at-cursor) 2>/dev/null)
+    if test (count $found) -gt 0
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline --current-token)
+    end
 end
-complete --command mipi --arguments '(__mipi_completion)'
+complete --command mipi --no-files --arguments '(__mipi_completion)'
 """,
 }
 
