@@ -38,7 +38,7 @@ def run(options: Namespace) -> None:
 
     Raises:
         UserError: if a number is out of range, or the folder cannot be written to.
-        FailedError: if a result differs from docs/theory.md.
+        FailedError: if a statement fails that holds in docs/theory.md.
     """
     from mipi_pl.theory.report import Options
     from mipi_pl.theory.report import run as check_statements
@@ -50,4 +50,4 @@ def run(options: Namespace) -> None:
     except OSError as error:
         raise UserError(f"--output-dir: cannot write to {error.filename} ({error.strerror})") from error
     if not known:
-        raise FailedError("the result of a statement differs from docs/theory.md: see the table")
+        raise FailedError("a statement fails that holds in docs/theory.md: see the table")

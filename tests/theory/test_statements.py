@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from mipi_pl.cli import main
+from mipi_pl.theory import report
 from mipi_pl.theory.counterexamples import counterexamples
+from mipi_pl.theory.findings import Finding
 from mipi_pl.theory.report import as_text
 from mipi_pl.theory.statements import lemma_1, lemma_2, theorem_1
 from mipi_pl.theory.statements_alternation import theorem_2
@@ -53,6 +55,22 @@ def test_the_command_prints_the_table_of_the_page(tmp_path: Path, capsys: pytest
     assert max(map(len, shown)) <= 80
     assert len(json.loads((tmp_path / "counterexamples.json").read_text())) == 6
     assert imread(tmp_path / "convergence.png").std() > 0.05
+
+
+def test_few_processes_without_a_counterexample_refute_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["theory", "--instances", "1", f"--output-dir={tmp_path}"]) == 0
+    assert "no counterexample in so few processes: Theorem 1, without (6)" in capsys.readouterr().out
+
+
+def test_a_statement_that_fails_but_should_hold_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuted = Finding("Lemma 9", "always", instances=20, failed=3, largest=0.5, known=True)
+    monkeypatch.setattr(report, "check_all", lambda _: [refuted])
+    assert main(["theory", "--instances", "20", f"--output-dir={tmp_path}"]) != 0
+    assert "fails, but holds in docs/theory.md: Lemma 9, always" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Does a policy win more in large teams if its agents see no more entities than in training?
+
+    python benchmarks/dropped_entities.py sz [--most 5] [--sizes 8 12 16 27] [--episodes 128]
+
+Plays policies greedily in battles, in three ways: the agents see everything in sight; in each step, each agent sees at
+most `--most` allies, itself included, and as many enemies, drawn at random; the same, and it cannot attack an enemy
+that was not drawn. FlickerFusion drops entities in training too, which is not done here. A policy is a checkpoint or
+the name of one that comes with the program; the table has the mean over the policies.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from of_runs import read_or_exit, spread
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from mipi_pl import spec as keys
+from mipi_pl.envs.base import EntityEnv
+from mipi_pl.evaluation.generalization import evaluate
+from mipi_pl.evaluation.rollout import Policy
+from mipi_pl.evaluation.worlds import MakePolicy, Worlds
+from mipi_pl.run.build import policies_of
+from mipi_pl.run.evaluate import Subject, open_checkpoint
+from mipi_pl.storage.weights import located
+
+WAYS = ("all in sight", "dropped", "dropped, not attackable")
+
+
+def kept(visible: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Draw the entities that the agents keep in sight.
+
+    Args:
+        visible: bool [B, A, E], entities in sight; the first A are the allies.
+        most: largest number of allies, with the agent itself, and of other entities.
+        generator: source of the draws.
+
+    Returns:
+        bool [B, A, E], the entities that are kept. An agent that sees itself keeps itself.
+    """
+    n_agents, n_entities = visible.shape[1:]
+    order = torch.rand(visible.shape, generator=generator) + torch.eye(n_agents, n_entities)
+    order = order.masked_fill(~visible, -1.0)
+    keep = torch.zeros_like(visible)
+    for side in (slice(n_agents), slice(n_agents, n_entities)):
+        chosen = order[..., side].topk(min(most, len(range(n_entities)[side])), dim=-1).indices
+        keep[..., side] = torch.zeros_like(visible[..., side]).scatter(-1, chosen, value=True)
+    return keep & visible
+
+
+def dropping(make_policy: MakePolicy, most: int, attackable: bool) -> MakePolicy:
+    """Returns a factory of policies that see at most so many allies and others in each step."""
+
+    def make(env: EntityEnv, seed: int) -> Policy:
+        policy, generator = make_policy(env, seed), torch.Generator().manual_seed(seed)
+        spec = env.entity_spec
+        n_fixed = spec.n_actions - (spec.n_entities - spec.n_agents)
+
+        def act(td: TensorDictBase) -> TensorDictBase:
+            keep = kept(td.get(keys.VISIBLE), most, generator)
+            seen = td.clone(recurse=False).set(keys.VISIBLE, keep)
+            if not attackable:
+                available = td.get(keys.ACTION_MASK).clone()
+                available[..., n_fixed:] &= keep[..., spec.n_agents :]
+                seen.set(keys.ACTION_MASK, available)
+            return td.set(keys.ACTION, policy(seen).get(keys.ACTION))
+
+        return act
+
+    return make
+
+
+def win_rates(subject: Subject, most: int) -> Iterable[list[float]]:
+    """Yields the win rates by team size, for each of `WAYS`."""
+    plan, policies = subject.plan, policies_of(subject.algorithm)
+    with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
+        for make_policy in (
+            policies,
+            dropping(policies, most, attackable=True),
+            dropping(policies, most, attackable=False),
+        ):
+            yield [result.total.headline.value for result in evaluate(make_policy, worlds)]
+
+
+def main() -> None:
+    """Print a row per way and a column per team size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("policies", type=Path, nargs="+", help="checkpoints of battles without healers")
+    parser.add_argument("--most", type=int, default=5, help="allies, and others, that an agent sees (default: 5)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 12, 16, 27], help="team sizes")
+    parser.add_argument("--episodes", type=int, default=128, help="battles per team size (default: 128)")
+    chosen = parser.parse_args()
+    words = [f"env.capacity={max(chosen.sizes)}", f"env.team_sizes=[{','.join(map(str, chosen.sizes))}]"]
+    words += [f"held_out.episodes={chosen.episodes}", "threads=1"]
+    subjects = read_or_exit(
+        parser, lambda paths: [open_checkpoint(located(path), words) for path in paths], chosen.policies
+    )
+    rates = [list(win_rates(subject, chosen.most)) for subject in subjects]
+    print(f"| agents see | {' | '.join(map(str, chosen.sizes))} |\n" + "|---" * (1 + len(chosen.sizes)) + "|")
+    for way, of_policies in zip(WAYS, zip(*rates, strict=True), strict=True):
+        print(f"| {way} | {' | '.join(spread(column) for column in zip(*of_policies, strict=True))} |")
+
+
+if __name__ == "__main__":
+    main()
