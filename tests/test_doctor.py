@@ -49,6 +49,7 @@ def test_a_game_that_dies_at_its_start_is_told(
     monkeypatch.setenv("SC2PATH", str(stand_in_game.install(tmp_path)))
     program = next(tmp_path.rglob("SC2_x64"))
     program.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    monkeypatch.setattr(doctor_checks, "_START_TIMEOUT_S", 8)  # pysc2 waits for a quarter of it
     assert main(["doctor", "--start-game"]) == 1
     captured = capsys.readouterr()
     assert "WRONG  StarCraft start" in captured.out

@@ -89,6 +89,8 @@ ELSEWHERE = {
         "tests/reporting/test_price.py",
         "needs runs of minutes",
     ),
+    "mipi theory": ("tests/theory/test_statements.py", "half a minute of processes; a fifth of them there"),
+    "mipi theory --instances 300 --seed 1000": ("tests/theory/test_statements.py", "as the line above it"),
     "python benchmarks/scaling.py": ("benchmarks/scaling.py", "minutes of measurement"),
     "python benchmarks/growth.py": ("benchmarks/growth.py", "minutes of measurement"),
     "python benchmarks/loop_profile.py": ("benchmarks/loop_profile.py", "minutes of measurement"),

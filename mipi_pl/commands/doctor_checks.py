@@ -18,6 +18,9 @@ from mipi_pl.utils.cores import usable_cores
 _MAIN_PACKAGES = ("torch", "torchrl", "lightning", "numba")
 """Packages whose versions are shown if all packages are as required."""
 
+_START_TIMEOUT_S = 180
+"""Maximum time for StarCraft II to start."""
+
 
 def examine(start_game: bool = False) -> list[Finding]:
     """Run all checks.
@@ -125,7 +128,7 @@ def _answer() -> Finding:
     from mipi_pl.envs.starcraft2.game import Game, GameError, GameOptions
 
     game = find_game()
-    options = GameOptions(game, game.map_file(next(iter(MAPS))), 32.0, 0, 180, 60)
+    options = GameOptions(game, game.map_file(next(iter(MAPS))), 32.0, 0, _START_TIMEOUT_S, timeout_s=60)
     try:
         started = Game(options)
     except (GameError, ValueError) as error:
