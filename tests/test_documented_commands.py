@@ -84,6 +84,10 @@ ELSEWHERE = {
         "benchmarks/larger_teams.py",
         "needs runs of minutes",
     ),
+    "python benchmarks/dropped_entities.py outputs/reproduce/cpu/sz-mipi_ppo-*/*/*/checkpoints/last.ckpt": (
+        "tests/evaluation/test_dropped_entities.py",
+        "needs runs of minutes",
+    ),
     "python benchmarks/price.py outputs/reproduce/cpu": ("tests/reporting/test_price.py", "needs runs of minutes"),
     "python benchmarks/price_parts.py outputs/reproduce/cpu --sizes 3 5 8 --frames 6000": (
         "tests/reporting/test_price.py",
