@@ -6,7 +6,7 @@ The jobs of a multirun are started one after the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -59,6 +59,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         raise UserError(_reason(error, overrides)) from error
     with open_dict(composed):
         del composed["hydra"]
+    _check_optimizers(overrides, choices)
     check_structure(composed)
     # Hydra's runtime state is not set here, so the choices that name the run cannot be interpolated from it.
     name_run(composed, choices, overrides)
@@ -139,6 +140,16 @@ def _check_choices(overrides: Sequence[str]) -> None:
             raise UserError(f"{group} is one choice, such as {group}=NAME, got {override}")
         if not re.fullmatch(r"\[\s*[A-Za-z_][\w/]*(\s*,\s*[A-Za-z_][\w/]*)*\s*\]", value[1]):
             raise UserError(f"{group} is a name or a list of names, such as {group}=[NAME,NAME], got {override}")
+
+
+def _check_optimizers(overrides: Sequence[str], choices: Mapping[str, str]) -> None:
+    """Reject a choice of `optimizers` that no part of the algorithm follows."""
+    chosen = [word.partition("=")[2] for word in overrides if word.startswith("optimizers=")]
+    parts = {key: name for key, name in choices.items() if key.startswith("optimizer@algorithm.")}
+    if chosen and chosen[-1] not in parts.values():
+        own = " ".join(f"{part}={chosen[-1]}" for part in parts)
+        advice = f"choose it for each part instead: {own}" if own else "its config has no optimizers to choose"
+        raise UserError(f"optimizers={chosen[-1]} changes nothing for algorithm={choices.get('algorithm')}: {advice}")
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
