@@ -13,7 +13,7 @@ from mipi_pl.datamodules.collection import CollectionDataModule
 from mipi_pl.datamodules.episodes import number_of_faults
 from mipi_pl.datamodules.rollouts import RolloutCutter
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.utils.checks import require
+from mipi_pl.utils.checks import LOST_AFTER_S, require
 
 
 class OnPolicyDataModule(CollectionDataModule):
@@ -28,8 +28,12 @@ class OnPolicyDataModule(CollectionDataModule):
         seed: seed of the environments and of exploration.
         rollout_steps: T, steps of each environment in a batch.
         updates_per_epoch: length of a Lightning epoch, in rollouts.
+        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` divide them among
+            workers, for slow environments.
+        workers: number of workers for ``processes`` and ``ray``; a divisor of `num_envs`.
         max_faults: episodes of one process that the world may fail in before training ends, see
             `CollectionDataModule`; no step of their last sequence is learned from.
+        lost_after_s: seconds without a sign of life after which a worker process counts as lost.
         curriculum: team sizes by frames, see `mipi_pl.datamodules.curriculum.Curriculum`; None draws all of them
             throughout.
 
@@ -50,12 +54,24 @@ class OnPolicyDataModule(CollectionDataModule):
         seed: int = 0,
         rollout_steps: int = 64,
         updates_per_epoch: int = 100,
+        collector: str = "inline",
+        workers: int = 2,
         max_faults: int = 100,
+        lost_after_s: float = LOST_AFTER_S,
         curriculum: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         require("datamodule.rollout_steps", rollout_steps, 1)
         super().__init__(
-            make_env, num_envs, seed, rollout_steps, updates_per_epoch, max_faults=max_faults, curriculum=curriculum
+            make_env,
+            num_envs,
+            seed,
+            rollout_steps,
+            updates_per_epoch,
+            collector,
+            workers,
+            max_faults=max_faults,
+            lost_after_s=lost_after_s,
+            curriculum=curriculum,
         )
         self._assembler = RolloutCutter(num_envs, self.env.entity_spec)
 
@@ -79,6 +95,7 @@ class OnPolicyDataModule(CollectionDataModule):
 
         while True:
             self.rest()
+            self.source.refresh()  # workers act with a copy of the policy
             self.agree(distributed.together(play))
             if distributed.anywhere(bool(batches[-1].get(keys.VALID).any())):
                 break  # else the world has failed in every sequence, and nothing can be learned from

@@ -140,6 +140,18 @@ def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_
     assert set(multiprocessing.active_children()) <= others
 
 
+def test_a_worker_that_dies_before_the_first_checkpoint_is_not_said_to_have_left_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    WorkerKiller.after = 1
+    options = ["datamodule.collector=processes", "datamodule.workers=1", "+callbacks.kill._target_=crash.WorkerKiller"]
+    code, _ = train(tmp_path, "callbacks.checkpointing.every_frames=1000", *options)
+    assert code == 1
+    told = capfd.readouterr().err
+    assert "mipi: a worker process died" in told
+    assert "No checkpoint was written yet, so the run cannot be resumed" in told
+
+
 def test_rows_of_updates_that_were_lost_before_the_first_that_counts_do_not_stay(tmp_path: Path) -> None:
     first = ResumableCSVLogger(str(tmp_path))
     nothing_yet = first.content()

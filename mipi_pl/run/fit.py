@@ -18,6 +18,7 @@ from mipi_pl import distributed
 from mipi_pl.run.parts import Parts
 from mipi_pl.run.peers import losses_named
 from mipi_pl.storage import run_folder
+from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.lock import lock
 from mipi_pl.utils.checks import DivergedError, TooManyFaultsError, WorkerError, WorldFaultError
 from mipi_pl.utils.compat import without_signal_handlers
@@ -57,13 +58,11 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             ) from error
         except DivergedError as error:
             raise FailedError(
-                f"{error}. Earlier checkpoints are intact; a lower learning rate "
+                f"{error}. {_what_is_left(folder)}; a lower learning rate "
                 "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
             ) from error
         except (WorkerError, WorldFaultError) as error:
-            raise FailedError(
-                f"{error}. Earlier checkpoints are intact; resume with: mipi resume {run_folder.shown(folder)}"
-            ) from error
+            raise FailedError(f"{error}. {_what_is_left(folder)}") from error
         except TooManyFaultsError as error:
             raise FailedError(
                 f"{error}. A checkpoint was written; resume with: mipi resume {run_folder.shown(folder)}"
@@ -74,6 +73,13 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             raise UserError(f"{checkpoint}: {error}") from error
         finally:
             parts.datamodule.teardown("fit")  # Lightning calls this only after a run without errors
+
+
+def _what_is_left(folder: Path) -> str:
+    """Return what a run that failed between two checkpoints has left, and how to go on from there."""
+    if CheckpointFolder(folder).known():
+        return f"Earlier checkpoints are intact; resume with: mipi resume {run_folder.shown(folder)}"
+    return "No checkpoint was written yet, so the run cannot be resumed"
 
 
 @contextmanager

@@ -8,20 +8,26 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ppo_worlds import small_mappo
 from slow_world import SlowWorld
 from worlds import small_mipi
 
+from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
+from mipi_pl.algorithms.mappo import MAPPO
 from mipi_pl.algorithms.mipi import MIPI
 from mipi_pl.datamodules import workers
 from mipi_pl.datamodules.journal import EpisodeJournal
+from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.datamodules.replay import ReplayDataModule
+from mipi_pl.datamodules.rollouts import RolloutCutter
 from mipi_pl.datamodules.sources import InlineSource
 from mipi_pl.datamodules.workers import ProcessSource, RaySource, WorkerEnv, WorkerPolicy
 from mipi_pl.utils.checks import WorkerError
@@ -29,7 +35,7 @@ from mipi_pl.utils.checks import WorkerError
 ENVS, STEPS, WORKERS, SEED = 4, 6, 2, 3
 
 
-def inline_twins(algorithm: MIPI) -> list[InlineSource]:
+def inline_twins(algorithm: MIPI | MAPPO) -> list[InlineSource]:
     """What each worker should do, in this process."""
     seeds = np.random.SeedSequence([SEED, 0]).generate_state(2 * WORKERS).tolist()
     share = ENVS // WORKERS
@@ -90,6 +96,38 @@ def test_workers_play_what_this_process_would_have_played_in_less_time_until_one
     finally:
         source.close()
     assert set(multiprocessing.active_children()) <= others
+
+
+def test_rollouts_of_workers_are_played_by_the_present_policy_and_a_resumed_run_begins_new_episodes() -> None:
+    torch.manual_seed(0)
+    make_env = partial(SlowWorld, step_s=0.0)
+    options: dict[str, Any] = {"rollout_steps": STEPS, "collector": "processes", "workers": WORKERS}
+    module = OnPolicyDataModule(make_env, ENVS, SEED, **options)
+    algorithm = small_mappo(module.env.entity_spec)
+    module.connect(algorithm.actor(greedy=False), SEED)
+    twins, cutter = inline_twins(algorithm), RolloutCutter(ENVS, module.env.entity_spec)
+    try:
+        for number in range(4):
+            expected, _ = cutter.cut(torch.cat([twin.next(0.0).clone() for twin in twins]))
+            found = module.next_batch()
+            assert set(found.keys(True, True)) == set(expected.keys(True, True))
+            for key in expected.keys(True, True):
+                assert torch.equal(found[key], expected[key]), key
+            with torch.no_grad():  # an update, after which other actions are played
+                algorithm.agent.policy_logits.bias[number % 3] += 30.0
+        state = module.state_dict()
+    finally:
+        module.teardown("fit")
+    assert not module.exact_resume
+    assert found[keys.FIRST_STEP].max() > 0, "an episode goes on"
+    resumed = OnPolicyDataModule(make_env, ENVS, SEED, **options)
+    resumed.connect(algorithm.actor(greedy=False), SEED)
+    try:
+        resumed.load_state_dict(state)
+        assert resumed.next_batch()[keys.FIRST_STEP].max() == 0
+        assert resumed.frames == 5 * ENVS * STEPS
+    finally:
+        resumed.teardown("fit")
 
 
 def test_the_policy_of_workers_is_a_copy_that_holds_no_gradients() -> None:
