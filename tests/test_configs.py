@@ -153,6 +153,28 @@ def test_the_command_line_wins_over_tuned_files() -> None:
     assert {part._target_ for name, part in other.items() if name.endswith("optimizer")} == {"torch.optim.RMSprop"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["algorithm=mappo", "optimizers=adam"],
+        ["algorithm=mipi", "optimizers='rmsprop'"],
+        ["algorithm=refil", "optimizers=adam", "optimizer@algorithm.critic_optimizer=rmsprop"],
+        ["experiment=quickstart", "algorithm=value", "optimizers=rmsprop"],
+    ],
+    ids=" ".join,
+)
+def test_a_choice_of_optimizers_that_the_algorithm_follows_is_accepted(words: list[str]) -> None:
+    assert compose(words).algorithm
+
+
+def test_optimizers_of_ones_own_are_accepted_for_every_algorithm(tmp_path: Path) -> None:
+    (tmp_path / "optimizers").mkdir()
+    text = "# @package _global_\nalgorithm: {critic_optimizer: {lr: 0.5}}\n"
+    (tmp_path / "optimizers" / "mine.yaml").write_text(text, encoding="utf-8")
+    composed = compose([f"config_dir={tmp_path}", "algorithm=mappo", "optimizers=mine"])
+    assert composed.algorithm.critic_optimizer.lr == 0.5
+
+
 @pytest.mark.parametrize("name", names("logger"))
 def test_every_logger_writes_beside_the_csv(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -235,6 +235,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_checkpoint(
     assert "Traceback" not in told
     assert "diverged" in told
     assert "lower learning rate" in told
+    assert "mipi resume" not in told, "the run would diverge again"
     (folder,) = tmp_path.glob("*__*/*")
     newest = CheckpointFolder(folder).newest_whole(print)
     assert newest is not None or "poison" not in cause[0]

@@ -35,8 +35,10 @@ MISTAKES = [
     (["optimizers=[1,2]"], "optimizers is one choice, such as optimizers=NAME, got optimizers=[1,2]"),
     (
         ["algorithm=mappo", "optimizers=rmsprop"],
-        "optimizers=rmsprop changes nothing for algorithm=mappo: choose it for each part instead: optimizer@algorithm.",
+        "optimizers=rmsprop changes nothing for algorithm=mappo, whose parts have optimizers of their own; choose them "
+        "for each part: optimizer@algorithm.critic_optimizer=rmsprop optimizer@algorithm.policy_optimizer=rmsprop",
     ),
+    (["algorithm=mappo", "optimizers=rmsprop", "bogus=1"], "unknown key bogus"),
     (["env=[sz]"], "env is one choice, such as env=NAME, got env=[sz]"),
     (["logger=[1,2]"], "logger is a name or a list of names, such as logger=[NAME,NAME], got logger=[1,2]"),
     (["total_frames=0"], "total_frames must be at least 1, got 0"),

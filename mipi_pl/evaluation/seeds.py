@@ -123,12 +123,21 @@ def mean_probability_of_improvement(tasks: Sequence[tuple[Array, Array]]) -> Est
     are added in squares (`mipi_pl.evaluation.statistics.weighted_sum`).
 
     Args:
-        tasks: [S, K] and [R, K] for each task, as for `probability_of_improvement`; the sizes may differ.
+        tasks: [S, K] and [R, K] for each of at least one task, as for `probability_of_improvement`; the sizes may
+            differ.
+
+    Returns:
+        The mean; without an interval if a task has a single seed on one side.
+
+    Raises:
+        ValueError: if there is no task.
     """
+    if not tasks:
+        raise ValueError("expected at least one task, got none")
     found = [probability_of_improvement(ours, theirs) for ours, theirs in tasks]
+    if any(math.isnan(estimate.low) for estimate in found):
+        return Estimate(float(np.mean([estimate.value for estimate in found])), math.nan, math.nan)
     mean = weighted_sum(found, [1 / len(found)] * len(found))
-    if math.isnan(mean.low):
-        return mean
     return Estimate(mean.value, max(0.0, mean.low), min(1.0, mean.high))
 
 

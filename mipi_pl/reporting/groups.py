@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,11 @@ class Group:
     label: str
     runs: tuple[Run, ...]
     of: RunSet
+
+    @property
+    def has_letter(self) -> bool:
+        """Whether the label ends with a letter that only tells the groups of one world apart."""
+        return re.fullmatch(rf"{re.escape(self.of.name)} [A-Z]+", self.label) is not None
 
     def estimates(self, evaluations: Sequence[str]) -> list[list[Estimate]]:
         """Return the final scores of S seeds in K evaluations, with their intervals over episodes, [S][K]."""

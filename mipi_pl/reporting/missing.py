@@ -25,7 +25,7 @@ def missing_from(runs: Sequence[Run], worlds: Sequence[World]) -> list[str]:
     warnings = []
     if len(worlds) > 1:
         names = "; ".join(world.label for world in worlds)
-        warnings.append(f"different worlds ({names}): they are not compared with each other")
+        warnings.append(f"different worlds ({names}): at most a probability of improvement is averaged over them")
     for world in worlds:
         warnings += [f"{world.label}: {warning}" for warning in _of_world(world)]
     warnings += [f"{run.folder.parent.name}/{run.folder.name}: {_of_run(run)}" for run in runs if _of_run(run)]

@@ -23,6 +23,7 @@ from mipi_pl.reporting.differences import tables_of_differences
 from mipi_pl.reporting.document import Block, Filter, Heading, Paragraph, Picture, Table
 from mipi_pl.reporting.estimates import MARK, marked_text, mean_estimate
 from mipi_pl.reporting.groups import Group, World
+from mipi_pl.reporting.labels import differing_keys
 
 _THRESHOLDS = 101
 
@@ -52,10 +53,10 @@ def of_world(world: World, name: str) -> Iterator[Block]:
 def of_all_worlds(worlds: Sequence[World]) -> Iterator[Block]:
     """Yield the comparison over all worlds with held-out teams, if there are several and they share algorithms."""
     worlds = [world for world in worlds if world.held_out]
-    groups = [{group.label: group for group in world.groups} for world in worlds]
-    labels = [label for label in groups[0] if all(label in others for others in groups)] if groups else []
-    if len(worlds) < 2 or len(labels) < 2:
+    labels = shared_labels(worlds)
+    if not labels:
         return
+    groups = [{group.label: group for group in world.groups} for world in worlds]
     scores = [
         {label: by_label[label].scores(world.held_out) for label in labels}
         for world, by_label in zip(worlds, groups, strict=True)
@@ -67,10 +68,26 @@ def of_all_worlds(worlds: Sequence[World]) -> Iterator[Block]:
     )
     yield Paragraph(
         f"Mean over {', '.join(world.label for world in worlds)} of the share of pairs of seeds in which the row has "
-        "the higher score, for the algorithms that all of these have. The environments have their own runs, so their "
-        "intervals are combined as those of independent estimates: distances are added in squares. If an interval "
-        "contains 0.5, the comparison does not show which of the two is better."
+        "the higher score, for the algorithms that have the same label in each of these environments. Each environment "
+        "has its own runs, so the intervals are combined by the square-and-add method for independent estimates. An "
+        "algorithm with a single seed in any environment has no interval."
     )
+    for label in labels:
+        if keys := differing_keys([by_label[label].of for by_label in groups]):
+            yield Paragraph(f"{label} does not have the same settings in all environments: {', '.join(keys)}.")
+
+
+def shared_labels(worlds: Sequence[World]) -> list[str]:
+    """Return the labels that can be compared over several worlds; empty unless there are two of each.
+
+    Letters are left out, because they are given in each world anew.
+    """
+    labels = [
+        group.label
+        for group in (worlds[0].groups if len(worlds) > 1 else ())
+        if not group.has_letter and all(group.label in {other.label for other in world.groups} for world in worlds)
+    ]
+    return labels if len(labels) > 1 else []
 
 
 def _matrix(labels: Sequence[str], compare: Callable[[str, str], Estimate]) -> Table:

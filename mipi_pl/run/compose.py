@@ -143,18 +143,26 @@ def _check_choices(overrides: Sequence[str]) -> None:
 
 
 def _check_optimizers(overrides: Sequence[str], choices: Mapping[str, str]) -> None:
-    """Reject a choice of `optimizers` that no part of the algorithm follows."""
-    chosen = [word.partition("=")[2] for word in overrides if word.startswith("optimizers=")]
-    parts = {key: name for key, name in choices.items() if key.startswith("optimizer@algorithm.")}
-    if chosen and chosen[-1] not in parts.values():
-        own = " ".join(f"{part}={chosen[-1]}" for part in parts)
-        advice = f"choose it for each part instead: {own}" if own else "its config has no optimizers to choose"
-        raise UserError(f"optimizers={chosen[-1]} changes nothing for algorithm={choices.get('algorithm')}: {advice}")
+    """Reject a choice of `optimizers` that no part of the algorithm follows.
+
+    Parts whose optimizer is chosen on the command line are left out, and so is a file of the user's own, which may set
+    more than the kind of optimizer.
+    """
+    chosen = choices.get("optimizers")
+    typed = {word.partition("=")[0] for word in overrides}
+    parts = {key: name for key, name in choices.items() if key.startswith("optimizer@algorithm.") and key not in typed}
+    known = files("mipi_pl.configs").joinpath("optimizer", f"{chosen}.yaml").is_file()
+    if "optimizers" in typed and known and parts and chosen not in parts.values():
+        instead = " ".join(f"{part}={chosen}" for part in sorted(parts))
+        raise UserError(
+            f"optimizers={chosen} changes nothing for algorithm={choices['algorithm']}, whose parts have optimizers of "
+            f"their own; choose them for each part: {instead}"
+        )
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
     """Return all keys of the config that is composed with the same choices and no other overrides."""
-    choice_keys = {*groups(), "config_dir"}
+    choice_keys = {*groups(), "config_dir"} - {"optimizers"}  # which changes no key, and may be refused
     config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in choice_keys])
     return list(_keys_below(OmegaConf.to_container(config)))
 

@@ -58,8 +58,9 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             ) from error
         except DivergedError as error:
             raise FailedError(
-                f"{error}. {_what_is_left(folder)}; a lower learning rate "
-                "(algorithm.critic_optimizer.lr, ..) or algorithm.gradient_clip may help"
+                f"{error}. A resumed run would diverge again: start a new one with a lower learning rate "
+                "(algorithm.policy_optimizer.lr, algorithm.critic_optimizer.lr) or algorithm.gradient_clip; "
+                "algorithm.init_from=CHECKPOINT begins with the weights of an earlier checkpoint"
             ) from error
         except (WorkerError, WorldFaultError) as error:
             raise FailedError(f"{error}. {_what_is_left(folder)}") from error

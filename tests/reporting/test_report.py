@@ -101,12 +101,38 @@ def test_algorithms_are_compared_over_all_environments_that_have_both(tmp_path: 
         for algorithm, rate in zip(("mipi", "refil"), rates, strict=True):
             make_run(tmp_path / "runs", algorithm, seed, (0.9, rate, rate, rate), environment=env)
     make_run(tmp_path / "runs", "vdn", 0, (0.9, 0.5, 0.5, 0.5), environment="sz")
+    for env, alpha in product(held_out, (1, 2)):  # many long differences, so that the label is a letter
+        keys = {f"a_setting_with_a_long_name_{number}": alpha for number in range(5)}
+        make_run(
+            tmp_path / "runs",
+            "value",
+            0,
+            (0.9, 0.5, 0.5, 0.5),
+            environment=env,
+            algorithm_keys=keys,
+            time=f"2026-01-0{alpha}_00-00-00",
+        )
     text = report_of(tmp_path / "runs", tmp_path / "out").replace("\\", "")
     section = text[text.index("## All environments") : text.index("## Runs")]
     both = mean_probability_of_improvement([(np.ones((3, 1)), np.zeros((3, 1))), (np.zeros((3, 1)), np.ones((3, 1)))])
     assert f"| mipi | - | 0.50 [{both.low:.2f}, {both.high:.2f}] |" in section
     assert "vdn" not in section
+    assert "value" not in section, "value A of one environment has nothing to do with that of another"
+    assert "does not have the same settings" not in section
     assert 0 < both.low < 0.4
+
+
+def test_settings_that_differ_between_environments_are_named_and_one_seed_gives_no_interval(tmp_path: Path) -> None:
+    for env, algorithm in product(("sz", "csz"), ("mipi", "refil")):
+        keys = {"alpha": 0.2 if (env, algorithm) == ("csz", "mipi") else 0.1}
+        make_run(tmp_path / "runs", algorithm, 0, (0.9, 0.6, 0.5, 0.4), environment=env, algorithm_keys=keys)
+    make_run(tmp_path / "runs", "mipi", 0, (0.9,), environment="no_held_out_teams")
+    text = report_of(tmp_path / "runs", tmp_path / "out").replace("\\", "")
+    section = text[text.index("## All environments") : text.index("## Runs")]
+    assert "| mipi | - | 0.50 |" in section
+    assert "mipi does not have the same settings in all environments: algorithm.alpha." in section
+    assert "no_held_out_teams" not in section
+    assert "nan" not in section
 
 
 def test_one_environment_has_no_comparison_over_all(runs: Path, tmp_path: Path) -> None:
@@ -175,7 +201,7 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     runs = find_runs([tmp_path])
     text = "\n".join(missing_from(runs, worlds_of(runs)))
     for sentence in (
-        "different worlds (marines; sz): they are not compared with each other",
+        "different worlds (marines; sz): at most a probability of improvement is averaged over them",
         "marines: mipi has 2 seeds, fewer than 3",
         "marines: mappo, refil have 1 seed, fewer than 3: the spread is unknown, and intervals (†) cover only episodes",
         "marines: mappo, mipi were evaluated in only 20 episodes per team and seed: a win rate is known to about ±0.20",
