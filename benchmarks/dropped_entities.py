@@ -11,7 +11,7 @@ the name of one that comes with the program; the table has the mean over the pol
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from mipi_pl.evaluation.worlds import MakePolicy, Worlds
 from mipi_pl.run.build import policies_of
 from mipi_pl.run.evaluate import Subject, open_checkpoint
 from mipi_pl.storage.weights import located
+from mipi_pl.utils.errors import UserError
 
 WAYS = ("all in sight", "dropped", "dropped, not attackable")
 
@@ -47,7 +48,7 @@ def kept(visible: Tensor, most: int, generator: torch.Generator) -> Tensor:
     order = order.masked_fill(~visible, -1.0)
     keep = torch.zeros_like(visible)
     for side in (slice(n_agents), slice(n_agents, n_entities)):
-        chosen = order[..., side].topk(min(most, len(range(n_entities)[side])), dim=-1).indices
+        chosen = order[..., side].topk(min(most, keep[..., side].shape[-1]), dim=-1).indices
         keep[..., side] = torch.zeros_like(visible[..., side]).scatter(-1, chosen, value=True)
     return keep & visible
 
@@ -58,7 +59,7 @@ def dropping(make_policy: MakePolicy, most: int, attackable: bool) -> MakePolicy
     def make(env: EntityEnv, seed: int) -> Policy:
         policy, generator = make_policy(env, seed), torch.Generator().manual_seed(seed)
         spec = env.entity_spec
-        n_fixed = spec.n_actions - (spec.n_entities - spec.n_agents)
+        n_fixed = spec.n_actions - (spec.n_entities - spec.n_agents)  # an attack per other entity comes last
 
         def act(td: TensorDictBase) -> TensorDictBase:
             keep = kept(td.get(keys.VISIBLE), most, generator)
@@ -72,6 +73,22 @@ def dropping(make_policy: MakePolicy, most: int, attackable: bool) -> MakePolicy
         return act
 
     return make
+
+
+def opened(paths: Sequence[Path], words: Sequence[str]) -> list[Subject]:
+    """Returns the policies to play.
+
+    Raises:
+        UserError: if a policy cannot be used, or its actions are not fixed ones and attacks on the enemies.
+    """
+    subjects = [open_checkpoint(located(path), words) for path in paths]
+    for path, subject in zip(paths, subjects, strict=True):
+        if (targets := subject.algorithm.spec.targets) != ("others",):
+            raise UserError(
+                f"{path}: expected a policy whose only targets are enemies (('others',)), got {targets!r}: name one of "
+                "sz or csz, trained with env.target_actions=slots"
+            )
+    return subjects
 
 
 def win_rates(subject: Subject, most: int) -> Iterable[list[float]]:
@@ -89,16 +106,16 @@ def win_rates(subject: Subject, most: int) -> Iterable[list[float]]:
 def main() -> None:
     """Print a row per way and a column per team size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("policies", type=Path, nargs="+", help="checkpoints of battles without healers")
+    parser.add_argument(
+        "policies", type=Path, nargs="+", help="checkpoints or names of shipped policies, of battles without healers"
+    )
     parser.add_argument("--most", type=int, default=5, help="allies, and others, that an agent sees (default: 5)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[8, 12, 16, 27], help="team sizes")
     parser.add_argument("--episodes", type=int, default=128, help="battles per team size (default: 128)")
     chosen = parser.parse_args()
     words = [f"env.capacity={max(chosen.sizes)}", f"env.team_sizes=[{','.join(map(str, chosen.sizes))}]"]
     words += [f"held_out.episodes={chosen.episodes}", "threads=1"]
-    subjects = read_or_exit(
-        parser, lambda paths: [open_checkpoint(located(path), words) for path in paths], chosen.policies
-    )
+    subjects = read_or_exit(parser, lambda paths: opened(paths, words), chosen.policies)
     rates = [list(win_rates(subject, chosen.most)) for subject in subjects]
     print(f"| agents see | {' | '.join(map(str, chosen.sizes))} |\n" + "|---" * (1 + len(chosen.sizes)) + "|")
     for way, of_policies in zip(WAYS, zip(*rates, strict=True), strict=True):

@@ -6,8 +6,8 @@
 Reads finished runs of `algorithm=mipi_ppo` and prints, for each environment, a table with a row per alpha. KL is the
 divergence of the policy from the marginal in nats per decision, on the rollouts of the last tenth of training. The gap
 is the mean score on held-out teams minus that on the training teams. P(better than 0) is the probability that a seed
-scores higher than one of alpha = 0 on the held-out teams, with its 95 % interval; a line below the tables has its mean
-over the environments. The picture shows KL against the gap.
+scores higher than one of alpha = 0 on the held-out teams, with its 95 % interval; below the tables is its mean over the
+environments, for each alpha that all of them have. The picture shows KL against the gap and against the held-out score.
 """
 
 from __future__ import annotations
@@ -88,7 +88,14 @@ def chosen_runs(folders: Sequence[Path]) -> list[Run]:
         where = ", ".join(map(str, folders))
         raise UserError(f"expected finished runs of algorithm=mipi_ppo with a marginal policy, got none in {where}")
     for environment in {environment for environment, *_ in newest}:
-        protocols = [dict(settings(run.config, LEARNER)) for run in newest.values() if run.environment == environment]
+        members = [run for run in newest.values() if run.environment == environment]
+        evaluations = sorted({", ".join(sorted(run.policies["trained"])) for run in members})
+        if len(evaluations) > 1:
+            raise UserError(
+                f"the runs of {environment} have different evaluations, {' and '.join(evaluations)}: "
+                "name the folders of one protocol"
+            )
+        protocols = [dict(settings(run.config, LEARNER)) for run in members]
         keys = sorted({key for protocol in protocols for key in protocol} - set(PRICE))
         if differing := [key for key in keys if len({protocol.get(key) for protocol in protocols}) > 1]:
             raise UserError(
@@ -128,8 +135,8 @@ def text_of(alpha: float) -> str:
 
 
 def held_out_scores(runs: Sequence[Priced]) -> Array:
-    """Returns the scores of S seeds in K held-out evaluations, [S, K]."""
-    return np.array([[score for name, score in run.scores.items() if name != TRAINING] for run in runs])
+    """Returns the scores of S seeds in K held-out evaluations, in the order of their names, [S, K]."""
+    return np.array([[run.scores[name] for name in sorted(run.scores) if name != TRAINING] for run in runs])
 
 
 def better_than_free(groups: Sequence[tuple[Sequence[Priced], Sequence[Priced]]]) -> str:
@@ -138,8 +145,6 @@ def better_than_free(groups: Sequence[tuple[Sequence[Priced], Sequence[Priced]]]
     Args:
         groups: for each environment, runs with the price and runs without; the result is the mean over environments.
     """
-    if not all(ours and free for ours, free in groups):
-        return ""
     found = mean_probability_of_improvement([(held_out_scores(ours), held_out_scores(free)) for ours, free in groups])
     interval = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
     return f"{found.value:.2f}{interval}"
@@ -158,23 +163,24 @@ def table(runs: Sequence[Priced]) -> list[str]:
             [run.held_out for run in group],
             [run.gap for run in group],
         )
-        better = better_than_free([(group, groups.get(0.0, ()))]) if alpha > 0 else ""
+        better = better_than_free([(group, groups[0.0])]) if alpha > 0 and 0.0 in groups else ""
         cells = [text_of(alpha), str(len(group)), *map(spread, columns), better]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def over_environments(runs: Sequence[Priced]) -> list[str]:
-    """Returns a line per price that all environments have: the probability of being better than without a price."""
-    worlds = [by_alpha([run for run in runs if run.environment == name]) for name in environments_of(runs)]
-    lines = []
-    for alpha in by_alpha(runs):
-        better = better_than_free([(world.get(alpha, ()), world.get(0.0, ())) for world in worlds])
-        if alpha > 0 and better and len(worlds) > 1:
-            lines.append(
-                f"P(better than 0), mean over {', '.join(environments_of(runs))}: alpha {text_of(alpha)} {better}"
-            )
-    return lines
+    """Returns a line per price that all of several environments have: P(better than 0), mean over them."""
+    names = environments_of(runs)
+    worlds = [by_alpha([run for run in runs if run.environment == name]) for name in names]
+    shared = [alpha for alpha in by_alpha(runs) if alpha > 0 and all(world.get(alpha) for world in worlds)]
+    if len(worlds) < 2 or not all(world.get(0.0) for world in worlds):
+        return []
+    return [
+        f"P(better than 0), mean over {', '.join(names)}: alpha {text_of(alpha)} "
+        + better_than_free([(world[alpha], world[0.0]) for world in worlds])
+        for alpha in shared
+    ]
 
 
 def environments_of(runs: Sequence[Priced]) -> list[str]:
@@ -223,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="run folders, or folders that contain them")
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
-    parser.add_argument("--picture", type=Path, help="draw divergence against gap to this file")
+    parser.add_argument("--picture", type=Path, help="draw divergence against gap and held-out score to this file")
     chosen = parser.parse_args()
     runs = read_or_exit(parser, read, chosen.folders)
     for environment in environments_of(runs):

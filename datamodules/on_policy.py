@@ -80,6 +80,8 @@ class OnPolicyDataModule(CollectionDataModule):
 
         Raises:
             DivergedError: if the policy is no longer finite in any process.
+            TooManyFaultsError: if the world has failed too often in any process.
+            WorkerError: if a worker died.
         """
         batches: list[TensorDictBase] = []
 

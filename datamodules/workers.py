@@ -23,9 +23,12 @@ from mipi_pl.actor import Actor
 from mipi_pl.datamodules.sources import MakeEnv, StepSource
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.models import fused
-from mipi_pl.utils.checks import LOST_AFTER_S, WorkerError, WorldFaultError
+from mipi_pl.utils.checks import LOST_AFTER_S, DivergedError, WorkerError, WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError
 from mipi_pl.utils.signals import STOP_SIGNALS
+
+_DIVERGED = 3
+"""Exit code of a worker whose policy is no longer finite."""
 
 _BEAT_S = 1.0
 """Seconds between two signs of life of a worker."""
@@ -62,7 +65,10 @@ class WorkerPolicy(nn.Module):
             self._actor = lambda: own_actor  # in a closure, so that its parameters are not registered twice
         actor = self._actor()
         actor.epsilon = float(self.epsilon)
-        return actor(td)
+        try:
+            return actor(td)
+        except DivergedError:
+            os._exit(_DIVERGED)  # an exception would end the worker with a traceback of TorchRL
 
 
 class WorkerEnv:
@@ -227,19 +233,26 @@ class ProcessSource(WorkerSource):
         try:
             return next(self._stream)
         except (RuntimeError, ValueError, EOFError, OSError) as error:  # TorchRL's clean-up can raise a ValueError
+            if _DIVERGED in self._exit_codes().values():
+                raise DivergedError("the policy diverged: its probabilities are not finite") from error
             raise WorkerError(f"a worker process died ({self._deaths() or error})") from error
 
     def _deaths(self) -> str:
         """Describe the workers that died; the others are alive, or TorchRL has ended or closed them."""
         if self._silent:
             return f"worker {self._silent[0]} had not answered for {self._lost_after_s:g} s and was killed"
-        deaths = []
-        for number, process in enumerate(self._collector.procs):
-            with suppress(ValueError):  # the process object has been closed
-                if process.exitcode:  # 0: ended by TorchRL because another worker died
-                    deaths.append(f"worker {number}: exit code {process.exitcode}")
+        deaths = [f"worker {number}: exit code {code}" for number, code in self._exit_codes().items()]
         hint = "; with exit code 1, the worker's own error message is above" if deaths else ""
         return ", ".join(deaths) + hint
+
+    def _exit_codes(self) -> dict[int, int]:
+        """Exit codes of the workers that have died, by number; 0 is left out: TorchRL ended it after another death."""
+        codes = {}
+        for number, process in enumerate(self._collector.procs):
+            with suppress(ValueError):  # the process object has been closed
+                if process.exitcode:
+                    codes[number] = process.exitcode
+        return codes
 
     def close(self) -> None:
         """End the workers and keep PyTorch's number of threads, which TorchRL would change."""

@@ -81,13 +81,15 @@ def test_the_script_of_bash_completes(
     assert done.stdout.split() == replies
 
 
-@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+@pytest.mark.skipif(shutil.which("fish", path="/usr/bin:/bin") is None, reason="fish is not installed")
 @pytest.mark.parametrize(
     ("line", "found", "replies"),
     [
         ("mipi tra", ["train"], ["train"]),
         ("mipi train env=", ["env=sz"], ["env=sz"]),  # and no file of the folder
+        ("mipi train env=s", ["env=sz", "env=smac"], ["env=smac", "env=sz"]),
         ("mipi report o", [], ["outputs/"]),
+        ("mipi report --output-dir=o", [], ["--output-dir=outputs/"]),
     ],
 )
 def test_the_script_of_fish_completes(
@@ -95,7 +97,7 @@ def test_the_script_of_fish_completes(
 ) -> None:
     assert main(["completion", "fish"]) == 0
     (tmp_path / "outputs").mkdir()
-    answer = "function mipi; printf '%s' $CANDIDATES; end\n"
+    answer = "function mipi; string match --quiet -- '*--line mipi*' \"$argv\"; and printf '%s' $CANDIDATES; end\n"
     script = f"{answer}{capsys.readouterr().out}complete --do-complete '{line}'"
     command = ["fish", "--no-config", "--command", script]
     surroundings = {"CANDIDATES": "\n".join(found), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}

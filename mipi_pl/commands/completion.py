@@ -47,7 +47,7 @@ function __mipi_completion
     if test (count $found) -gt 0
         printf '%s\\n' $found
     else
-        __fish_complete_path (commandline --current-token)
+        complete --do-complete "'' "(commandline --current-token --cut-at-cursor)
     end
 end
 complete --command mipi --no-files --arguments '(__mipi_completion)'

@@ -19,7 +19,7 @@ _MAIN_PACKAGES = ("torch", "torchrl", "lightning", "numba")
 """Packages whose versions are shown if all packages are as required."""
 
 _START_TIMEOUT_S = 180
-"""Maximum time for StarCraft II to start."""
+"""Maximum time for StarCraft II to start, in seconds."""
 
 
 def examine(start_game: bool = False) -> list[Finding]:

@@ -79,7 +79,9 @@ def run(options: Options, say: Callable[[str], None] = print) -> bool:
         say(f"fails, but holds in docs/theory.md: {finding.statement}, {finding.checked}")
     for finding in findings:
         if finding.holds and not finding.known:
-            say(f"no counterexample in so few processes: {finding.statement}, {finding.checked}")
+            say(
+                f"no counterexample among instances, {options.instances} in all: {finding.statement}, {finding.checked}"
+            )
     return not refuted
 
 

@@ -30,7 +30,7 @@ from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.datamodules.rollouts import RolloutCutter
 from mipi_pl.datamodules.sources import InlineSource
 from mipi_pl.datamodules.workers import ProcessSource, RaySource, WorkerEnv, WorkerPolicy
-from mipi_pl.utils.checks import WorkerError
+from mipi_pl.utils.checks import DivergedError, WorkerError
 
 ENVS, STEPS, WORKERS, SEED = 4, 6, 2, 3
 
@@ -128,6 +128,21 @@ def test_rollouts_of_workers_are_played_by_the_present_policy_and_a_resumed_run_
         assert resumed.frames == 5 * ENVS * STEPS
     finally:
         resumed.teardown("fit")
+
+
+def test_a_policy_that_diverges_in_a_worker_is_no_dead_worker() -> None:
+    options: dict[str, Any] = {"rollout_steps": STEPS, "collector": "processes", "workers": 1}
+    module = OnPolicyDataModule(partial(SlowWorld, step_s=0.0), 1, SEED, **options)
+    algorithm = small_mappo(module.env.entity_spec)
+    module.connect(algorithm.actor(greedy=False), SEED)
+    try:
+        module.next_batch()
+        with torch.no_grad():
+            algorithm.agent.policy_logits.bias[0] = float("nan")
+        with pytest.raises(DivergedError, match="the policy diverged"):
+            module.next_batch()
+    finally:
+        module.teardown("fit")
 
 
 def test_the_policy_of_workers_is_a_copy_that_holds_no_gradients() -> None:

@@ -84,15 +84,20 @@ def test_folders_without_priced_runs_are_refused(
 
 
 def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finished(alpha: float, frames: int, regularizer: str = "mutual_information") -> Any:
+    def finished(
+        alpha: float, frames: int, regularizer: str = "mutual_information", played: tuple[str, ...] = ("training", "6")
+    ) -> Any:
         algorithm = {"alpha": alpha, "regularizer": regularizer, "agent": {}}
         config = {"algorithm": algorithm, "total_frames": frames}
         known = {"state": "finished", "algorithm": "mipi_ppo", "environment": "sz", "precedence": frames}
-        return SimpleNamespace(config=config, seed=0, **known)
+        return SimpleNamespace(config=config, seed=0, policies={"trained": dict.fromkeys(played)}, **known)
 
     runs = [finished(0.02, 1_000), finished(0.0, 1_000), finished(0.0, 2_000, "none")]
     monkeypatch.setattr(price, "find_runs", lambda _: runs)
     assert [price.alpha_of(run) for run in price.chosen_runs([])] == [0.0, 0.02]
     runs.append(finished(0.05, 400))
     with pytest.raises(UserError, match="the runs of sz differ in more than the price, in total_frames"):
+        price.chosen_runs([])
+    runs[-1] = finished(0.05, 1_000, played=("training", "6", "7"))
+    with pytest.raises(UserError, match="the runs of sz have different evaluations, 6, 7, training and 6, training"):
         price.chosen_runs([])

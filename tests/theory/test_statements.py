@@ -61,7 +61,7 @@ def test_few_processes_without_a_counterexample_refute_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["theory", "--instances", "1", f"--output-dir={tmp_path}"]) == 0
-    assert "no counterexample in so few processes: Theorem 1, without (6)" in capsys.readouterr().out
+    assert "no counterexample among instances, 1 in all: Theorem 1, without (6)" in capsys.readouterr().out
 
 
 def test_a_statement_that_fails_but_should_hold_is_an_error(
