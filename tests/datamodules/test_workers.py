@@ -237,11 +237,13 @@ def test_a_resumed_run_has_replay_and_counts_and_begins_new_episodes(tmp_path: P
         ({"collector": "processes", "workers": 3}, r"datamodule.workers \(3\) must divide datamodule.num_envs \(8\)"),
         ({"collector": "processes", "workers": 0}, "datamodule.workers must be at least 1, got 0"),
         ({"collector": "ray"}, r"needs Ray: pip install 'mipi-pl\[ray\]'"),
+        ({"collector": "processes", "curriculum": []}, "curriculum needs datamodule.collector=inline, got processes"),
     ],
 )
+@pytest.mark.parametrize("kind", [ReplayDataModule, OnPolicyDataModule])
 def test_what_cannot_be_is_refused_before_anything_starts(
-    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+    kind: Any, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mipi_pl.datamodules.collectors.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=message):
-        ReplayDataModule(SlowWorld, **options)
+        kind(SlowWorld, **{"num_envs": 8, **options})
