@@ -29,7 +29,7 @@ class Game:
         return self.view()
 
     def step(self, action: np.ndarray) -> View:
-        """Move the agents; newly covered beacons pay, uncovered ones cost, 1 for all of them."""
+        """Move the agents; the reward is the change in the share of beacons that are covered."""
         self.agents = self.agents + np.array(list(MOVES.values()))[action[: self.n]]
         before, self.covered = self.covered, len({*map(tuple, self.agents)} & {*map(tuple, self.beacons)})
         return self.view((self.covered - before) / self.n)
