@@ -13,10 +13,10 @@ from mipi_pl.utils.errors import UserError
 T = TypeVar("T")
 
 
-def read_or_exit(parser: argparse.ArgumentParser, read: Callable[[Sequence[Path]], T], folders: Sequence[Path]) -> T:
-    """Returns what `read` finds in the folders; a mistake of the user ends the script as a wrong argument does."""
+def read_or_exit(parser: argparse.ArgumentParser, read: Callable[[Sequence[Path]], T], paths: Sequence[Path]) -> T:
+    """Returns what `read` finds at the paths; a mistake of the user ends the script as a wrong argument does."""
     try:
-        return read(folders)
+        return read(paths)
     except UserError as error:
         parser.error(str(error))
 

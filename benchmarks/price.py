@@ -171,32 +171,35 @@ def table(runs: Sequence[Priced]) -> list[str]:
 
 def over_environments(runs: Sequence[Priced]) -> list[str]:
     """Returns a line per price that all of several environments have: P(better than 0), mean over them."""
-    names = environments_of(runs)
-    worlds = [by_alpha([run for run in runs if run.environment == name]) for name in names]
-    shared = [alpha for alpha in by_alpha(runs) if alpha > 0 and all(world.get(alpha) for world in worlds)]
-    if len(worlds) < 2 or not all(world.get(0.0) for world in worlds):
+    members = by_environment(runs)
+    worlds = [by_alpha(of_world) for of_world in members.values()]
+    shared = [alpha for alpha in by_alpha(runs) if all(alpha in world for world in worlds)]
+    if len(worlds) < 2 or 0.0 not in shared:
         return []
     return [
-        f"P(better than 0), mean over {', '.join(names)}: alpha {text_of(alpha)} "
+        f"P(better than 0), mean over {', '.join(members)}: alpha {text_of(alpha)} "
         + better_than_free([(world[alpha], world[0.0]) for world in worlds])
         for alpha in shared
+        if alpha > 0
     ]
 
 
-def environments_of(runs: Sequence[Priced]) -> list[str]:
-    """Returns the names of the environments, sorted."""
-    return sorted({run.environment for run in runs})
+def by_environment(runs: Sequence[Priced]) -> dict[str, list[Priced]]:
+    """Returns the runs of each environment, in the order of its name."""
+    return {
+        name: [run for run in runs if run.environment == name] for name in sorted({run.environment for run in runs})
+    }
 
 
 @styled
 def draw(path: Path, runs: Sequence[Priced]) -> None:
     """Draw each run's divergence from the marginal against its gap and its held-out win rate, a column per task."""
-    environments, alphas = environments_of(runs), list(by_alpha(runs))
-    figure = new_figure(3.6 * len(environments) + 1, 6.4, dpi=110)
-    panels = figure.subplots(2, len(environments), sharex=True, sharey="row", squeeze=False)
+    members, alphas = by_environment(runs), list(by_alpha(runs))
+    figure = new_figure(3.6 * len(members) + 1, 6.4, dpi=110)
+    panels = figure.subplots(2, len(members), sharex=True, sharey="row", squeeze=False)
     entries = {}
-    for environment, (gaps, wins) in zip(environments, panels.T, strict=True):
-        for alpha, group in by_alpha([run for run in runs if run.environment == environment]).items():
+    for (environment, of_world), (gaps, wins) in zip(members.items(), panels.T, strict=True):
+        for alpha, group in by_alpha(of_world).items():
             colour, marker = line_style(alphas.index(alpha))
             look = {"color": colour, "marker": marker, "s": 42, "zorder": 3}
             kl = [run.kl for run in group]
@@ -205,8 +208,10 @@ def draw(path: Path, runs: Sequence[Priced]) -> None:
         gaps.axhline(0.0, color="#999999", linewidth=0.8)
         gaps.set_title(environment.upper())
         wins.set_xlabel("divergence from the marginal, nats per decision")
-        dress(gaps, "held-out minus training win rate" if environment == environments[0] else "", is_rate=False)
-        dress(wins, "held-out win rate" if environment == environments[0] else "", is_rate=False)
+        dress(gaps, "", is_rate=False)
+        dress(wins, "", is_rate=False)
+    panels[0, 0].set_ylabel("held-out minus training win rate")
+    panels[1, 0].set_ylabel("held-out win rate")
     panels[0, 0].set_xlim(left=0.0)
     legend_below(figure, [(f"alpha {text_of(alpha)}", entries[alpha]) for alpha in alphas])
     figure.savefig(path)
@@ -232,8 +237,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw divergence against gap and held-out score to this file")
     chosen = parser.parse_args()
     runs = read_or_exit(parser, read, chosen.folders)
-    for environment in environments_of(runs):
-        print(f"\n{environment}\n\n" + "\n".join(table([run for run in runs if run.environment == environment])))
+    for environment, of_world in by_environment(runs).items():
+        print(f"\n{environment}\n\n" + "\n".join(table(of_world)))
     for line in over_environments(runs):
         print(f"\n{line}")
     if chosen.table:

@@ -234,7 +234,7 @@ class ProcessSource(WorkerSource):
             return next(self._stream)
         except (RuntimeError, ValueError, EOFError, OSError) as error:  # TorchRL's clean-up can raise a ValueError
             if _DIVERGED in self._exit_codes().values():
-                raise DivergedError("the policy diverged: its probabilities are not finite") from error
+                raise DivergedError("the policy diverged: its probabilities or utilities are not finite") from error
             raise WorkerError(f"a worker process died ({self._deaths() or error})") from error
 
     def _deaths(self) -> str:

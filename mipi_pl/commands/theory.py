@@ -44,10 +44,10 @@ def run(options: Namespace) -> None:
     from mipi_pl.theory.report import run as check_statements
 
     try:
-        known = check_statements(Options(**arguments_of(options)))
+        hold = check_statements(Options(**arguments_of(options)))
     except ValueError as error:
         raise UserError(f"{error}; see mipi theory --help") from error
     except OSError as error:
         raise UserError(f"--output-dir: cannot write to {error.filename} ({error.strerror})") from error
-    if not known:
+    if not hold:
         raise FailedError("a statement fails that holds in docs/theory.md: see the table")

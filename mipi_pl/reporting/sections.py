@@ -53,10 +53,11 @@ def of_world(world: World, name: str) -> Iterator[Block]:
 def of_all_worlds(worlds: Sequence[World]) -> Iterator[Block]:
     """Yield the comparison over all worlds with held-out teams, if there are several and they share algorithms."""
     worlds = [world for world in worlds if world.held_out]
-    labels = shared_labels(worlds)
-    if not labels:
+    # Letters are left out, because they are given in each world anew.
+    groups = [{group.label: group for group in world.groups if not group.has_letter} for world in worlds]
+    labels = [label for label in groups[0] if all(label in others for others in groups)] if len(groups) > 1 else []
+    if len(labels) < 2:
         return
-    groups = [{group.label: group for group in world.groups} for world in worlds]
     scores = [
         {label: by_label[label].scores(world.held_out) for label in labels}
         for world, by_label in zip(worlds, groups, strict=True)
@@ -75,19 +76,6 @@ def of_all_worlds(worlds: Sequence[World]) -> Iterator[Block]:
     for label in labels:
         if keys := differing_keys([by_label[label].of for by_label in groups]):
             yield Paragraph(f"{label} does not have the same settings in all environments: {', '.join(keys)}.")
-
-
-def shared_labels(worlds: Sequence[World]) -> list[str]:
-    """Return the labels that can be compared over several worlds; empty unless there are two of each.
-
-    Letters are left out, because they are given in each world anew.
-    """
-    labels = [
-        group.label
-        for group in (worlds[0].groups if len(worlds) > 1 else ())
-        if not group.has_letter and all(group.label in {other.label for other in world.groups} for world in worlds)
-    ]
-    return labels if len(labels) > 1 else []
 
 
 def _matrix(labels: Sequence[str], compare: Callable[[str, str], Estimate]) -> Table:

@@ -148,11 +148,13 @@ def _check_optimizers(overrides: Sequence[str], choices: Mapping[str, str]) -> N
     Parts whose optimizer is chosen on the command line are left out, and so is a file of the user's own, which may set
     more than the kind of optimizer.
     """
-    chosen = choices.get("optimizers")
     typed = {word.partition("=")[0] for word in overrides}
+    if "optimizers" not in typed:
+        return
+    chosen = choices["optimizers"]
     parts = {key: name for key, name in choices.items() if key.startswith("optimizer@algorithm.") and key not in typed}
     known = files("mipi_pl.configs").joinpath("optimizer", f"{chosen}.yaml").is_file()
-    if "optimizers" in typed and known and parts and chosen not in parts.values():
+    if known and parts and chosen not in parts.values():
         instead = " ".join(f"{part}={chosen}" for part in sorted(parts))
         raise UserError(
             f"optimizers={chosen} changes nothing for algorithm={choices['algorithm']}, whose parts have optimizers of "
