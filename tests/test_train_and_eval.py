@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from mipi_pl.cli import main
+from mipi_pl.run.processes import _in_a_multirun
 
 ROOT = Path(__file__).resolve().parent.parent
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
@@ -228,6 +232,25 @@ def test_a_multirun_trains_each_combination(tmp_path: Path, monkeypatch: pytest.
     assert main(["train", "-m", "experiment=matrix_game", "debug=tiny", "seed=3,4"]) == 0
     found = {path.parent.parent.name for path in Path("outputs").glob("*/*/results.json")}
     assert found == {"matrix_game__mipi__3", "matrix_game__mipi__4"}
+    # The next run of this process is no part of it.
+    assert main(["train", "experiment=matrix_game", "debug=tiny", "run.name=${hydra:job.name}"]) == 2
+
+
+@pytest.mark.parametrize("mode", RunMode)
+def test_a_program_with_a_main_of_hydra_may_train_in_several_processes(
+    mode: RunMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": {"mode": mode}}))
+    assert _in_a_multirun() is (mode is RunMode.MULTIRUN)
+
+
+def test_a_multirun_in_several_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two = ["trainer.accelerator=cpu", "trainer.devices=2"]
+    assert main(["train", "-m", "experiment=matrix_game", "debug=tiny", *two, "seed=3,4"]) == 2
+    assert "a multirun trains one run after the other in one process" in capfd.readouterr().err
 
 
 def test_help_and_version_answer(capsys: pytest.CaptureFixture[str]) -> None:

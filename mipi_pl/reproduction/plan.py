@@ -14,7 +14,7 @@ import yaml
 
 from mipi_pl.utils.errors import UserError
 
-TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations", "ablations_ppo", "prices")
+TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations", "ablations_ppo", "prices", "mixes")
 SCALES = ("smoke", "cpu", "paper")
 
 Cell = tuple[str, str, str]

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mipi_pl.utils.errors import UserError, one_message
@@ -100,13 +101,18 @@ class _FromTask(BaseException):
 
 @contextmanager
 def no_other_hydra() -> Iterator[None]:
-    """Set aside the Hydra of a program that calls this one, as there can be only one at a time."""
-    kept = GlobalHydra.instance().hydra
+    """Set aside the Hydra of a program that calls this one, as there can be only one at a time.
+
+    Its config is set aside too: a multirun leaves that of its last job behind, for which the next run of this process
+    would be taken.
+    """
+    kept, kept_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
     try:
         yield
     finally:
-        GlobalHydra.instance().hydra = kept
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = kept, kept_config
 
 
 @contextmanager

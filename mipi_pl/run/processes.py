@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
@@ -54,7 +55,7 @@ def connect(node: Config) -> Trainer:
             f"trainer.num_nodes={node['num_nodes']} needs torchrun or srun, which start the processes: "
             "see docs/several_machines.md"
         )
-    if wanted > 1 and HydraConfig.initialized():
+    if wanted > 1 and _in_a_multirun():
         raise UserError(
             "a multirun trains one run after the other in one process; start runs on several devices separately, "
             "for example in a shell loop"
@@ -63,6 +64,11 @@ def connect(node: Config) -> Trainer:
         _start(trainer.strategy)
         leave_alone(trainer.strategy.launcher)
     return trainer
+
+
+def _in_a_multirun() -> bool:
+    # A program with a `hydra.main` of its own may train in several processes.
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def build_trainer(node: Config) -> Trainer:

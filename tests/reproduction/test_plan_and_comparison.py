@@ -26,7 +26,7 @@ def test_every_kind_of_run_of_every_plan_is_a_valid_training(tmp_path: Path) -> 
     # Every method in one task of each plan, and every task with one method; what plans share is composed once.
     seen = set()
     for target in TARGETS:
-        for scale in ("cpu",) if target in ("ablations", "ablations_ppo", "prices") else ("cpu", "paper"):
+        for scale in ("cpu",) if target in ("ablations", "ablations_ppo", "prices", "mixes") else ("cpu", "paper"):
             for job in make_plan(target, scale, tmp_path).jobs:
                 wanted = job.method == "MIPI" or (scale == "cpu" and job.task not in ("CSZ", "MMM"))
                 if wanted and job.overrides not in seen:
