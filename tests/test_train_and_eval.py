@@ -232,8 +232,6 @@ def test_a_multirun_trains_each_combination(tmp_path: Path, monkeypatch: pytest.
     assert main(["train", "-m", "experiment=matrix_game", "debug=tiny", "seed=3,4"]) == 0
     found = {path.parent.parent.name for path in Path("outputs").glob("*/*/results.json")}
     assert found == {"matrix_game__mipi__3", "matrix_game__mipi__4"}
-    # The next run of this process is no part of it.
-    assert main(["train", "experiment=matrix_game", "debug=tiny", "run.name=${hydra:job.name}"]) == 2
 
 
 @pytest.mark.parametrize("mode", RunMode)
@@ -251,6 +249,15 @@ def test_a_multirun_in_several_processes_is_refused(
     two = ["trainer.accelerator=cpu", "trainer.devices=2"]
     assert main(["train", "-m", "experiment=matrix_game", "debug=tiny", *two, "seed=3,4"]) == 2
     assert "a multirun trains one run after the other in one process" in capfd.readouterr().err
+
+
+def test_a_config_that_was_shown_is_not_taken_for_that_of_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ["train", "experiment=matrix_game", "debug=tiny"]
+    assert main([*run, "--cfg", "job"]) == 0
+    assert main([*run, "run.name=${hydra:job.name}"]) == 2
 
 
 def test_help_and_version_answer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,8 +103,7 @@ class _FromTask(BaseException):
 def no_other_hydra() -> Iterator[None]:
     """Set aside the Hydra of a program that calls this one, as there can be only one at a time.
 
-    Its config is set aside too: a multirun leaves that of its last job behind, for which the next run of this process
-    would be taken.
+    Its config is set aside too, and none is left behind for the next run of this process: `--cfg` would leave one.
     """
     kept, kept_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
