@@ -28,6 +28,7 @@ GAME = ["experiment=matrix_game", "debug=tiny", "total_frames=200", "datamodule.
 BATTLE = [
     *("experiment=quickstart", "algorithm=mipi", "debug=tiny", "total_frames=500", "env.episode_limit=12"),
     *("datamodule.capacity=24", "datamodule.updates_per_episode=1.0"),
+    *("callbacks.checkpointing.every_frames=64", "callbacks.generalization.every_frames=180"),
 ]
 FAST = [
     "callbacks.checkpointing.every_frames=16",
@@ -48,7 +49,7 @@ MATRIX = [*GAME, SAMPLED]
 def start(root: Path, *overrides: str) -> Path:
     """Train until the end or the crash; the run folder."""
     with suppress(KilledError):
-        assert main(["train", *overrides, *FAST, f"output_dir={root}"]) == 0
+        assert main(["train", *FAST, *overrides, f"output_dir={root}"]) == 0
     (folder,) = root.glob("*__*/*")
     return folder
 
