@@ -235,7 +235,7 @@ def test_a_multirun_trains_each_combination(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("mode", RunMode)
-def test_a_program_with_a_main_of_hydra_may_train_in_several_processes(
+def test_a_program_with_a_main_of_hydra_counts_as_a_multirun_only_if_it_is_one(
     mode: RunMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": {"mode": mode}}))
@@ -252,12 +252,13 @@ def test_a_multirun_in_several_processes_is_refused(
 
 
 def test_a_config_that_was_shown_is_not_taken_for_that_of_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run = ["train", "experiment=matrix_game", "debug=tiny"]
     assert main([*run, "--cfg", "job"]) == 0
     assert main([*run, "run.name=${hydra:job.name}"]) == 2
+    assert "${hydra:...} has no value here" in capfd.readouterr().err
 
 
 def test_help_and_version_answer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def connect(node: Config) -> Trainer:
 
 
 def _in_a_multirun() -> bool:
-    # A program with a `hydra.main` of its own may train in several processes.
+    # Hydra's config is also set in a program with a `hydra.main` of its own, which may train in several processes.
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
