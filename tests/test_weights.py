@@ -15,7 +15,7 @@ from mipi_pl.storage import weights
 from mipi_pl.storage.checkpoint_file import read_checkpoint, restore
 from mipi_pl.utils.errors import UserError
 
-MOST_BYTES = 1_100_000  # MIPI in MMM, the task with most features, with critic, mixer and target networks
+MOST_BYTES = 1_000_000
 
 
 @pytest.fixture(scope="module")
