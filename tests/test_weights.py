@@ -48,6 +48,28 @@ def test_it_says_of_the_run_what_a_reader_needs_and_nothing_of_the_state_of_trai
     assert state.keys() == read_checkpoint(exported)[0]["state_dict"].keys()
 
 
+def test_target_networks_are_left_out_and_become_copies_again(exported: Path, finished_run: Path) -> None:
+    all_names = read_checkpoint(finished_run / "checkpoints" / "last.ckpt")[0]["state_dict"].keys()
+    content, config = read_checkpoint(exported)
+    left_out = all_names - content["state_dict"].keys()
+    assert left_out == {name for name in all_names if name.startswith(("target_agent.", "target_mixer."))} != set()
+    with one_environment(environment_factory(config["env"])) as env:
+        algorithm = build("algorithm", config["algorithm"], spec=env.entity_spec)
+    restore(algorithm, content, exported)
+    state = algorithm.state_dict()
+    for name in left_out:
+        assert state[name].equal(content["state_dict"][name.removeprefix("target_")]), name
+
+
+def test_other_weights_that_are_missing_are_refused(exported: Path) -> None:
+    content, config = read_checkpoint(exported)
+    del content["state_dict"]["agent.trunk.recurrence.gru.weight_hh_l0"]
+    with one_environment(environment_factory(config["env"])) as env:
+        algorithm = build("algorithm", config["algorithm"], spec=env.entity_spec)
+    with pytest.raises(UserError, match="do not fit the networks of this version"):
+        restore(algorithm, content, exported)
+
+
 def test_nothing_is_overwritten(exported: Path, finished_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = exported.read_bytes()
     assert main(["export", str(finished_run / "checkpoints" / "last.ckpt"), "--output", str(exported)]) == 2

@@ -88,6 +88,8 @@ def _record(content: Any) -> dict[str, Any] | None:
 def restore(algorithm: torch.nn.Module, content: Mapping[str, Any], path: Path) -> None:
     """Load the weights of a checkpoint into an algorithm.
 
+    Target networks that an exported policy does not have become copies of its networks.
+
     Args:
         algorithm: receives the weights.
         content: content of the checkpoint, see `read_checkpoint`.
@@ -97,7 +99,7 @@ def restore(algorithm: torch.nn.Module, content: Mapping[str, Any], path: Path) 
         UserError: if the weights do not fit the networks.
     """
     try:
-        algorithm.load_state_dict(content["state_dict"])
+        algorithm.load_state_dict(weights.with_copies(content["state_dict"], algorithm.state_dict()))
     except RuntimeError as error:
         mismatch = str(error).splitlines()[1:2]
         raise UserError(

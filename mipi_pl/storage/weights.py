@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,12 @@ KEPT = ("frames", "updates", "commit")
 PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm")
 """Config keys that playing needs; folders of the machine that trained the policy mean nothing elsewhere."""
 
+TARGET = "target_"
+"""Prefix of the name of a target network, which is an older copy of the network named by the rest.
+
+The file leaves these copies out: only learning from a replay uses them.
+"""
+
 _FOLDER = "shipped"
 _METADATA = "mipi"
 _SHA256 = "mipi_sha256"
@@ -41,7 +47,7 @@ def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> No
 
     Args:
         path: file to write.
-        state: tensors of weights by name.
+        state: tensors of weights by name; those of target networks are not written.
         record: config and provenance of the run, from its checkpoint.
 
     Raises:
@@ -54,11 +60,27 @@ def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> No
             f"the run uses a class of your own, {target}, which this format cannot store: share the checkpoint instead"
         )
     about = {"config": config, **{key: record[key] for key in KEPT}}
+    kept = {name: tensor for name, tensor in state.items() if not _is_copy(name, state)}
     # Clones, because safetensors refuses two names for the same memory.
-    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in kept.items()}
     text = json.dumps(about)
     with replacing(path) as unfinished:
         unfinished.write_bytes(save(tensors, {_METADATA: text, _SHA256: _digest(text, tensors)}))
+
+
+def _is_copy(name: str, state: Mapping[str, Any]) -> bool:
+    return name.startswith(TARGET) and name.removeprefix(TARGET) in state
+
+
+def with_copies(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return weights in which target networks that `write` left out are the networks that they are copies of.
+
+    Args:
+        state: weights by name.
+        names: names of all weights of the algorithm.
+    """
+    missing = {name: name.removeprefix(TARGET) for name in names if name not in state}
+    return {**state, **{name: state[original] for name, original in missing.items() if original in state}}
 
 
 def _digest(about: str, tensors: Mapping[str, torch.Tensor]) -> str:
