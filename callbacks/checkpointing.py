@@ -60,10 +60,11 @@ class Checkpointing(Callback):
         monitors = {"best.ckpt": monitor, "best-heldout.ckpt": monitor_held_out}
         self._monitors = {file: metric for file, metric in monitors.items() if metric}
         self._best: dict[str, float] = {}
+        self._failed: dict[str, float] = {}  # values whose best checkpoint could not be written
         self.stop_requested = False
         self.lost_files: list[str] = []
         self.owed_files: list[str] = []
-        self._written = ""
+        self._written = ("", 0)  # file and frames
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Have Lightning add checksums to its checkpoints and check them."""
@@ -84,11 +85,19 @@ class Checkpointing(Callback):
         """Write the best checkpoints if a monitored metric has improved, and pass them to loggers with `log_best`."""
         for file, metric in self._monitors.items():
             value = trainer.callback_metrics.get(metric)
-            if value is not None and float(value) > self._best.get(file, -math.inf):
-                self._best[file] = float(value)
-                written = self._attempt(trainer, file, partial(self._write_best, trainer, file))
-                if written and trainer.is_global_zero:
-                    call_hook(trainer.loggers, "log_best", _folder(trainer).path / file, float(value))
+            if value is not None and float(value) != self._failed.get(file):
+                self._improve(trainer, file, float(value))
+
+    def _improve(self, trainer: Trainer, file: str, value: float) -> None:
+        former = self._best.get(file, -math.inf)
+        if value <= former:
+            return
+        self._best[file] = value  # in the checkpoint too
+        if not self._attempt(trainer, file, partial(self._write_best, trainer, file)):
+            # The file holds the former best, which the next evaluation has to exceed.
+            self._best[file], self._failed[file] = former, value
+        elif trainer.is_global_zero:
+            call_hook(trainer.loggers, "log_best", _folder(trainer).path / file, value)
 
     @staticmethod
     def _write_best(trainer: Trainer, file: str) -> None:
@@ -120,21 +129,21 @@ class Checkpointing(Callback):
         """
         distributed.together(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
-        if name == self._written or self._relinked(trainer, name):
+        data = datamodule_of(trainer)
+        if (name, data.frames) == self._written or self._relinked(trainer, name):
             self.owed_files = []
             return
-        data = datamodule_of(trainer)
         # The files of episodes are written before the checkpoint that refers to them.
         journal_written = self._attempt(trainer, name, data.write_journal)
         if journal_written and self._attempt(trainer, name, lambda: self._write_newest(trainer, name)):
-            self._written, self.owed_files = name, []
+            self._written, self.owed_files = (name, data.frames), []
         else:
             self.owed_files = [name]
 
     @staticmethod
     def _relinked(trainer: Trainer, name: str) -> bool:
         try:
-            return distributed.by_first(lambda: _folder(trainer).relink(name))
+            return distributed.by_first(lambda: _folder(trainer).relink(name, datamodule_of(trainer).frames))
         except OSError:
             return False  # writing the checkpoint again has the same error and reports it
 
@@ -150,6 +159,8 @@ class Checkpointing(Callback):
         """Return whether every process has written its part; if not, print the first error."""
         failure = None
         try:
+            # Fails in every process: if the first one failed alone, the others would wait for it in `_dump`.
+            distributed.by_first(_folder(trainer).prepare)
             write()
         except (OSError, RuntimeError) as error:
             if not sealed.is_write_error(error):

@@ -58,13 +58,9 @@ def targets(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
-def test_every_config_composes_and_is_valid(group: str, name: str) -> None:
-    check_train(resolve(compose([f"{PLACE.get(group, group)}={name}"])))
-
-
-@pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
-def test_every_target_binds_to_its_signature(group: str, name: str) -> None:
+def test_every_config_is_valid_and_every_target_in_it_binds_to_its_signature(group: str, name: str) -> None:
     config = resolve(compose([f"{PLACE.get(group, group)}={name}"]))
+    check_train(config)
     for path, node in targets(config):
         assert callable(hydra.utils.get_object(node["_target_"])), path
         check_node(node, path)

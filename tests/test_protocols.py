@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ FILES = sorted(
 )
 
 
+@cache
 def composed(*overrides: str) -> dict[str, Any]:
-    """The config of a run, without the texts that repeat the overrides."""
+    """The config of a run, without the texts that repeat the overrides; read it, do not change it."""
     config = resolve(compose(overrides))
     config["run"] |= {"overrides": [], "changes": "", "setting": ""}
     return config

@@ -77,6 +77,18 @@ def test_a_matrix_game_goes_on_bit_for_bit(crashes: list[int], whole: Path, tmp_
     assert len(resumed_at) == len(set(crashes))  # twice from one checkpoint is once in the history of the result
 
 
+def test_a_run_that_dies_before_its_first_update_goes_on_from_its_newest_checkpoint(tmp_path: Path) -> None:
+    long_warmup = [*MATRIX, "datamodule.warmup_episodes=40", "total_frames=80"]
+    whole = start(tmp_path / "whole", *long_warmup)
+    Crash.at = [1]
+    broken = start(tmp_path / "broken", *long_warmup)
+    (entry,) = CheckpointFolder(broken).entries()
+    assert entry.updates == 0
+    assert entry.frames >= 32, "checkpoints are due every 16 frames"
+    resume_to_the_end(broken)
+    assert differences(content(whole), content(broken)) == []
+
+
 @pytest.mark.parametrize("algorithm", ["refil", "collaq"])
 def test_value_based_learners_go_on_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
     chosen = [*GAME, f"algorithm={algorithm}", *(["algorithm.imaginary_weight=0.3"] if algorithm == "refil" else [])]
@@ -166,6 +178,19 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(what: str, co
     assert folder.newest_whole(said.append) == folder.path / newest.file
     assert (folder.path / "last.ckpt").read_bytes() == (folder.path / newest.file).read_bytes()
     assert len(said) == 1, "the damaged one is gone"
+
+
+@pytest.mark.parametrize(
+    ("update", "left"), [(1, "No checkpoint was written yet"), (20, "Earlier checkpoints are intact; resume with: ")]
+)
+def test_a_second_ctrl_c_promises_no_checkpoint(
+    update: int, left: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    impatient = ["+callbacks.impatient._target_=crash.Impatient", f"+callbacks.impatient.update={update}"]
+    assert main(["train", *MATRIX, *FAST, "datamodule.warmup_episodes=1", *impatient, f"output_dir={tmp_path}"]) == 130
+    told = capfd.readouterr().err
+    assert "frames without a checkpoint" in told
+    assert left in told
 
 
 def refused(folder: Path | str, capfd: pytest.CaptureFixture[str]) -> str:

@@ -31,7 +31,6 @@ _OF_LEARNER = (
 )
 _IRRELEVANT = (
     "make_env",
-    "seed",
     "parallel",
     "storage",
     "storage_dir",
@@ -168,8 +167,11 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
     def flatten(node: object, path: str) -> None:
         if isinstance(node, Mapping):
             for key, value in node.items():
-                if key not in _IRRELEVANT:
-                    flatten(value, f"{path}.{key}" if path else str(key))
+                below = f"{path}.{key}" if path else str(key)
+                # The seed of a world, such as that of its split, decides which teams are trained on and held out.
+                is_of_training = key == "seed" and not below.startswith(("env.", "held_out."))
+                if key not in _IRRELEVANT and not is_of_training:
+                    flatten(value, below)
         elif node is not None and node is not False and any(path == key or path.startswith(f"{key}.") for key in keys):
             derived = path != "total_frames" and not path.startswith(("env.", "held_out."))
             is_budget = derived and type(node) is int and node == config.get("total_frames")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -269,22 +270,30 @@ def _compositions(world: World, name: str) -> Iterator[Block]:
 def compositions(world: World) -> tuple[list[str], Array, Array]:
     """Pool the results by composition over seeds.
 
+    Evaluations may play the same composition by different rules; these are different rows.
+
     Returns:
         Names of R compositions, sorted by team size; episodes [R, C] and mean scores [R, C] of C algorithms.
     """
-    sums: dict[tuple[int, str], dict[str, tuple[int, float]]] = {}
+    sums: dict[tuple[int, str, str], dict[str, tuple[int, float]]] = {}
     for group in world.groups:
         for run in group.runs:
             for evaluation in world.evaluations:
                 for label, (size, tally) in run.policies["trained"][evaluation].by_composition.items():
-                    count, total = sums.setdefault((size, label), {}).get(group.label, (0, 0.0))
+                    count, total = sums.setdefault((size, label, evaluation), {}).get(group.label, (0, 0.0))
                     now = (count + tally.episodes, total + tally.episodes * tally.score.value)
-                    sums[size, label][group.label] = now
+                    sums[size, label, evaluation][group.label] = now
     keys = sorted(sums)
     cells = np.array([[sums[key].get(group.label, (0, 0.0)) for group in world.groups] for key in keys])
     cells = cells.reshape(len(keys), len(world.groups), 2)  # for an empty list of compositions
     with np.errstate(invalid="ignore"):
-        return [label for _, label in keys], cells[..., 0], cells[..., 1] / cells[..., 0]
+        return _names(keys), cells[..., 0], cells[..., 1] / cells[..., 0]
+
+
+def _names(keys: Sequence[tuple[int, str, str]]) -> list[str]:
+    """Return the labels of compositions, with the evaluation where several played the same one."""
+    played = Counter((size, label) for size, label, _ in keys)
+    return [label if played[size, label] == 1 else f"{label} ({evaluation})" for size, label, evaluation in keys]
 
 
 def _references(world: World, evaluations: tuple[str, ...]) -> dict[str, float]:

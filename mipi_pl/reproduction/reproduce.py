@@ -97,7 +97,8 @@ def reproduce(
     if not plan.jobs:
         raise UserError(f"{options.target} has no run of these methods on these tasks; change --methods or --tasks")
     outlooks = look(plan.jobs, options.retry_failed)
-    tasks = [task for outlook in outlooks if (task := task_of(outlook, threads_for(options.jobs)))]
+    threads = threads_for(options.jobs)
+    tasks = [task for outlook in outlooks if (task := task_of(outlook, threads, options.retry_failed))]
     say(f"{plan.title}\n{wrapped(plan.note)}\n")
     counts = Counter(outlook.step for outlook in outlooks)
     words = {

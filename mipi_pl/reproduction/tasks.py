@@ -35,11 +35,13 @@ class Task:
         name: name of the job, for messages.
         words: arguments of `mipi`.
         log: file to which the command's output is appended.
+        is_due: whether the command is still needed; another one may have taken over or finished its run.
     """
 
     name: str
     words: tuple[str, ...]
     log: Path
+    is_due: Callable[[], bool] = lambda: True
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:
@@ -60,7 +62,9 @@ def perform(config: Any) -> int:
 
 
 def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> None:
-    """Run all tasks on this machine; their results are in their run folders, and a failure does not stop the others.
+    """Run all tasks that are due on this machine; a failure does not stop the others.
+
+    Their results are in their run folders.
 
     Args:
         tasks: tasks to run.
@@ -76,6 +80,9 @@ def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) ->
     def run_one(number: int, task: Task) -> None:
         with guard:
             if stopped:
+                return
+            if not task.is_due():
+                say(f"[{number}/{len(tasks)}] {task.name}: done or being done by another command")
                 return
             process = start(task)
             running.add(process)

@@ -49,13 +49,24 @@ def _outlook(job: Job, runs: list[Run], retry: bool) -> Outlook:
     return Outlook(job, "resume" if newest.resumable else "start", newest)
 
 
-def task_of(outlook: Outlook, threads: int) -> Task | None:
-    """Return the task for the next step; None if nothing is to be run."""
+def task_of(outlook: Outlook, threads: int, retry: bool = False) -> Task | None:
+    """Return the task for the next step; None if nothing is to be run.
+
+    Args:
+        outlook: state of the job.
+        threads: processor threads of a run.
+        retry: whether failed runs are to be resumed.
+    """
     job = outlook.job
+
+    def is_due() -> bool:
+        (now,) = look([job], retry)
+        return now.step == outlook.step
+
     log = job.folder / f"seed_{job.seed}.log"
     if outlook.step == "start":
         own = (f"seed={job.seed}", f"output_dir={job.folder}")
-        return Task(job.name, ("train", f"threads={threads}", *job.overrides, *own), log)
+        return Task(job.name, ("train", f"threads={threads}", *job.overrides, *own), log, is_due)
     if outlook.step == "resume" and outlook.run is not None:
-        return Task(job.name, ("resume", str(outlook.run.folder)), log)
+        return Task(job.name, ("resume", str(outlook.run.folder)), log, is_due)
     return None

@@ -27,7 +27,7 @@ from mipi_pl.utils.signals import STOP_SIGNALS
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped training; a checkpoint was written."""
+    """The user stopped training; the message says how to go on."""
 
 
 def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str], None]) -> None:
@@ -40,7 +40,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
         say: function that prints messages to the user.
 
     Raises:
-        Interrupted: if the user stopped training; a checkpoint is written.
+        Interrupted: if the user stopped training; a checkpoint is written, except after a second Ctrl-C.
         FailedError: if learning diverged, the world failed too often, or another process of the run or an environment
             worker is lost.
         UserError: if the checkpoint does not match the run.
@@ -53,9 +53,10 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             # On Ctrl-C, Lightning calls on_exception of the callbacks, which saves, and then exits with code 1.
             if not parts.trainer.interrupted:
                 raise
-            raise Interrupted(
-                f"stopped after {parts.datamodule.frames:,} frames; resume with: mipi resume {run_folder.shown(folder)}"
-            ) from error
+            done = f"stopped after {parts.datamodule.frames:,} frames"
+            if _is_saved(parts.trainer):
+                raise Interrupted(f"{done}; resume with: mipi resume {run_folder.shown(folder)}") from error
+            raise Interrupted(f"{done} without a checkpoint. {_what_is_left(folder)}") from error
         except DivergedError as error:
             raise FailedError(
                 f"{error}. A resumed run would diverge again: start a new one with a lower learning rate "
@@ -76,8 +77,19 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
             parts.datamodule.teardown("fit")  # Lightning calls this only after a run without errors
 
 
+def _stoppable(trainer: Trainer) -> list[Any]:
+    """Return the callbacks that end training between two updates, with a checkpoint, if they are asked to."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if hasattr(callback, "stop_requested")]
+
+
+def _is_saved(trainer: Trainer) -> bool:
+    """Return whether a run that the user stopped has written a checkpoint; after a second Ctrl-C it has not."""
+    return any(callback.stop_requested and not callback.owed_files for callback in _stoppable(trainer))
+
+
 def _what_is_left(folder: Path) -> str:
-    """Return what a run that failed between two checkpoints has left, and how to go on from there."""
+    """Return what a run that ended between two checkpoints has left, and how to go on from there."""
     if CheckpointFolder(folder).known():
         return f"Earlier checkpoints are intact; resume with: mipi resume {run_folder.shown(folder)}"
     return "No checkpoint was written yet, so the run cannot be resumed"
@@ -91,8 +103,7 @@ def _stopping_between_updates(trainer: Trainer, say: Callable[[str], None]) -> I
     terminal sends when it is closed, stays ignored under nohup.
     """
     without_signal_handlers(trainer)
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    checkpointing = [callback for callback in callbacks if hasattr(callback, "stop_requested")]
+    checkpointing = _stoppable(trainer)
     before: dict[signal.Signals, Any] = {}
 
     def stop(number: int, _: Any) -> None:

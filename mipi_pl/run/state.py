@@ -34,6 +34,7 @@ class RunState(Callback):
         resumed_at: number of updates at each resumption.
         started: whether training has started, and the saved state has been restored.
         seconds: wall-clock time in seconds that this run took before it was resumed.
+        seconds_training: the same for training alone, without the evaluations before and after it.
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
@@ -42,7 +43,8 @@ class RunState(Callback):
         self._config, self._folder = config, folder
         self._start_s, self._start_processor_s = time.monotonic(), time.process_time()
         self._resumed: dict[str, Any] | None = None
-        self.seconds = self._earlier_processor_s = 0.0
+        self.seconds = self.seconds_training = self._earlier_processor_s = 0.0
+        self._training_start_s: float | None = None
         self.started = False
 
     def processor_seconds(self) -> float:
@@ -51,6 +53,11 @@ class RunState(Callback):
         It is the time of this process; the report uses that of the first.
         """
         return self._earlier_processor_s + time.process_time() - self._start_processor_s
+
+    def training_seconds(self) -> float:
+        """Return the wall-clock time in seconds that training has taken so far, also before the run was resumed."""
+        now_s = time.monotonic()
+        return self.seconds_training + now_s - (now_s if self._training_start_s is None else self._training_start_s)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass config and provenance to the loggers, except the CSV logger: config.yaml is next to metrics.csv."""
@@ -67,6 +74,7 @@ class RunState(Callback):
             "frames": datamodule_of(trainer).frames,
             "updates": int(pl_module.updates),  # type: ignore[arg-type]
             "seconds": self.seconds + time.monotonic() - self._start_s,
+            "seconds_training": self.training_seconds(),
             "processor_seconds": self.processor_seconds(),
             "processes": distributed.size(),
             # With these two, a damaged index can be rebuilt.
@@ -92,6 +100,7 @@ class RunState(Callback):
         """
         self._resumed = record = checkpoint[RECORD]
         self.seconds = record["seconds"]
+        self.seconds_training = record.get("seconds_training", self.seconds)  # missing in older checkpoints
         self._earlier_processor_s = record.get("processor_seconds", 0.0)  # missing in older checkpoints
         self.provenance = {key: record[key] for key in self.provenance}
         self.resumed_at = [*record["resumed_at"], record["updates"]]
@@ -108,7 +117,7 @@ class RunState(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the random states; this comes last, because building the parts draws random numbers."""
-        self.started = True
+        self.started, self._training_start_s = True, time.monotonic()
         if self._resumed is not None:
             set_random_states(distributed.own_state(self._resumed["random"]))
         elif distributed.rank():

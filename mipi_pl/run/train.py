@@ -162,17 +162,16 @@ class Run:
         if self.is_first:
             self._begin(untrained)
         self._announce({"untrained": untrained, **scripted})
-        fit_start_s = time.monotonic()
         self.fit()
-        fit_s = time.monotonic() - fit_start_s
+        state = self.parts.state
+        seconds_training = state.training_seconds()
         trained, cut_short = self.evaluate(), self.parts.cut_short()
         if self.is_first:
-            earlier_s = self.parts.state.seconds
             counts = {
                 "cut_short": cut_short,
-                "seconds": earlier_s + time.monotonic() - self._start_s,
-                "seconds_training": earlier_s + fit_s,
-                "processor_seconds": self.parts.state.processor_seconds(),
+                "seconds": state.seconds + time.monotonic() - self._start_s,
+                "seconds_training": seconds_training,
+                "processor_seconds": state.processor_seconds(),
             }
             self.report({"trained": trained, "untrained": untrained, **scripted}, counts)
 

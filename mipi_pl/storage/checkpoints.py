@@ -70,13 +70,26 @@ class CheckpointFolder:
         index.write(self._index, kept)
         self._remove_all_but(kept)
 
-    def relink(self, name: str) -> bool:
+    def prepare(self) -> None:
+        """Create the folder and read the index, so that their errors come before a checkpoint is begun.
+
+        Raises:
+            OSError: if the folder cannot be created or the index cannot be read.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.known()
+
+    def relink(self, name: str, frames: int) -> bool:
         """Make checkpoint `name` ``last.ckpt`` if the index lists it.
+
+        Args:
+            name: name of the file, by the number of updates.
+            frames: environment steps collected so far. They grow without updates before the first one.
 
         Returns:
             Whether the index lists it; if so, it need not be written again.
         """
-        listed = any(entry.file == name for entry in self.known())
+        listed = any((entry.file, entry.frames) == (name, frames) for entry in self.known())
         if listed:
             self._link_last(self.path / name)
         return listed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -80,7 +81,7 @@ def returns(evaluations: Path) -> dict[str, list[tuple[float, float, float, floa
                 mean, low, high = (float(row[key]) for key in ("return", "return_low", "return_high"))
                 point = (int(row["frames"]) / 1000, mean, low, high)
                 curves.setdefault(row["evaluation"], []).append(point)
-    return {name: sorted(points) for name, points in curves.items()}
+    return {name: sorted(points, key=itemgetter(0)) for name, points in curves.items()}
 
 
 def draw_exact(axes: Axes, exact: Mapping[str, Mapping[str, float]], teams: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from tensordict import TensorDict
 
 from mipi_pl import spec as keys
+from mipi_pl.callbacks import checkpointing
 from mipi_pl.callbacks.checkpointing import Checkpointing
 from mipi_pl.callbacks.collection import CollectionMetrics
 from mipi_pl.callbacks.frame_budget import FrameBudget
@@ -220,6 +221,45 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     assert "disk full" in capsys.readouterr().out
     assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
     assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_the_best_checkpoint_is_the_best_of_those_that_could_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump, refused = checkpointing._dump, []
+
+    def full_once(trainer: Trainer, path: Path) -> None:
+        if "best" in path.name and not refused:
+            refused.append(path)
+            raise OSError("disk full")
+        dump(trainer, path)
+
+    monkeypatch.setattr(checkpointing, "_dump", full_once)
+    callback = Checkpointing(21, monitor="eval/win_rate_training")
+    fit(tmp_path, evaluation(), callback, FrameBudget(42))
+    assert len(refused) == 1
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 4, "that of the second update, which wins, is lost"
+    assert best["callbacks"][callback.state_key]["bests"] == {"best.ckpt": 0.0}
+    assert callback.lost_files == []
+
+
+def test_no_process_begins_a_checkpoint_if_the_first_one_has_no_folder_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others would wait for the first one in the middle of the checkpoint."""
+    callback = Checkpointing(7)
+    trainer, _, learner = fit(tmp_path, callback, FrameBudget(7))
+
+    def refuse(_: Any) -> None:
+        raise OSError("read-only")
+
+    monkeypatch.setattr(checkpointing.distributed, "by_first", refuse)
+    monkeypatch.setattr(checkpointing, "_dump", lambda *_: pytest.fail("a checkpoint was begun"))
+    learner.updates += 1
+    callback.save(trainer)
+    assert "not written (read-only)" in capsys.readouterr().out
+    assert callback.owed_files == ["update_000000002.ckpt"]
 
 
 def test_collected_episodes_are_logged(tmp_path: Path) -> None:

@@ -58,6 +58,18 @@ def resume_to_the_end(folder: Path) -> None:
             assert main(["resume", str(folder)]) == 0
 
 
+class Impatient(Callback):
+    """Stops a run in the middle of an update, as a second Ctrl-C does."""
+
+    def __init__(self, update: int) -> None:
+        super().__init__()
+        self.update = update
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        if pl_module.updates == self.update:
+            raise KeyboardInterrupt
+
+
 class Event(Callback):
     """Says when a number of updates is reached; the test decides what happens then."""
 

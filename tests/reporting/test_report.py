@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import permutations, product
 from pathlib import Path
@@ -20,7 +21,7 @@ from mipi_pl.evaluation.statistics import wilson
 from mipi_pl.evaluation.tables import comparison_table
 from mipi_pl.reporting.curves import interquartile_curve, mean_curve
 from mipi_pl.reporting.document import Code, Filter, Heading, Notes, Paragraph, Picture, Table, as_html, as_markdown
-from mipi_pl.reporting.groups import worlds_of
+from mipi_pl.reporting.groups import settings, worlds_of
 from mipi_pl.reporting.missing import missing_from
 from mipi_pl.reporting.runs import find_runs, read_run
 from mipi_pl.reporting.sections import by_chance, compositions
@@ -248,6 +249,18 @@ def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Pat
     }
 
 
+def test_seeds_of_a_world_tell_worlds_apart(tmp_path: Path) -> None:
+    for seed in range(2):
+        for split in range(2):
+            make_run(tmp_path / str(split), seed=seed, env={"split": {"share": 0.2, "seed": split}})
+    worlds = worlds_of(find_runs([tmp_path]))
+    assert [len(world.runs) for world in worlds] == [2, 2]
+    assert [world.duplicates for world in worlds] == [(), ()]
+    one, other = ({"held_out": {"seed": number}, "seed": number, "datamodule": {"seed": number}} for number in (1, 2))
+    assert settings(one, ["held_out"]) != settings(other, ["held_out"])
+    assert settings(one, ["seed", "datamodule"]) == settings(other, ["seed", "datamodule"]) == ()
+
+
 def test_a_number_of_the_world_that_equals_the_budget_is_no_budget(tmp_path: Path) -> None:
     make_run(tmp_path, "mipi", 0, total_frames=20, env={"best_return": 20.0, "size": 20})
     make_run(tmp_path, "refil", 0, total_frames=1000, env={"best_return": 20.0, "size": 20})
@@ -286,6 +299,18 @@ def test_compositions_are_pooled_over_seeds(runs: Path) -> None:
     assert labels == [f"{size} marine" for size in range(3, 9)]
     assert episodes[3].tolist() == [60, 60]
     assert values[3] == pytest.approx([0.65, 0.5])
+
+
+def test_a_composition_that_several_evaluations_play_is_a_row_of_each(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (world,) = worlds_of(find_runs([tmp_path]))
+    trained = world.runs[0].policies["trained"]
+    ((_, tally),) = trained["7"].by_composition.values()
+    trained["outnumbered"] = replace(trained["6"], by_composition={"6 marine": (6, tally)})
+    labels, _, values = compositions(replace(world, evaluations=(*world.evaluations, "outnumbered")))
+    assert labels == ["3 marine", "4 marine", "5 marine", "6 marine (6)", "6 marine (outnumbered)", *labels[5:]]
+    assert labels[5:] == ["7 marine", "8 marine"]
+    assert values[3:5, 0] == pytest.approx([0.6, 0.5])
 
 
 def test_a_run_without_compositions_is_reported_without_them(tmp_path: Path) -> None:

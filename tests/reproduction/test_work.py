@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from run_folders import make_run
 
 from mipi_pl.cli import main
 from mipi_pl.reproduction import launchers
 from mipi_pl.reproduction.launchers import run_through
+from mipi_pl.reproduction.plan import make_plan
 from mipi_pl.reproduction.reproduce import Options, reproduce
 from mipi_pl.reproduction.tasks import Task, last_line, run_here, threads_for
+from mipi_pl.reproduction.work import look, task_of
 from mipi_pl.utils.errors import FailedError, UserError
 
 
@@ -50,6 +53,19 @@ def test_commands_run_in_processes_of_their_own_some_at_once(tmp_path: Path) -> 
     text = "\n".join(said)
     assert "[1/2] version: ended" in text
     assert "[2/2] mistake: ended with exit code 2: mipi: unknown command 'bogus'" in text
+
+
+def test_a_run_that_another_command_has_begun_meanwhile_is_left_to_it(tmp_path: Path) -> None:
+    plan = make_plan("figure2", "smoke", tmp_path, [0])
+    job = plan.jobs[0]
+    task = task_of(look([job])[0], 1)
+    assert task is not None
+    assert task.is_due()
+    make_run(job.folder, seed=job.seed)
+    said: list[str] = []
+    run_here([task], 1, said.append)
+    assert [line.partition(": ")[2] for line in said] == ["done or being done by another command"]
+    assert not task.log.exists()
 
 
 def test_runs_that_failed_end_the_command_with_a_message(tmp_path: Path) -> None:

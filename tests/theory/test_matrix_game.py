@@ -86,6 +86,10 @@ def test_the_picture_shows_the_returns_of_the_file(tmp_path: Path) -> None:
         results = [result("training", value), result("BB", value / 2)]
         append_csv(tmp_path / "evaluations.csv", [{"frames": frames, **row} for row in rows_of("greedy", results)])
     assert [point[:2] for point in returns(tmp_path / "evaluations.csv")["BB"]] == [(0.0, 0.25), (2.0, 0.75)]
+    # The final evaluation is the last row, also where it is worse than the last one while learning.
+    final = [{"frames": 2000, **row} for row in rows_of("greedy", [result("BB", 0.5)])]
+    append_csv(tmp_path / "evaluations.csv", final)
+    assert [point[1] for point in returns(tmp_path / "evaluations.csv")["BB"]] == [0.25, 0.75, 0.5]
     draw_matrix_game(
         tmp_path / "run.png", "a run", tmp_path / "evaluations.csv", {"trained": results}, PAYOFFS, TRAINED, ALPHA
     )
