@@ -19,6 +19,22 @@ install_import_hook([*_CHECKED, "mipi_pl.losses"], "beartype.beartype")
 
 sys.path.insert(0, str(Path(__file__).parent / "references"))
 
+import read_once  # noqa: E402
+
+read_once.install()
+
+# They run longer than all others and come first, so that no worker plays one of them alone at the end.
+LONGEST = [
+    *("test_two_processes", "test_soak", "test_resume", "test_configs", "test_protocols", "test_documented_commands"),
+    *("test_faults", "test_learner_against_exact", "test_workers", "test_training_run", "test_user_errors"),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; `make test` keeps this order (``--no-loadscope-reorder``)."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="rewrite the golden files")
@@ -32,8 +48,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _shapes_are_checked(request: pytest.FixtureRequest) -> None:
-    """Not in the files directly in this folder: their runs would take a fifth longer, and others check the shapes."""
-    config.update("jaxtyping_disable", request.path.parent == Path(__file__).parent)
+    """Not where whole runs are trained, which would take a fifth longer; the other tests check the shapes."""
+    trains = request.path.stem in ("test_training_run", "test_learner_against_exact")
+    config.update("jaxtyping_disable", trains or request.path.parent == Path(__file__).parent)
 
 
 @pytest.fixture

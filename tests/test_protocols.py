@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,18 @@ def test_the_quickstart_trains_mipi_ppo_unless_another_algorithm_is_asked_for() 
 
 
 def test_the_full_protocol_is_the_small_one_with_another_budget() -> None:
-    for algorithm in (one for kind in KINDS.values() for one in kind):
-        cpu, full = (composed(f"experiment={name}", f"algorithm={algorithm}") for name in ("cpu", "full"))
+    for algorithm, env in product(ALGORITHMS, ("sz", "csz", "mmm")):
+        words = (f"env={env}", f"algorithm={algorithm}")
+        cpu, full = (composed(f"experiment={name}", *words) for name in ("cpu", "full"))
         assert (cpu["total_frames"], full["total_frames"]) == (1_000_000, 10_000_000)
         frame_counts = {key for key in changed(cpu, full) if key.endswith(("total_frames", ".every_frames"))}
         assert frame_counts == changed(cpu, full)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_quickstart_is_the_small_protocol(algorithm: str) -> None:
+    word = f"algorithm={algorithm}"
+    assert changed(composed("experiment=quickstart", word), composed("experiment=cpu", "env=sz", word)) == set()
 
 
 # Section 5 and appendix B of the paper, written out, so that no default can change them.

@@ -24,11 +24,11 @@ from mipi_pl.storage.lock import lock
 
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
 RATIO = "datamodule.updates_per_episode=0.25"
-GAME = ["experiment=matrix_game", "debug=tiny", "total_frames=200", "datamodule.capacity=40", RATIO]
+GAME = ["experiment=matrix_game", "debug=tiny", "total_frames=140", "datamodule.capacity=40", RATIO]
 BATTLE = [
-    *("experiment=quickstart", "algorithm=mipi", "debug=tiny", "total_frames=500", "env.episode_limit=12"),
+    *("experiment=quickstart", "algorithm=mipi", "debug=tiny", "total_frames=320", "env.episode_limit=12"),
     *("datamodule.capacity=24", "datamodule.updates_per_episode=1.0"),
-    *("callbacks.checkpointing.every_frames=64", "callbacks.generalization.every_frames=180"),
+    *("callbacks.checkpointing.every_frames=64", "callbacks.generalization.every_frames=120"),
 ]
 FAST = [
     "callbacks.checkpointing.every_frames=16",
@@ -116,7 +116,7 @@ def test_a_replay_in_memory_maps_goes_on_bit_for_bit(whole: Path, tmp_path: Path
 def test_a_battle_goes_on_bit_for_bit_after_its_folder_was_moved(overlap: str, tmp_path: Path) -> None:
     options = [*BATTLE, SAMPLED, f"datamodule.overlap={overlap}"]
     whole = start(tmp_path / "whole", *options)
-    Crash.at = [7, 30]
+    Crash.at = [7, 20]
     broken = start(tmp_path / "broken", *options)
     moved = tmp_path / "elsewhere" / "marines" / "run"
     shutil.copytree(broken, moved)

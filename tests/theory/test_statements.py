@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,13 @@ from mipi_pl.theory.report import as_text
 from mipi_pl.theory.statements import lemma_1, lemma_2, theorem_1
 from mipi_pl.theory.statements_alternation import theorem_2
 
+once = cache(counterexamples)
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _counterexamples_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "counterexamples", once)
 
 
 @settings(max_examples=8, deadline=None)
@@ -32,7 +39,7 @@ def test_the_statements_hold_on_any_process(seed: int) -> None:
 
 
 def test_every_counterexample_is_one_and_the_page_has_its_numbers() -> None:
-    examples = counterexamples()
+    examples = once()
     assert all(example.violation > 0.1 for example in examples)
     assert as_text(examples) in PAGE, "docs/theory.md: put in what `mipi theory` prints"
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import UnavailableActionError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mipi_pl.envs.base import Frame
+    from mipi_pl.spec import EntitySpec
 
 Records: TypeAlias = Any
 """Array of records. Static typing cannot express attribute access to its fields."""

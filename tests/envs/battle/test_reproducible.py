@@ -46,8 +46,8 @@ def test_threads_and_neighbours_change_nothing(make_battle: Make, family: str) -
     alone = trace(make_battle(family, num_envs=2, seed=11, episode_limit=20), 50)
     crowd = trace(make_battle(family, num_envs=9, seed=11, episode_limit=20), 50)
     assert equal(alone, crowd, 2)
-    before = numba.get_num_threads()
-    for threads in (1, min(2, before)):
+    before = numba.get_num_threads()  # 1 after a run with a single thread in this process
+    for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
         numba.set_num_threads(threads)
         assert equal(crowd, trace(make_battle(family, num_envs=9, seed=11, episode_limit=20, parallel=True), 50), 9)
     numba.set_num_threads(before)
