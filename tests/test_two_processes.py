@@ -126,6 +126,20 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder, ends(root), [said, resumed])
 
 
+def test_the_script_for_torchrun_trains_on_any_device_and_resumes(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/bash\necho "$@"\n')
+    python.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    assert "-m mipi_pl train trainer.devices=4 trainer.num_nodes=1 seed=1" in run(
+        [str(TORCHRUN), "seed=1"], PATH=path, PROCESSES="4"
+    )
+    assert "accelerator" not in run([str(TORCHRUN)], PATH=path)
+    assert (
+        run([str(TORCHRUN), "resume", "outputs/latest"], PATH=path).strip().endswith("-m mipi_pl resume outputs/latest")
+    )
+
+
 def test_weights_and_biases_gets_one_run_of_two_processes(whole: Run) -> None:
     assert len(list((whole.folder / "wandb").glob("offline-run-*"))) == 1
     assert whole.said[0].count("logged offline") == 1
