@@ -76,9 +76,11 @@ def with_copies(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict
     """Return weights in which target networks that `write` left out are the networks that they are copies of.
 
     Args:
-        state: weights by name.
+        state: weights by name; those of a checkpoint, which has target networks, are returned as they are.
         names: names of all weights of the algorithm.
     """
+    if any(name.startswith(TARGET) for name in state):
+        return dict(state)
     missing = {name: name.removeprefix(TARGET) for name in names if name not in state}
     return {**state, **{name: state[original] for name, original in missing.items() if original in state}}
 
