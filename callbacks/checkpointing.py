@@ -60,7 +60,8 @@ class Checkpointing(Callback):
         monitors = {"best.ckpt": monitor, "best-heldout.ckpt": monitor_held_out}
         self._monitors = {file: metric for file, metric in monitors.items() if metric}
         self._best: dict[str, float] = {}
-        self._failed: dict[str, float] = {}  # values whose best checkpoint could not be written
+        # Values whose best checkpoint could not be written; it is not tried again until there is another value.
+        self._failed: dict[str, float] = {}
         self.stop_requested = False
         self.lost_files: list[str] = []
         self.owed_files: list[str] = []
@@ -86,6 +87,7 @@ class Checkpointing(Callback):
         for file, metric in self._monitors.items():
             value = trainer.callback_metrics.get(metric)
             if value is not None and float(value) != self._failed.get(file):
+                self._failed.pop(file, None)
                 self._improve(trainer, file, float(value))
 
     def _improve(self, trainer: Trainer, file: str, value: float) -> None:

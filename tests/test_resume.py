@@ -187,7 +187,12 @@ def test_a_second_ctrl_c_promises_no_checkpoint(
     update: int, left: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     impatient = ["+callbacks.impatient._target_=crash.Impatient", f"+callbacks.impatient.update={update}"]
-    assert main(["train", *MATRIX, *FAST, "datamodule.warmup_episodes=1", *impatient, f"output_dir={tmp_path}"]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores Ctrl-C
+    try:
+        words = [*MATRIX, *FAST, "datamodule.warmup_episodes=1", *impatient, f"output_dir={tmp_path}"]
+        assert main(["train", *words]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     told = capfd.readouterr().err
     assert "frames without a checkpoint" in told
     assert left in told

@@ -169,8 +169,8 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
             for key, value in node.items():
                 below = f"{path}.{key}" if path else str(key)
                 # The seed of a world, such as that of its split, decides which teams are trained on and held out.
-                is_of_training = key == "seed" and not below.startswith(("env.", "held_out."))
-                if key not in _IRRELEVANT and not is_of_training:
+                is_run_seed = key == "seed" and not below.startswith(("env.", "held_out."))
+                if key not in _IRRELEVANT and not is_run_seed:
                     flatten(value, below)
         elif node is not None and node is not False and any(path == key or path.startswith(f"{key}.") for key in keys):
             derived = path != "total_frames" and not path.startswith(("env.", "held_out."))

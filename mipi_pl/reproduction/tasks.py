@@ -9,13 +9,15 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mipi_pl.utils.cores import usable_cores
 
@@ -35,13 +37,30 @@ class Task:
         name: name of the job, for messages.
         words: arguments of `mipi`.
         log: file to which the command's output is appended.
-        is_due: whether the command is still needed; another one may have taken over or finished its run.
+        is_due: whether the run is still in the state for which the command was chosen.
     """
 
     name: str
     words: tuple[str, ...]
     log: Path
     is_due: Callable[[], bool] = lambda: True
+
+
+@contextmanager
+def claimed(task: Task) -> Iterator[bool]:
+    """Keep other commands from starting the same task during the block.
+
+    Yields:
+        Whether it is this command's: False if another one has it, or has changed the state of its run.
+    """
+    task.log.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(task.log.with_suffix(".lock"), blocking=False))
+        except Timeout:
+            yield False
+        else:
+            yield task.is_due()
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:
@@ -58,7 +77,9 @@ def perform(config: Any) -> int:
         config: Hydra config with ``tasks``, the path of the list of tasks, and ``task``, the index in it.
     """
     entry: Mapping[str, str] = json.loads(Path(config.tasks).read_text(encoding="utf-8"))["tasks"][config.task]
-    return start(Task(entry["name"], tuple(entry["words"]), Path(entry["log"]))).wait()
+    task = Task(entry["name"], tuple(entry["words"]), Path(entry["log"]))
+    with claimed(task) as is_ours:
+        return start(task).wait() if is_ours else 0
 
 
 def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> None:
@@ -78,20 +99,22 @@ def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) ->
     guard, stopped = Lock(), False
 
     def run_one(number: int, task: Task) -> None:
-        with guard:
-            if stopped:
+        place = f"[{number}/{len(tasks)}] {task.name}"
+        with claimed(task) as is_ours:
+            if not is_ours:
+                say(f"{place}: another command has begun it meanwhile; if it is unfinished, run this command again")
                 return
-            if not task.is_due():
-                say(f"[{number}/{len(tasks)}] {task.name}: done or being done by another command")
-                return
-            process = start(task)
-            running.add(process)
-            say(f"[{number}/{len(tasks)}] {task.name}: {task.words[0]}, log {task.log}")
-        code = process.wait()
+            with guard:
+                if stopped:
+                    return
+                process = start(task)
+                running.add(process)
+                say(f"{place}: {task.words[0]}, log {task.log}")
+            code = process.wait()
         with guard:
             running.discard(process)
             ended = "ended" if code == 0 else f"ended with exit code {code}: {last_line(task.log)}"
-            say(f"[{number}/{len(tasks)}] {task.name}: {ended}")
+            say(f"{place}: {ended}")
 
     def terminate(*_: object) -> None:
         raise KeyboardInterrupt

@@ -34,7 +34,8 @@ class RunState(Callback):
         resumed_at: number of updates at each resumption.
         started: whether training has started, and the saved state has been restored.
         seconds: wall-clock time in seconds that this run took before it was resumed.
-        seconds_training: the same for training alone, without the evaluations before and after it.
+        seconds_training: the same for training with the evaluations during it, without those before and after it.
+            Resuming from a checkpoint of an older version counts those before it.
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
@@ -56,8 +57,9 @@ class RunState(Callback):
 
     def training_seconds(self) -> float:
         """Return the wall-clock time in seconds that training has taken so far, also before the run was resumed."""
-        now_s = time.monotonic()
-        return self.seconds_training + now_s - (now_s if self._training_start_s is None else self._training_start_s)
+        if self._training_start_s is None:
+            return self.seconds_training
+        return self.seconds_training + time.monotonic() - self._training_start_s
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass config and provenance to the loggers, except the CSV logger: config.yaml is next to metrics.csv."""

@@ -84,10 +84,10 @@ class CheckpointFolder:
 
         Args:
             name: name of the file, by the number of updates.
-            frames: environment steps collected so far. They grow without updates before the first one.
+            frames: environment steps collected so far. During warm-up they grow while the number of updates stays 0.
 
         Returns:
-            Whether the index lists it; if so, it need not be written again.
+            Whether the index lists it with these frames; if so, it need not be written again.
         """
         listed = any((entry.file, entry.frames) == (name, frames) for entry in self.known())
         if listed:

@@ -73,16 +73,16 @@ def _is_copy(name: str, state: Mapping[str, Any]) -> bool:
 
 
 def with_copies(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """Return weights in which target networks that `write` left out are the networks that they are copies of.
+    """Return weights with the target networks that `write` left out, as copies of their networks.
 
     Args:
-        state: weights by name; those of a checkpoint, which has target networks, are returned as they are.
+        state: weights by name. Those of a checkpoint have target networks, and nothing is added.
         names: names of all weights of the algorithm.
     """
     if any(name.startswith(TARGET) for name in state):
         return dict(state)
-    missing = {name: name.removeprefix(TARGET) for name in names if name not in state}
-    return {**state, **{name: state[original] for name, original in missing.items() if original in state}}
+    left_out = [name for name in names if name.startswith(TARGET) and name.removeprefix(TARGET) in state]
+    return {**state, **{name: state[name.removeprefix(TARGET)] for name in left_out}}
 
 
 def _digest(about: str, tensors: Mapping[str, torch.Tensor]) -> str:

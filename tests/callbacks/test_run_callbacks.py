@@ -244,6 +244,29 @@ def test_the_best_checkpoint_is_the_best_of_those_that_could_be_written(
     assert callback.lost_files == []
 
 
+def test_a_best_checkpoint_that_was_lost_is_tried_again_with_the_next_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def write(trainer: Any, file: str) -> None:
+        tried.append(file)
+        if len(tried) == 1:
+            raise OSError("disk full")
+
+    monkeypatch.setattr(Checkpointing, "_write_best", staticmethod(write))
+    callback, metrics = Checkpointing(7, monitor="score"), {"score": 1.0}
+    trainer: Any = SimpleNamespace(
+        callback_metrics=metrics, default_root_dir=tmp_path, is_global_zero=True, loggers=[], print=lambda _: None
+    )
+    counts = []
+    for score in (1.0, 1.0, 0.5, 0.5, 1.0, 1.0):
+        metrics["score"] = score
+        callback.on_train_batch_end(trainer, LightningModule())
+        counts.append(len(tried))
+    assert counts == [1, 1, 2, 2, 3, 3]
+
+
 def test_no_process_begins_a_checkpoint_if_the_first_one_has_no_folder_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,7 @@ def resume_to_the_end(folder: Path) -> None:
 
 
 class Impatient(Callback):
-    """Stops a run in the middle of an update, as a second Ctrl-C does."""
+    """Presses Ctrl-C twice during an update."""
 
     def __init__(self, update: int) -> None:
         super().__init__()
@@ -67,7 +67,8 @@ class Impatient(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         if pl_module.updates == self.update:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 class Event(Callback):

@@ -1,4 +1,4 @@
-"""Reads each config file of the program once for all compositions of a test process; there are over a thousand."""
+"""Reads each config file of the program once in a test process, which composes hundreds of configs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from mipi_pl.reproduction import launchers
 from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.plan import make_plan
 from mipi_pl.reproduction.reproduce import Options, reproduce
-from mipi_pl.reproduction.tasks import Task, last_line, run_here, threads_for
+from mipi_pl.reproduction.tasks import Task, claimed, last_line, run_here, threads_for
 from mipi_pl.reproduction.work import look, task_of
 from mipi_pl.utils.errors import FailedError, UserError
 
@@ -61,10 +61,15 @@ def test_a_run_that_another_command_has_begun_meanwhile_is_left_to_it(tmp_path: 
     task = task_of(look([job])[0], 1)
     assert task is not None
     assert task.is_due()
-    make_run(job.folder, seed=job.seed)
     said: list[str] = []
+    with claimed(task) as is_ours:  # another command has just started the run, and its folder is not there yet
+        assert is_ours
+        run_here([task], 1, said.append)
+    make_run(job.folder, seed=job.seed)  # and has finished it
+    assert not task.is_due()
     run_here([task], 1, said.append)
-    assert [line.partition(": ")[2] for line in said] == ["done or being done by another command"]
+    assert len(said) == 2
+    assert all("another command has begun it meanwhile" in line for line in said)
     assert not task.log.exists()
 
 
