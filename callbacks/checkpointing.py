@@ -103,7 +103,7 @@ class Checkpointing(Callback):
 
     @staticmethod
     def _write_best(trainer: Trainer, file: str) -> None:
-        path = _folder(trainer).path / file
+        path = _prepared(trainer).path / file
         if not trainer.is_global_zero:
             _dump(trainer, path)
             return
@@ -151,7 +151,7 @@ class Checkpointing(Callback):
 
     def _write_newest(self, trainer: Trainer, name: str) -> None:
         needs = needed_files(trainer)
-        folder = _folder(trainer)
+        folder = _prepared(trainer)
         if not trainer.is_global_zero:
             _dump(trainer, folder.path / name)
             return
@@ -161,8 +161,6 @@ class Checkpointing(Callback):
         """Return whether every process has written its part; if not, print the first error."""
         failure = None
         try:
-            # Fails in every process: if the first one failed alone, the others would wait for it in `_dump`.
-            distributed.by_first(_folder(trainer).prepare)
             write()
         except (OSError, RuntimeError) as error:
             if not sealed.is_write_error(error):
@@ -203,3 +201,10 @@ def _dump(trainer: Trainer, path: Path) -> None:
 
 def _folder(trainer: Trainer) -> CheckpointFolder:
     return CheckpointFolder(Path(trainer.default_root_dir))
+
+
+def _prepared(trainer: Trainer) -> CheckpointFolder:
+    """Return the folder, or fail in every process: if the first failed alone, the others would wait in `_dump`."""
+    folder = _folder(trainer)
+    distributed.by_first(folder.prepare)
+    return folder

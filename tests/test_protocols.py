@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from composed_configs import leaves
 
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import check_train, resolve
@@ -51,14 +52,6 @@ def composed(*overrides: str) -> dict[str, Any]:
     config = resolve(compose(overrides))
     config["run"] |= {"overrides": [], "changes": "", "setting": ""}
     return config
-
-
-def leaves(node: object, path: str = "") -> dict[str, object]:
-    """Dotted keys to values."""
-    if not isinstance(node, dict):
-        return {path: node}
-    below = [leaves(child, f"{path}.{name}" if path else name) for name, child in node.items()]
-    return {key: value for part in below for key, value in part.items()}
 
 
 def changed(one: dict[str, Any], other: dict[str, Any]) -> set[str]:

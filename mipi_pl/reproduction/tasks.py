@@ -64,8 +64,7 @@ def claimed(task: Task) -> Iterator[bool]:
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:
-    """Start the command in a separate process."""
-    task.log.parent.mkdir(parents=True, exist_ok=True)
+    """Start the command of a `claimed` task in a separate process."""
     with task.log.open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", _PROGRAM, *task.words], stdout=log, stderr=log)
 

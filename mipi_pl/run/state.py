@@ -32,7 +32,6 @@ class RunState(Callback):
     Attributes:
         provenance: command, commit, versions and machine; for a resumed run, those with which the run began.
         resumed_at: number of updates at each resumption.
-        started: whether training has started, and the saved state has been restored.
         seconds: wall-clock time in seconds that this run took before it was resumed.
         seconds_training: the same for training with the evaluations during it, without those before and after it.
             Resuming from a checkpoint of an older version counts those before it.
@@ -46,7 +45,6 @@ class RunState(Callback):
         self._resumed: dict[str, Any] | None = None
         self.seconds = self.seconds_training = self._earlier_processor_s = 0.0
         self._training_start_s: float | None = None
-        self.started = False
 
     def processor_seconds(self) -> float:
         """Return the processor time in seconds of this run so far, including the time before it was resumed.
@@ -54,6 +52,11 @@ class RunState(Callback):
         It is the time of this process; the report uses that of the first.
         """
         return self._earlier_processor_s + time.process_time() - self._start_processor_s
+
+    @property
+    def started(self) -> bool:
+        """Whether training has started, and the saved state has been restored."""
+        return self._training_start_s is not None
 
     def training_seconds(self) -> float:
         """Return the wall-clock time in seconds that training has taken so far, also before the run was resumed."""
@@ -119,7 +122,7 @@ class RunState(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the random states; this comes last, because building the parts draws random numbers."""
-        self.started, self._training_start_s = True, time.monotonic()
+        self._training_start_s = time.monotonic()
         if self._resumed is not None:
             set_random_states(distributed.own_state(self._resumed["random"]))
         elif distributed.rank():

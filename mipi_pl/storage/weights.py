@@ -30,7 +30,7 @@ KEPT = ("frames", "updates", "commit")
 PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm")
 """Config keys that playing needs; folders of the machine that trained the policy mean nothing elsewhere."""
 
-TARGET = "target_"
+_TARGET = "target_"
 """Prefix of the name of a target network, which is an older copy of the network named by the rest.
 
 The file leaves these copies out: only learning from a replay uses them.
@@ -69,7 +69,7 @@ def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> No
 
 
 def _is_copy(name: str, state: Mapping[str, Any]) -> bool:
-    return name.startswith(TARGET) and name.removeprefix(TARGET) in state
+    return name.startswith(_TARGET) and name.removeprefix(_TARGET) in state
 
 
 def with_copies(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -79,10 +79,9 @@ def with_copies(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict
         state: weights by name. Those of a checkpoint have target networks, and nothing is added.
         names: names of all weights of the algorithm.
     """
-    if any(name.startswith(TARGET) for name in state):
+    if any(name.startswith(_TARGET) for name in state):
         return dict(state)
-    left_out = [name for name in names if name.startswith(TARGET) and name.removeprefix(TARGET) in state]
-    return {**state, **{name: state[name.removeprefix(TARGET)] for name in left_out}}
+    return {**state, **{name: state[name.removeprefix(_TARGET)] for name in names if _is_copy(name, state)}}
 
 
 def _digest(about: str, tensors: Mapping[str, torch.Tensor]) -> str:

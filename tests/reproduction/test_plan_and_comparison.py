@@ -5,11 +5,10 @@ import html
 import json
 import shlex
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
+from composed_configs import composed, leaves
 from run_folders import make_run
 
 from mipi_pl.cli import main
@@ -18,17 +17,10 @@ from mipi_pl.reproduction import comparison
 from mipi_pl.reproduction.plan import SCALES, TARGETS, Plan, make_plan
 from mipi_pl.reproduction.work import Outlook, look, task_of
 from mipi_pl.run.build import environment_factory, one_environment
-from mipi_pl.run.compose import compose
-from mipi_pl.run.config import check_train, resolve
+from mipi_pl.run.config import check_train
 from mipi_pl.storage.lock import lock
 from mipi_pl.storage.run_folder import FAILURE
 from mipi_pl.utils.errors import UserError
-
-
-@cache
-def composed(*overrides: str) -> dict[str, Any]:
-    """The config of a run; read it, do not change it."""
-    return resolve(compose(overrides))
 
 
 def test_every_kind_of_run_of_every_plan_is_a_valid_training(tmp_path: Path) -> None:
@@ -76,17 +68,6 @@ def test_each_change_to_mipi_ppo_changes_something_of_its_own(tmp_path: Path) ->
         for key in [key for key in config if key.startswith(("run.", "logger."))]:  # they have names of folders
             del config[key]
     assert len({tuple(sorted(map(repr, config.items()))) for config in configs}) == len(configs) == 18
-
-
-def leaves(node: object, path: str = "") -> dict[str, object]:
-    """Dotted keys to values."""
-    if not isinstance(node, dict):
-        return {path: node}
-    return {
-        key: value
-        for name, child in node.items()
-        for key, value in leaves(child, f"{path}.{name}" if path else name).items()
-    }
 
 
 def test_ablations_are_compared_with_each_other_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
