@@ -160,7 +160,9 @@ class Soak:
         return run, known[0]["seconds"]
 
     def _kill(self, words: list[str], killed: int, whole_s: float) -> None:
-        draw = random.Random(f"{self.seed} {self.combination} {killed}")
+        # A run that ends before its signal counts as an end, and the next one gets another time.
+        ended = len(self.journal.of("end", self.combination))
+        draw = random.Random(f"{self.seed} {self.combination} {killed} {ended}")
         number, after_s = draw.choice(SIGNALS), draw.uniform(EARLIEST, LATEST) * whole_s
         if killed >= self.kills:
             self._run(words)

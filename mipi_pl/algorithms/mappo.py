@@ -18,9 +18,10 @@ from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.memory import RolloutMemory, States
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
-from mipi_pl.losses.information import Regularizer
+from mipi_pl.losses.information import Part, Regularizer
 from mipi_pl.models.agent import EntityAgent
 from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.checks import choose
 from mipi_pl.utils.memory import require_memory
 
 POLICY, CRITIC, MARGINAL = range(3)
@@ -48,6 +49,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
         marginal_optimizer: factory of the optimizer of the marginal policy.
         regularizer: regularizer that augments the reward: ``mutual_information``, ``entropy`` or ``none``.
         alpha: weight of the regularizer, in units of return.
+        priced: part of a decision that the regularizer counts: ``kind`` for the choice among the fixed actions and the
+            kinds of target actions, ``target`` for the choice of a target of that kind; None for the whole.
         marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the actual teams.
         gamma: discount per step.
         gae_lambda: lambda of the advantages.
@@ -65,7 +68,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
         gradient_clip: largest gradient norm of an optimizer step.
 
     Raises:
-        ValueError: for values out of range, or mutual information without a marginal policy.
+        ValueError: for values out of range, mutual information without a marginal policy, or a price on a part of the
+            decision where no action has a target.
     """
 
     optimizer_names = ("policy", "critic", "marginal")
@@ -83,6 +87,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         marginal_optimizer: OptimizerFactory | None = None,
         regularizer: str = "none",
         alpha: float = 0.03,
+        priced: str | None = None,
         marginal_teams: str = "imaginary",
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
@@ -107,6 +112,12 @@ class MAPPO(InformationCost, EntityAlgorithm):
         if value_decay is not None:
             require_options(0, 1 - 1e-6, value_decay=value_decay)
         self._choose_cost(regularizer, marginal_teams)
+        self.priced = None if priced is None else choose("algorithm.priced", priced, Part)
+        if self.priced is not None and not spec.targets:
+            raise ValueError(
+                f"algorithm.priced={priced} needs actions with a target, and the environment has none: choose "
+                "algorithm.priced=null, or env.target_actions=slots if the environment has this option"
+            )
         self.alpha, self.gamma, self.gae_lambda = alpha, gamma, gae_lambda
         self.clip, self.value_clip, self.huber_delta = clip, value_clip, huber_delta
         self.epochs, self.minibatches, self.entropy_bonus = epochs, minibatches, entropy_bonus
@@ -196,7 +207,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         log_marginal = None
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
             log_marginal, last["marginal"] = self._marginal_from(b, b.decisions, states.get("marginal"))
-        cost = self.alpha * info.penalty(self.regularizer, log_pi, log_marginal)
+        cost = self.alpha * self._penalty(b, log_pi, log_marginal)
         team_cost = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)
         scaled_value = self.return_scale.to_return(value)
         advantage, returns = advantages(b, b.reward - team_cost, scaled_value, self.gamma, self.gae_lambda)
@@ -214,6 +225,16 @@ class MAPPO(InformationCost, EntityAlgorithm):
             ratio = info.expectation(log_pi, log_pi - log_marginal)
             metrics["policy/kl_to_marginal"] = info.masked_mean(ratio, b.deciding)
         return Experience(info.of_action(log_pi, b.action), value, normalized, returns), metrics, last
+
+    def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
+        """Return the penalty [L, A, U] of the part of a decision that is priced; kind and target add up to the whole."""
+        whole = info.penalty(self.regularizer, log_pi, log_marginal)
+        if self.priced is None:
+            return whole
+        kinds = self.agent.kinds.of_actions(b.action.shape[1], b.visible.shape[2])[:-1].to(b.action.device)
+        log_marginal_kinds = None if log_marginal is None else info.log_kinds(log_marginal, kinds)
+        of_kind = info.penalty(self.regularizer, info.log_kinds(log_pi, kinds), log_marginal_kinds)
+        return of_kind if self.priced is Part.KIND else whole - of_kind
 
     def _learn_marginal(self, b: EpisodeBatch, epoch: int, states: States) -> Metrics:
         """Take one step of the marginal policy on (17), towards the policy in the imaginary teams of this epoch."""

@@ -38,6 +38,13 @@ class Regularizer(str, Enum):
     NONE = "none"
 
 
+class Part(str, Enum):
+    """Part of a decision, by the chain rule: the kind of action, or the target given the kind."""
+
+    KIND = "kind"
+    TARGET = "target"
+
+
 class Temperature(str, Enum):
     """Choice of the temperature in the policy loss (18)."""
 
@@ -98,6 +105,22 @@ def penalty(
             "the mutual-information regulariser needs the marginal's log-probabilities, got None: pass log_marginal"
         )
     return log_pi - log_marginal
+
+
+def log_kinds(log_p: Float[Tensor, "*X U"], kinds: Int64[Tensor, " U"]) -> Float[Tensor, "*X U"]:
+    """Return the log-probability that an action is of the same kind as u, for each action u.
+
+    Args:
+        log_p: log-probabilities of the actions.
+        kinds: kind of each action, such as "attack" for the attacks on all targets.
+
+    Examples:
+        >>> log_kinds(torch.tensor([0.5, 0.2, 0.3]).log(), torch.tensor([0, 1, 1])).exp()
+        tensor([0.5000, 0.5000, 0.5000])
+    """
+    of_kind = torch.nn.functional.one_hot(kinds).to(log_p.dtype)
+    probability = log_p.clamp(min=_NEGLIGIBLE).exp() @ of_kind
+    return probability.clamp(min=torch.finfo(log_p.dtype).tiny).log()[..., kinds]
 
 
 def expectation(log_pi: Float[Tensor, "*X U"], values: Float[Tensor, "*X U"]) -> Float[Tensor, "*X"]:

@@ -171,6 +171,8 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
         ({"entropy_bonus": -0.1}, "algorithm.entropy_bonus must be at least 0"),
         ({"regularizer": "other"}, "must be one of mutual_information, entropy, none, got 'other'"),
         ({"marginal_teams": "other"}, "must be one of imaginary, actual, got 'other'"),
+        ({"priced": "other"}, "algorithm.priced must be one of kind, target, got 'other'"),
+        ({"priced": "kind"}, "algorithm.priced=kind needs actions with a target, and the environment has none"),
         ({"regularizer": "mutual_information", "marginal": None}, "choose algorithm=mipi_ppo"),
     ],
     ids=str,

@@ -99,8 +99,10 @@ def test_update_equals_the_plain_one_with_every_option(options: dict[str, Any]) 
     assert_same_update(Sizes(), **options)
 
 
-def test_update_equals_the_plain_one_where_actions_aim_at_entities() -> None:
-    assert_same_update(AIMING, regularizer="mutual_information", alpha=0.3)
+@pytest.mark.parametrize("priced", [None, "kind", "target"])
+@pytest.mark.parametrize("regularizer", ["mutual_information", "entropy"])
+def test_update_equals_the_plain_one_where_actions_aim_at_entities(regularizer: str, priced: str | None) -> None:
+    assert_same_update(AIMING, regularizer=regularizer, alpha=0.3, priced=priced)
 
 
 LONG = Sizes(lengths=(7, 4), lifetimes=((9, 9, 3), (9, 5, 9)), absent=((), (4,)), truncated=(True, True), seed=3)

@@ -125,6 +125,7 @@ class PPOSettings:
     max_steps: int
     regularizer: str = "none"
     alpha: float = 0.03
+    priced: str | None = None
     marginal_teams: str = "imaginary"
     gamma: float = 0.99
     gae_lambda: float = 0.95
@@ -199,8 +200,7 @@ class PlainMAPPO(PlainMIPI):
                 for i in range(self.n_agents):
                     key = (n, t, i)
                     if key in decided:
-                        other = log_marginal[key] if log_marginal else None
-                        paid += float(losses.penalty(s.regularizer, log_pi[key], other)[int(self.action[key])])
+                        paid += self._penalty_of(int(self.action[key]), log_pi[key], log_marginal, key)
                 rewards.append(float(self.batch["reward"][n, t]) - s.alpha * paid)
                 goes_on.append(not self._ends(n, t))
             given = [float(value) for value in self._values(n)]
@@ -214,6 +214,28 @@ class PlainMAPPO(PlainMIPI):
         self.metrics["value/mean"] = torch.tensor(
             sum(mean + deviation * v for v in self.given.values()) / len(self.given)
         )
+
+    def _penalty_of(self, u: int, log_pi: dict[int, Tensor], log_marginal: Rows | None, key: Any) -> float:
+        """The penalty of an action, or of the part of it that is priced."""
+        s, other = self.settings, log_marginal[key] if log_marginal else None
+        whole = float(losses.penalty(s.regularizer, log_pi, other)[u])
+        if s.priced is None:
+            return whole
+        alike = [v for v in log_pi if self._kind(v) == self._kind(u)]
+        of_kind = math.log(sum(math.exp(log_pi[v]) for v in alike))
+        if other is not None:
+            of_kind -= math.log(sum(math.exp(other[v]) for v in alike))
+        return of_kind if s.priced == "kind" else whole - of_kind
+
+    def _kind(self, u: int) -> tuple[str, int]:
+        """Fixed actions come first, then a block of actions for each group that is aimed at."""
+        n_entities = len(self.entities[0][0])
+        blocks = [self.n_agents if group == "agents" else n_entities - self.n_agents for group in self.settings.targets]
+        end = self.available.shape[-1]
+        for group, size in reversed(list(enumerate(blocks))):
+            if u >= (end := end - size):
+                return "aimed", group
+        return "fixed", u
 
     def _chosen_keys(self) -> list[tuple[int, int, int]]:
         return [key for key in self._keys() if key[0] in self.chosen]
