@@ -1,13 +1,17 @@
-"""Is the price of information worth it? MIPI-PPO by alpha: divergence from the marginal, win rates, and their gap.
+"""Is the price of information worth it? MIPI-PPO by price: divergence from the marginal, win rates, and their gap.
 
     mipi reproduce prices --scale cpu --tasks SZ --jobs 2
     python benchmarks/price.py outputs/reproduce/cpu [--table prices.csv] [--picture price.png]
 
-Reads finished runs of `algorithm=mipi_ppo` and prints, for each environment, a table with a row per alpha. KL is the
-divergence of the policy from the marginal in nats per decision, on the rollouts of the last tenth of training. The gap
-is the mean score on held-out teams minus that on the training teams. P(better than 0) is the probability that a seed
-scores higher than one of alpha = 0 on the held-out teams, with its 95 % interval; below the tables is its mean over the
-environments, for each alpha that all of them have. The picture shows KL against the gap and against the held-out score.
+Reads finished runs of `algorithm=mipi_ppo` and prints, for each environment, a table with a row per price: alpha, and
+the part of a decision that it counts if that is not the whole. KL is the divergence of the policy from the marginal in
+nats per decision, on the rollouts of the last tenth of training. The gap is the mean score on held-out teams minus that
+on the training teams. P(better than 0) is the probability that a seed scores higher than one of alpha = 0 on the
+held-out teams, with its 95 % interval; below the tables is its mean over the environments, for each price that all of
+them have. The picture shows KL against the gap and against the held-out score.
+
+A table of an earlier call, such as benchmarks/results/prices.csv, may be named beside or instead of folders. Where both
+have a run with the same price and seed, that of the folder counts.
 """
 
 from __future__ import annotations
@@ -31,10 +35,27 @@ from mipi_pl.reporting.groups import settings
 from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.utils.errors import UserError
 
-PRICE = ("algorithm.alpha", "algorithm.agent.own_entity_only")
+PRICE = ("algorithm.alpha", "algorithm.priced", "algorithm.agent.own_entity_only")
 LEARNER = ("algorithm", "datamodule", "callbacks.learning_rate", "total_frames")
 """Settings that all runs of a table share, but for the price."""
+COLUMNS = ("environment", "alpha", "part", "seed", "kl_nats", "entropy_nats", "commit")
+"""Columns of a table; those of the evaluations come before the last one."""
 KL, ENTROPY = "train/policy/kl_to_marginal", "train/policy/entropy"
+
+
+@dataclass(frozen=True, order=True)
+class Price:
+    """What a decision costs: alpha, infinity if agents see only themselves; and the part that counts, "" for all."""
+
+    alpha: float
+    part: str = ""
+
+    def __str__(self) -> str:
+        alpha = "∞" if math.isinf(self.alpha) else f"{self.alpha:g}"
+        return f"{alpha} ({self.part})" if self.part else alpha
+
+
+FREE = Price(0.0)
 
 
 @dataclass(frozen=True)
@@ -42,8 +63,8 @@ class Priced:
     """One run: its price, its divergence and entropy in nats per decision, and its final scores by evaluation."""
 
     environment: str
-    alpha: float
-    seed: int | None
+    price: Price
+    seed: int
     kl: float
     entropy: float
     scores: dict[str, float]
@@ -60,10 +81,11 @@ class Priced:
         return self.held_out - self.scores[TRAINING]
 
 
-def alpha_of(run: Run) -> float:
-    """Returns the price of a run; infinity if its agents see only themselves."""
+def price_of(run: Run) -> Price:
+    """Returns the price of a run."""
     algorithm = run.config["algorithm"]
-    return math.inf if algorithm["agent"].get("own_entity_only") else float(algorithm["alpha"])
+    alpha = math.inf if algorithm["agent"].get("own_entity_only") else float(algorithm["alpha"])
+    return Price(alpha, algorithm.get("priced") or "")
 
 
 def last_tenth(run: Run, column: str) -> float:
@@ -74,16 +96,16 @@ def last_tenth(run: Run, column: str) -> float:
 
 
 def chosen_runs(folders: Sequence[Path]) -> list[Run]:
-    """Returns the newest finished run with a price of each environment, alpha and seed, sorted by these.
+    """Returns the newest finished run of each environment, price and seed, sorted by these.
 
     Raises:
         UserError: if a folder has no run, no run has a price, or runs of one environment differ in more than the price.
     """
-    newest: dict[tuple[str, float, int], Run] = {}
+    newest: dict[tuple[str, Price, int], Run] = {}
     for run in sorted(find_runs(folders), key=lambda run: run.precedence):
         priced = run.algorithm == "mipi_ppo" and run.config["algorithm"]["regularizer"] == "mutual_information"
         if run.state == "finished" and priced:
-            newest[run.environment, alpha_of(run), run.seed or 0] = run
+            newest[run.environment, price_of(run), run.seed or 0] = run
     if not newest:
         where = ", ".join(map(str, folders))
         raise UserError(f"expected finished runs of algorithm=mipi_ppo with a marginal policy, got none in {where}")
@@ -105,33 +127,64 @@ def chosen_runs(folders: Sequence[Path]) -> list[Run]:
     return [run for _, run in sorted(newest.items(), key=lambda item: item[0])]
 
 
-def read(folders: Sequence[Path]) -> list[Priced]:
-    """Returns what the table needs of each of `chosen_runs`."""
-    return [
-        Priced(
-            run.environment,
-            alpha_of(run),
-            run.seed,
-            last_tenth(run, KL),
-            last_tenth(run, ENTROPY),
-            {name: played.total.score.value for name, played in run.policies["trained"].items()},
-            (run.commit or "?")[:7],
-        )
-        for run in chosen_runs(folders)
-    ]
+def read(paths: Sequence[Path]) -> list[Priced]:
+    """Returns the runs in folders and those in tables that `write` made, sorted by environment, price and seed.
+
+    Raises:
+        UserError: if `chosen_runs` refuses the folders, or a file is no such table.
+    """
+    tables, folders = ([path for path in paths if path.is_file() is is_file] for is_file in (True, False))
+    runs = [run for path in tables for run in read_table(path)]
+    runs += [as_priced(run) for run in (chosen_runs(folders) if folders or not tables else ())]
+    found = {(run.environment, run.price, run.seed): run for run in runs}
+    return [run for _, run in sorted(found.items(), key=lambda item: item[0])]
 
 
-def by_alpha(runs: Sequence[Priced]) -> dict[float, list[Priced]]:
-    """Returns the runs of each alpha, in increasing order of alpha."""
-    found: dict[float, list[Priced]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: run.alpha):
-        found[run.alpha].append(run)
+def as_priced(run: Run) -> Priced:
+    """Returns what the table needs of a run."""
+    return Priced(
+        run.environment,
+        price_of(run),
+        run.seed or 0,
+        last_tenth(run, KL),
+        last_tenth(run, ENTROPY),
+        {name: played.total.score.value for name, played in run.policies["trained"].items()},
+        (run.commit or "?")[:7],
+    )
+
+
+def read_table(path: Path) -> list[Priced]:
+    """Returns the runs of a table that `write` made.
+
+    Raises:
+        UserError: if it is no such table.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        evaluations = [name for name in reader.fieldnames or () if name not in COLUMNS]
+        if list(reader.fieldnames or ()) != [*COLUMNS[:-1], *evaluations, COLUMNS[-1]]:
+            expected = ", ".join((*COLUMNS[:-1], "an evaluation each", COLUMNS[-1]))
+            raise UserError(f"expected a table of this script with the columns {expected}, got {path}")
+        return [
+            Priced(
+                row["environment"],
+                Price(math.inf if row["alpha"] == "∞" else float(row["alpha"]), row["part"]),
+                int(row["seed"]),
+                float(row["kl_nats"]),
+                float(row["entropy_nats"]),
+                {name: float(row[name]) for name in evaluations if row[name]},
+                row["commit"],
+            )
+            for row in reader
+        ]
+
+
+def by_price(runs: Sequence[Priced]) -> dict[Price, list[Priced]]:
+    """Returns the runs of each price, in increasing order of alpha."""
+    found: dict[Price, list[Priced]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.price):
+        found[run.price].append(run)
     return dict(found)
-
-
-def text_of(alpha: float) -> str:
-    """Returns alpha as text."""
-    return "∞" if math.isinf(alpha) else f"{alpha:g}"
 
 
 def held_out_scores(runs: Sequence[Priced]) -> Array:
@@ -151,11 +204,11 @@ def better_than_free(groups: Sequence[tuple[Sequence[Priced], Sequence[Priced]]]
 
 
 def table(runs: Sequence[Priced]) -> list[str]:
-    """Returns the table of one environment: a row per alpha."""
-    heads = ["alpha", "seeds", "KL, nats", "entropy, nats", "training", "held-out", "gap", "P(better than 0)"]
+    """Returns the table of one environment: a row per price."""
+    heads = ["price", "seeds", "KL, nats", "entropy, nats", "training", "held-out", "gap", "P(better than 0)"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    groups = by_alpha(runs)
-    for alpha, group in groups.items():
+    groups = by_price(runs)
+    for price, group in groups.items():
         columns = (
             [run.kl for run in group],
             [run.entropy for run in group],
@@ -163,8 +216,8 @@ def table(runs: Sequence[Priced]) -> list[str]:
             [run.held_out for run in group],
             [run.gap for run in group],
         )
-        better = better_than_free([(group, groups[0.0])]) if alpha > 0 and 0.0 in groups else ""
-        cells = [text_of(alpha), str(len(group)), *map(spread, columns), better]
+        better = better_than_free([(group, groups[FREE])]) if price != FREE and FREE in groups else ""
+        cells = [str(price), str(len(group)), *map(spread, columns), better]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -172,15 +225,15 @@ def table(runs: Sequence[Priced]) -> list[str]:
 def over_environments(runs: Sequence[Priced]) -> list[str]:
     """Returns a line per price that all of several environments have: P(better than 0), mean over them."""
     members = by_environment(runs)
-    worlds = [by_alpha(of_world) for of_world in members.values()]
-    shared = [alpha for alpha in by_alpha(runs) if all(alpha in world for world in worlds)]
-    if len(worlds) < 2 or 0.0 not in shared:
+    worlds = [by_price(of_world) for of_world in members.values()]
+    shared = [price for price in by_price(runs) if all(price in world for world in worlds)]
+    if len(worlds) < 2 or FREE not in shared:
         return []
     return [
-        f"P(better than 0), mean over {', '.join(members)}: alpha {text_of(alpha)} "
-        + better_than_free([(world[alpha], world[0.0]) for world in worlds])
-        for alpha in shared
-        if alpha > 0
+        f"P(better than 0), mean over {', '.join(members)}: alpha {price} "
+        + better_than_free([(world[price], world[FREE]) for world in worlds])
+        for price in shared
+        if price != FREE
     ]
 
 
@@ -194,17 +247,17 @@ def by_environment(runs: Sequence[Priced]) -> dict[str, list[Priced]]:
 @styled
 def draw(path: Path, runs: Sequence[Priced]) -> None:
     """Draw each run's divergence from the marginal against its gap and its held-out win rate, a column per task."""
-    members, alphas = by_environment(runs), list(by_alpha(runs))
+    members, prices = by_environment(runs), list(by_price(runs))
     figure = new_figure(3.6 * len(members) + 1, 6.4, dpi=110)
     panels = figure.subplots(2, len(members), sharex=True, sharey="row", squeeze=False)
     entries = {}
     for (environment, of_world), (gaps, wins) in zip(members.items(), panels.T, strict=True):
-        for alpha, group in by_alpha(of_world).items():
-            colour, marker = line_style(alphas.index(alpha))
+        for price, group in by_price(of_world).items():
+            colour, marker = line_style(prices.index(price))
             look = {"color": colour, "marker": marker, "s": 42, "zorder": 3}
             kl = [run.kl for run in group]
             gaps.scatter(kl, [run.gap for run in group], **look)
-            entries[alpha] = wins.scatter(kl, [run.held_out for run in group], **look)
+            entries[price] = wins.scatter(kl, [run.held_out for run in group], **look)
         gaps.axhline(0.0, color="#999999", linewidth=0.8)
         gaps.set_title(environment.upper())
         wins.set_xlabel("divergence from the marginal, nats per decision")
@@ -213,7 +266,7 @@ def draw(path: Path, runs: Sequence[Priced]) -> None:
     panels[0, 0].set_ylabel("held-out minus training win rate")
     panels[1, 0].set_ylabel("held-out win rate")
     panels[0, 0].set_xlim(left=0.0)
-    legend_below(figure, [(f"alpha {text_of(alpha)}", entries[alpha]) for alpha in alphas])
+    legend_below(figure, [(f"alpha {price}", entries[price]) for price in prices])
     figure.savefig(path)
 
 
@@ -222,21 +275,22 @@ def write(runs: Sequence[Priced], path: Path) -> None:
     names = list(dict.fromkeys(name for run in runs for name in run.scores))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["environment", "alpha", "seed", "kl_nats", "entropy_nats", *names, "commit"])
+        writer.writerow([*COLUMNS[:-1], *names, COLUMNS[-1]])
         for run in runs:
             scores = [f"{run.scores[name]:.4f}" if name in run.scores else "" for name in names]
-            head = [run.environment, text_of(run.alpha), run.seed, f"{run.kl:.4f}", f"{run.entropy:.4f}"]
-            writer.writerow([*head, *scores, run.commit])
+            price = [str(Price(run.price.alpha)), run.price.part]
+            nats = [f"{run.kl:.4f}", f"{run.entropy:.4f}"]
+            writer.writerow([run.environment, *price, run.seed, *nats, *scores, run.commit])
 
 
 def main() -> None:
     """Print the tables; write the CSV and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="run folders, or folders that contain them")
+    parser.add_argument("paths", type=Path, nargs="+", help="run folders, folders that contain them, or tables")
     parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
     parser.add_argument("--picture", type=Path, help="draw divergence against gap and held-out score to this file")
     chosen = parser.parse_args()
-    runs = read_or_exit(parser, read, chosen.folders)
+    runs = read_or_exit(parser, read, chosen.paths)
     for environment, of_world in by_environment(runs).items():
         print(f"\n{environment}\n\n" + "\n".join(table(of_world)))
     for line in over_environments(runs):

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 from of_runs import read_or_exit
-from price import alpha_of, chosen_runs, text_of
+from price import chosen_runs, price_of
 from torch import Tensor
 
 from mipi_pl.algorithms.batch import EpisodeBatch
@@ -95,14 +95,14 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a row per run and size to this CSV")
     chosen = parser.parse_args()
     runs = read_or_exit(parser, chosen_runs, chosen.folders)
-    head = ["environment", "alpha", "seed", "team", *(f"{part}_nats" for part in PARTS), "all_nats"]
+    head = ["environment", "price", "seed", "team", *(f"{part}_nats" for part in PARTS), "all_nats"]
     print(f"| {' | '.join(head)} |\n" + "|---" * len(head) + "|")
     rows = []
     for run in runs:
         for size in chosen.sizes:
             split = parts(run, size, chosen.frames).tolist()
             numbers = [f"{nats:.3f}" for nats in (*split, math.fsum(split))]
-            rows.append([run.environment, text_of(alpha_of(run)), str(run.seed), str(size), *numbers])
+            rows.append([run.environment, str(price_of(run)), str(run.seed), str(size), *numbers])
             print(f"| {' | '.join(rows[-1])} |", flush=True)
     if chosen.table:
         with chosen.table.open("w", newline="", encoding="utf-8") as file:

@@ -227,7 +227,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         return Experience(info.of_action(log_pi, b.action), value, normalized, returns), metrics, last
 
     def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
-        """Return the penalty [L, A, U] of the part of a decision that is priced; kind and target add up to the whole."""
+        """Return the penalty [L, A, U] of the priced part of a decision; kind and target add up to the whole."""
         whole = info.penalty(self.regularizer, log_pi, log_marginal)
         if self.priced is None:
             return whole

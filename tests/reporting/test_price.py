@@ -23,28 +23,47 @@ import price_parts  # noqa: E402
 from mipi_pl.utils.errors import UserError  # noqa: E402
 
 
-def run(alpha: float, seed: int, training: float, held_out: float, kl: float = 0.3) -> price.Priced:
-    return price.Priced("sz", alpha, seed, kl, 0.7, {"training": training, "6": held_out, "7": held_out}, "ccccccc")
+def run(alpha: float, seed: int, training: float, held_out: float, kl: float = 0.3, part: str = "") -> price.Priced:
+    scores = {"training": training, "6": held_out, "7": held_out}
+    return price.Priced("sz", price.Price(alpha, part), seed, kl, 0.7, scores, "ccccccc")
 
 
 def test_the_table_has_gaps_and_the_probability_of_being_better_than_without_a_price(tmp_path: Path) -> None:
     free = [run(0.0, 0, 0.9, 0.7), run(0.0, 1, 0.9, 0.6)]
     priced = [run(0.02, 0, 0.8, 0.8), run(0.02, 1, 0.9, 0.65), run(math.inf, 0, 0.5, 0.3, kl=0.0)]
+    priced.append(run(0.02, 0, 0.9, 0.5, part="target"))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in price.table([*priced, *free])][2:]
-    assert [row[0] for row in rows] == ["0", "0.02", "∞"]
-    assert [row[6] for row in rows] == ["-0.25 ± 0.07", "-0.12 ± 0.18", "-0.20"]
-    assert rows[0][7] == ""
-    assert rows[1][7].startswith("0.75 [")
+    assert [row[0] for row in rows] == ["0", "0.02", "0.02 (target)", "∞"]
+    assert [row[6] for row in rows] == ["-0.25 ± 0.07", "-0.12 ± 0.18", "-0.40", "-0.20"]
+    assert [row[7][:6] for row in rows] == ["", "0.75 [", "0.00", "0.00"]
     price.write([*priced, *free], tmp_path / "price.csv")
     price.draw(tmp_path / "price.png", [*priced, *free])
     with (tmp_path / "price.csv").open(encoding="utf-8") as file:
-        assert [(row["alpha"], row["6"]) for row in csv.DictReader(file)][2:4] == [("∞", "0.3000"), ("0", "0.7000")]
+        rows_of_file = [(row["alpha"], row["part"], row["6"]) for row in csv.DictReader(file)]
+    assert rows_of_file[2:5] == [("∞", "", "0.3000"), ("0.02", "target", "0.5000"), ("0", "", "0.7000")]
     assert (tmp_path / "price.png").stat().st_size > 5_000
+
+
+def test_a_table_is_read_as_it_was_written_and_a_later_one_counts(tmp_path: Path) -> None:
+    first = [
+        run(0.0, 0, 0.9, 0.7),
+        run(0.02, 0, 0.9, 0.8),
+        run(math.inf, 1, 0.5, 0.25),
+        run(0.02, 0, 0.9, 0.5, part="kind"),
+    ]
+    again = replace(first[1], scores={"training": 0.75, "6": 0.625, "7": 0.5})
+    for name, runs in (("first.csv", first), ("second.csv", [again])):
+        price.write(runs, tmp_path / name)
+    assert price.read([tmp_path / "first.csv"]) == [first[0], first[1], first[3], first[2]]
+    assert price.read([tmp_path / "first.csv", tmp_path / "second.csv"])[1] == again
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="expected a table of this script with the columns environment, alpha, part,"):
+        price.read([tmp_path / "other.csv"])
 
 
 def test_environments_count_together_for_the_prices_that_all_of_them_have() -> None:
     runs = [run(alpha, seed, 0.9, 0.6 + 5 * alpha + 0.01 * seed) for alpha, seed in product((0.0, 0.02, 0.1), range(3))]
-    others = [replace(one, environment="mmm") for one in runs if one.alpha < 0.1]
+    others = [replace(one, environment="mmm") for one in runs if one.price.alpha < 0.1]
     (line,) = price.over_environments([*runs, *others])
     of_one = price.table(runs)[3].split("|")[8]
     assert line.startswith("P(better than 0), mean over mmm, sz: alpha 0.02 1.00 [")
@@ -85,16 +104,21 @@ def test_folders_without_priced_runs_are_refused(
 
 def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
     def finished(
-        alpha: float, frames: int, regularizer: str = "mutual_information", played: tuple[str, ...] = ("training", "6")
+        alpha: float,
+        frames: int,
+        regularizer: str = "mutual_information",
+        played: tuple[str, ...] = ("training", "6"),
+        **more: Any,
     ) -> Any:
-        algorithm = {"alpha": alpha, "regularizer": regularizer, "agent": {}}
+        algorithm = {"alpha": alpha, "regularizer": regularizer, "agent": {}, **more}
         config = {"algorithm": algorithm, "total_frames": frames}
         known = {"state": "finished", "algorithm": "mipi_ppo", "environment": "sz", "precedence": frames}
         return SimpleNamespace(config=config, seed=0, policies={"trained": dict.fromkeys(played)}, **known)
 
-    runs = [finished(0.02, 1_000), finished(0.0, 1_000), finished(0.0, 2_000, "none")]
+    runs = [finished(0.02, 1_000), finished(0.0, 1_000, priced=None), finished(0.0, 2_000, "none")]
+    runs.append(finished(0.02, 1_000, priced="kind"))
     monkeypatch.setattr(price, "find_runs", lambda _: runs)
-    assert [price.alpha_of(run) for run in price.chosen_runs([])] == [0.0, 0.02]
+    assert [str(price.price_of(run)) for run in price.chosen_runs([])] == ["0", "0.02", "0.02 (kind)"]
     runs.append(finished(0.05, 400))
     with pytest.raises(UserError, match="the runs of sz differ in more than the price, in total_frames"):
         price.chosen_runs([])

@@ -1,0 +1,160 @@
+"""Learning curves of finished runs: a CSV of all their evaluations, and a picture.
+
+    python benchmarks/curves.py outputs [--table curves.csv] [--picture curves.png]
+    python benchmarks/curves.py benchmarks/results/full.csv --picture docs/full.png
+
+The picture has the win rate on the training teams and its mean over the held-out teams by frames, a line per run. The
+diamond is the final evaluation, over more battles than the others. A table of an earlier call may be named beside or
+instead of folders; where both have a run with the same environment, algorithm and seed, that of the folder counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import mean
+
+from of_runs import read_or_exit
+
+from mipi_pl.evaluation.style import FINAL, dress, legend_below, line_style, new_figure, styled
+from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.reporting.runs import Run, find_runs
+from mipi_pl.utils.errors import UserError
+
+Key = tuple[str, str, int]
+"""Environment, algorithm and seed of a run."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation of a run, with the 95 % interval of its win rate: a row of the CSV."""
+
+    environment: str
+    algorithm: str
+    seed: int
+    commit: str
+    frames: int
+    updates: int
+    evaluation: str
+    win_rate: float
+    win_rate_low: float
+    win_rate_high: float
+    episodes: int
+
+    @property
+    def run(self) -> Key:
+        """The run that was evaluated."""
+        return self.environment, self.algorithm, self.seed
+
+
+COLUMNS = [field.name for field in fields(Point)]
+
+
+def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
+    """Returns the evaluations of each run in folders and tables, by frames.
+
+    Raises:
+        UserError: if there is no finished run, or a file is no table of this script.
+    """
+    tables, folders = ([path for path in paths if path.is_file() is is_file] for is_file in (True, False))
+    found: dict[Key, list[Point]] = defaultdict(list)
+    for path in tables:
+        for point in read_table(path):
+            found[point.run].append(point)
+    runs = [run for run in (find_runs(folders) if folders else ()) if run.state == "finished"]
+    found |= {(run.environment, run.algorithm, run.seed or 0): points_of(run) for run in runs}
+    if not found:
+        raise UserError(f"expected finished runs or a table of this script, got none in {', '.join(map(str, paths))}")
+    return dict(sorted(found.items()))
+
+
+def read_table(path: Path) -> list[Point]:
+    """Returns the rows of a table that `write` made."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != COLUMNS:
+            raise UserError(f"expected a table of this script with the columns {', '.join(COLUMNS)}, got {path}")
+        return [as_point(row) for row in reader]
+
+
+def points_of(run: Run) -> list[Point]:
+    """Returns the evaluations of the greedy policy of a run."""
+    head = {"environment": run.environment, "algorithm": run.algorithm, "seed": str(run.seed or 0)}
+    head["commit"] = (run.commit or "?")[:7]
+    with (run.folder / "evaluations.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if (row["policy"], row["level"]) == ("greedy", "all")]
+    return [as_point({name: row[name] for name in COLUMNS if name in row} | head) for row in rows]
+
+
+def as_point(row: dict[str, str]) -> Point:
+    """Returns the evaluation in a row of a CSV."""
+    kinds = {"seed": int, "frames": int, "updates": int, "episodes": int}
+    kinds |= dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"), float)
+    return Point(**{name: kinds.get(name, str)(row[name]) for name in COLUMNS})
+
+
+def write(runs: dict[Key, list[Point]], path: Path) -> None:
+    """Write a CSV with a row per evaluation."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for points in runs.values():
+            for point in points:
+                writer.writerow({key: f"{x:.4f}" if type(x) is float else x for key, x in asdict(point).items()})
+
+
+def curve(points: Sequence[Point], held_out: bool) -> list[tuple[float, float]]:
+    """Returns the points in the order played: million frames, and win rate on the training or the held-out teams."""
+    series: dict[str, list[Point]] = defaultdict(list)
+    for point in points:
+        if (point.evaluation != TRAINING) is held_out:
+            series[point.evaluation].append(point)
+    return [
+        (same[0].frames / 1e6, mean(point.win_rate for point in same)) for same in zip(*series.values(), strict=True)
+    ]
+
+
+@styled
+def draw(path: Path, runs: dict[Key, list[Point]]) -> None:
+    """Draw the curves of all runs in one picture, in a panel for the training teams and one for the others."""
+    figure = new_figure(9.5, 3.6, dpi=110)
+    panels, entries = figure.subplots(1, 2, sharey=True), {}
+    for number, ((environment, algorithm, seed), points) in enumerate(runs.items()):
+        colour, _ = line_style(number)
+        for panel, held_out in zip(panels, (False, True), strict=True):
+            *during, last = curve(points, held_out)
+            (line,) = panel.plot(*zip(*during, strict=True), color=colour, linewidth=1.6)
+            panel.plot(*last, color=colour, marker=FINAL, markersize=6)
+            entries[f"{environment.upper()}, {algorithm}, seed {seed}"] = line
+    for panel, title in zip(panels, ("training teams", "held-out teams, mean"), strict=True):
+        panel.set_title(title)
+        panel.set_xlabel("million frames")
+        panel.set_xlim(left=0)
+        dress(panel, "win rate" if panel is panels[0] else "", is_rate=True)
+    legend_below(figure, list(entries.items()))
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Write the CSV and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="+", help="run folders, folders that contain them, or tables")
+    parser.add_argument("--table", type=Path, help="write a row per evaluation to this CSV")
+    parser.add_argument("--picture", type=Path, help="draw the curves to this file")
+    chosen = parser.parse_args()
+    runs = read_or_exit(parser, read, chosen.paths)
+    for (environment, algorithm, seed), points in runs.items():
+        training, held_out = (curve(points, of_held_out)[-1][1] for of_held_out in (False, True))
+        print(f"{environment}, {algorithm}, seed {seed}: {training:.2f} on the training teams, {held_out:.2f} held out")
+    if chosen.table:
+        write(runs, chosen.table)
+    if chosen.picture:
+        draw(chosen.picture, runs)
+
+
+if __name__ == "__main__":
+    main()
