@@ -1,0 +1,60 @@
+"""The table and the picture of benchmarks/curves.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from run_folders import make_run
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import curves  # noqa: E402
+
+from mipi_pl.utils.errors import UserError  # noqa: E402
+
+KEY = ("marines", "mipi", 0)
+
+
+def test_a_curve_has_every_evaluation_with_the_final_one_at_its_end(tmp_path: Path) -> None:
+    make_run(tmp_path, shares=(0.8, 0.6, 0.5, 0.4))
+    make_run(tmp_path, seed=1, finished=False)
+    ((key, points),) = curves.read([tmp_path]).items()
+    assert key == KEY
+    assert curves.curve(points, held_out=False) == [(0.0, 0.0), (0.0005, 0.4), (0.001, 0.8), (0.001, 0.8)]
+    assert curves.curve(points, held_out=True)[-1] == (0.001, pytest.approx(0.5))
+    assert {(point.updates, point.episodes, point.commit) for point in points[-4:]} == {(100, 20, "ccccccc")}
+
+
+def test_a_table_is_read_as_it_was_written_and_a_folder_replaces_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "old", shares=(0.4, 0.2, 0.2, 0.2))
+    make_run(tmp_path / "old", "refil")
+    table, picture = tmp_path / "old.csv", tmp_path / "curves.png"
+    curves.write(curves.read([tmp_path / "old"]), table)
+    curves.write(curves.read([table]), tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == table.read_bytes()
+    assert len(table.read_text().splitlines()) == 1 + 2 * 4 * 4
+    make_run(tmp_path / "new", shares=(0.8, 0.6, 0.5, 0.4))
+    both = [str(tmp_path / "new"), str(table)]
+    again = ["--table", str(tmp_path / "both.csv"), "--picture", str(picture)]
+    monkeypatch.setattr(sys, "argv", ["curves.py", *both, *again])
+    curves.main()
+    assert capsys.readouterr().out.splitlines() == [
+        "marines, mipi, seed 0: 0.80 on the training teams, 0.50 held out",
+        "marines, refil, seed 0: 0.90 on the training teams, 0.50 held out",
+    ]
+    assert [point.win_rate for point in curves.read([tmp_path / "both.csv"])[KEY][-4:]] == [0.8, 0.6, 0.5, 0.4]
+    assert picture.stat().st_size > 5_000
+
+
+def test_other_files_and_folders_without_runs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="expected a table of this script with the columns environment, algorithm, "):
+        curves.read([tmp_path / "other.csv"])
+    make_run(tmp_path, finished=False)
+    with pytest.raises(UserError, match="expected finished runs or a table of this script, got none in"):
+        curves.read([tmp_path])
