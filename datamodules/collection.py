@@ -197,7 +197,10 @@ class CollectionDataModule(LightningDataModule):
 
     def collection_metrics(self) -> dict[str, float]:
         """Additional metrics about collection to log."""
-        return {} if self._curriculum is None else {"largest_team": float(self._curriculum.largest_team)}
+        if self._curriculum is None:
+            return {}
+        # By the counter, which a checkpoint has, and not by the stage in which the background may be collecting.
+        return {"largest_team": float(self._curriculum.largest_team(self.frames))}
 
     def begin_stage(self, frames: int) -> None:
         """Let new episodes have the team sizes of the curriculum after so many frames."""

@@ -62,15 +62,17 @@ class Curriculum:
 
     def begin(self, frames: int) -> None:
         """Let the environments draw the team sizes of the stage after so many frames."""
-        stage = bisect_right(self._starts, frames) - 1
+        stage = self._stage_at(frames)
         if stage != self._stage:
             self._env.draw_only(self._sizes[stage])
             self._stage = stage
 
-    @property
-    def largest_team(self) -> int:
-        """Largest team size of the present stage."""
-        return self._sizes[self._stage][-1]
+    def largest_team(self, frames: int) -> int:
+        """Return the largest team size of the stage after so many frames."""
+        return self._sizes[self._stage_at(frames)][-1]
+
+    def _stage_at(self, frames: int) -> int:
+        return bisect_right(self._starts, frames) - 1
 
 
 def _are_sizes(sizes: Any) -> bool:

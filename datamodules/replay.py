@@ -117,7 +117,7 @@ class ReplayDataModule(CollectionDataModule):
             require(f"datamodule.{name}", value, 0)
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
-        require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
+        require("datamodule.updates_per_episode", updates_per_episode, 1e-300)
         require("datamodule.epsilon_hold", epsilon_hold, 1)
         if overlap and distributed.size() > 1:
             raise ValueError(

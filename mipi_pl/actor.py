@@ -80,7 +80,8 @@ class Actor(nn.Module):
         if self.greedy:
             action = probabilities.argmax(dim=-1)
         else:
-            uniform = available / available.sum(dim=-1, keepdim=True)
+            drawable = available | ~available.any(dim=-1, keepdim=True)  # an agent that cannot act draws any action
+            uniform = drawable / drawable.sum(dim=-1, keepdim=True)
             if self.hold > 1.0:
                 action = self._held(probabilities.cpu(), uniform.cpu(), td.get(keys.IS_INIT).cpu()).to(available.device)
             else:
@@ -90,8 +91,6 @@ class Actor(nn.Module):
         return td.set(keys.ACTION, action)
 
     def _drawn(self, probabilities: Tensor) -> Tensor:
-        if not probabilities.isfinite().all():
-            raise DivergedError("the policy diverged: its probabilities are not finite")
         flat = torch.multinomial(probabilities.flatten(0, 1), 1, generator=self.generator)
         return flat.view(probabilities.shape[:-1])
 
@@ -115,12 +114,19 @@ class Actor(nn.Module):
         return torch.where(continues, last, sampled)
 
     def _probabilities(self, seen: Perceived, available: Tensor) -> Tensor:
-        """Return the probabilities of the actions [B, A, U], before exploration."""
+        """Return the probabilities of the actions [B, A, U], before exploration.
+
+        Raises:
+            DivergedError: if probabilities or utilities are not finite.
+        """
         policy = None if self.by_utilities else self.agent.policy
         if policy is not None:
-            return log_policy(policy(seen).to(available.device), available).exp()
+            probabilities = log_policy(policy(seen).to(available.device), available).exp()
+            if not probabilities.isfinite().all():  # the argmax would hide it
+                raise DivergedError("the policy diverged: its probabilities are not finite")
+            return probabilities
         utilities = self.agent.utilities(seen).to(available.device)
-        if not utilities.isfinite().all():  # the argmax would hide it
+        if not utilities.isfinite().all():
             raise DivergedError("the critic diverged: its utilities are not finite")
         best = greedy_actions(utilities, available)
         return nn.functional.one_hot(best, available.shape[-1]).to(utilities)

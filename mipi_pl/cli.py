@@ -8,6 +8,7 @@ Slow imports are inside ``run``, so that `mipi --help` is fast.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from argparse import Namespace
@@ -16,7 +17,7 @@ from importlib import import_module
 
 from mipi_pl.commands import COMMANDS, module_of
 from mipi_pl.commands.options import Parser, ShowVersion
-from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.checks import DivergedError, WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError, did_you_mean
 from mipi_pl.utils.memory import ShortageError, is_shortage
 from mipi_pl.utils.output import LostOutputError, standard_streams
@@ -55,8 +56,12 @@ def _carry_out(words: list[str]) -> int:
         options.run(options)
     except UserError as error:
         return _complain(error, MISTAKE)
-    except (FailedError, WorldFaultError) as error:
+    except (FailedError, WorldFaultError, DivergedError) as error:
         return _complain(error, FAILED)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _complain(UserError(f"the name of a file or folder is too long: {error.filename}"), MISTAKE)
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise

@@ -285,6 +285,25 @@ def test_a_missing_checkpoint_is_told(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert "no checkpoint at" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["eval", "watch", "export", "resume", "runs", "report"])
+def test_a_name_that_is_too_long_is_told(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "a" * 300]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "a" * 300 in line
+
+
+def test_a_policy_that_diverged_is_told(finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its weights are finite, so that they can be saved; its probabilities are not."""
+    content = torch.load(finished_run / "checkpoints" / "last.ckpt", weights_only=True)
+    for name, weights in content["state_dict"].items():
+        if name.startswith(("agent.utilities", "agent.policy_logits")):
+            weights.fill_(3e38)
+    torch.save(content, tmp_path / "diverged.ckpt")
+    assert main(["eval", str(tmp_path / "diverged.ckpt"), f"output_dir={tmp_path}"]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "diverged: its " in line
+
+
 def test_a_run_folder_in_the_place_of_a_checkpoint_is_told(
     finished_run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,8 +68,8 @@ class MAPPO(InformationCost, EntityAlgorithm):
         gradient_clip: largest gradient norm of an optimizer step.
 
     Raises:
-        ValueError: for values out of range, mutual information without a marginal policy, or a price on a part of the
-            decision where no action has a target.
+        ValueError: for values out of range, mutual information without a marginal policy, or `priced` without a
+            regularizer or without actions that have a target.
     """
 
     optimizer_names = ("policy", "critic", "marginal")
@@ -113,6 +113,10 @@ class MAPPO(InformationCost, EntityAlgorithm):
             require_options(0, 1 - 1e-6, value_decay=value_decay)
         self._choose_cost(regularizer, marginal_teams)
         self.priced = None if priced is None else choose("algorithm.priced", priced, Part)
+        if self.priced is not None and self.regularizer is Regularizer.NONE:
+            raise ValueError(
+                f"algorithm.priced={priced} needs a price, and algorithm.regularizer is none: choose algorithm=mipi_ppo"
+            )
         if self.priced is not None and not spec.targets:
             raise ValueError(
                 f"algorithm.priced={priced} needs actions with a target, and the environment has none: choose "

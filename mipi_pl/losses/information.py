@@ -118,8 +118,9 @@ def log_kinds(log_p: Float[Tensor, "*X U"], kinds: Int64[Tensor, " U"]) -> Float
         >>> log_kinds(torch.tensor([0.5, 0.2, 0.3]).log(), torch.tensor([0, 1, 1])).exp()
         tensor([0.5000, 0.5000, 0.5000])
     """
-    of_kind = torch.nn.functional.one_hot(kinds).to(log_p.dtype)
-    probability = log_p.clamp(min=_NEGLIGIBLE).exp() @ of_kind
+    # Not a matrix product, which autocast would round to bfloat16.
+    none = log_p.new_zeros(*log_p.shape[:-1], int(kinds.max()) + 1)
+    probability = none.index_add(-1, kinds, log_p.clamp(min=_NEGLIGIBLE).exp())
     return probability.clamp(min=torch.finfo(log_p.dtype).tiny).log()[..., kinds]
 
 

@@ -24,8 +24,8 @@ from mipi_pl.utils.errors import UserError
 _KEY = f"algorithm.{INIT_FROM}"
 _COPY = "initial"
 """Name of the copy in the run folder, from which a resumed run reads the weights again."""
-_BELONGS_TO = {"return_scale": "critic"}
-"""Parts that are taken over only with another one: the critic's values are in units of the normalisation."""
+_CRITIC, _UNITS = "critic", "return_scale"
+"""Parts that are taken over together only: the critic's values are in units of the normalisation."""
 
 
 def settle(composed: DictConfig) -> None:
@@ -103,18 +103,23 @@ def load(algorithm: EntityAlgorithm, state: Mapping[str, Tensor], source: str) -
     """
     taken: list[str] = []
     fresh: list[str] = []
-    for name, part in _parts(algorithm):
-        weights_there = _of_part(name, state)
-        problem = _difference(part.state_dict(), weights_there)
-        needed = name in ("agent", "agent.trunk") or (name.startswith("agent.") and weights_there)
+    parts = dict(_parts(algorithm))
+    there = {name: _of_part(name, state) for name in parts}
+    problems = {name: _difference(part.state_dict(), there[name]) for name, part in parts.items()}
+    same_units = (_UNITS in parts) == bool(_of_part(_UNITS, state)) and problems.get(_UNITS) is None
+    for name, part in parts.items():
+        problem = problems[name]
+        needed = name in ("agent", "agent.trunk") or (name.startswith("agent.") and there[name])
         if problem is not None and needed:
             raise UserError(
                 f"the policy in {source} does not fit: {name}{problem}; choose env, network and algorithm as in its run"
             )
-        is_apart = _BELONGS_TO.get(name, name) in fresh
-        if problem is None and not is_apart:
-            part.load_state_dict(dict(weights_there))
-        (fresh if problem is not None or is_apart else taken).append(name)
+        fits = problem is None
+        if name in (_CRITIC, _UNITS):
+            fits = same_units and problems.get(_CRITIC) is None
+        if fits:
+            part.load_state_dict(there[name])
+        (taken if fits else fresh).append(name)
     algorithm.update_targets()
     new = f"; new: {', '.join(fresh)}" if fresh else ""
     return f"initial weights from {source}: {', '.join(taken)}{new}"

@@ -176,3 +176,20 @@ def test_an_agent_of_a_new_kind_acts_by_the_policy_that_it_names() -> None:
 def test_an_agent_that_does_not_say_how_it_acts_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="policy"):
         Agent(ActionKinds(4), hidden=4)  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_policy_that_is_not_finite_is_told(greedy: bool) -> None:
+    actor = small_mipi(Sizes().spec).actor(greedy=greedy)
+    actor.agent.policy_logits.bias.data[0] = float("nan")
+    with pytest.raises(DivergedError, match="policy diverged"):
+        actor(observation([[True] * 4], envs=2))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.0])
+def test_an_agent_without_an_available_action_does_not_stop_the_others(epsilon: float) -> None:
+    """A dead agent in an observation of the user's own, whose mask may be empty."""
+    actor = small_mipi(Sizes().spec).actor(greedy=False)
+    actor.epsilon = epsilon
+    td = observation([[True, False, False, False], [False] * 4], envs=2)
+    assert (actor(td)[keys.ACTION][:, 0] == 0).all()

@@ -172,7 +172,11 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
         ({"regularizer": "other"}, "must be one of mutual_information, entropy, none, got 'other'"),
         ({"marginal_teams": "other"}, "must be one of imaginary, actual, got 'other'"),
         ({"priced": "other"}, "algorithm.priced must be one of kind, target, got 'other'"),
-        ({"priced": "kind"}, "algorithm.priced=kind needs actions with a target, and the environment has none"),
+        ({"priced": "kind"}, "algorithm.priced=kind needs a price, and algorithm.regularizer is none"),
+        (
+            {"priced": "kind", "regularizer": "entropy"},
+            "algorithm.priced=kind needs actions with a target, and the environment has none",
+        ),
         ({"regularizer": "mutual_information", "marginal": None}, "choose algorithm=mipi_ppo"),
     ],
     ids=str,

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from ppo_worlds import as_rollout, small_mappo
 from torch import Tensor
-from worlds import Sizes, drive, parameters_of, random_batch, small_mipi, small_q
+from worlds import AIMING, Sizes, drive, parameters_of, random_batch, small_mipi, small_q
 
 from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.losses.information import log_kinds
 from mipi_pl.models import fused
 
 WIDE = {"width": 32, "hidden": 16}
@@ -57,3 +59,28 @@ def test_bfloat16_changes_an_update_by_its_rounding_only(kind: str, kernels: boo
     for name, expected in before.items():
         assert after[name].dtype == torch.float32
         torch.testing.assert_close(after[name], expected, rtol=0.03, atol=0.01, msg=name)
+
+
+def test_prices_are_computed_in_single_precision() -> None:
+    """What MIPI-PPO charges for the kind of action comes from differences of logarithms near 0."""
+    torch.manual_seed(0)
+    log_pi, kinds = torch.randn(50, 6).log_softmax(-1), torch.tensor([0, 1, 2, 2, 2, 3])
+    exact = log_kinds(log_pi, kinds)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(log_kinds(log_pi, kinds), exact)
+
+
+@pytest.mark.parametrize("priced", [None, "kind", "target"])
+def test_bfloat16_changes_the_price_of_a_rollout_by_its_rounding_only(priced: str | None) -> None:
+    batch = as_rollout(random_batch(AIMING, partitions=2, dtype=torch.float32))
+    found = []
+    for bfloat16 in (False, True):
+        algorithm = small_mappo(AIMING.spec, regularizer="mutual_information", alpha=0.3, priced=priced, **WIDE)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            (logged,) = drive(algorithm, [batch.clone()])
+        found.append(logged)
+    exact, rounded = found
+    assert not torch.equal(rounded["loss/value"], exact["loss/value"]), "nothing was rounded"
+    for name in ("cost", "value/mean", "policy/kl_to_marginal", "policy/entropy"):
+        assert rounded[name].dtype == torch.float32, name
+        torch.testing.assert_close(rounded[name], exact[name], rtol=0.03, atol=0.003, msg=name)

@@ -11,7 +11,9 @@ import pytest
 import torch
 from crash import Crash, train_to_the_end
 from run_content import content, differences
+from worlds import small_mipi
 
+from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.envs.base import EntityEnv
@@ -140,3 +142,20 @@ def test_a_run_with_a_curriculum_goes_on_bit_for_bit(chosen: list[str], crashes:
     assert differences(content(whole), content(broken)) == []
     largest = [row["collect/largest_team"] for row in content(whole)["logs"]["metrics"] if row["collect/largest_team"]]
     assert {float(largest[0]), float(largest[-1])} == {1.0, 2.0}
+
+
+def test_the_largest_team_that_is_logged_follows_the_counter_of_frames(tmp_path: Path) -> None:
+    """Also in a resumed run that learns before it collects, as when several updates are owed."""
+    stages = [{"frames": 0, "team_sizes": [1]}, {"frames": 16, "team_sizes": [1, 2, 3]}]
+    whole, resumed = (
+        ReplayDataModule(stepped, num_envs=4, capacity=40, batch_size=4, warmup_episodes=4, curriculum=stages)
+        for _ in range(2)
+    )
+    for module in (whole, resumed):
+        module.connect(small_mipi(module.env.entity_spec).actor(greedy=False))
+        module._journal = EpisodeJournal(tmp_path, 50)
+    while whole.frames < 24:
+        whole.collect()
+    whole.write_journal()
+    resumed.load_state_dict(whole.state_dict())
+    assert whole.collection_metrics()["largest_team"] == resumed.collection_metrics()["largest_team"] == 3.0

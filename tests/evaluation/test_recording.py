@@ -169,7 +169,7 @@ def test_utilities_that_were_never_learned_are_left_out() -> None:
 def test_networks_that_diverged_are_told_of() -> None:
     agent = make_agent()
     agent.policy_logits.weight.data.fill_(torch.nan)
-    with pytest.raises(DivergedError, match="the networks diverged: probabilities is not finite"):
+    with pytest.raises(DivergedError, match="the policy diverged: its probabilities are not finite"):
         record(world(1), InspectedPolicy(Actor(agent, greedy=True)), "nan")
 
 

@@ -71,6 +71,16 @@ def test_what_fits_is_taken_over_and_the_rest_is_named(source: str, target: str,
     assert here.updates == 0
 
 
+@pytest.mark.parametrize("decays", [("null", "0.9"), ("0.9", "null")])
+def test_a_critic_in_other_units_is_not_taken_over(decays: tuple[str, str]) -> None:
+    torch.manual_seed(1)
+    there, here = (learner("mappo", f"algorithm.value_decay={decay}") for decay in decays)
+    taken, _, fresh = load(here, there.state_dict(), "X").partition("; new: ")
+    assert "critic" not in taken
+    assert fresh.split(", ")[0] == "critic"
+    assert not torch.equal(next(here.critic.parameters()), next(there.critic.parameters()))
+
+
 @pytest.mark.parametrize(
     ("source", "target", "overrides", "told"),
     [
