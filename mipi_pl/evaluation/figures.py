@@ -170,32 +170,38 @@ def draw_teams(axes: Axes, policies: Mapping[str, Sequence[Result]]) -> Entries:
         Entries for the legend.
     """
     (first, trained), *others = policies.items()
-    names, labels = [result.name for result in trained], list[str]()
+    names, columns = [result.name for result in trained], list[tuple[str, str]]()
     for result in trained:
         bars = _sizes_of(result)
-        x = [float(len(labels) + place) for place in range(len(bars))]
+        x = [float(len(columns) + place) for place in range(len(bars))]
         draw_final(axes, x, [bar for _, bar in bars], line_style(_colour_of(result.name, names))[0])
-        labels += [label for label, _ in bars]
+        columns += [(result.name, label) for label, _ in bars]
     entries = [final_entry(f"final evaluation, {first}")]
     for number, (name, results) in enumerate(others):
         # Another policy may have played other sizes by chance.
-        bars = [bar for result in results for bar in _sizes_of(result) if bar[0] in labels]
-        at = [labels.index(label) for label, _ in bars]
-        heights, look = [estimate.value for _, estimate in bars], reference_style(number)
+        found = {(result.name, label): estimate for result in results for label, estimate in _sizes_of(result)}
+        at = [place for place, column in enumerate(columns) if column in found]
+        heights, look = [found[columns[place]].value for place in at], reference_style(number)
         axes.hlines(heights, [x - 0.42 for x in at], [x + 0.42 for x in at], **look)
         entries.append((name, Line2D([], [], **look)))
-    seen = sum(len(_sizes_of(result)) for result in trained if result.name == TRAINING)
-    if 0 < seen < len(labels):
-        axes.axvline(seen - 0.5, color=INK, linewidth=0.8, linestyle=":")
-        for shift, side, text in ((-0.55, "right", "trained on"), (-0.45, "left", "never seen")):
-            level = axes.get_xaxis_transform()
-            axes.text(seen + shift, 1.02, text, ha=side, va="bottom", fontsize=9, transform=level)
-    axes.set_xticks(range(len(labels)), [wrapped(label, 14) for label in labels])
-    axes.set_xlim(-0.6, len(labels) - 0.4)
+    _divide(axes, columns)
+    axes.set_xticks(range(len(columns)), [wrapped(label, 14) for _, label in columns])
+    axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.set_xlabel("agents in the team")
     _value_axis(axes, trained[0].total.measure)
     axes.set_title("By team size", pad=22)
     return entries
+
+
+def _divide(axes: Axes, columns: Sequence[tuple[str, str]]) -> None:
+    """Draw a line between the training teams and the others, which `mipi eval` can choose among those trained on."""
+    seen = {label for name, label in columns if name == TRAINING}
+    if not 0 < len(seen) < len(columns):
+        return
+    are_new = not any(label in seen for name, label in columns if name != TRAINING)
+    axes.axvline(len(seen) - 0.5, color=INK, linewidth=0.8, linestyle=":")
+    for shift, side, text in ((-0.55, "right", "trained on"), (-0.45, "left", "never seen" if are_new else "others")):
+        axes.text(len(seen) + shift, 1.02, text, ha=side, va="bottom", fontsize=9, transform=axes.get_xaxis_transform())
 
 
 def _colour_of(name: str, names: Sequence[str]) -> int:

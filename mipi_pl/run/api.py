@@ -67,9 +67,13 @@ class TrainedRun:
 
     @property
     def metrics(self) -> list[dict[str, float | None]]:
-        """Rows of metrics.csv: losses, collection and evaluations against ``step``; None where nothing was logged."""
-        with (self.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            return [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
+        """Rows of metrics.csv: losses, collection and evaluations against ``step``; None where nothing was logged.
+
+        Raises:
+            mipi_pl.utils.errors.UserError: if the run has no metrics.csv.
+        """
+        rows = _rows(self.folder / "metrics.csv")
+        return [{name: float(cell) if cell else None for name, cell in row.items()} for row in rows]
 
     @cached_property
     def policy(self) -> Policy:
@@ -147,8 +151,8 @@ def evaluate(policy: str | Path | TrainedRun | Policy, *overrides: Override, **k
     """Play greedy episodes, like ``mipi eval CHECKPOINT OVERRIDES``.
 
     Args:
-        policy: a run, a loaded policy, a file written by `mipi train` or `mipi export`, or the name of a policy that
-            comes with the program.
+        policy: a run, a loaded policy, whose file is read again, a file written by `mipi train` or `mipi export`, or
+            the name of a policy that comes with the program.
         overrides: keys of configs/eval.yaml or of the environment, such as ``"env.team_sizes=[6,7,8]"`` or
             ``{"held_out": {"episodes": 64}}``; ``config_dir`` for modules of your own, see `load_policy`.
         keywords: a last dictionary, such as ``env={"team_sizes": [6, 7, 8]}``.
@@ -171,7 +175,8 @@ def load_policy(
     Args:
         checkpoint: a file written by `mipi train` or `mipi export`, a run, or the name of a policy that comes with the
             program.
-        greedy: take the most probable action instead of sampling.
+        greedy: take the most probable action instead of sampling. A policy that maximises utilities, as that of REFIL
+            does, takes the action of highest utility either way.
         seed: seed of the sampled actions.
         config_dir: folder of modules of your own, if the run was trained with one and the checkpoint is not in it.
 
@@ -184,7 +189,8 @@ def load_policy(
     path = weights.located(_file_of(checkpoint))
     subject = open_checkpoint(path, _named(checkpoint, config_dir))
     actor: Actor = subject.algorithm.actor(greedy=greedy, seed=seed)
-    return Policy(actor, subject.algorithm.spec, path, subject.record)
+    # Absolute, because the program may change its working directory.
+    return Policy(actor, subject.algorithm.spec, path.absolute(), subject.record)
 
 
 def make_env(name: str, *overrides: Override, num_envs: int = 1, seed: int = 0, **arguments: Any) -> EntityEnv:
@@ -223,10 +229,16 @@ def _file_of(policy: str | Path | TrainedRun | Policy) -> Path:
 
 
 def _table(folder: Path) -> Table:
-    """Read results.csv."""
-    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{name: _value(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-    return Table(rows, folder)
+    rows = _rows(folder / "results.csv")
+    return Table([{name: _value(name, cell) for name, cell in row.items()} for row in rows], folder)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
 
 
 def _value(name: str, cell: str) -> str | int | float:

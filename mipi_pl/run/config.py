@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from mipi_pl.evaluation.worlds import TRAINING, require_episodes
 from mipi_pl.run.hints import check_value, listed, unknown_key
 from mipi_pl.run.schema import HeldOut, Train
-from mipi_pl.run.signatures import check_call, check_targets
+from mipi_pl.run.signatures import check_call, check_targets, refuse_keys_of_the_program
 from mipi_pl.run.unresolved import unmerged
 from mipi_pl.utils.errors import UserError
 
@@ -135,6 +135,7 @@ def check_evaluation(held_out: Config, seed: int) -> None:
                 f"held_out.worlds.{name} must be a mapping of environment arguments, such as {{team_sizes: [9, 10]}}, "
                 f"got {changes!r}"
             )
+        refuse_keys_of_the_program(changes, f"held_out.worlds.{name}")
 
 
 def _check_fields(config: Config, schema: type, path: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mipi_pl import spec as keys
 from mipi_pl.actor import Actor
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import UserError, first_line
 
 _ENTRIES: dict[str, str | tuple[str, str]] = {
     "entities": keys.ENTITIES,
@@ -125,7 +125,7 @@ class Policy:
         given = {name: _entry(observation, name, key) for name, key in _ENTRIES.items()}
         if missing := [name for name, value in given.items() if value is None]:
             raise UserError(f"an observation has entities, visible and action_mask; missing: {', '.join(missing)}")
-        tensors = {name: torch.as_tensor(value).to(_TYPES[name]) for name, value in given.items()}
+        tensors = {name: _tensor(name, value, _TYPES[name]) for name, value in given.items()}
         is_single = tensors["entities"].dim() == 2
         if is_single:
             tensors = {name: tensor.unsqueeze(0) for name, tensor in tensors.items()}
@@ -135,7 +135,10 @@ class Policy:
         td = TensorDict({keys.ENTITIES: tensors["entities"], "agents": agents}, [count])
         begins = _entry(observation, keys.IS_INIT, keys.IS_INIT)
         if begins is not None:
-            td.set(keys.IS_INIT, torch.as_tensor(begins).bool().cpu().reshape(count, 1))
+            begins = _tensor(keys.IS_INIT, begins, torch.bool).cpu()
+            if begins.numel() != count:
+                raise UserError(f"expected is_init of {count} environments, got the shape {list(begins.shape)}")
+            td.set(keys.IS_INIT, begins.reshape(count, 1))
         return td, is_single
 
     def _check(self, tensors: Mapping[str, Tensor]) -> None:
@@ -172,4 +175,14 @@ def _entry(observation: Mapping[str, Any] | TensorDictBase, name: str, key: str 
         return observation.get(name, None) if found is None else found
     if name in observation or isinstance(key, str):
         return observation.get(name)
-    return observation.get(key[0], {}).get(key[1])
+    agents = observation.get(key[0])
+    return agents.get(key[1]) if isinstance(agents, (Mapping, TensorDictBase)) else None
+
+
+def _tensor(name: str, value: Any, dtype: torch.dtype) -> Tensor:
+    try:
+        return torch.as_tensor(value).to(dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"expected {name} as a tensor, an array or nested lists of numbers ({first_line(error)})"
+        ) from error

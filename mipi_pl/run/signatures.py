@@ -18,6 +18,12 @@ from mipi_pl.utils.errors import UserError
 
 _MAX_FLOAT = float(torch.finfo(torch.float32).max)
 _MAX_INTEGER = int(torch.iinfo(torch.int64).max)
+_OF_THE_PROGRAM = {
+    "num_envs": "it is num_envs of make_env, and datamodule.num_envs in training",
+    "seed": "it follows from the seed of the run or of the evaluation, seed=N",
+    "device": "environments run on the processor, and trainer.accelerator chooses where the networks run",
+}
+"""Arguments of every environment that the program passes itself, with the place where the user chooses them."""
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -61,13 +67,17 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
 
     Raises:
         UserError: if the target cannot be imported or makes the wrong kind of object, a key is not one of its
-            parameters, or a value does not match the type annotation of its parameter.
+            parameters or is passed by the program itself, or a value does not match the type annotation of its
+            parameter.
     """
     target, kind = imported(node["_target_"], path), kind_of(path)
     if kind is not None:
         refuse_class(target, kind, path)
     parameters, open_ended = _parameters_of(target)
     parameters |= settings_of(target)
+    if kind is EntityEnv:
+        refuse_keys_of_the_program(node, path)
+        parameters = {key: hint for key, hint in parameters.items() if key not in _OF_THE_PROGRAM}
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
@@ -77,6 +87,21 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
             _check_part(parameters.get(key, Any), value, f"{path}.{key}")
         else:
             check_value(parameters.get(key, Any), value, f"{path}.{key}")
+
+
+def refuse_keys_of_the_program(arguments: Mapping[Any, Any], path: str) -> None:
+    """Check that arguments of an environment are not among those that the program would overwrite.
+
+    Args:
+        arguments: arguments by name.
+        path: dotted key of the arguments, for messages.
+
+    Raises:
+        UserError: if one of them is; the message says where it is chosen instead.
+    """
+    for key in arguments:
+        if key in _OF_THE_PROGRAM:
+            raise UserError(f"{path}.{key} cannot be chosen here: {_OF_THE_PROGRAM[key]}")
 
 
 def check_call(node: Mapping[Any, Any], path: str, arguments: Sequence[str]) -> None:

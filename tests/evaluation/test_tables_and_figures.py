@@ -154,6 +154,16 @@ def test_the_final_evaluation_is_marked_apart_from_the_curve_and_baselines_are_l
     assert [path.vertices[0, 1] for path in lines.get_paths()] == [0.0] * 4
 
 
+def test_a_size_that_was_trained_on_too_has_the_lines_of_its_own_evaluation() -> None:
+    axes = new_figure(5, 4).subplots()
+    again, scripted = result("5", (5,), 3), [result("training", (3, 4, 5), 0), result("5", (5,), 12)]
+    draw_teams(axes, {"trained": [TRAINED[0], again], "random": scripted})
+    (lines,) = (artist for artist in axes.collections if len(artist.get_paths()) == 4)
+    heights = [(round(path.vertices[:, 0].mean()), path.vertices[0, 1]) for path in lines.get_paths()]
+    assert heights == [(0, 0.0), (1, 0.0), (2, 0.0), (3, 1.0)]
+    assert [text.get_text() for text in axes.texts] == ["trained on", "others"]
+
+
 def test_a_legend_of_any_number_of_long_names_fits() -> None:
     for number, length in product((1, 7, 40), (3, 30, 200)):
         figure = new_figure(6.4, 4.0)

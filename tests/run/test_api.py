@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,8 +122,11 @@ def test_an_environment_is_made_by_name() -> None:
         lambda: mipi_pl.make_env("nowhere"),
         lambda: mipi_pl.make_env("sz", team_sizse=[8]),
         lambda: mipi_pl.make_env("sz", team_sizes=[99]),
+        lambda: mipi_pl.make_env("sz", {"seed": 3}),
     ):
-        with pytest.raises(UserError, match=r"env can be|did you mean env\.team_sizes|capacity"):
+        with pytest.raises(
+            UserError, match=r"env can be|did you mean env\.team_sizes|capacity|env\.seed cannot be chosen here"
+        ):
             refused()
 
 
@@ -191,6 +195,12 @@ def test_observations_that_do_not_fit_are_refused() -> None:
         (lambda: policy({**plain, "entities": plain["entities"][..., 1:]}), r"entities \[2, 16, \d+\]"),
         (lambda: policy({**plain, "visible": plain["visible"][:, 0]}), r"visible \[2, 16\]"),
         (lambda: policy({key: tensor[:1] for key, tensor in plain.items()}), r"call policy.reset\(1\)"),
+        (lambda: policy({**plain, "is_init": [True] * 3}), r"expected is_init of 2 environments, got the shape \[3\]"),
+        (
+            lambda: policy({**plain, "entities": [[1.0], [1.0, 2.0]]}),
+            "expected entities as a tensor, an array or nested",
+        ),
+        (lambda: policy({"entities": plain["entities"], "agents": None}), "missing: visible, action_mask"),
         (lambda: policy.reset(0), "at least 1 environment, got 0"),
     ]
     for act, told in changes:
@@ -332,3 +342,12 @@ def test_importing_the_package_does_not_import_torch() -> None:
     assert issubclass(mipi_pl.MIPI, torch.nn.Module)
     with pytest.raises(AttributeError, match="no attribute 'nobody'"):
         mipi_pl.nobody  # noqa: B018
+
+
+def test_a_run_that_lost_its_files_says_which(trained: tuple[mipi_pl.TrainedRun, str], tmp_path: Path) -> None:
+    copy = mipi_pl.TrainedRun(shutil.copytree(trained[0].folder, tmp_path / "copy"))
+    for name in ("metrics.csv", "results.csv"):
+        (copy.folder / name).unlink()
+    for read, name in ((lambda: copy.metrics, "metrics.csv"), (lambda: copy.results, "results.csv")):
+        with pytest.raises(UserError, match=rf"cannot read .*{name} \(No such file"):
+            read()
