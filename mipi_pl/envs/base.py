@@ -312,8 +312,6 @@ class EntityEnv(EnvBase):
         rows = rows.reshape(self.num_envs).cpu()
         # Rows that are not reset keep their observation, so the new frame starts as a copy of the last one.
         frame = self._frame.clone()
-        for flag in (frame.terminated, frame.truncated, frame.won):
-            flag.masked_fill_(rows, False)
         self._begin(rows, frame)
         self._frame = frame
         return self._pack({**self._observation(frame, rows), **self._end_flags(frame)})
@@ -325,10 +323,12 @@ class EntityEnv(EnvBase):
             WorldFaultError: if the world fails too often, or is not `tolerant`.
         """
         if not self.checked:
+            _clear_flags(frame, rows)
             self.begin(rows, frame)
             return
         self._played[rows.numpy()] = 0
         for attempt in range(1, faults.ATTEMPTS + 1):
+            _clear_flags(frame, rows)
             failed = self._faults("begin", frame, rows)
             if not failed:
                 return
@@ -415,3 +415,9 @@ class EntityEnv(EnvBase):
         flat = mask.reshape(-1, mask.shape[-1]).float()
         tensordict.set(keys.ACTION, torch.multinomial(flat, 1).reshape(mask.shape[:-1]))
         return tensordict
+
+
+def _clear_flags(frame: Frame, rows: Tensor) -> None:
+    """Clear the end flags of the environments `rows`, bool [B]."""
+    for flag in (frame.terminated, frame.truncated, frame.won):
+        flag.masked_fill_(rows, False)

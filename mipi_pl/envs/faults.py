@@ -112,6 +112,7 @@ def faults_of(frame: Frame, expected: Frame, n_compositions: int, begun: Tensor 
         checks["reward"] = frame.reward.isfinite().unsqueeze(-1)
     else:
         checks["visible"] = (acting.any(dim=-1) | ~begun).unsqueeze(-1)
+        checks["ended"] = ~(begun & (frame.terminated | frame.truncated)).unsqueeze(-1)
     if all(bool(passed.all()) for passed in checks.values()):
         return {}
     faults: dict[int, str] = {}
@@ -132,6 +133,8 @@ def _reason(name: str, b: int, place: int, frame: Frame) -> str:
         return f"composition must be an index of the world's compositions, got {int(frame.composition[b])}"
     if name == "reward":
         return f"reward must be finite in float32, got {float(frame.reward[b])}"
+    if name == "ended":
+        return "the episode is over in its first observation; an episode must have at least one step"
     return (
         "no agent sees itself, so none would ever act or learn; visible[i, i] must be True for each agent i that acts"
     )

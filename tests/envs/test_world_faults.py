@@ -144,6 +144,8 @@ def unseen(view: View) -> np.ndarray:
         (changed(visible=unseen), "no agent sees itself, so none would ever act or learn; visible[i, i] must be True"),
         (fail, "Breaking.reset raised ZeroDivisionError"),
         (changed(entities=with_nan), "entities[1, 0] must be finite, got nan"),
+        (changed(terminated=True, won=True), "the episode is over in its first observation"),
+        (changed(truncated=True), "the episode is over in its first observation"),
     ],
 )
 def test_an_episode_that_cannot_begin_is_replaced_by_the_next(
@@ -154,6 +156,7 @@ def test_an_episode_that_cannot_begin_is_replaced_by_the_next(
     assert td[keys.ENTITIES].isfinite().all()
     assert td[keys.IS_INIT].all()
     assert keys.acting(td[keys.VISIBLE]).all()
+    assert not (td[keys.DONE] | td[keys.WON]).any()
     assert env._episodes.tolist() == [1, 2, 1]
     assert f"the world failed in environment 1, the first observation: {message}" in capfd.readouterr().err
 
@@ -213,6 +216,24 @@ def test_only_the_first_faults_are_printed(capfd: pytest.CaptureFixture[str]) ->
 
 
 # ------------------------------------------------------------------ batched worlds
+
+
+class OverAtOnce(ScriptWorld):
+    """A batched world whose first episode is over in its first observation; `begin` clears no flag."""
+
+    def begin(self, rows: Tensor, frame: Frame) -> None:
+        super().begin(rows, frame)
+        frame.terminated |= rows & (self.episode == 0)
+
+
+def test_a_batched_world_whose_episode_is_over_at_once_begins_another() -> None:
+    env = OverAtOnce([[6]] * 2, num_envs=2)
+    with pytest.raises(WorldFaultError, match="environment 0, the first observation: the episode is over in its first"):
+        env.reset()
+    env = OverAtOnce([[6]] * 2, num_envs=2)
+    env.tolerant = True
+    assert not env.reset()[keys.DONE].any()
+    assert env.episode.tolist() == [1, 1]
 
 
 class BreakingBatch(ScriptWorld):
