@@ -135,7 +135,7 @@ class EntityEnv(EnvBase):
         self.compositions = tuple(compositions)
         self.num_envs = num_envs
         self._frame = Frame.empty(num_envs, spec)
-        self._played = np.zeros(num_envs, dtype=np.int64)  # steps of each running episode, for messages
+        self._played = np.zeros(num_envs, dtype=np.int64)  # steps of each running episode
         self._given_up: dict[int, str] = {}
         self._messages = faults.Messages()
         self._make_specs()
@@ -223,17 +223,23 @@ class EntityEnv(EnvBase):
     # ------------------------------------------------------------------ state
 
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
-        """Return the world's state and its last observation for ``state_dict``, as copies in plain tensors."""
+        """Return the world's state, its last observation and the steps of each episode for ``state_dict``, as copies."""
         frame = {name: tensor.clone() for name, tensor in vars(self._frame).items()}
-        return {"world": self.memory(), "frame": frame}
+        counts = {"played": torch.from_numpy(self._played.copy())}
+        return {"world": self.memory(), "frame": frame, "counts": counts}
 
     def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
         """Restore what `get_extra_state` returned, bit for bit.
+
+        Older states have no ``counts``: the steps of the running episodes are then counted from here, unless the world
+        knows them.
 
         Raises:
             ValueError: if the state comes from an environment with other shapes.
         """
         for part, current in self.get_extra_state().items():
+            if part == "counts" and part not in state:
+                continue
             for name, tensor in current.items():
                 saved = state[part][name]
                 if saved.shape != tensor.shape:
@@ -241,7 +247,10 @@ class EntityEnv(EnvBase):
                         f"the saved state has {name} of shape {tuple(saved.shape)}, but this environment needs "
                         f"{tuple(tensor.shape)}: create it with the same num_envs and scenario as the saved one"
                     )
+        self._played[:] = 0
         self.remember(state["world"])
+        if "counts" in state:
+            self._played[:] = state["counts"]["played"].numpy()
         self._frame = Frame(**{name: tensor.clone() for name, tensor in state["frame"].items()})
 
     # ------------------------------------------------------------------ TorchRL
@@ -361,6 +370,8 @@ class EntityEnv(EnvBase):
                 self.advance(action, frame)
             begun = rows if action is None else None
             found = faults.faults_of(frame, self._frame, len(self.compositions), begun)
+            if action is not None:
+                found = {**self._too_long(frame, rows), **found}
         except faults.NOT_OF_THE_WORLD:
             raise
         except Exception as error:
@@ -371,6 +382,13 @@ class EntityEnv(EnvBase):
             if not found:
                 raise
         return dict(sorted({**found, **self._given_up}.items()))
+
+    def _too_long(self, frame: Frame, going: Tensor) -> dict[int, str]:
+        """Return a reason for each environment of `going` (bool [B]) whose episode goes on at the time limit."""
+        limit = self.entity_spec.max_steps
+        late = going & torch.from_numpy(self._played >= limit) & ~(frame.terminated | frame.truncated)
+        reason = f"the episode is longer than max_steps={limit} of its spec; it must end as truncated after that step"
+        return dict.fromkeys(late.nonzero().flatten().tolist(), reason)
 
     def _advance(self, action: Tensor, frame: Frame) -> Tensor:
         """Play one step and return the rewards: NaN where the world failed and the episode ends as truncated.

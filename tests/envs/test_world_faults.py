@@ -294,3 +294,37 @@ def test_an_evaluation_counts_the_episode_as_cut_short_with_its_rewards_so_far()
     assert played.cut_short.tolist() == [False, True, False]
     assert played.length.tolist() == [4, 3, 4]
     assert played.return_.tolist() == [4.0, 2.0, 4.0]
+
+
+def endless(num_envs: int = 2) -> ScriptWorld:
+    """A batched world whose second environment never ends an episode, beyond the limit of 4 steps."""
+    return ScriptWorld([[4], [1000]][-num_envs:], num_envs, max_steps=4)
+
+
+def test_an_episode_beyond_its_limit_is_a_fault_of_its_environment(capfd: pytest.CaptureFixture[str]) -> None:
+    message = "environment 1, step 4: the episode is longer than max_steps=4 of its spec"
+    with pytest.raises(WorldFaultError, match=message):
+        steps_of(endless(), 4)
+    env = endless()
+    env.tolerant = True
+    played = play(env, env.rand_action, episodes_per_env=2)
+    assert played.length.tolist() == [4] * 4
+    assert played.cut_short.tolist() == [False, True] * 2
+    assert message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_restored_world_knows_how_long_its_episodes_are(older: bool) -> None:
+    env, again = endless(1), endless(1)
+    env.tolerant = again.tolerant = True
+    steps_of(env, 3)
+    td = steps_of(again, 2)[-1]["next"]
+    state = env.get_extra_state()
+    if older:
+        del state["counts"]
+    again.set_extra_state(state)
+    truncated = []
+    for _ in range(4):
+        td = again.step(again.rand_action(td))["next"]
+        truncated.append(bool(td[keys.TRUNCATED]))
+    assert truncated.index(True) == (3 if older else 0), "an older state does not say it"
