@@ -10,12 +10,14 @@ import pytest
 import torch
 from faulty_world import FaultyWorld
 from ppo_worlds import small_mappo
+from torch import Tensor
 from worlds import small_mipi
 
 from mipi_pl import spec as keys
 from mipi_pl.cli import main
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.datamodules.replay import ReplayDataModule
+from mipi_pl.envs.base import Frame
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.utils.checks import TooManyFaultsError
 
@@ -71,6 +73,23 @@ def test_a_rollout_keeps_no_step_of_a_sequence_that_the_world_failed_in() -> Non
         assert batch[keys.ENTITIES].isfinite().all()
         assert batch[keys.ENVIRONMENT].unique().tolist() == [0, 1, 2]
     assert not torch.cat(module.finished())["cut_short"].any()
+
+
+class RarelyBeginning(FaultyWorld):
+    """A world whose first attempt to begin each episode fails."""
+
+    def begin(self, rows: Tensor, frame: Frame) -> None:
+        super().begin(rows, frame)
+        frame.entities[rows & (self.episode % 2 == 0), 0, 0] = torch.nan
+
+
+def test_an_attempt_to_begin_that_fails_is_no_episode() -> None:
+    module = OnPolicyDataModule(partial(RarelyBeginning, every=0), num_envs=2, rollout_steps=6)
+    module.connect(small_mappo(module.env.entity_spec).actor(greedy=False, seed=0))
+    batches = [module.next_batch() for _ in range(2)]
+    assert module.episodes == 4
+    assert module.faults == module.cut_short == 0, "docs/own_environment.md says so"
+    assert sum(int(batch[keys.VALID].sum()) for batch in batches) == module.frames
 
 
 def test_too_many_faults_end_collection_also_if_no_episode_is_whole() -> None:

@@ -25,7 +25,8 @@ NOT_OF_THE_WORLD = (UserError, FailedError, DivergedError, UnavailableActionErro
 ATTEMPTS = 3
 """Number of consecutive attempts to begin an episode."""
 _MESSAGES = 5
-"""Number of faults of an environment that are printed; later ones are only counted."""
+"""Number of faults of an environment that are printed."""
+_NO_MORE = "further faults of this world are not printed; episodes that end with one are counted"
 
 
 def reason_of(error: Exception, method: str) -> str:
@@ -63,7 +64,7 @@ class Messages:
         if self._printed <= _MESSAGES:
             print(f"mipi: {fault}; the episode is thrown away", file=sys.stderr)
         if self._printed == _MESSAGES:
-            print("mipi: further faults of this world are counted and not printed", file=sys.stderr)
+            print(f"mipi: {_NO_MORE}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------- frames

@@ -212,7 +212,7 @@ def test_only_the_first_faults_are_printed(capfd: pytest.CaptureFixture[str]) ->
         messages.say(f"fault {number}")
     stderr = capfd.readouterr().err
     assert stderr.count("thrown away") == 5
-    assert stderr.count("further faults of this world are counted and not printed") == 1
+    assert stderr.count("further faults of this world are not printed; episodes that end with one are counted") == 1
 
 
 # ------------------------------------------------------------------ batched worlds
