@@ -13,6 +13,8 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.kernels.records import Records, record_type
 
 _GENERATOR = record_type("random:u")
+_STREAM = 1
+"""Tells the draws of a policy from those of an environment with the same seed. With 0, they would be the same."""
 
 
 class ScriptedPolicy:
@@ -30,7 +32,8 @@ class ScriptedPolicy:
     def __init__(self, env: EntityEnv, seed: int, choose: Callable[[Records, np.ndarray], object]) -> None:
         self._shape, self._choose = (env.num_envs, env.entity_spec.n_agents), choose
         self._generators = np.zeros(env.num_envs, dtype=_GENERATOR)
-        self._generators["random"] = np.random.SeedSequence(seed).generate_state(env.num_envs, dtype=np.uint64)
+        sequence = np.random.SeedSequence([seed, _STREAM])
+        self._generators["random"] = sequence.generate_state(env.num_envs, dtype=np.uint64)
 
     def __call__(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write the actions into `tensordict`."""

@@ -185,6 +185,13 @@ def test_the_random_player_follows_its_seed(make_battle: Make) -> None:
     assert not torch.equal(one, other)
 
 
+def test_the_random_player_shares_no_draw_with_the_battles_of_the_same_seed(make_battle: Make) -> None:
+    for seed in (0, 7):
+        env = make_battle("marines", num_envs=8, seed=seed)
+        player = env.scripted_policy("random", seed)
+        assert not set(env.battles["random"].tolist()) & set(player._generators["random"].tolist())
+
+
 def test_attack_nearest_beats_one_enemy_fewer_and_random_does_not(make_battle: Make) -> None:
     rates = {}
     for name in ("random", "attack_nearest", "focus_fire"):
