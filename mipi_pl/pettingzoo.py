@@ -73,7 +73,8 @@ class EntityParallelEnv(ParallelEnv):
 
     The agents are ``ally_0``, ``ally_1``, ...: one for each agent slot that the team fills. All of them receive the
     reward of the team. An agent that dies is terminated and leaves `agents`; at the time limit the others are
-    truncated.
+    truncated. An agent that appears during the episode enters `agents`. In a world that gives it the slot of one that
+    left, it has the name of that one, which PettingZoo's own test refuses.
 
     An observation has two entries:
 
@@ -164,7 +165,8 @@ class EntityParallelEnv(ParallelEnv):
             actions: action of each agent in `agents`.
 
         Returns:
-            Observation, reward, terminated, truncated and info of each agent that acted in this step.
+            Observation, reward, terminated, truncated and info of each agent that acted in this step, and of each that
+            appears after it, whose reward is 0.
 
         Raises:
             ValueError: if no episode is running, an agent has no action, or an action does not exist.
@@ -174,17 +176,17 @@ class EntityParallelEnv(ParallelEnv):
         played, replaced = self._played(actions)
         self._td.set(keys.ACTION, played)
         self._td = self.world.step(self._td)["next"]
-        acted, living = self.agents, set(self._acting())
+        acted, acting = self.agents, self._acting()
         reward, won = float(self._td[keys.REWARD]), bool(self._td[keys.WON])
         ended, cut = bool(self._td[keys.TERMINATED]), bool(self._td[keys.TRUNCATED])
-        terminated = {agent: ended or agent not in living for agent in acted}
-        self.agents = [] if ended or cut else [agent for agent in acted if agent in living]
+        self.agents = [] if ended or cut else acting
+        given = [agent for agent in self.possible_agents if agent in {*acted, *self.agents}]
         return (
-            self._observations(acted),
-            dict.fromkeys(acted, reward),
-            terminated,
-            dict.fromkeys(acted, cut),
-            {agent: _info(won, agent in replaced) for agent in acted},
+            self._observations(given),
+            {agent: reward if agent in acted else 0.0 for agent in given},
+            {agent: ended or agent not in acting for agent in given},
+            dict.fromkeys(given, cut),
+            {agent: _info(won, agent in replaced) for agent in given},
         )
 
     def _played(self, actions: Mapping[str, int]) -> tuple[torch.Tensor, set[str]]:

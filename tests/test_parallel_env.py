@@ -18,7 +18,10 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test
 from pettingzoo.utils import parallel_to_aec
 
 from mipi_pl import spec as keys
+from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.stepped import SteppedEnv, View
 from mipi_pl.pettingzoo import EntityParallelEnv, parallel_env
+from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.errors import UserError
 
 WORLDS: list[tuple[str, ...]] = [("sz", "env.episode_limit=20"), ("resource_collection", "env.episode_limit=10")]
@@ -88,6 +91,45 @@ def test_an_agent_that_dies_is_terminated_and_leaves(battle: EntityParallelEnv) 
     assert not any(truncated.values())
     with pytest.raises(ValueError, match="no episode is running: call reset"):
         battle.step({})
+
+
+class Joining:
+    """A game of four steps whose second agent appears after the first step; its action is shown as a feature."""
+
+    def reset(self, composition: int, seed: int) -> View:
+        self.t, self.seen = 0, 0
+        return self.view()
+
+    def step(self, action: np.ndarray) -> View:
+        self.t, self.seen = self.t + 1, int(action[1])
+        return self.view()
+
+    def view(self) -> View:
+        features = np.full((2, 1), self.seen, dtype=np.float32)
+        return View(features, np.array([True, self.t >= 1]), reward=1.0, terminated=self.t == 4)
+
+
+def joining() -> EntityParallelEnv:
+    spec = EntitySpec(n_agents=2, n_entities=2, n_features=1, n_actions=3, max_steps=6)
+    return EntityParallelEnv(SteppedEnv(spec, [Composition((("agent", 2),))], Joining, num_envs=1))
+
+
+def test_an_agent_that_appears_later_is_told_and_acts() -> None:
+    env = joining()
+    observations, _ = env.reset(seed=0)
+    assert list(observations) == env.agents == ["ally_0"]
+    observations, rewards, terminated, truncated, infos = env.step({"ally_0": 1})
+    assert env.agents == ["ally_0", "ally_1"]
+    for values in (observations, rewards, terminated, truncated, infos):
+        assert list(values) == env.agents
+    assert rewards == {"ally_0": 1.0, "ally_1": 0.0}
+    assert observations["ally_1"]["action_mask"].tolist() == [1, 1, 1]
+    observations, rewards, *_ = env.step({"ally_0": 0, "ally_1": 2})
+    assert observations["ally_0"]["observation"][0] == 2, "its action was played"
+    assert rewards == {"ally_0": 1.0, "ally_1": 1.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parallel_api_test(joining(), num_cycles=12)
 
 
 def test_the_time_limit_truncates_all_that_are_left() -> None:
