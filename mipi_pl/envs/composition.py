@@ -77,15 +77,21 @@ class TypeGroup:
                 yield tuple(high - low for low, high in pairwise(edges))
 
 
-def enumerate_compositions(groups: Sequence[TypeGroup], sizes: Sequence[int]) -> tuple[Composition, ...]:
+def enumerate_compositions(
+    groups: Sequence[TypeGroup],
+    sizes: Sequence[int],
+    advice: str = "lower team_sizes or the limits in groups, or list the mixes",
+) -> tuple[Composition, ...]:
     """Return all compositions of the given team sizes, sorted by size and then by counts.
 
     Args:
         groups: type groups of the family.
         sizes: allowed team sizes.
+        advice: what the user can do if there are too many, for the message.
 
     Raises:
-        ValueError: if `sizes` is empty, no composition has one of the sizes, or two groups list the same type.
+        ValueError: if `sizes` is empty, no composition has one of the sizes, two groups list the same type, or there are
+            too many compositions.
     """
     if not sizes or any(size < 1 for size in sizes):
         raise ValueError(f"team_sizes must list at least one size, all of them positive, got {list(sizes)}")
@@ -96,7 +102,7 @@ def enumerate_compositions(groups: Sequence[TypeGroup], sizes: Sequence[int]) ->
     if candidates > _MAX_CANDIDATES:
         raise ValueError(
             f"teams of up to {max(sizes):,} agents of {len(names)} types have {candidates:,} candidate compositions, "
-            f"more than {_MAX_CANDIDATES:,}: lower team_sizes or the limits in groups, or list the mixes"
+            f"more than {_MAX_CANDIDATES:,}: {advice}"
         )
     compositions: list[Composition] = []
     for filling in product(*(group.fillings(max(sizes)) for group in groups)):

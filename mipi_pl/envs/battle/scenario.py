@@ -21,6 +21,12 @@ from mipi_pl.utils.memory import require_memory
 _MAX_LOOPS = 10_000
 """Game loops of a step, at most: seven minutes of the game. A kernel plays them without an interruption."""
 
+_TOO_MANY_REFERENCES = (
+    "rewards are scaled by the best return of all of them; lower env.reward_reference_size (by default env.capacity), "
+    "or set env.reward_scale=composition"
+)
+"""Advice if there are too many compositions of `reward_reference_size` units."""
+
 Army = tuple[str, ...]
 """Type name of each unit of an army."""
 
@@ -247,7 +253,7 @@ class Scenario:
                 f"reward_reference_size (by default the capacity) must be at least {smallest} in this scenario, got "
                 f"{limit}"
             )
-        candidates = enumerate_compositions(self.groups, [min(limit, high)])
+        candidates = enumerate_compositions(self.groups, [min(limit, high)], _TOO_MANY_REFERENCES)
         return max(self.best_unscaled_return(c) for c in candidates)
 
     def _agents(self, composition: Composition) -> Army:

@@ -49,6 +49,17 @@ def test_unknown_units_are_refused() -> None:
         BattleEnv([{"types": ["mariner"], "min": 1, "max": 3}], [3], 3, num_envs=1)
 
 
+def test_too_many_armies_to_scale_rewards_by_are_refused_with_advice_that_works() -> None:
+    types = ["marine", "marauder", "medivac", "stalker", "zealot"]
+    options: dict[str, Any] = {"groups": [{"types": types, "min": 1, "max": 64}], "team_sizes": [3], "capacity": 64}
+    options["mixes"] = [{"marine": 3}]
+    advice = "lower env.reward_reference_size .by default env.capacity., or set env.reward_scale=composition"
+    with pytest.raises(ValueError, match=rf"teams of up to 64 agents .*candidate compositions.*{advice}"):
+        BattleEnv(**options, num_envs=1)
+    for followed in ({"reward_reference_size": 8}, {"reward_scale": "composition"}):
+        assert BattleEnv(**options, **followed, num_envs=1).entity_spec.n_agents == 64
+
+
 def test_an_army_that_cannot_fight_is_refused() -> None:
     with pytest.raises(ValueError, match="an army needs a unit with a weapon, got medivac, medivac;"):
         BattleEnv([{"types": ["medivac"], "min": 1, "max": 3}], [2], 3, num_envs=1)
