@@ -20,7 +20,7 @@ from torchrl.envs import EnvBase
 
 from mipi_pl import spec as keys
 from mipi_pl.envs import faults
-from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.composition import Composition, refuse_compositions
 from mipi_pl.envs.plain_scene import plain_scene
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
@@ -103,7 +103,8 @@ class EntityEnv(EnvBase):
             which the episode is thrown away; set for training and evaluation. If not, a fault raises an exception.
 
     Raises:
-        ValueError: if `num_envs` is below 1, or the environments do not fit into the memory of this machine.
+        ValueError: if `num_envs` is below 1, there are no compositions, one of them is empty or listed twice, or the
+            environments do not fit into the memory of this machine.
     """
 
     winnable: bool = True
@@ -125,6 +126,7 @@ class EntityEnv(EnvBase):
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        refuse_compositions(compositions, self.team_arguments)
         require_memory(
             f"{num_envs:,} environments of {spec.n_entities:,} entities each",
             3 * num_envs * spec.step_bytes,  # the frame, its copy, and TorchRL's
@@ -223,7 +225,7 @@ class EntityEnv(EnvBase):
     # ------------------------------------------------------------------ state
 
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
-        """Return the world's state, its last observation and the steps of each episode for ``state_dict``, as copies."""
+        """Return the world's state, its last observation and the steps of each episode, as copies in plain tensors."""
         frame = {name: tensor.clone() for name, tensor in vars(self._frame).items()}
         counts = {"played": torch.from_numpy(self._played.copy())}
         return {"world": self.memory(), "frame": frame, "counts": counts}

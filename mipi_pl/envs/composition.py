@@ -90,8 +90,8 @@ def enumerate_compositions(
         advice: what the user can do if there are too many, for the message.
 
     Raises:
-        ValueError: if `sizes` is empty, no composition has one of the sizes, two groups list the same type, or there are
-            too many compositions.
+        ValueError: if `sizes` is empty, no composition has one of the sizes, two groups list the same type, or too many
+            compositions would have to be made.
     """
     if not sizes or any(size < 1 for size in sizes):
         raise ValueError(f"team_sizes must list at least one size, all of them positive, got {list(sizes)}")
@@ -117,6 +117,29 @@ def enumerate_compositions(
                 f"change team_sizes or the limits in groups"
             )
     return tuple(sorted(compositions, key=lambda c: (c.size, c.counts)))
+
+
+def refuse_compositions(compositions: Sequence[Composition], arguments: Sequence[str]) -> None:
+    """Check the compositions of a world, in whatever way it makes them.
+
+    Args:
+        compositions: compositions that its episodes draw from.
+        arguments: names of its arguments that select them, for the message.
+
+    Raises:
+        ValueError: if there are none, one has no agents, or two have the same label, by which results are kept.
+    """
+    where = " or ".join(f"env.{name}" for name in arguments)
+    if not compositions:
+        raise ValueError(f"{where} must list at least one team, got none")
+    seen: set[str] = set()
+    for composition in compositions:
+        label = composition.label
+        if not composition.counts or any(n < 1 for _, n in composition.counts):
+            raise ValueError(f"{where} must list teams of at least one agent, got a team of {label or 'none'}")
+        if label in seen:
+            raise ValueError(f"{where} must list each team once, got {label} more than once; remove the others")
+        seen.add(label)
 
 
 def draw_weights(compositions: Sequence[Composition], draw: str) -> np.ndarray:

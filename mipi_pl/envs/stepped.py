@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mipi_pl.envs.base import EntityEnv, Frame
-from mipi_pl.envs.composition import Composition, drawn_of
+from mipi_pl.envs.composition import Composition, drawn_of, refuse_compositions
 from mipi_pl.envs.faults import NOT_OF_THE_WORLD, array_of, flag_of, mask_of, number_of, reason_of
 from mipi_pl.envs.kernels.records import first_unavailable, refuse_unavailable
 from mipi_pl.spec import EntitySpec
@@ -80,7 +80,8 @@ class SteppedEnv(EntityEnv):
         device: device of the returned tensors; games run on the CPU.
 
     Raises:
-        ValueError: if a team has more agents than there are slots, or an action is not available.
+        ValueError: if there are no teams, one is empty, listed twice or has more agents than there are slots, or an
+            action is not available.
         WorldFaultError: if a game returns something else than `View` describes. A `tolerant` environment ends the
             episode instead, also if the game raises an exception.
     """
@@ -94,6 +95,7 @@ class SteppedEnv(EntityEnv):
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
+        refuse_compositions(compositions, self.team_arguments)  # before any game is made
         largest = max(composition.size for composition in compositions)
         if largest > spec.n_agents:
             raise ValueError(

@@ -127,6 +127,20 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         make().reset()
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([], "env.team_sizes must list at least one team, got none"),
+        ([0], "env.team_sizes must list teams of at least one agent, got a team of 0 agent"),
+        ([2, -1], "env.team_sizes must list teams of at least one agent, got a team of -1 agent"),
+        ([2, 3, 2], "env.team_sizes must list each team once, got 2 agent more than once"),
+    ],
+)
+def test_impossible_teams_are_refused_before_a_game_is_made(sizes: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SteppedEnv(SPEC, [Composition((("agent", n),)) for n in sizes], lambda: pytest.fail("made"), num_envs=1)
+
+
 def test_a_dead_agent_sees_nothing_and_has_the_first_action(monkeypatch: pytest.MonkeyPatch) -> None:
     view, sight = Counting.view, np.ones((3, 4), dtype=bool)
     sight[1, 1] = False
