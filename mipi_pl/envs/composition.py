@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, pairwise, product
+from numbers import Integral
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class TypeGroup:
     """Agent types that may be mixed freely if their total number is within [min, max].
 
     Raises:
-        ValueError: if there are no types, a type occurs twice, or the limits are not 0 <= min <= max.
+        ValueError: if there are no types, a type occurs twice, or the limits are not whole with 0 <= min <= max.
     """
 
     types: tuple[str, ...]
@@ -54,6 +55,8 @@ class TypeGroup:
             raise ValueError(f"a group must list each type once, got {list(self.types)}")
         if not self.types:
             raise ValueError("a type group needs at least one type")
+        if not all(isinstance(limit, Integral) for limit in (self.min, self.max)):
+            raise ValueError(f"a type group needs whole numbers, got min={self.min!r}, max={self.max!r} in groups")
         if not 0 <= self.min <= self.max:
             raise ValueError(f"a type group needs 0 <= min <= max, got min={self.min}, max={self.max}")
 

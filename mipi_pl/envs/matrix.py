@@ -46,15 +46,15 @@ class MatrixGame(EntityEnv):
     ) -> None:
         if not team_compositions:
             raise ValueError("team_compositions must name at least one composition, such as AB")
+        if not isinstance(payoffs, Mapping):
+            raise ValueError(f"env.payoffs must map compositions to matrices, got {payoffs!r}")
         for name in team_compositions:
             if name not in payoffs or len(name) != 2 or not set(name) <= set(_TYPES):
                 raise ValueError(
                     f"composition {name!r} must be two letters of {_TYPES} with an entry in payoffs; "
                     f"payoffs has entries for {sorted(payoffs)}"
                 )
-        self._payoff = np.array([payoffs[name] for name in team_compositions], dtype=np.float32)
-        if self._payoff.shape != (len(team_compositions), 2, 2) or not np.isfinite(self._payoff).all():
-            raise ValueError("each matrix in payoffs must be 2 x 2 and finite")
+        self._payoff = np.stack([_matrix(name, payoffs[name]) for name in team_compositions])
         self._types = torch.tensor([[_TYPES.index(t) for t in name] for name in team_compositions])
         spec = EntitySpec(
             n_agents=2,
@@ -134,3 +134,18 @@ class MatrixGame(EntityEnv):
         frame.entities[:, 2, 2:] = torch.nn.functional.one_hot(self._types[frame.composition], 2).flatten(1).float()
         for mask in (frame.present, frame.visible, frame.action_mask):
             mask.fill_(True)
+
+
+def _matrix(name: str, payoffs: object) -> np.ndarray:
+    """Return the payoffs of a composition as a float32 [2, 2].
+
+    Raises:
+        ValueError: if they are no such matrix.
+    """
+    try:
+        matrix: np.ndarray = np.array(payoffs, dtype=np.float32)
+    except (TypeError, ValueError):  # ragged, or no numbers
+        matrix = np.zeros(0)
+    if matrix.shape != (2, 2) or not np.isfinite(matrix).all():
+        raise ValueError(f"env.payoffs.{name} must be 2 x 2 and finite, such as [[1, 0], [0, 1]], got {payoffs!r}")
+    return matrix

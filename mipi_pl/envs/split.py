@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,10 @@ def composition_of(groups: Sequence[TypeGroup], mix: Mix) -> Composition:
     return Composition(tuple((name, mix[name]) for name in names if mix.get(name, 0)))
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 @dataclass(frozen=True)
 class Split:
     """Split of the mixes of some team sizes into training mixes and held-out mixes.
@@ -63,7 +68,8 @@ class Split:
         seed: seed that selects this share. The choice depends on no other mix and not on the machine.
 
     Raises:
-        ValueError: if `share` or `seed` is out of range, or both `training` and `share` are given.
+        ValueError: if a field has another form, `share` or `seed` is out of range, or both `training` and `share` are
+            given.
     """
 
     sizes: Sequence[int]
@@ -73,7 +79,14 @@ class Split:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not _is_list(self.sizes) or not all(isinstance(size, Integral) for size in self.sizes):
+            raise ValueError(f"env.split.sizes must be a list of team sizes, such as [3, 4], got {self.sizes!r}")
+        for key, mixes in (("training", self.training), ("held_out", self.held_out)):
+            if not (_is_list(mixes) or (key == "training" and mixes is None)):
+                raise ValueError(f"env.split.{key} must be a list of mixes, such as [{{zealot: 3}}], got {mixes!r}")
         require("env.split.share", self.share, 0, 1)
+        if not isinstance(self.seed, Integral):
+            raise ValueError(f"env.split.seed must be a whole number, got {self.seed!r}")
         require("env.split.seed", self.seed, 0)
         if self.training is not None and self.share:
             raise ValueError(
@@ -85,10 +98,14 @@ class Split:
         """Create a split from a config. None holds nothing out.
 
         Raises:
-            ValueError: if the config has an unknown key.
+            ValueError: if the config is no mapping or has an unknown key.
         """
         if isinstance(declared, Split):
             return declared
+        if not (declared is None or isinstance(declared, Mapping)):
+            raise ValueError(
+                f"env.split must be null or a mapping, such as {{sizes: [3], share: 0.5}}, got {declared!r}"
+            )
         known = [field.name for field in fields(cls)]
         for name in declared or {}:
             if name not in known:

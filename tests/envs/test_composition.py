@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,9 @@ def test_draws_are_uniform_over_compositions_or_over_sizes() -> None:
         draw_weights(found, "teams")
 
 
-@pytest.mark.parametrize(("types", "low", "high"), [((), 0, 1), (("a",), 2, 1), (("a",), -1, 1)])
-def test_impossible_groups_are_refused(types: tuple[str, ...], low: int, high: int) -> None:
+@pytest.mark.parametrize(
+    ("types", "low", "high"), [((), 0, 1), (("a",), 2, 1), (("a",), -1, 1), (("a",), 1.5, 3), (("a",), 1, None)]
+)
+def test_impossible_groups_are_refused(types: tuple[str, ...], low: Any, high: Any) -> None:
     with pytest.raises(ValueError, match="a type group needs"):
         TypeGroup(types, low, high)

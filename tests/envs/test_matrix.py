@@ -67,6 +67,12 @@ def test_equal_seeds_give_equal_draws_whatever_the_neighbours_do() -> None:
         ({"team_compositions": ["AB", "BA", "AB"]}, "env.team_compositions must list each team once, got .*1st A"),
         ({"team_compositions": ["AA"]}, "'AA' must be two letters"),
         ({"payoffs": {"AB": [[1.0, 2.0]]}, "team_compositions": ["AB"]}, "2 x 2 and finite"),
+        (
+            {"payoffs": {"AB": [[1.0, 2.0], [0.0]]}, "team_compositions": ["AB"]},
+            "env.payoffs.AB must be 2 x 2 and finite",
+        ),
+        ({"payoffs": {"AB": None}, "team_compositions": ["AB"]}, "env.payoffs.AB must be 2 x 2 and .*, got None"),
+        ({"payoffs": None}, "env.payoffs must map compositions to matrices, got None"),
         ({"payoffs": {"AB": [[1.0, 2.0], [0.0, float("nan")]]}, "team_compositions": ["AB"]}, "2 x 2 and finite"),
     ],
 )

@@ -73,11 +73,22 @@ def test_a_list_of_mixes_is_played_as_it_is() -> None:
         ({"share": 0.01}, "holds out no mix of any size"),
         ({"share": 1.5}, "env.split.share must be at least 0 and at most 1, got 1.5"),
         ({"fraction": 0.5}, "unknown key env.split.fraction"),
+        ({"sizes": 3}, "env.split.sizes must be a list of team sizes, such as .*, got 3"),
+        ({"sizes": [3.5]}, r"env.split.sizes must be a list of team sizes, such as .*, got \[3.5\]"),
+        ({"held_out": None}, "env.split.held_out must be a list of mixes, such as .*, got None"),
+        ({"training": "zealot"}, "env.split.training must be a list of mixes, such as .*, got 'zealot'"),
+        ({"share": 0.5, "seed": 1.5}, "env.split.seed must be a whole number, got 1.5"),
     ],
 )
 def test_a_split_that_cannot_be_is_refused(declared: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Split.from_config({"sizes": [3, 4, 5], **declared}).divide(SZ)
+
+
+def test_a_split_is_a_mapping() -> None:
+    declared: Any = 3
+    with pytest.raises(ValueError, match=r"env.split must be null or a mapping, such as .*, got 3"):
+        Split.from_config(declared)
 
 
 @pytest.mark.parametrize(
