@@ -93,7 +93,8 @@ def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
     Returns:
         Rows with the columns of `ORDER_HEADER`: how many pairs of methods are ordered as in the paper, the best
         methods, and whether the whole order holds. That is ``open`` if the finished methods agree with the paper but
-        others are missing, or if there is only one. Pairs with equal values in the paper are ignored.
+        others are missing, or if there is only one. Pairs with equal values in the paper are ignored. A figure has no
+        row if the method that is best in the paper was not chosen.
     """
     rows = []
     for task in plan.tasks:
@@ -108,9 +109,10 @@ def order_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:
                 expected = sum(cell in plan.paper for cell in cells)
                 holds = _verdict(held == len(pairs), len(there) == expected > 1)
                 rows.append([task, column, f"{held} of {len(pairs)}", *best, holds])
-            elif here and column in plan.best.get("columns", ()):
-                holds = _verdict(_best(here) == plan.best["method"], len(here) == len(cells) > 1)
-                rows.append([task, column, "-", _best(here), plan.best["method"], holds])
+            elif here and column in plan.best.get("columns", ()) and plan.best["method"] in plan.methods(task):
+                best = plan.best["method"]
+                holds = _verdict(best not in here or _best(here) == best, len(here) == len(cells) > 1)
+                rows.append([task, column, "-", _best(here), best, holds])
     return rows
 
 

@@ -249,6 +249,19 @@ def test_a_figure_is_held_against_what_the_text_says_of_it(tmp_path: Path) -> No
     assert comparison.order_of(plan, comparison.ours_of(plan, [Outlook(job, "start", None) for job in plan.jobs])) == []
 
 
+def test_a_figure_has_no_verdict_on_a_best_method_that_has_not_run_or_was_not_chosen(tmp_path: Path) -> None:
+    plan = make_plan("figure4", "smoke", tmp_path)
+    others = [method for method in plan.methods(plan.tasks[0]) if method != "MIPI"]
+    fill(plan, dict.fromkeys(others, 0.6))
+    order = comparison.order_of(plan, comparison.ours_of(plan, look(plan.jobs)))
+    assert order
+    assert {row[-1] for row in order} == {"open"}, "MIPI may still be best"
+    without = make_plan("figure4", "smoke", tmp_path, methods=others)
+    ours = comparison.ours_of(without, look(without.jobs))
+    assert ours
+    assert comparison.order_of(without, ours) == []
+
+
 def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make_plan("table2", "smoke", tmp_path)
     ours = {"MIPI-PPO": 0.9, "MIPI-PPO, no price": 0.8, "MIPI-PPO, entropy": 0.7}
