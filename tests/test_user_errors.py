@@ -405,6 +405,32 @@ def test_a_disk_that_is_full_when_eval_writes_is_told(
     assert "(No space left on device); name another folder" in captured.err
 
 
+@pytest.mark.parametrize(("command", "play"), [("eval", "evaluate.evaluate"), ("watch", "watch.record_episodes")])
+def test_nothing_is_played_for_a_folder_that_cannot_be_created(
+    command: str, play: str, finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(f"mipi_pl.run.{play}", lambda *_: pytest.fail("played"))
+    checkpoint = str(finished_run / "checkpoints" / "last.ckpt")
+    assert main([command, checkpoint, "output_dir=/dev/null/x"]) == 2
+    assert capsys.readouterr().err.startswith("mipi: cannot write to /dev/null/x (Not a directory); name another")
+
+
+@pytest.mark.parametrize(("command", "play"), [("eval", "evaluate.evaluate"), ("watch", "watch.record_episodes")])
+def test_an_interrupted_evaluation_leaves_no_folder(
+    command: str, play: str, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        assert list(tmp_path.rglob("*-*")), "the folder is created first"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"mipi_pl.run.{play}", interrupted)
+    checkpoint = str(finished_run / "checkpoints" / "last.ckpt")
+    (tmp_path / "mine").mkdir()
+    for parent in ("mine", "new/deep"):
+        assert main([command, checkpoint, f"output_dir={tmp_path / parent}"]) == 130
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"], "which was there before"
+
+
 def test_a_part_that_asks_for_input_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -145,32 +146,41 @@ def evaluate_checkpoint(
     checkpoint |= {key: subject.record[key] for key in ("frames", "updates", "commit")}
     if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.max_steps):
         say(note)
+    with result_folder(path, "eval", plan.output_dir) as folder:
+        policies = _played(subject)
+        _tell(subject.name, policies, say)
+        try:
+            _write(folder, subject.name, {"absolute": absolute, "checkpoint": checkpoint}, policies, plan)
+        except OSError as error:
+            raise not_writable(folder, error) from error
+    say("")
+    for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
+        say(f"{label:<10} {run_folder.shown(folder / name)}")
+    return folder
+
+
+def _played(subject: Subject) -> dict[str, list[Result]]:
+    """Return the results of the policy, and of the scripted ones that the plan names."""
+    plan = subject.plan
     with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
         try:
             results = evaluate(policies_of(subject.algorithm), worlds)
         except WorldError as error:
             raise UserError(str(error)) from error
         try:
-            policies = {"trained": results, **play_baselines(plan.held_out["baselines"], worlds)}
+            return {"trained": results, **play_baselines(plan.held_out["baselines"], worlds)}
         except WorldError as error:
             raise UserError(str(error)) from error
         except ValueError as error:
             raise UserError(f"held_out.baselines: {error}") from error
-    folder = result_folder(path, "eval", plan.output_dir)
-    title = subject.name
-    say(f"{title}\n\n{detail_table(results)}")
+
+
+def _tell(title: str, policies: dict[str, list[Result]], say: Callable[[str], None]) -> None:
+    say(f"{title}\n\n{detail_table(policies['trained'])}")
     if len(policies) > 1:
         say(f"\n{comparison_table(policies)}")
     for note in fault_notes(policies):
         say(note)
-    try:
-        _write(folder, title, {"absolute": absolute, "checkpoint": checkpoint}, policies, plan)
-    except OSError as error:
-        raise not_writable(folder, error) from error
-    say("")
-    for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
-        say(f"{label:<10} {run_folder.shown(folder / name)}")
-    return folder
 
 
 def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
@@ -216,17 +226,27 @@ def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: Enti
     return max_steps
 
 
-def result_folder(path: Path, kind: str, output_dir: str | None) -> Path:
+@contextmanager
+def result_folder(path: Path, kind: str, output_dir: str | None) -> Iterator[Path]:
     """Create a folder named by the present time, in `output_dir` or in the folder `kind` of the checkpoint's run.
+
+    Enter it before anything is played, so that a folder that cannot be created is told at once. If the block ends with
+    an exception, the folder is removed if it is empty, with the parents that were created for it.
 
     Raises:
         UserError: if the folder cannot be created.
     """
     parent = Path(output_dir) if output_dir else output_parent(path) / kind
     try:
-        return run_folder.new_folder(parent)
+        absent = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+        folder = run_folder.new_folder(parent)
     except OSError as error:
         raise not_writable(parent, error) from error
+    try:
+        yield folder
+    except BaseException:
+        run_folder.discard_if_empty(folder, absent[-1] if absent else folder)
+        raise
 
 
 def not_writable(folder: Path, error: OSError) -> UserError:

@@ -75,17 +75,17 @@ def watch_checkpoint(
     players = [_learned(subject), *([] if against is None else [_opponent(against, subject)])]
     shown: dict[str, tuple[Recording, ...]] = {}
     stems = []
-    for world in worlds:
-        recordings = [_play(player, subject, world, episodes) for player in players]
-        for number, plays in enumerate(zip(*recordings, strict=True), start=1):
-            shown[f"{len(shown) + 1}: {plays[0].composition}"] = plays
-            stems.append(f"{world.name}_{number}")
-            say(f"{world.name:<9} {number:>3}   {_summary(plays)}")
-    folder = result_folder(path, "watch", plan.output_dir)
-    try:
-        _write(folder, subject, shown, stems, formats, say)
-    except OSError as error:
-        raise not_writable(folder, error) from error
+    with result_folder(path, "watch", plan.output_dir) as folder:
+        for world in worlds:
+            recordings = [_play(player, subject, world, episodes) for player in players]
+            for number, plays in enumerate(zip(*recordings, strict=True), start=1):
+                shown[f"{len(shown) + 1}: {plays[0].composition}"] = plays
+                stems.append(f"{world.name}_{number}")
+                say(f"{world.name:<9} {number:>3}   {_summary(plays)}")
+        try:
+            _write(folder, subject, shown, stems, formats, say)
+        except OSError as error:
+            raise not_writable(folder, error) from error
     return folder
 
 
