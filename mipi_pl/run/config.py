@@ -106,8 +106,13 @@ def check_eval(wanted: Config) -> None:
             check_value(hint, value, f"held_out.{key}")
 
 
-def check_evaluation(held_out: Config, seed: int) -> None:
+def check_evaluation(held_out: Config, seed: int, sizes: str = "held_out.team_sizes") -> None:
     """Check the values of `held_out`, for training and for `mipi eval`.
+
+    Args:
+        held_out: settings of the evaluations.
+        seed: seed of the run or of the evaluations.
+        sizes: key by which the user named the team sizes, for messages.
 
     Raises:
         UserError: at the first mistake.
@@ -119,9 +124,9 @@ def check_evaluation(held_out: Config, seed: int) -> None:
     _in_seed_range(held_out["seed"], "held_out.seed")
     _in_seed_range(seed, "seed")
     for size in held_out["team_sizes"]:
-        _at_least(1, size, "held_out.team_sizes")
+        _at_least(1, size, sizes)
     if len(set(held_out["team_sizes"])) != len(held_out["team_sizes"]):
-        raise UserError(f"held_out.team_sizes names a size twice: {held_out['team_sizes']}")
+        raise UserError(f"{sizes} names a size twice: {held_out['team_sizes']}")
     taken = {TRAINING, *map(str, held_out["team_sizes"])}
     for name, changes in held_out["worlds"].items():
         if not isinstance(name, str):

@@ -203,9 +203,11 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
         check_node({"_target_": env["_target_"], "team_sizes": team_sizes}, "env")
         if not isinstance(team_sizes, list) or not team_sizes:
             raise UserError(f"env.team_sizes must be a list of at least one size, such as [6,7,8], got {team_sizes!r}")
+        if wanted["held_out"]["team_sizes"] is not None:
+            raise UserError("env.team_sizes and held_out.team_sizes both name the teams to play: leave out one of them")
         held_out["team_sizes"], held_out["worlds"] = team_sizes, wanted["held_out"]["worlds"] or {}
         worlds = worlds_of(team_sizes, held_out["worlds"])[1:]
-    check_evaluation(held_out, held_out["seed"])
+    check_evaluation(held_out, held_out["seed"], f"{'held_out' if team_sizes is None else 'env'}.team_sizes")
     return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"])
 
 

@@ -79,6 +79,23 @@ def test_an_interpolation_refers_to_other_overrides_or_to_the_environment(config
     assert plan.env["payoffs"]["AB"] == config["env"]["payoffs"]["BB"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["held_out.team_sizes=[8]", "env.team_sizes=[6]"], "env.team_sizes and held_out.team_sizes both name"),
+        (["env.team_sizes=[6,6]"], "env.team_sizes names a size twice: [6, 6]"),
+        (["env.team_sizes=[0]"], "env.team_sizes must be at least 1, got 0"),
+        (["held_out.team_sizes=[6,6]"], "held_out.team_sizes names a size twice: [6, 6]"),
+        (["held_out.team_sizes=null", "env.team_sizes=[6]"], None),
+    ],
+)
+def test_the_teams_to_play_are_named_once_and_by_the_key_that_was_typed(
+    overrides: list[str], message: str | None
+) -> None:
+    told = refusal(resolve(compose(["env=marines"])), overrides)
+    assert (told is None) if message is None else (told or "").startswith(message)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_any_overrides_make_a_plan_or_are_refused(seed: int, config: dict[str, Any]) -> None:
     draw = random.Random(seed)
