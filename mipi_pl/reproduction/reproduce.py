@@ -21,6 +21,7 @@ from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.plan import Plan, make_plan
 from mipi_pl.reproduction.tasks import Task, run_here, threads_for
 from mipi_pl.reproduction.work import Outlook, look, task_of
+from mipi_pl.run.config import check_seed
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import FailedError, UserError
@@ -78,13 +79,7 @@ def reproduce(
         UserError: if an option is invalid.
         FailedError: if runs are unfinished afterwards; the finished ones have been compared then.
     """
-    if options.jobs < 1:
-        raise UserError(f"--jobs must be at least 1, got {options.jobs}")
-    for word in options.overrides:
-        if "=" not in word:
-            raise UserError(f"expected key=value, as for mipi train, got {word!r}")
-        if word.split("=")[0] in ("seed", "output_dir", "algorithm", "env", "experiment"):
-            raise UserError(f"the plan sets {word.split('=')[0]}; remove {word}, and choose seeds with --seeds")
+    _check(options)
     plan = make_plan(
         options.target,
         options.scale,
@@ -125,6 +120,23 @@ def reproduce(
     folder = _compare(plan, outlooks, options, say)
     _raise_if_unfinished(outlooks)
     return folder
+
+
+def _check(options: Options) -> None:
+    """Raise a UserError if an option has an impossible value or no effect, or an override sets what the plan sets."""
+    if options.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {options.jobs}")
+    for seed in options.seeds or ():
+        check_seed(seed, "--seeds")
+    if options.launcher_options and options.launcher is None:
+        given = " ".join(options.launcher_options)
+        raise UserError(f"--launcher-options {given} has no effect without --launcher; add --launcher NAME")
+    for word in options.overrides:
+        key, equals, _ = word.partition("=")
+        if not equals:
+            raise UserError(f"expected key=value, as for mipi train, got {word!r}")
+        if (name := key.lstrip("+~")) in ("seed", "output_dir", "algorithm", "env", "experiment"):
+            raise UserError(f"the plan sets {name}; remove {word}, and choose seeds with --seeds")
 
 
 def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Callable[[str], None]) -> Path:

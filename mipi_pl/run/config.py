@@ -121,8 +121,8 @@ def check_evaluation(held_out: Config, seed: int, sizes: str = "held_out.team_si
         require_episodes("held_out.episodes", held_out["episodes"])
     except ValueError as error:
         raise UserError(str(error)) from error
-    _in_seed_range(held_out["seed"], "held_out.seed")
-    _in_seed_range(seed, "seed")
+    check_seed(held_out["seed"], "held_out.seed")
+    check_seed(seed, "seed")
     for size in held_out["team_sizes"]:
         _at_least(1, size, sizes)
     if len(set(held_out["team_sizes"])) != len(held_out["team_sizes"]):
@@ -170,6 +170,11 @@ def _at_least(low: int, value: int, name: str) -> None:
         raise UserError(f"{name} must be at least {low}, got {value}")
 
 
-def _in_seed_range(seed: int, name: str) -> None:
+def check_seed(seed: int, name: str) -> None:
+    """Check that a seed is one that random generators take.
+
+    Raises:
+        UserError: if it is not.
+    """
     if not 0 <= seed <= _MAX_SEED:
         raise UserError(f"{name} must be between 0 and {_MAX_SEED}, got {seed}")
