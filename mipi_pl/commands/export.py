@@ -15,7 +15,8 @@ safe to load. A run cannot be resumed from it.
 
 --format pt2 and --format onnx write the greedy policy as a program for deployment, without this package: a function of
 entities, visible, action_mask, last_action and state that returns action, scores and new_state. env.capacity=12 gives
-the program more agent slots, for policies that act in teams of any size."""
+the program more agent slots, for policies that act in teams of any size; overrides that do not change the sizes of the
+program are refused."""
 
 _FORMATS = ("safetensors", "pt2", "onnx")
 
@@ -71,14 +72,16 @@ def _suffix_of(options: Namespace) -> str:
 
 
 def _write(path: Path, target: Path, options: Namespace) -> None:
+    from mipi_pl.run.own_folder import as_flag, split
     from mipi_pl.storage import weights
 
+    folder = as_flag(options.config_dir)
     if target.suffix != weights.SUFFIX:
         from mipi_pl.run.deployment import export
-        from mipi_pl.run.own_folder import as_flag
 
-        export(path, target, [*as_flag(options.config_dir), *options.overrides])
+        export(path, target, [*folder, *options.overrides])
         return
+    split(folder)  # only to refuse a folder that does not exist: weights and config are copied without its modules
     if options.overrides:
         raise UserError(f"overrides are for --format pt2 and onnx, got {' '.join(options.overrides)}")
     from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint

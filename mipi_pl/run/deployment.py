@@ -21,8 +21,10 @@ from mipi_pl.losses.td import greedy_actions
 from mipi_pl.models import fused
 from mipi_pl.models.agent import Agent
 from mipi_pl.models.targets import Perceived
+from mipi_pl.run import own_folder
 from mipi_pl.run.build import one_environment
-from mipi_pl.run.evaluate import open_checkpoint
+from mipi_pl.run.changes import parsed_overrides, read_overrides
+from mipi_pl.run.evaluate import Subject, open_checkpoint
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import UserError
@@ -33,6 +35,7 @@ OUTPUTS = ("action", "scores", "new_state")
 METADATA = "mipi.json"
 """Extra file of a .pt2, and metadata key of an ONNX model: names, sizes and meaning of inputs and outputs."""
 
+_CHANGES = "a program is changed only by arguments of the environment that change its sizes, such as env.capacity=12"
 _ONNX = ("onnx", "onnxscript")
 _UNAVAILABLE = -1e9
 
@@ -116,17 +119,22 @@ def export(checkpoint: Path, target: Path, overrides: Sequence[str] = ()) -> Non
     Args:
         checkpoint: file written by `mipi train` or `mipi export`.
         target: file to write; its suffix is the format, ``.pt2`` or ``.onnx``.
-        overrides: changes of the environment, such as ``env.capacity=12`` for a program with more agent slots.
+        overrides: changes of the environment, such as ``env.capacity=12`` for a program with more agent slots; and
+            ``--config-dir FOLDER``.
 
     Raises:
-        UserError: if the checkpoint cannot be used, its agent cannot be exported, or a package is missing.
+        UserError: if the checkpoint cannot be used, its agent cannot be exported, an override has no effect on the
+            program, or a package is missing.
         OSError: if the file cannot be written.
     """
     if target.suffix == ".onnx" and (missing := [name for name in _ONNX if find_spec(name) is None]):
         raise UserError(f"ONNX needs {' and '.join(missing)}: {how_to_install('onnx')}, or use --format pt2")
-    subject = open_checkpoint(checkpoint, overrides)
+    config_dir, changes = own_folder.split(overrides)
+    _refuse_others(changes)
+    subject = open_checkpoint(checkpoint, [*own_folder.as_flag(config_dir), *changes])
     with one_environment(subject.make_env) as env:
         spec = env.entity_spec
+    _refuse_without_effect(changes, subject, spec)
     decision = Decision(subject.algorithm.agent, spec).eval().requires_grad_(False)
     about = json.dumps(_about(decision, spec, subject.record), indent=2)
     was_enabled = fused.enabled()
@@ -139,6 +147,28 @@ def export(checkpoint: Path, target: Path, overrides: Sequence[str] = ()) -> Non
         unfinished.write_bytes(content)
 
 
+def _refuse_others(changes: Sequence[str]) -> None:
+    """Raise a UserError if an override is for playing: it changes no argument of the environment, or the teams."""
+    parsed = parsed_overrides(changes)
+    others = [str(change.input_line) for change in parsed if change.key_or_group.partition(".")[0] != "env"]
+    if not others and "team_sizes" in read_overrides(changes, {})["env"]:
+        others = ["env.team_sizes"]
+    if others:
+        raise UserError(f"{_CHANGES}; {' '.join(others)} has no effect")
+
+
+def _refuse_without_effect(changes: Sequence[str], subject: Subject, spec: EntitySpec) -> None:
+    """Raise a UserError if changes of the environment leave the program as it is."""
+    trained = subject.record["config"]["env"]
+    is_other = any(value != trained.get(key) for key, value in subject.plan.env.items())
+    if changes and is_other and _program_sizes(spec) == _program_sizes(subject.algorithm.spec):
+        raise UserError(f"{_CHANGES}; {' '.join(changes)} has no effect")
+
+
+def _program_sizes(spec: EntitySpec) -> dict[str, int]:
+    return {"A": spec.n_agents, "E": spec.n_entities, "F": spec.n_features, "U": spec.n_actions}
+
+
 def _about(decision: Decision, spec: EntitySpec, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a program that runs the policy must know."""
     return {
@@ -147,13 +177,7 @@ def _about(decision: Decision, spec: EntitySpec, record: Mapping[str, Any]) -> d
         "commit": record["commit"],
         "inputs": INPUTS,
         "outputs": OUTPUTS,
-        "sizes": {
-            "A": spec.n_agents,
-            "E": spec.n_entities,
-            "F": spec.n_features,
-            "U": spec.n_actions,
-            "H": decision.agent.hidden,
-        },
+        "sizes": {**_program_sizes(spec), "H": decision.agent.hidden},
         "scores": "log-probabilities" if decision.agent.policy is not None else "utilities",
         "feature_names": spec.feature_names,
         "action_names": spec.action_names,

@@ -113,8 +113,7 @@ def test_the_code_of_the_document_plays_as_the_policy(exported: Path, monkeypatc
 
 def test_a_program_may_have_more_slots_than_training_had(tmp_path: Path) -> None:
     path = tmp_path / "policy.pt2"
-    words = ["env.capacity=10", "env.team_sizes=[10]"]
-    assert main(["export", "quickstart", "--format", "pt2", "--output", str(path), *words]) == 0
+    assert main(["export", "quickstart", "--format", "pt2", "--output", str(path), "env.capacity=10"]) == 0
     program = torch.export.load(io.BytesIO(path.read_bytes())).module()
     actor = mipi_pl.load_policy("quickstart").actor
     assert plays_like(program, actor, env_of(2, capacity=10, team_sizes=[10]), actor.agent.hidden) > 20
@@ -149,7 +148,35 @@ def test_what_cannot_be_exported_says_why(
         (["--output", str(tmp_path / "policy.onnx")], "pip install 'mipi-pl[onnx]'"),
         (["--output", str(tmp_path / "p.safetensors"), "env.capacity=9"], "overrides are for --format pt2 and onnx"),
         (["--output", str(tmp_path / "p.pt2"), "env.capasity=9"], "did you mean env.capacity"),
+        (["--output", str(tmp_path / "p.safetensors"), "--config-dir", "/nowhere"], "must be an existing folder"),
+        (["--output", str(tmp_path / "p.pt2"), "--config-dir", "/nowhere"], "must be an existing folder"),
     ):
         assert main(["export", "quickstart", *words]) == 2
         assert told in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["output_dir=x", "seed=3", "env.capacity=10"], "output_dir=x seed=3"),
+        (["held_out.episodes=3"], "held_out.episodes=3"),
+        (["env.capacity=10", "env.team_sizes=[10]"], "env.team_sizes"),
+        (["env={team_sizes: [10]}"], "env.team_sizes"),
+        (["env.episode_limit=7"], "env.episode_limit=7"),
+    ],
+)
+def test_overrides_that_do_not_change_the_program_are_refused(
+    words: list[str], refused: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "quickstart", "--output", str(tmp_path / "p.pt2"), *words]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "only by arguments of the environment that change its sizes, such as env.capacity=12;" in line
+    assert line.endswith(f"; {refused} has no effect")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_override_that_repeats_the_training_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "p.pt2"
+    assert main(["export", "quickstart", "--output", str(path), "env.capacity=8"]) == 0
+    assert path.is_file()
