@@ -14,7 +14,8 @@ is a file written by mipi train or mipi export, such as outputs/latest/checkpoin
 that comes with the program. --config-dir FOLDER names the folder of your own modules that the run was trained with.
 
 --absolute evaluates the best checkpoint of a run folder, such as outputs/latest, on ten times the episodes of an
-evaluation during training: the absolute metric, which mipi report --marl-eval exports."""
+evaluation during training: the absolute metric, which mipi report --marl-eval exports. It takes only output_dir,
+threads and held_out.baselines."""
 
 
 def declare(add_parser: AddParser) -> None:

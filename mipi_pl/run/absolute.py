@@ -11,12 +11,16 @@ from pathlib import Path
 
 import yaml
 
+from mipi_pl.run import own_folder
 from mipi_pl.storage.run_folder import CONFIG
 from mipi_pl.utils.errors import UserError
 
 TIMES = 10
 """Episodes of the absolute metric, as a multiple of the episodes of an evaluation while learning."""
 BEST = "best.ckpt"
+ALLOWED = ("output_dir", "threads", "held_out.baselines")
+"""Overrides that leave the metric as it is defined. Others, such as the seed of the episodes by which the checkpoint
+was selected, would be stored as the absolute metric without being it."""
 
 
 def absolute_evaluation(path: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
@@ -27,18 +31,21 @@ def absolute_evaluation(path: Path, overrides: Sequence[str]) -> tuple[Path, lis
 
     Args:
         path: run folder, or a checkpoint in it.
-        overrides: further overrides of the user, which must leave the worlds as they are.
+        overrides: further overrides of the user, of the keys in `ALLOWED`, and ``--config-dir FOLDER``.
 
     Returns:
         The checkpoint, and the overrides with those of the user last.
 
     Raises:
-        UserError: if there is no best checkpoint, an override changes a world, or the config cannot be read.
+        UserError: if there is no best checkpoint, an override has another key, or the config cannot be read.
     """
+    config_dir, overrides = own_folder.split(overrides)
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if any(key == world or key.startswith(f"{world}.") for world in ("env", "held_out.worlds")):
-            raise UserError(f"--absolute evaluates in the worlds of the run: leave out --absolute or {override}")
+        if override.lstrip("+~").partition("=")[0] not in ALLOWED:
+            raise UserError(
+                "--absolute takes the worlds, the number of episodes and the seed from the run, and only "
+                f"{', '.join(ALLOWED)} from the command: leave out --absolute or {override}"
+            )
     folder = path if path.is_dir() else path.resolve().parent.parent
     checkpoint = folder / "checkpoints" / BEST
     if not checkpoint.is_file():
@@ -49,4 +56,4 @@ def absolute_evaluation(path: Path, overrides: Sequence[str]) -> tuple[Path, lis
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise UserError(f"{folder / CONFIG} does not say how many episodes an evaluation of the run has") from error
     settings = [f"held_out.episodes={TIMES * episodes}", f"seed={seed + 1}", "held_out.baselines=[]"]
-    return checkpoint, [*settings, *overrides]
+    return checkpoint, [*own_folder.as_flag(config_dir), *settings, *overrides]

@@ -183,10 +183,11 @@ def _play(draw: random.Random, scene: Scene) -> list[str]:
 
 def _eval(draw: random.Random, scene: Scene) -> list[str]:
     path, *words = _play(draw, scene)
-    if draw.random() < 0.1:  # of a folder, with few changes, so that some of them run
-        path, words = draw.choice((str(scene.run), path)), ["--absolute", *words[:1]]
+    words.insert(0, "held_out.episodes=2")
+    if draw.random() < 0.1:  # of a folder, which takes few changes, so that some of them run
+        path, words = draw.choice((str(scene.run), path)), ["--absolute", *words[1 : draw.choice((1, 2))]]
     more = draw.choice(FLAGS).split(" ") if draw.random() < 0.05 else []
-    return [path, "held_out.episodes=2", "threads=1", *words, *more]
+    return [path, "threads=1", *words, *more]
 
 
 def _watch(draw: random.Random, scene: Scene) -> list[str]:

@@ -126,9 +126,17 @@ def test_mipi_eval_makes_the_absolute_metric(
     found = scores(json.loads(file.read_text()), {"win_rate", "return"})
     assert {len(one["absolute"]["win_rate"]) for one in found.values()} == {20}, "ten times debug's two episodes"
     assert "absolute metric" not in capsys.readouterr().out
-    for change in ("env.payoffs={}", "+env={}", "held_out.worlds.x={}"):
+    worlds = ("env.payoffs={}", "+env={}", "held_out.worlds.x={}", "held_out.team_sizes=[]", "held_out={}")
+    for change in (*worlds, "seed=1000000", "++seed=3", "held_out.episodes=3"):
         assert main(["eval", str(run), "--absolute", change]) == 2
         assert f"leave out --absolute or {change}" in capsys.readouterr().err
+    own = tmp_path / "own"
+    own.mkdir()
+    allowed = ["threads=1", "held_out.baselines=[]", f"output_dir={own}", "--config-dir", str(own)]
+    assert main(["eval", str(run), "--absolute", *allowed]) == 0
+    (written,) = own.glob("*/results.json")
+    content = json.loads(written.read_text())
+    assert (content["absolute"], content["scripted"]) == (True, {})
     (run / "config.yaml").write_text("[")
     for words, message in (
         ([str(run)], "does not say how many episodes"),
