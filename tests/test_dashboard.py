@@ -60,6 +60,19 @@ def test_an_unknown_mode_ends_with_one_line(
     assert line.startswith("mipi: the environment variable WANDB_MODE must be one of online, ")
 
 
+@pytest.mark.parametrize("mode", ["offline", "dryrun", "disabled"])
+def test_a_mode_without_network_keeps_a_key_from_being_used(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was used"))
+    monkeypatch.setattr("mipi_pl.logging.wandb.default_entity", lambda: pytest.fail("W&B was asked"))
+    assert main(["dashboard"]) == 0
+    assert f"WANDB_MODE={mode}, so nothing was sent: unset WANDB_MODE" in capsys.readouterr().out
+    assert json.loads((tmp_path / "outputs" / "dashboard.json").read_text())["spec"]
+
+
 def test_the_sweep_and_the_multirun_of_the_documents_make_the_same_runs() -> None:
     sweep = yaml.safe_load((ROOT / "examples" / "sweep.yaml").read_text())
     *command, arguments = sweep["command"]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Creates a workspace in Weights & Biases with win rates by team size during training and at the end (one line per
 algorithm: the mean over its runs, with the standard error), losses, policies and speed. Writes the definition of the
-workspace to dashboard.json; without an API key, only this file is written. Needs the extra
-`dashboard`."""
+workspace to dashboard.json; without an API key, or with WANDB_MODE=offline or disabled, only this file is written.
+Needs the extra `dashboard`."""
 
 
 def declare(add_parser: AddParser) -> None:
@@ -34,7 +34,7 @@ def declare(add_parser: AddParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Write the definition and, if there is an API key, save the workspace in W&B.
+    """Write the definition and, if there is an API key and WANDB_MODE allows it, save the workspace in W&B.
 
     Raises:
         UserError: if wandb-workspaces is missing, WANDB_MODE is unknown, or the file cannot be written.
@@ -45,7 +45,7 @@ def run(options: Namespace) -> None:
     except ImportError as error:
         raise UserError(f"mipi dashboard needs wandb-workspaces ({error}): {how_to_install('dashboard')}") from error
     from mipi_pl.logging.wandb import default_entity
-    from mipi_pl.logging.wandb_access import check_mode, has_key
+    from mipi_pl.logging.wandb_access import check_mode
 
     try:
         check_mode()
@@ -53,16 +53,27 @@ def run(options: Namespace) -> None:
         raise UserError(str(error)) from error
     arguments = arguments_of(options)
     folder, entity = arguments.pop("output_dir"), arguments.pop("entity")
-    key = has_key()
-    dashboard = Dashboard(entity or (default_entity() if key else "ENTITY"), **arguments)
+    unsent = _why_unsent()
+    dashboard = Dashboard(entity or ("ENTITY" if unsent else default_entity()), **arguments)
     _write(dashboard, folder)
-    if not key:
-        print("no W&B API key, so nothing was sent: set WANDB_API_KEY or run `wandb login`, then run this again")
+    if unsent:
+        print(unsent)
         return
     try:
         print(f"workspace  {dashboard.workspace().save().url}")
     except Exception as error:  # requests, wandb and wandb-workspaces raise errors of many types
         raise FailedError(f"W&B did not save the workspace ({error})") from error
+
+
+def _why_unsent() -> str | None:
+    """Return why nothing is sent and what to do, or None if the workspace is to be saved."""
+    from mipi_pl.logging.wandb_access import has_key, silent_mode
+
+    if (mode := silent_mode()) is not None:
+        return f"WANDB_MODE={mode}, so nothing was sent: unset WANDB_MODE, then run this again"
+    if not has_key():
+        return "no W&B API key, so nothing was sent: set WANDB_API_KEY or run `wandb login`, then run this again"
+    return None
 
 
 def _write(dashboard: Dashboard, folder: Path) -> None:

@@ -14,6 +14,8 @@ from mipi_pl.utils.errors import first_line
 _TIMEOUT_S = 3
 _MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")
 """Values of WANDB_MODE that W&B knows."""
+_SILENT = ("disabled", "offline", "dryrun")
+"""Those with which nothing is sent."""
 
 
 def check_mode() -> None:
@@ -25,6 +27,12 @@ def check_mode() -> None:
     mode = os.environ.get("WANDB_MODE") or "online"
     if mode not in _MODES:
         raise ValueError(f"the environment variable WANDB_MODE must be one of {', '.join(_MODES[:3])}, got {mode!r}")
+
+
+def silent_mode() -> str | None:
+    """Return the value of WANDB_MODE if nothing may be sent with it, else None."""
+    mode = os.environ.get("WANDB_MODE")
+    return mode if mode in _SILENT else None
 
 
 def why_offline() -> str | None:
@@ -56,7 +64,7 @@ def has_key() -> bool:
 
 def rejected_key() -> str | None:
     """Return why the server does not accept the API key, or None if it does or nothing will be sent to it."""
-    if os.environ.get("WANDB_MODE") in ("disabled", "offline", "dryrun"):
+    if silent_mode() is not None:
         return None
     os.environ.setdefault("WANDB_SILENT", "true")  # W&B would print where it found the key
     import wandb
