@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mipi_pl.evaluation.tables import WIDTH, Row, text_table
+from mipi_pl.evaluation.statistics import Estimate
+from mipi_pl.evaluation.tables import WIDTH, Row, as_text, text_table
 from mipi_pl.evaluation.worlds import TRAINING
 
 
@@ -15,8 +16,8 @@ class Table(Sequence[Row]):
     """Results of one or several policies: rows with the columns of results.csv.
 
     ``print(table)``, and a notebook, show the evaluations as rows and the policies as columns: the win rate, or the
-    return where nothing is won, with its 95 % interval. The rows also have the results by team size and composition
-    (column ``level``).
+    return where nothing is won, with its 95 % interval if it is known (not of the return of a single episode). The rows
+    also have the results by team size and composition (column ``level``).
 
     Args:
         rows: rows with equal keys.
@@ -109,9 +110,8 @@ def _measure(row: Row) -> str:
 
 def _cell(row: Row) -> str:
     measure = _measure(row)
-    places = 2 if measure == "win_rate" else 1
-    value, low, high = (float(row[name]) for name in (measure, f"{measure}_low", f"{measure}_high"))
-    return f"{value:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+    found = Estimate(*(float(row[name]) for name in (measure, f"{measure}_low", f"{measure}_high")))
+    return as_text(found, 2 if measure == "win_rate" else 1)
 
 
 def _teams(row: Row) -> str:

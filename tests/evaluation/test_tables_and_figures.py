@@ -10,6 +10,7 @@ from matplotlib.image import imread
 
 from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.figures import Point, draw_curve, draw_evaluation, draw_run, draw_teams, read_curve
+from mipi_pl.evaluation.frame import Table
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.statistics import Estimate, wilson
@@ -84,6 +85,17 @@ def test_an_estimate_is_written_with_its_interval_and_sign() -> None:
         (Estimate(7.5, 7.5, 7.5), False, "7.50"),
     ):
         assert as_text(found, 2, signed) == text
+
+
+def test_a_table_for_python_shows_what_the_command_line_shows() -> None:
+    for results, cells in (
+        ([result("6", (6,), winnable=False)], ["7.5"]),  # equal returns, as those of a single episode
+        (TRAINED, ["0.75 [0.47, 0.91]", "0.50 [0.25, 0.75]"]),
+    ):
+        table = Table(rows_of("trained", results), Path())
+        assert [line.split("  ", 1)[1].strip() for line in str(table).splitlines()[2:]] == cells
+        assert all(f"<td>{cell}</td>" in table._repr_html_() for cell in cells)
+        assert all(cell in comparison_table({"trained": results}) for cell in cells)
 
 
 def test_columns_that_do_not_fit_stand_below() -> None:
