@@ -150,9 +150,10 @@ def export(checkpoint: Path, target: Path, overrides: Sequence[str] = ()) -> Non
 def _refuse_others(changes: Sequence[str]) -> None:
     """Raise a UserError if an override is for playing: it changes no argument of the environment, or the teams."""
     parsed = parsed_overrides(changes)
-    others = [str(change.input_line) for change in parsed if change.key_or_group.partition(".")[0] != "env"]
-    if not others and "team_sizes" in read_overrides(changes, {})["env"]:
-        others = ["env.team_sizes"]
+    of_env = [str(change.input_line) for change in parsed if change.key_or_group.partition(".")[0] == "env"]
+    others = [change for change in changes if change not in of_env]
+    if "team_sizes" in read_overrides(of_env, {})["env"]:
+        others.append("env.team_sizes")
     if others:
         raise UserError(f"{_CHANGES}; {' '.join(others)} has no effect")
 

@@ -160,6 +160,7 @@ def test_what_cannot_be_exported_says_why(
     ("words", "refused"),
     [
         (["output_dir=x", "seed=3", "env.capacity=10"], "output_dir=x seed=3"),
+        (["seed=3", "env.team_sizes=[6]"], "seed=3 env.team_sizes"),
         (["held_out.episodes=3"], "held_out.episodes=3"),
         (["env.capacity=10", "env.team_sizes=[10]"], "env.team_sizes"),
         (["env={team_sizes: [10]}"], "env.team_sizes"),
