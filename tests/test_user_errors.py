@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -294,6 +295,20 @@ def test_a_name_that_is_too_long_is_told(command: str, capfd: pytest.CaptureFixt
     assert main([command, "a" * 300]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "a" * 300 in line
+
+
+def test_results_of_a_changed_environment_say_what_was_changed(
+    finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(finished_run / "checkpoints" / "last.ckpt")
+    chosen = ["held_out.episodes=2", "held_out.baselines=[]"]
+    for name, words in (("as_trained", []), ("changed", ["env.payoffs.AB=[[0,1],[1,0]]"])):
+        assert main(["eval", checkpoint, *chosen, *words, f"output_dir={tmp_path / name}"]) == 0
+    results = {path.parts[-3]: json.loads(path.read_text()) for path in tmp_path.rglob("results.json")}
+    assert results["as_trained"]["env_changes"] == {}
+    assert results["changed"]["env_changes"]["payoffs"]["AB"] == [[0, 1], [1, 0]]
+    first, second = (line for line in capfd.readouterr().out.splitlines() if " frames" in line)
+    assert second == f"{first} [env.payoffs changed]"
 
 
 def test_a_policy_that_diverged_is_told(finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

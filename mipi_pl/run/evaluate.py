@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Plan:
         output_dir: parent of the result folder; None uses the run folder.
         threads: processor threads; None uses PyTorch's default: all cores, or OMP_NUM_THREADS.
         config_dir: the user's own folder of modules, as named for this command; None if none was named.
+        changes: arguments of the environment that differ from those of training, without the teams.
     """
 
     env: Config
@@ -50,6 +51,7 @@ class Plan:
     output_dir: str | None
     threads: int | None
     config_dir: Path | None = None
+    changes: Config = field(default_factory=dict)
 
 
 @dataclass
@@ -146,17 +148,26 @@ def evaluate_checkpoint(
     checkpoint |= {key: subject.record[key] for key in ("frames", "updates", "commit")}
     if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.max_steps):
         say(note)
+    title = " ".join([subject.name, *(f"[{text}]" for text in _texts_of(plan.changes))])
     with result_folder(path, "eval", plan.output_dir) as folder:
         policies = _played(subject)
-        _tell(subject.name, policies, say)
+        _tell(title, policies, say)
         try:
-            _write(folder, subject.name, {"absolute": absolute, "checkpoint": checkpoint}, policies, plan)
+            _write(folder, title, {"absolute": absolute, "checkpoint": checkpoint}, policies, plan)
         except OSError as error:
             raise not_writable(folder, error) from error
     say("")
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
         say(f"{label:<10} {run_folder.shown(folder / name)}")
     return folder
+
+
+def _texts_of(changes: Config) -> list[str]:
+    """Return what was changed in the environment since training, for the title of the results."""
+    return [
+        f"env.{key} changed" if isinstance(value, (dict, list)) else f"env.{key}={value}"
+        for key, value in changes.items()
+    ]
 
 
 def _played(subject: Subject) -> dict[str, list[Result]]:
@@ -208,7 +219,8 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
         held_out["team_sizes"], held_out["worlds"] = team_sizes, wanted["held_out"]["worlds"] or {}
         worlds = worlds_of(team_sizes, held_out["worlds"])[1:]
     check_evaluation(held_out, held_out["seed"], f"{'held_out' if team_sizes is None else 'env'}.team_sizes")
-    return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"])
+    changed = {key: value for key, value in env.items() if value != config["env"].get(key)}
+    return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"], changes=changed)
 
 
 def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> int:
@@ -274,6 +286,7 @@ def _write(folder: Path, title: str, about: Config, policies: dict[str, list[Res
         **as_json(policies[trained]),
         "scripted": {name: as_json(policies[name]) for name in scripted},
         "seed": plan.held_out["seed"],
+        "env_changes": plan.changes,
         **about,
         **provenance.provenance(),
     }
