@@ -160,9 +160,7 @@ def _refuse_others(changes: Sequence[str]) -> None:
 
 def _refuse_without_effect(changes: Sequence[str], subject: Subject, spec: EntitySpec) -> None:
     """Raise a UserError if changes of the environment leave the program as it is."""
-    trained = subject.record["config"]["env"]
-    is_other = any(value != trained.get(key) for key, value in subject.plan.env.items())
-    if changes and is_other and _program_sizes(spec) == _program_sizes(subject.algorithm.spec):
+    if subject.plan.changes and _program_sizes(spec) == _program_sizes(subject.algorithm.spec):
         raise UserError(f"{_CHANGES}; {' '.join(changes)} has no effect")
 
 
