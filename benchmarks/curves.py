@@ -5,7 +5,8 @@
 
 The picture has the win rate on the training teams and its mean over the held-out teams by frames, a line per run. The
 diamond is the final evaluation, over more battles than the others. A table of an earlier call may be named beside or
-instead of folders; where both have a run with the same environment, algorithm and seed, that of the folder counts.
+instead of folders; where both have a run with the same environment, algorithm and seed, that of the folder counts. Name
+runs of one protocol only: other settings are not told apart.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean
 
-from of_runs import read_or_exit
+from of_runs import read_or_exit, tables_and_folders
 
 from mipi_pl.evaluation.style import FINAL, dress, legend_below, line_style, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
@@ -58,15 +59,19 @@ def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
     """Returns the evaluations of each run in folders and tables, by frames.
 
     Raises:
-        UserError: if there is no finished run, or a file is no table of this script.
+        UserError: if there is no finished run, one has no win rates on training and held-out teams, or a file is no
+            table of this script.
     """
-    tables, folders = ([path for path in paths if path.is_file() is is_file] for is_file in (True, False))
+    tables, folders = tables_and_folders(paths)
     found: dict[Key, list[Point]] = defaultdict(list)
     for path in tables:
         for point in read_table(path):
             found[point.run].append(point)
     runs = [run for run in (find_runs(folders) if folders else ()) if run.state == "finished"]
-    found |= {(run.environment, run.algorithm, run.seed or 0): points_of(run) for run in runs}
+    for run in sorted(runs, key=lambda run: run.precedence):  # of equal ones, the newest counts
+        if not run.winnable or TRAINING not in run.policies["trained"] or len(run.policies["trained"]) < 2:
+            raise UserError(f"expected runs with win rates on training and held-out teams, got {run.folder}")
+        found[run.environment, run.algorithm, run.seed or 0] = points_of(run)
     if not found:
         raise UserError(f"expected finished runs or a table of this script, got none in {', '.join(map(str, paths))}")
     return dict(sorted(found.items()))

@@ -21,6 +21,11 @@ def read_or_exit(parser: argparse.ArgumentParser, read: Callable[[Sequence[Path]
         parser.error(str(error))
 
 
+def tables_and_folders(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Returns the paths that are files, and the others."""
+    return [path for path in paths if path.is_file()], [path for path in paths if not path.is_file()]
+
+
 def spread(values: Sequence[float]) -> str:
     """Format a mean, and the standard deviation over seeds if there are several."""
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

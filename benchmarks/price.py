@@ -11,7 +11,8 @@ held-out teams, with its 95 % interval; below the tables is its mean over the en
 them have. The picture shows KL against the gap and against the held-out score.
 
 A table of an earlier call, such as benchmarks/results/prices.csv, may be named beside or instead of folders. Where both
-have a run with the same price and seed, that of the folder counts.
+have a run with the same price and seed, that of the folder counts. Runs in folders that differ in more than the price
+are refused; a table does not say how its runs were trained, so it is up to you to name one of the same protocol.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from of_runs import read_or_exit, spread
+from of_runs import read_or_exit, spread, tables_and_folders
 
 from mipi_pl.evaluation.seeds import Array, mean_probability_of_improvement
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, styled
@@ -133,7 +134,7 @@ def read(paths: Sequence[Path]) -> list[Priced]:
     Raises:
         UserError: if `chosen_runs` refuses the folders, or a file is no such table.
     """
-    tables, folders = ([path for path in paths if path.is_file() is is_file] for is_file in (True, False))
+    tables, folders = tables_and_folders(paths)
     runs = [run for path in tables for run in read_table(path)]
     runs += [as_priced(run) for run in (chosen_runs(folders) if folders or not tables else ())]
     found = {(run.environment, run.price, run.seed): run for run in runs}

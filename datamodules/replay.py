@@ -117,7 +117,7 @@ class ReplayDataModule(CollectionDataModule):
             require(f"datamodule.{name}", value, 0)
         if not batch_size <= capacity:
             raise ValueError(f"datamodule.capacity ({capacity}) must hold at least one batch ({batch_size} episodes)")
-        require("datamodule.updates_per_episode", updates_per_episode, 1e-300)
+        require("datamodule.updates_per_episode", updates_per_episode, 0, above=True)
         require("datamodule.epsilon_hold", epsilon_hold, 1)
         if overlap and distributed.size() > 1:
             raise ValueError(
@@ -267,7 +267,8 @@ class ReplayDataModule(CollectionDataModule):
     @property
     def episodes_before_update(self) -> int:
         """Episodes of each process that the first update needs."""
-        return math.ceil(self.warmup_episodes + 1 / self.updates_per_episode)
+        per_update = min(1 / self.updates_per_episode, 1e18)  # infinite for the smallest numbers
+        return math.ceil(self.warmup_episodes + per_update)
 
     def _owed(self, episodes: int) -> bool:
         """Whether `updates_per_episode` allows another update after so many episodes."""

@@ -21,7 +21,7 @@ MISTAKES = [
     (["+algorithm.critic_optimizer.learning_rate=1"], "unknown key algorithm.critic_optimizer.learning_rate"),
     (["+env.seed=5"], "env.seed cannot be chosen here: it follows from the seed of the run"),
     (["+env.num_envs=5"], "env.num_envs cannot be chosen here: it is num_envs of make_env, and datamodule.num_envs"),
-    (["+env.device=cuda"], "env.device cannot be chosen here: environments run on the processor"),
+    (["+env.device=nowhere"], "env: device must be one that PyTorch can use here, got nowhere ("),
     (["+held_out.worlds.x={seed: 3}"], "held_out.worlds.x.seed cannot be chosen here"),
     (["env=nothing"], "there is no configs/env/nothing.yaml"),
     (["experiment=nothing"], "experiment can be: "),
@@ -152,6 +152,7 @@ MISTAKES = [
     (["datamodule.num_envs=4294967296"], "4,294,967,296 environments of 3 entities each would take about"),
     (["datamodule.steps_per_collection=1000000000000"], "one collection of 1,000,000,000,000 steps in 2 environments"),
     (["datamodule.warmup_episodes=4294967296"], "episodes, and total_frames allows 20 steps: lower"),
+    (["datamodule.updates_per_episode=1e-320"], "the first update needs 1,000,000,000,000,000,"),
     (["datamodule.updates_per_episode=1e-12"], "the first update needs 1,000,000,000,002 episodes"),
     (["held_out.episodes=1000000000000"], "the results of 1,000,000,000,000 episodes would take about 64 TB of memory"),
     (["algorithm.iterations=1000000000000"], "1,000,000,000,000 alternations per batch would take about 100 TB"),
@@ -309,6 +310,18 @@ def test_results_of_a_changed_environment_say_what_was_changed(
     assert results["changed"]["env_changes"]["payoffs"]["AB"] == [[0, 1], [1, 0]]
     first, second = (line for line in capfd.readouterr().out.splitlines() if " frames" in line)
     assert second == f"{first} [env.payoffs changed]"
+
+
+def test_a_run_whose_config_has_keys_of_the_program_is_evaluated(finished_run: Path, tmp_path: Path) -> None:
+    """As configs of earlier versions may: they had no effect."""
+    content = torch.load(finished_run / "checkpoints" / "last.ckpt", weights_only=True)
+    config = content["mipi"]["config"]
+    config["env"] |= {"seed": 5, "num_envs": 3}
+    config["held_out"]["worlds"]["again"] = {"team_compositions": ["AB"], "seed": 7}
+    torch.save(content, tmp_path / "old.ckpt")
+    words = ["held_out.episodes=2", "held_out.baselines=[]", f"output_dir={tmp_path}"]
+    assert main(["eval", str(tmp_path / "old.ckpt"), *words]) == 0
+    assert main(["eval", str(tmp_path / "old.ckpt"), *words, "+env.seed=5"]) == 2
 
 
 def test_a_policy_that_diverged_is_told(finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from mipi_pl.envs.plain_scene import plain_scene
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.errors import first_line
 from mipi_pl.utils.memory import require_memory
 
 
@@ -103,8 +104,8 @@ class EntityEnv(EnvBase):
             which the episode is thrown away; set for training and evaluation. If not, a fault raises an exception.
 
     Raises:
-        ValueError: if `num_envs` is below 1, there are no compositions, one of them is empty or listed twice, or the
-            environments do not fit into the memory of this machine.
+        ValueError: if `num_envs` is below 1, there are no compositions, one of them is empty, `device` cannot be used,
+            or the environments do not fit into the memory of this machine.
     """
 
     winnable: bool = True
@@ -132,7 +133,7 @@ class EntityEnv(EnvBase):
             3 * num_envs * spec.step_bytes,  # the frame, its copy, and TorchRL's
             "lower num_envs or the sizes of the world",
         )
-        super().__init__(device=torch.device(device), batch_size=torch.Size([num_envs]), run_type_checks=False)
+        super().__init__(device=_usable(device), batch_size=torch.Size([num_envs]), run_type_checks=False)
         self.entity_spec = spec
         self.compositions = tuple(compositions)
         self.num_envs = num_envs
@@ -389,7 +390,7 @@ class EntityEnv(EnvBase):
         """Return a reason for each environment of `going` (bool [B]) whose episode goes on at the time limit."""
         limit = self.entity_spec.max_steps
         late = going & torch.from_numpy(self._played >= limit) & ~(frame.terminated | frame.truncated)
-        reason = f"the episode is longer than max_steps={limit} of its spec; it must end as truncated after that step"
+        reason = f"the episode goes on after {limit} steps, max_steps of its spec; it must end there, as truncated"
         return dict.fromkeys(late.nonzero().flatten().tolist(), reason)
 
     def _advance(self, action: Tensor, frame: Frame) -> Tensor:
@@ -435,6 +436,13 @@ class EntityEnv(EnvBase):
         flat = mask.reshape(-1, mask.shape[-1]).float()
         tensordict.set(keys.ACTION, torch.multinomial(flat, 1).reshape(mask.shape[:-1]))
         return tensordict
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without this kind of device
+        raise ValueError(f"device must be one that PyTorch can use here, got {device} ({first_line(error)})") from error
 
 
 def _clear_flags(frame: Frame, rows: Tensor) -> None:

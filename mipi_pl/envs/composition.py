@@ -130,19 +130,14 @@ def refuse_compositions(compositions: Sequence[Composition], arguments: Sequence
         arguments: names of its arguments that select them, for the message.
 
     Raises:
-        ValueError: if there are none, one has no agents, or two have the same label, by which results are kept.
+        ValueError: if there are none, or one has no agents.
     """
     where = " or ".join(f"env.{name}" for name in arguments)
     if not compositions:
         raise ValueError(f"{where} must list at least one team, got none")
-    seen: set[str] = set()
     for composition in compositions:
-        label = composition.label
-        if not composition.counts or any(n < 1 for _, n in composition.counts):
-            raise ValueError(f"{where} must list teams of at least one agent, got a team of {label or 'none'}")
-        if label in seen:
-            raise ValueError(f"{where} must list each team once, got {label} more than once; remove the others")
-        seen.add(label)
+        if composition.size < 1:
+            raise ValueError(f"{where} must list teams of at least one agent, got a team of {composition.size}")
 
 
 def draw_weights(compositions: Sequence[Composition], draw: str) -> np.ndarray:

@@ -80,8 +80,8 @@ class SteppedEnv(EntityEnv):
         device: device of the returned tensors; games run on the CPU.
 
     Raises:
-        ValueError: if there are no teams, one is empty, listed twice or has more agents than there are slots, or an
-            action is not available.
+        ValueError: if there are no teams, one is empty or has more agents than there are slots, or an action is not
+            available.
         WorldFaultError: if a game returns something else than `View` describes. A `tolerant` environment ends the
             episode instead, also if the game raises an exception.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,9 +90,13 @@ class Result:
         sizes = torch.tensor([composition.size for composition in compositions])
         size_of_episode = sizes[played.composition]
         by_size = {size: score(size_of_episode == size) for size in size_of_episode.unique().tolist()}
+        # A world may list a composition several times, so that it is drawn more often.
+        places: dict[Composition, list[int]] = defaultdict(list)
+        for index in played.composition.unique().tolist():
+            places[compositions[index]].append(index)
         by_composition = {
-            compositions[index].label: (compositions[index].size, score(played.composition == index))
-            for index in played.composition.unique().tolist()
+            composition.label: (composition.size, score(torch.isin(played.composition, torch.tensor(indices))))
+            for composition, indices in places.items()
         }
         return cls(
             name=name,

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mipi_pl.distributed import joint_mean, joint_mean_of
+from mipi_pl.models.precision import full_precision
 
 _UNAVAILABLE = -1e9
 """Log-probability that replaces log 0; finite, so that 0 * log 0 is 0."""
@@ -118,9 +119,8 @@ def log_kinds(log_p: Float[Tensor, "*X U"], kinds: Int64[Tensor, " U"]) -> Float
         >>> log_kinds(torch.tensor([0.5, 0.2, 0.3]).log(), torch.tensor([0, 1, 1])).exp()
         tensor([0.5000, 0.5000, 0.5000])
     """
-    # Not a matrix product, which autocast would round to bfloat16.
-    none = log_p.new_zeros(*log_p.shape[:-1], int(kinds.max()) + 1)
-    probability = none.index_add(-1, kinds, log_p.clamp(min=_NEGLIGIBLE).exp())
+    with full_precision(log_p):
+        probability = log_p.clamp(min=_NEGLIGIBLE).exp() @ torch.nn.functional.one_hot(kinds).to(log_p.dtype)
     return probability.clamp(min=torch.finfo(log_p.dtype).tiny).log()[..., kinds]
 
 

@@ -148,9 +148,14 @@ def export(checkpoint: Path, target: Path, overrides: Sequence[str] = ()) -> Non
 
 
 def _refuse_others(changes: Sequence[str]) -> None:
-    """Raise a UserError if an override is for playing: it changes no argument of the environment, or the teams."""
+    """Raise a UserError if an override is for playing: it is neither `threads` nor an argument of the environment.
+
+    The teams are such an argument, but no part of the program.
+    """
     parsed = parsed_overrides(changes)
-    of_env = [str(change.input_line) for change in parsed if change.key_or_group.partition(".")[0] == "env"]
+    of_env = [
+        str(change.input_line) for change in parsed if change.key_or_group.partition(".")[0] in ("env", "threads")
+    ]
     others = [change for change in changes if change not in of_env]
     if "team_sizes" in read_overrides(of_env, {})["env"]:
         others.append("env.team_sizes")

@@ -22,7 +22,7 @@ from mipi_pl.run.config import Config, check_evaluation
 from mipi_pl.run.learner import build_algorithm
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
-from mipi_pl.run.signatures import check_node, check_targets
+from mipi_pl.run.signatures import check_node, check_targets, without_keys_of_the_program
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import provenance, run_folder, weights
 from mipi_pl.storage.checkpoint_file import RECORD, restore
@@ -200,14 +200,18 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     Raises:
         UserError: if eval.yaml or the environment does not have a key, or a value is invalid.
     """
-    wanted = read_overrides(overrides, config["held_out"]["worlds"])
-    held_out = {**config["held_out"], **{k: v for k, v in wanted["held_out"].items() if v is not None}}
+    trained = without_keys_of_the_program(config["env"])
+    worlds_there = {name: without_keys_of_the_program(world) for name, world in config["held_out"]["worlds"].items()}
+    stored = {**config["held_out"], "worlds": worlds_there}
+    wanted = read_overrides(overrides, stored["worlds"])
+    held_out = {**stored, **{k: v for k, v in wanted["held_out"].items() if v is not None}}
     if wanted["seed"] is not None:
         held_out["seed"] = wanted["seed"]
     changes: dict[str, Any] = dict(wanted["env"])
     team_sizes = changes.pop("team_sizes", None)
-    env = merged(config["env"], changes)
+    env = merged(trained, changes)
     check_targets({"env": env, "held_out": held_out}, "")
+    named_by = "held_out.team_sizes"
     if team_sizes is None:
         worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
     else:
@@ -218,9 +222,14 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
             raise UserError("env.team_sizes and held_out.team_sizes both name the teams to play: leave out one of them")
         held_out["team_sizes"], held_out["worlds"] = team_sizes, wanted["held_out"]["worlds"] or {}
         worlds = worlds_of(team_sizes, held_out["worlds"])[1:]
-    check_evaluation(held_out, held_out["seed"], f"{'held_out' if team_sizes is None else 'env'}.team_sizes")
-    changed = {key: value for key, value in env.items() if value != config["env"].get(key)}
-    return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"], changes=changed)
+        named_by = "env.team_sizes"
+    check_evaluation(held_out, held_out["seed"], named_by)
+    return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"], changes=_changed(env, trained))
+
+
+def _changed(env: Config, trained: Config) -> Config:
+    """Return the arguments of an environment that differ from those of training."""
+    return {key: value for key, value in env.items() if value != trained.get(key)}
 
 
 def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> int:
@@ -230,7 +239,7 @@ def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: Enti
             max_steps = env.entity_spec.max_steps
             spec.refuse_misfit(env.entity_spec)
     except ValueError as error:
-        changed = ", ".join(f"env.{key}" for key in plan.env if plan.env[key] != trained.get(key))
+        changed = ", ".join(f"env.{key}" for key in _changed(plan.env, trained))
         raise UserError(f"{error}; {changed} cannot be changed after training") from error
     try:
         for world in plan.worlds:

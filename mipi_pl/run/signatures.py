@@ -21,9 +21,8 @@ _MAX_INTEGER = int(torch.iinfo(torch.int64).max)
 _OF_THE_PROGRAM = {
     "num_envs": "it is num_envs of make_env, and datamodule.num_envs in training",
     "seed": "it follows from the seed of the run or of the evaluation, seed=N",
-    "device": "environments run on the processor, and trainer.accelerator chooses where the networks run",
 }
-"""Arguments of every environment that the program passes itself, with the place where the user chooses them."""
+"""Arguments that the program passes to every environment, with the place where the user chooses them."""
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -102,6 +101,14 @@ def refuse_keys_of_the_program(arguments: Mapping[Any, Any], path: str) -> None:
     for key in arguments:
         if key in _OF_THE_PROGRAM:
             raise UserError(f"{path}.{key} cannot be chosen here: {_OF_THE_PROGRAM[key]}")
+
+
+def without_keys_of_the_program(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of an environment without those that the program passes.
+
+    Configs of earlier versions may have them; they never had an effect.
+    """
+    return {key: value for key, value in arguments.items() if key not in _OF_THE_PROGRAM}
 
 
 def check_call(node: Mapping[Any, Any], path: str, arguments: Sequence[str]) -> None:

@@ -30,13 +30,15 @@ def new_folder(parent: Path) -> Path:
     Raises:
         OSError: if the folder cannot be created.
     """
-    parent.mkdir(parents=True, exist_ok=True)
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     number = 1
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")
+        parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.mkdir()  # atomic: fails if another run has just taken the name
+        except FileNotFoundError:
+            continue  # another evaluation that was stopped has just removed the parent, which was empty
         except FileExistsError:
             number += 1
         else:

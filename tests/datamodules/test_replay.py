@@ -196,8 +196,7 @@ def test_epsilon_falls_in_a_straight_line_over_frames() -> None:
     [
         ({"storage": "disk"}, "'ram' or 'memmap', got 'disk'"),
         ({"capacity": 3}, r"capacity \(3\) must hold at least one batch \(4 episodes\)"),
-        ({"updates_per_episode": 0.0}, "must be at least 1e-300, got 0"),
-        ({"updates_per_episode": 1e-320}, "must be at least 1e-300, got 1e-320"),
+        ({"updates_per_episode": 0.0}, "must be above 0, got 0"),
     ],
 )
 def test_impossible_values_are_refused(options: dict[str, Any], message: str) -> None:

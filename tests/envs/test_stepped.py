@@ -131,9 +131,8 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ("sizes", "message"),
     [
         ([], "env.team_sizes must list at least one team, got none"),
-        ([0], "env.team_sizes must list teams of at least one agent, got a team of 0 agent"),
-        ([2, -1], "env.team_sizes must list teams of at least one agent, got a team of -1 agent"),
-        ([2, 3, 2], "env.team_sizes must list each team once, got 2 agent more than once"),
+        ([0], "env.team_sizes must list teams of at least one agent, got a team of 0"),
+        ([2, -1], "env.team_sizes must list teams of at least one agent, got a team of -1"),
     ],
 )
 def test_impossible_teams_are_refused_before_a_game_is_made(sizes: list[int], message: str) -> None:

@@ -302,7 +302,7 @@ def endless(num_envs: int = 2) -> ScriptWorld:
 
 
 def test_an_episode_beyond_its_limit_is_a_fault_of_its_environment(capfd: pytest.CaptureFixture[str]) -> None:
-    message = "environment 1, step 4: the episode is longer than max_steps=4 of its spec"
+    message = "environment 1, step 4: the episode goes on after 4 steps, max_steps of its spec"
     with pytest.raises(WorldFaultError, match=message):
         steps_of(endless(), 4)
     env = endless()

@@ -241,3 +241,12 @@ def test_an_environment_that_cannot_be_put_back_is_closed_after_each_use() -> No
         evaluate(lambda env, seed: act, worlds)
         assert closed == [1, 1, 5, 5]
     assert closed == [1, 1, 5, 5]
+
+
+def test_a_composition_that_is_listed_twice_has_all_its_episodes() -> None:
+    """It is drawn twice as often, and has one row in the results."""
+    compositions = [Composition((("a", size),)) for size in (2, 3, 2)]
+    composition, won = torch.tensor([0, 1, 2, 2]), torch.tensor([True, False, False, True])
+    played = Episodes(torch.zeros(4).double(), won, torch.ones(4).long(), composition, torch.zeros(4).bool())
+    found = Result.from_episodes("6", compositions, played).by_composition
+    assert {label: (size, score.episodes) for label, (size, score) in found.items()} == {"2 a": (2, 3), "3 a": (3, 1)}

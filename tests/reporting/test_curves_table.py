@@ -58,3 +58,11 @@ def test_other_files_and_folders_without_runs_are_refused(tmp_path: Path) -> Non
     make_run(tmp_path, finished=False)
     with pytest.raises(UserError, match="expected finished runs or a table of this script, got none in"):
         curves.read([tmp_path])
+
+
+def test_runs_without_win_rates_or_held_out_teams_are_refused(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", shares=(0.8,))
+    make_run(tmp_path / "b", winnable=False)
+    for name in "ab":
+        with pytest.raises(UserError, match="expected runs with win rates on training and held-out teams, got "):
+            curves.read([tmp_path / name])

@@ -118,16 +118,17 @@ def test_dictionaries_may_be_nested_dotted_and_mixed_with_words(tmp_path: Path) 
 def test_an_environment_is_made_by_name() -> None:
     env = mipi_pl.make_env("sz", team_sizes=[8], num_envs=2)
     assert (env.num_envs, {c.size for c in env.compositions}) == (2, {8})
-    for refused in (
-        lambda: mipi_pl.make_env("nowhere"),
-        lambda: mipi_pl.make_env("sz", team_sizse=[8]),
-        lambda: mipi_pl.make_env("sz", team_sizes=[99]),
-        lambda: mipi_pl.make_env("sz", {"seed": 3}),
-    ):
-        with pytest.raises(
-            UserError, match=r"env can be|did you mean env\.team_sizes|capacity|env\.seed cannot be chosen here"
-        ):
-            refused()
+    assert str(mipi_pl.make_env("matrix_game", device="cpu").device) == "cpu"
+    refused: list[tuple[Callable[[], Any], str]] = [
+        (lambda: mipi_pl.make_env("nowhere"), "env can be"),
+        (lambda: mipi_pl.make_env("sz", team_sizse=[8]), r"did you mean env\.team_sizes"),
+        (lambda: mipi_pl.make_env("sz", team_sizes=[99]), "capacity"),
+        (lambda: mipi_pl.make_env("sz", {"seed": 3}), r"env\.seed cannot be chosen here"),
+        (lambda: mipi_pl.make_env("sz", device="nowhere"), "device must be one that PyTorch can use here, got nowhere"),
+    ]
+    for make, told in refused:
+        with pytest.raises(UserError, match=told):
+            make()
 
 
 def test_the_hydra_of_the_program_that_calls_is_left_alone(tmp_path: Path) -> None:
