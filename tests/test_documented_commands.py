@@ -51,7 +51,7 @@ def interrupted_run(_: list[str]) -> list[str]:
 SHORTENED: dict[str, Callable[[list[str]], list[str]]] = {
     # command -> the words that are added to those in the documents; what it needs beside them may be done there
     "train": shorter_training,
-    "eval": lambda _: ["held_out.episodes=3"],
+    "eval": lambda words: [] if "--absolute" in words else ["held_out.episodes=3"],  # --absolute takes the run's
     "resume": interrupted_run,
     "watch": lambda _: ["--episodes", "1", "env.episode_limit=12"],
     "theory": lambda _: ["--instances", "12", "--output-dir", "theory"],

@@ -185,6 +185,7 @@ def test_a_rollout_in_which_no_episode_ends_has_no_outcome() -> None:
 
 def test_an_episode_longer_than_the_spec_is_an_error() -> None:
     env = ScriptWorld([[3]], num_envs=1, max_steps=2)
+    env.checked = False  # as compiled worlds are; a checked one does not let the episode go on
     steps = env.rollout(3, return_contiguous=True)
     cutter = RolloutCutter(1, env.entity_spec)
     cutter.cut(steps[:, :2])
