@@ -11,7 +11,6 @@ runs of one protocol only: other settings are not told apart.
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean
 
-from of_runs import read_or_exit, tables_and_folders
+from of_runs import parser_of, read_or_exit, tables_and_folders
 
 from mipi_pl.evaluation.style import FINAL, dress, legend_below, line_style, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
@@ -146,10 +145,7 @@ def draw(path: Path, runs: dict[Key, list[Point]]) -> None:
 
 def main() -> None:
     """Write the CSV and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", type=Path, nargs="+", help="run folders, folders that contain them, or tables")
-    parser.add_argument("--table", type=Path, help="write a row per evaluation to this CSV")
-    parser.add_argument("--picture", type=Path, help="draw the curves to this file")
+    parser = parser_of(__doc__, "evaluation", "the curves")
     chosen = parser.parse_args()
     runs = read_or_exit(parser, read, chosen.paths)
     for (environment, algorithm, seed), points in runs.items():

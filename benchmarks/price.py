@@ -17,7 +17,6 @@ are refused; a table does not say how its runs were trained, so it is up to you 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import math
 from collections import defaultdict
@@ -27,7 +26,7 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from of_runs import read_or_exit, spread, tables_and_folders
+from of_runs import parser_of, read_or_exit, spread, tables_and_folders
 
 from mipi_pl.evaluation.seeds import Array, mean_probability_of_improvement
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, styled
@@ -286,10 +285,7 @@ def write(runs: Sequence[Priced], path: Path) -> None:
 
 def main() -> None:
     """Print the tables; write the CSV and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", type=Path, nargs="+", help="run folders, folders that contain them, or tables")
-    parser.add_argument("--table", type=Path, help="write a row per run to this CSV")
-    parser.add_argument("--picture", type=Path, help="draw divergence against gap and held-out score to this file")
+    parser = parser_of(__doc__, "run", "divergence against gap and held-out score")
     chosen = parser.parse_args()
     runs = read_or_exit(parser, read, chosen.paths)
     for environment, of_world in by_environment(runs).items():

@@ -19,6 +19,13 @@ def carry_out(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test import the script, which sets variables when it is imported; they are restored after the test."""
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "WANDB_MODE", "MPLBACKEND"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
 def test_a_run_is_killed_at_random_moments_and_a_soak_goes_on_where_it_was_ended(tmp_path: Path) -> None:
     short = ["--combinations", "mappo/matrix_game", "--frames", "600", "--outputs", str(tmp_path / "soak")]
     first, second = (carry_out("soak_resume.py", "--kills", kills, *short) for kills in ("1", "2"))
@@ -36,9 +43,7 @@ def test_a_run_is_killed_at_random_moments_and_a_soak_goes_on_where_it_was_ended
 def test_a_soak_goes_on_with_its_settings_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "WANDB_MODE", "MPLBACKEND"):
-        monkeypatch.setenv(name, "")  # the script sets them when it is imported; they are restored after the test
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    importable(monkeypatch)
     from soak_resume import Journal
 
     path, settings = tmp_path / "results.jsonl", {"frames": 600, "seed": 0, "commit": "a"}
@@ -57,9 +62,7 @@ def test_a_soak_goes_on_with_its_settings_only(
 
 def test_a_run_that_ends_before_its_signal_gets_another_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The uninterrupted run may have taken much longer than those that follow, as on a machine that was busy then."""
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "WANDB_MODE", "MPLBACKEND"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    importable(monkeypatch)
     import soak_resume
 
     run, times_s = tmp_path / "broken" / "mappo__matrix_game__0" / "now", []

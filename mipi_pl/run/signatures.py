@@ -76,7 +76,7 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
     parameters |= settings_of(target)
     if kind is EntityEnv:
         refuse_keys_of_the_program(node, path)
-        parameters = {key: hint for key, hint in parameters.items() if key not in _OF_THE_PROGRAM}
+        parameters = without_keys_of_the_program(parameters)
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
