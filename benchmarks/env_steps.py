@@ -28,9 +28,10 @@ import numba
 import torch
 from tensordict import TensorDict
 
-from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_state import make_pairs
+from mipi_pl.envs.frame import Frame
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.run.build import build, environment_factory
 from mipi_pl.run.compose import compose

@@ -17,7 +17,7 @@ from mipi_pl import spec as keys
 from mipi_pl.cli import main
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.datamodules.replay import ReplayDataModule
-from mipi_pl.envs.base import Frame
+from mipi_pl.envs.frame import Frame
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.utils.checks import TooManyFaultsError
 

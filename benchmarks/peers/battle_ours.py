@@ -23,8 +23,8 @@ from arena import Arena  # noqa: E402
 from env_steps import make  # noqa: E402
 
 from mipi_pl import spec as keys  # noqa: E402
-from mipi_pl.envs.base import Frame  # noqa: E402
 from mipi_pl.envs.battle.units import LOOPS_PER_S  # noqa: E402
+from mipi_pl.envs.frame import Frame  # noqa: E402
 from mipi_pl.evaluation.rollout import play  # noqa: E402
 
 _EAST = 4

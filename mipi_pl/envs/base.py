@@ -9,63 +9,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from mipi_pl import spec as keys
 from mipi_pl.envs import faults
 from mipi_pl.envs.composition import Composition, refuse_compositions
+from mipi_pl.envs.frame import Frame, specs_of
 from mipi_pl.envs.plain_scene import plain_scene
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import WorldFaultError
 from mipi_pl.utils.errors import first_line
 from mipi_pl.utils.memory import require_memory
-
-
-@dataclass
-class Frame:
-    """One step of all environments as CPU tensors, which the world writes in place.
-
-    Shapes: entities [B,E,F] float32; present [B,E], visible [B,A,E], action_mask [B,A,U] bool;
-    composition [B] int64; reward [B] float32; terminated, truncated, won [B] bool.
-    """
-
-    entities: Tensor
-    present: Tensor
-    visible: Tensor
-    action_mask: Tensor
-    composition: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    won: Tensor
-
-    @classmethod
-    def empty(cls, n_envs: int, spec: EntitySpec) -> Frame:
-        """Allocate uninitialised tensors. The world must write every element of every row."""
-        b, a, e = n_envs, spec.n_agents, spec.n_entities
-        return cls(
-            entities=torch.empty(b, e, spec.n_features),
-            present=torch.empty(b, e, dtype=torch.bool),
-            visible=torch.empty(b, a, e, dtype=torch.bool),
-            action_mask=torch.empty(b, a, spec.n_actions, dtype=torch.bool),
-            composition=torch.empty(b, dtype=torch.int64),
-            reward=torch.empty(b),
-            terminated=torch.empty(b, dtype=torch.bool),
-            truncated=torch.empty(b, dtype=torch.bool),
-            won=torch.empty(b, dtype=torch.bool),
-        )
-
-    def clone(self) -> Frame:
-        """Return a deep copy."""
-        return Frame(**{name: value.clone() for name, value in vars(self).items()})
 
 
 class EntityEnv(EnvBase):
@@ -141,7 +101,9 @@ class EntityEnv(EnvBase):
         self._played = np.zeros(num_envs, dtype=np.int64)  # steps of each running episode
         self._given_up: dict[int, str] = {}
         self._messages = faults.Messages()
-        self._make_specs()
+        specs = specs_of(spec, len(self.compositions), self.batch_size, self.device)
+        self.observation_spec, self.action_spec = specs.observation, specs.action
+        self.reward_spec, self.done_spec = specs.reward, specs.done
         self.set_seed(seed)
 
     # ------------------------------------------------------------------ methods that a world implements
@@ -258,65 +220,6 @@ class EntityEnv(EnvBase):
 
     # ------------------------------------------------------------------ TorchRL
 
-    def _make_specs(self) -> None:
-        spec, shape = self.entity_spec, self.batch_size
-        group = torch.Size([*shape, spec.n_agents])
-
-        def flag(*sizes: int) -> Binary:
-            size = torch.Size([*shape, *sizes])
-            return Binary(n=size[-1], shape=size, dtype=torch.bool, device=self.device)
-
-        agents = Composite(
-            visible=flag(spec.n_agents, spec.n_entities),
-            action_mask=flag(spec.n_agents, spec.n_actions),
-            shape=group,
-            device=self.device,
-        )
-        self.observation_spec = Composite(
-            {
-                keys.ENTITIES: Unbounded(
-                    torch.Size([*shape, spec.n_entities, spec.n_features]), dtype=torch.float32, device=self.device
-                ),
-                keys.PRESENT: flag(spec.n_entities),
-                keys.COMPOSITION: Categorical(
-                    len(self.compositions), shape=torch.Size([*shape, 1]), dtype=torch.int64, device=self.device
-                ),
-                keys.IS_INIT: flag(1),
-                keys.WON: flag(1),
-                "agents": agents,
-            },
-            shape=shape,
-            device=self.device,
-        )
-        action = Categorical(spec.n_actions, shape=group, dtype=torch.int64, device=self.device)
-        self.action_spec = Composite(
-            agents=Composite(action=action, shape=group, device=self.device), shape=shape, device=self.device
-        )
-        self.reward_spec = Unbounded(torch.Size([*shape, 1]), dtype=torch.float32, device=self.device)
-        self.done_spec = Composite(done=flag(1), terminated=flag(1), truncated=flag(1), shape=shape, device=self.device)
-
-    def _observation(self, frame: Frame, is_init: Tensor) -> dict[str, Tensor | TensorDict]:
-        agents = TensorDict(
-            {"visible": frame.visible, "action_mask": frame.action_mask},
-            batch_size=(self.num_envs, self.entity_spec.n_agents),
-        )
-        return {
-            keys.ENTITIES: frame.entities,
-            keys.PRESENT: frame.present,
-            keys.COMPOSITION: frame.composition.unsqueeze(-1),
-            keys.IS_INIT: is_init.unsqueeze(-1),
-            keys.WON: frame.won.unsqueeze(-1),
-            "agents": agents,
-        }
-
-    @staticmethod
-    def _end_flags(frame: Frame) -> dict[str, Tensor]:
-        return {
-            keys.DONE: (frame.terminated | frame.truncated).unsqueeze(-1),
-            keys.TERMINATED: frame.terminated.unsqueeze(-1),
-            keys.TRUNCATED: frame.truncated.unsqueeze(-1),
-        }
-
     def _reset(self, tensordict: TensorDictBase | None = None, **_: object) -> TensorDictBase:
         rows = tensordict.get("_reset", None) if tensordict is not None else None
         if rows is None:
@@ -326,7 +229,7 @@ class EntityEnv(EnvBase):
         frame = self._frame.clone()
         self._begin(rows, frame)
         self._frame = frame
-        return self._pack({**self._observation(frame, rows), **self._end_flags(frame)})
+        return self._pack({**frame.observation(rows), **frame.end_flags()})
 
     def _begin(self, rows: Tensor, frame: Frame) -> None:
         """Begin episodes; where the world fails, try again with the next episode.
@@ -335,12 +238,12 @@ class EntityEnv(EnvBase):
             WorldFaultError: if the world fails too often, or is not `tolerant`.
         """
         if not self.checked:
-            _clear_flags(frame, rows)
+            frame.clear_flags(rows)
             self.begin(rows, frame)
             return
         self._played[rows.numpy()] = 0
         for attempt in range(1, faults.ATTEMPTS + 1):
-            _clear_flags(frame, rows)
+            frame.clear_flags(rows)
             failed = self._faults("begin", frame, rows)
             if not failed:
                 return
@@ -360,8 +263,8 @@ class EntityEnv(EnvBase):
             self.advance(action, frame)
             reward = frame.reward
         self._frame = frame
-        observation = self._observation(frame, torch.zeros(self.num_envs, dtype=torch.bool))
-        return self._pack({**observation, keys.REWARD: reward.unsqueeze(-1), **self._end_flags(frame)})
+        observation = frame.observation(torch.zeros(self.num_envs, dtype=torch.bool))
+        return self._pack({**observation, keys.REWARD: reward.unsqueeze(-1), **frame.end_flags()})
 
     def _faults(self, method: str, frame: Frame, rows: Tensor, action: Tensor | None = None) -> dict[int, str]:
         """Call `begin` or `advance` for the environments `rows` and return the reason of each that fails."""
@@ -431,7 +334,7 @@ class EntityEnv(EnvBase):
             tensordict: holds the current observation; None uses the last observation of the environment.
         """
         if tensordict is None:
-            tensordict = self._pack(self._observation(self._frame, torch.zeros(self.num_envs, dtype=torch.bool)))
+            tensordict = self._pack(self._frame.observation(torch.zeros(self.num_envs, dtype=torch.bool)))
         mask = tensordict.get(keys.ACTION_MASK)
         flat = mask.reshape(-1, mask.shape[-1]).float()
         tensordict.set(keys.ACTION, torch.multinomial(flat, 1).reshape(mask.shape[:-1]))
@@ -443,9 +346,3 @@ def _usable(device: str | torch.device) -> torch.device:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without this kind of device
         raise ValueError(f"device must be one that PyTorch can use here, got {device} ({first_line(error)})") from error
-
-
-def _clear_flags(frame: Frame, rows: Tensor) -> None:
-    """Clear the end flags of the environments `rows`, bool [B]."""
-    for flag in (frame.terminated, frame.truncated, frame.won):
-        flag.masked_fill_(rows, False)

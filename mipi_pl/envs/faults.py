@@ -7,18 +7,16 @@ from collections.abc import Iterable, Mapping
 from numbers import Number
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mipi_pl import spec as keys
+from mipi_pl.envs.frame import Frame
 from mipi_pl.utils.checks import DivergedError, UnavailableActionError, WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError
-
-if TYPE_CHECKING:
-    from mipi_pl.envs.base import Frame
 
 NOT_OF_THE_WORLD = (UserError, FailedError, DivergedError, UnavailableActionError)
 """Exceptions that a world raises about its arguments, its installation or the policy."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mipi_pl import spec as keys
+from mipi_pl.envs.frame import Frame
 from mipi_pl.envs.scene import AGENTS, THINGS, Body, Scene, View
 from mipi_pl.spec import EntitySpec
-
-if TYPE_CHECKING:
-    from mipi_pl.envs.base import Frame
 
 POSITIONS = (("x", "y"), ("position_x", "position_y"), ("pos_x", "pos_y"), ("x_position", "y_position"))
 """Names of the features that hold positions, horizontal and vertical; the first pair that a spec has is drawn."""

@@ -15,9 +15,10 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl import spec as keys
-from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.faults import refuse_misfits
+from mipi_pl.envs.frame import Frame
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.errors import FailedError, UserError
 

@@ -16,8 +16,8 @@ from script_world import ScriptWorld
 from torch import Tensor
 
 from mipi_pl.cli import main
-from mipi_pl.envs.base import Frame
 from mipi_pl.envs.conformance import Check, examine
+from mipi_pl.envs.frame import Frame
 from mipi_pl.envs.trace import play
 from mipi_pl.utils.checks import UnavailableActionError
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mipi_pl import spec as keys
 from mipi_pl.envs import faults
-from mipi_pl.envs.base import Frame
 from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.frame import Frame
 from mipi_pl.envs.stepped import SteppedEnv, View
 from mipi_pl.evaluation.rollout import play
 from mipi_pl.spec import EntitySpec

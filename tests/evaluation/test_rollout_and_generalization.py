@@ -12,9 +12,10 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl import spec as keys
-from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.frame import Frame
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.rollout import Episodes, play

@@ -6,7 +6,7 @@ import torch
 from script_world import ScriptWorld
 from torch import Tensor
 
-from mipi_pl.envs.base import Frame
+from mipi_pl.envs.frame import Frame
 
 
 class FaultyWorld(ScriptWorld):

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mipi_pl.envs.base import EntityEnv, Frame
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
+from mipi_pl.envs.frame import Frame
 from mipi_pl.spec import EntitySpec
 
 

@@ -7,7 +7,7 @@ import time
 from script_world import ScriptWorld
 from torch import Tensor
 
-from mipi_pl.envs.base import Frame
+from mipi_pl.envs.frame import Frame
 
 STEP_S = 0.03
 

@@ -15,7 +15,7 @@ from mipi_pl.utils.checks import UnavailableActionError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mipi_pl.envs.base import Frame
+    from mipi_pl.envs.frame import Frame
     from mipi_pl.spec import EntitySpec
 
 Records: TypeAlias = Any

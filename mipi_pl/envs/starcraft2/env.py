@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mipi_pl.envs.base import Frame
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_driven import driven_entries
 from mipi_pl.envs.battle.rules_state import GOING_ON, TIME_UP
+from mipi_pl.envs.frame import Frame
 from mipi_pl.envs.kernels.records import output_of
 from mipi_pl.envs.starcraft2.installation import check_extra, find_game
 from mipi_pl.utils.checks import require
