@@ -38,6 +38,8 @@ from mipi_pl.utils.errors import UserError
 PRICE = ("algorithm.alpha", "algorithm.priced", "algorithm.agent.own_entity_only")
 LEARNER = ("algorithm", "datamodule", "callbacks.learning_rate", "total_frames")
 """Settings that all runs of a table share, but for the price."""
+DIGITS = 4
+"""Decimal places of a table. Runs are rounded alike, so that equal scores stay equal beside those of a table."""
 COLUMNS = ("environment", "alpha", "part", "seed", "kl_nats", "entropy_nats", "commit")
 """Columns of a table; those of the evaluations come before the last one."""
 KL, ENTROPY = "train/policy/kl_to_marginal", "train/policy/entropy"
@@ -146,9 +148,9 @@ def as_priced(run: Run) -> Priced:
         run.environment,
         price_of(run),
         run.seed or 0,
-        last_tenth(run, KL),
-        last_tenth(run, ENTROPY),
-        {name: played.total.score.value for name, played in run.policies["trained"].items()},
+        round(last_tenth(run, KL), DIGITS),
+        round(last_tenth(run, ENTROPY), DIGITS),
+        {name: round(played.total.score.value, DIGITS) for name, played in run.policies["trained"].items()},
         (run.commit or "?")[:7],
     )
 
@@ -277,9 +279,9 @@ def write(runs: Sequence[Priced], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS[:-1], *names, COLUMNS[-1]])
         for run in runs:
-            scores = [f"{run.scores[name]:.4f}" if name in run.scores else "" for name in names]
+            scores = [f"{run.scores[name]:.{DIGITS}f}" if name in run.scores else "" for name in names]
             price = [str(Price(run.price.alpha)), run.price.part]
-            nats = [f"{run.kl:.4f}", f"{run.entropy:.4f}"]
+            nats = [f"{run.kl:.{DIGITS}f}", f"{run.entropy:.{DIGITS}f}"]
             writer.writerow([run.environment, *price, run.seed, *nats, *scores, run.commit])
 
 

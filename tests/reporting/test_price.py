@@ -125,3 +125,17 @@ def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monk
     runs[-1] = finished(0.05, 1_000, played=("training", "6", "7"))
     with pytest.raises(UserError, match="the runs of sz have different evaluations, 6, 7, training and 6, training"):
         price.chosen_runs([])
+
+
+def test_a_run_and_its_row_of_a_table_are_equal(tmp_path: Path) -> None:
+    """Else a win rate such as 210/256 would beat its equal, which the table holds as 0.8203."""
+    (tmp_path / "metrics.csv").write_text(f"{price.KL},{price.ENTROPY}\n{1 / 3},{2 / 3}\n")
+    scores = {"training": 210 / 256, "6": 211 / 256}
+    played = {
+        name: SimpleNamespace(total=SimpleNamespace(score=SimpleNamespace(value=s))) for name, s in scores.items()
+    }
+    config = {"algorithm": {"alpha": 0.02, "agent": {}}}
+    known = {"environment": "sz", "seed": 0, "commit": "c" * 40, "policies": {"trained": played}}
+    found = price.as_priced(SimpleNamespace(folder=tmp_path, config=config, **known))
+    price.write([found], tmp_path / "price.csv")
+    assert price.read([tmp_path / "price.csv"]) == [found]
