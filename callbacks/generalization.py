@@ -10,11 +10,11 @@ from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
-from mipi_pl.evaluation.worlds import TRAINING, MakeEnv, World, Worlds, worlds_of
+from mipi_pl.evaluation.worlds import TRAINING, World, Worlds, worlds_of
 from mipi_pl.logging.hooks import call_hook
 from mipi_pl.storage.run_folder import EVALUATIONS
 from mipi_pl.utils.checks import require

@@ -13,9 +13,10 @@ from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
+from mipi_pl.envs.base import MakeEnv
 from mipi_pl.evaluation.recording import record
 from mipi_pl.evaluation.video import write_gif
-from mipi_pl.evaluation.worlds import MakeEnv, World, seed_of, worlds_of
+from mipi_pl.evaluation.worlds import World, seed_of, worlds_of
 from mipi_pl.logging.hooks import call_hook
 from mipi_pl.storage.files import unused
 from mipi_pl.utils.checks import require

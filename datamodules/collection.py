@@ -15,7 +15,7 @@ from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.datamodules.collectors import CollectorKind, check_workers, make_source
 from mipi_pl.datamodules.curriculum import Curriculum
 from mipi_pl.datamodules.sources import StepSource
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
 from mipi_pl.utils.memory import require_memory
 
@@ -65,7 +65,7 @@ class CollectionDataModule(LightningDataModule):
 
     def __init__(
         self,
-        make_env: Callable[..., EntityEnv],
+        make_env: MakeEnv,
         num_envs: int,
         seed: int,
         steps_per_collection: int,

@@ -8,9 +8,9 @@ from functools import partial
 from importlib.util import find_spec
 
 from mipi_pl.actor import Actor
-from mipi_pl.datamodules.sources import InlineSource, MakeEnv, StepSource
+from mipi_pl.datamodules.sources import InlineSource, StepSource
 from mipi_pl.datamodules.workers import ProcessSource, RaySource
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
 from mipi_pl.utils.extras import how_to_install
 

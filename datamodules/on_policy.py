@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensordict import TensorDictBase
@@ -12,7 +12,7 @@ from mipi_pl import spec as keys
 from mipi_pl.datamodules.collection import CollectionDataModule
 from mipi_pl.datamodules.episodes import number_of_faults
 from mipi_pl.datamodules.rollouts import RolloutCutter
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
 
 
@@ -49,7 +49,7 @@ class OnPolicyDataModule(CollectionDataModule):
 
     def __init__(
         self,
-        make_env: Callable[..., EntityEnv],
+        make_env: MakeEnv,
         num_envs: int = 64,
         seed: int = 0,
         rollout_steps: int = 64,

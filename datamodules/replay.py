@@ -22,7 +22,7 @@ from mipi_pl.datamodules.collection import CollectionDataModule
 from mipi_pl.datamodules.episodes import EpisodeAssembler, number_of_faults, sample_trimmed, summarize, without_faults
 from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.sources import StepSource
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
 from mipi_pl.utils.memory import require_memory
 
@@ -86,7 +86,7 @@ class ReplayDataModule(CollectionDataModule):
 
     def __init__(
         self,
-        make_env: Callable[..., EntityEnv],
+        make_env: MakeEnv,
         num_envs: int = 8,
         seed: int = 0,
         capacity: int = 5000,

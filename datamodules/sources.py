@@ -7,7 +7,7 @@ source. The policy acts in all environments of a process in one call.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from tensordict import TensorDictBase
@@ -16,8 +16,6 @@ from torchrl.collectors import Collector
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.utils.compat import observation_of
-
-MakeEnv = Callable[..., EntityEnv]
 
 
 class StepSource:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torchrl.collectors import MultiSyncCollector
 
 from mipi_pl.actor import Actor
-from mipi_pl.datamodules.sources import MakeEnv, StepSource
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.datamodules.sources import StepSource
+from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.models import fused
 from mipi_pl.utils.checks import LOST_AFTER_S, DivergedError, WorkerError, WorldFaultError
 from mipi_pl.utils.errors import FailedError, UserError

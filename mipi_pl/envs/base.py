@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -339,6 +340,20 @@ class EntityEnv(EnvBase):
         flat = mask.reshape(-1, mask.shape[-1]).float()
         tensordict.set(keys.ACTION, torch.multinomial(flat, 1).reshape(mask.shape[:-1]))
         return tensordict
+
+
+class MakeEnv(Protocol):
+    """A factory of environments, such as an environment class or a config that accepts changed arguments."""
+
+    def __call__(self, *, num_envs: int, seed: int, **changes: Any) -> EntityEnv:
+        """Create an environment.
+
+        Args:
+            num_envs: number of environments to step at once.
+            seed: random seed.
+            changes: other arguments, which replace those of the config.
+        """
+        ...
 
 
 def _usable(device: str | torch.device) -> torch.device:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from mipi_pl import spec as keys
+from mipi_pl.envs.base import MakeEnv
 from mipi_pl.envs.faults import reason_of
-from mipi_pl.envs.trace import MakeEnv, Trace, difference, draws, play, play_on
+from mipi_pl.envs.trace import Trace, difference, draws, play, play_on
 from mipi_pl.utils.checks import UnavailableActionError
 
 _RESUMED_STEPS = 200

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mipi_pl import spec as keys
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.faults import refuse_misfits
 from mipi_pl.envs.frame import Frame
@@ -29,14 +29,6 @@ _COMPARED = (
     keys.ENTITIES, keys.PRESENT, keys.VISIBLE, keys.ACTION_MASK, keys.COMPOSITION, keys.IS_INIT, keys.WON, keys.REWARD,
     keys.TERMINATED, keys.TRUNCATED,
 )  # fmt: skip
-
-
-class MakeEnv(Protocol):
-    """A factory of environments."""
-
-    def __call__(self, *, num_envs: int, seed: int) -> EntityEnv:
-        """Create an environment."""
-        ...
 
 
 @dataclass

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import require
@@ -30,20 +30,6 @@ TRAINING = "training"
 
 class WorldError(ValueError):
     """An environment cannot be created with the arguments of an evaluation."""
-
-
-class MakeEnv(Protocol):
-    """A factory of environments: an instantiated config that accepts changed arguments."""
-
-    def __call__(self, *, num_envs: int, seed: int, **changes: Any) -> EntityEnv:
-        """Create an environment.
-
-        Args:
-            num_envs: number of environments to step at once.
-            seed: random seed.
-            changes: arguments that differ from the config.
-        """
-        ...
 
 
 MakePolicy = Callable[[EntityEnv, int], Policy]

@@ -11,9 +11,9 @@ from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.evaluation.rollout import Policy
-from mipi_pl.evaluation.worlds import MakeEnv, MakePolicy
+from mipi_pl.evaluation.worlds import MakePolicy
 from mipi_pl.run.kinds import SETTINGS, kind_of, refuse_object
 from mipi_pl.utils.errors import UserError, first_line, reason_of
 

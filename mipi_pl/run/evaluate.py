@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.envs.base import MakeEnv
 from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result, evaluate
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
-from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, Worlds, workload_note, worlds_of
+from mipi_pl.evaluation.worlds import World, WorldError, Worlds, workload_note, worlds_of
 from mipi_pl.models import fused
 from mipi_pl.run import own_folder
 from mipi_pl.run.build import environment_factory, one_environment, policies_of

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mipi_pl.run.config import Config
 from mipi_pl.storage import run_folder
-from mipi_pl.storage.checkpoint_file import Config, read_checkpoint
+from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
 
 _FLAGS = ("--config-dir", "-cd")

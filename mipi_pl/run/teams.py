@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mipi_pl.envs.base import EntityEnv
+from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.worlds import MakeEnv, World, WorldError, size_range, worlds_of
+from mipi_pl.evaluation.worlds import World, WorldError, size_range, worlds_of
 from mipi_pl.run.build import environment_factory, one_environment
 from mipi_pl.run.config import Config
 from mipi_pl.utils.errors import UserError

@@ -14,10 +14,8 @@ from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.sealed import RECORD as RECORD
 from mipi_pl.utils.errors import UserError, did_you_mean
 
-Config = dict[str, Any]
 
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a checkpoint, or a policy that was exported to safetensors.
 
     Args:
