@@ -26,7 +26,7 @@ read_once.install()
 # They run longer than all others and come first, so that no worker runs one of them alone at the end.
 LONGEST = [
     *("test_two_processes", "test_soak", "test_resume", "test_configs", "test_protocols", "test_documented_commands"),
-    *("test_faults", "test_learner_against_exact", "test_workers", "test_training_run", "test_user_errors"),
+    *("test_faults", "test_learner_against_exact", "test_workers", "test_training_run", "test_config_errors"),
 ]
 
 

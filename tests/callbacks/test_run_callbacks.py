@@ -1,126 +1,23 @@
-"""Frame budget, checkpoints, evaluation schedule, metrics and progress, in a training loop without learning."""
+"""Frame budget, evaluation schedule, metrics and progress, in a training loop without learning."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
-from tensordict import TensorDict
+from callback_run import Learner, evaluation, fit, make_env
+from lightning import LightningModule
 
-from mipi_pl import spec as keys
-from mipi_pl.callbacks import checkpointing
 from mipi_pl.callbacks.checkpointing import Checkpointing
 from mipi_pl.callbacks.collection import CollectionMetrics
 from mipi_pl.callbacks.frame_budget import FrameBudget
 from mipi_pl.callbacks.generalization import GeneralizationEvaluation
 from mipi_pl.callbacks.progress import Progress, Throughput, clock, latest_scores, score_lines
 from mipi_pl.envs.matrix import MatrixGame
-
-PAYOFFS = {"AB": [[1.0, 0.0], [0.0, 0.0]], "BB": [[0.0, 0.0], [0.0, 1.0]]}
-
-
-class Data(LightningDataModule):
-    """Seven frames and one episode for each batch, every fourth of them cut short; epochs of three batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frames = self.episodes = self.cut_short = 0
-        self.env = make_env(num_envs=1, seed=0)
-        self.epsilon = 0.5
-        self._finished: list[TensorDict] = []
-        self.at_rest: Any = lambda: None
-
-    def write_journal(self) -> None:
-        """Nothing is kept."""
-
-    def journal_files(self) -> dict[str, str]:
-        return {}
-
-    def collection_metrics(self) -> dict[str, float]:
-        return {"epsilon": 0.5}
-
-    def train_dataloader(self) -> Data:
-        return self
-
-    def __len__(self) -> int:
-        return 3
-
-    def __iter__(self) -> Iterator[int]:
-        for _ in range(3):
-            self.at_rest()
-            self.frames += 7
-            self.episodes += 1
-            self.cut_short += int(self.episodes % 4 == 0)
-            outcome = {"won": [True], "return_": [2.0], "length": [7], "composition": [0]}
-            content = {name: torch.tensor(value) for name, value in outcome.items()}
-            self._finished.append(TensorDict(content, batch_size=[1]))
-            yield 0
-
-    def finished(self) -> list[TensorDict]:
-        found, self._finished = self._finished, []
-        return found
-
-
-class Learner(LightningModule):
-    """Plays action 0, or 1 once it has made four updates; by its utilities, the other way round."""
-
-    fits_policy_to_utilities = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.updates = 0
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=1.0)
-
-    def training_step(self, batch: int, batch_idx: int) -> None:
-        optimizer = self.optimizers()
-        self.manual_backward(self.weight)
-        optimizer.step()  # type: ignore[union-attr]
-        self.updates += 1
-
-    def actor(self, greedy: bool, seed: int, by_utilities: bool = False) -> Any:
-        assert greedy
-
-        def act(td: TensorDict) -> TensorDict:
-            return td.set(keys.ACTION, torch.full((*td.batch_size, 2), int((self.updates >= 4) != by_utilities)))
-
-        return act
-
-
-def make_env(*, num_envs: int, seed: int, **changes: Any) -> MatrixGame:
-    return MatrixGame(PAYOFFS, **{"team_compositions": ["AB"], **changes}, num_envs=num_envs, seed=seed)
-
-
-def fit(folder: Path, *callbacks: Callback) -> tuple[Trainer, Data, Learner]:
-    data, learner = Data(), Learner()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        callbacks=list(callbacks),
-        logger=CSVLogger(str(folder), name="", version=""),
-        default_root_dir=folder,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
-    )
-    trainer.fit(learner, datamodule=data)
-    return trainer, data, learner
-
-
-def evaluation(every_frames: int = 14) -> GeneralizationEvaluation:
-    worlds = {"BB": {"team_compositions": ["BB"]}}
-    return GeneralizationEvaluation(make_env, every_frames, episodes=6, worlds=worlds, seed=1)
 
 
 @pytest.mark.parametrize(("budget", "updates"), [(1, 1), (7, 1), (8, 2), (35, 5)])
@@ -170,23 +67,6 @@ def test_the_utilities_are_played_by_on_the_training_teams_where_there_is_a_poli
         assert {row["policy"] for row in csv.DictReader(file)} == {"greedy"}
 
 
-def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> None:
-    monitors = {"monitor": "eval/win_rate_training", "monitor_held_out": "held_out/score"}
-    fit(tmp_path, evaluation(), Checkpointing(21, **monitors), FrameBudget(42))
-    steps = {
-        path.name: torch.load(path, weights_only=True)["global_step"]
-        for path in (tmp_path / "checkpoints").glob("[bl]*.ckpt")
-    }
-    assert steps.pop("best-heldout.ckpt") == 4, "the held-out team is won from there"
-    assert steps == {"best.ckpt": 2, "last.ckpt": 6}, "the training teams were won until the fourth update"
-
-
-def test_nothing_unfinished_is_left_beside_the_checkpoints(tmp_path: Path) -> None:
-    fit(tmp_path, Checkpointing(7), FrameBudget(21))
-    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"index.json", "last.ckpt", "update_000000002.ckpt", "update_000000003.ckpt"}
-
-
 def test_rows_that_wait_are_written_by_the_first_process_alone(tmp_path: Path) -> None:
     for first in (False, True):
         callback = evaluation(10)
@@ -194,95 +74,6 @@ def test_rows_that_wait_are_written_by_the_first_process_alone(tmp_path: Path) -
         trainer = SimpleNamespace(is_global_zero=first, default_root_dir=str(tmp_path), print=pytest.fail)
         callback.on_train_end(trainer, LightningModule())  # type: ignore[arg-type]
         assert (tmp_path / "evaluations.csv").exists() == first
-
-
-@pytest.mark.parametrize("keep", [1, 3])
-def test_the_newest_checkpoints_are_kept(keep: int, tmp_path: Path) -> None:
-    fit(tmp_path, Checkpointing(7, keep=keep), FrameBudget(35))
-    names = sorted(path.name for path in (tmp_path / "checkpoints").glob("update_*"))
-    assert names == [f"update_{number:09d}.ckpt" for number in range(6 - keep, 6)]
-    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == (tmp_path / "checkpoints" / names[-1]).read_bytes()
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    callback = Checkpointing(7)
-    trainer, _, learner = fit(tmp_path, callback, FrameBudget(7))
-    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
-
-    def torn(path: Path, weights_only: bool) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(trainer, "save_checkpoint", torn)
-    learner.updates += 1
-    callback.save(trainer)
-    assert "disk full" in capsys.readouterr().out
-    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
-    assert not list(tmp_path.rglob("*.unfinished"))
-
-
-def test_the_best_checkpoint_is_the_best_of_those_that_could_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dump, refused = checkpointing._dump, []
-
-    def full_once(trainer: Trainer, path: Path) -> None:
-        if "best" in path.name and not refused:
-            refused.append(path)
-            raise OSError("disk full")
-        dump(trainer, path)
-
-    monkeypatch.setattr(checkpointing, "_dump", full_once)
-    callback = Checkpointing(21, monitor="eval/win_rate_training")
-    fit(tmp_path, evaluation(), callback, FrameBudget(42))
-    assert len(refused) == 1
-    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
-    assert best["global_step"] == 4, "that of the second update, which wins, is lost"
-    assert best["callbacks"][callback.state_key]["bests"] == {"best.ckpt": 0.0}
-    assert callback.lost_files == []
-
-
-def test_a_best_checkpoint_that_was_lost_is_tried_again_with_the_next_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[str] = []
-
-    def write(trainer: Any, file: str) -> None:
-        tried.append(file)
-        if len(tried) == 1:
-            raise OSError("disk full")
-
-    monkeypatch.setattr(Checkpointing, "_write_best", staticmethod(write))
-    callback, metrics = Checkpointing(7, monitor="score"), {"score": 1.0}
-    trainer: Any = SimpleNamespace(
-        callback_metrics=metrics, default_root_dir=tmp_path, is_global_zero=True, loggers=[], print=lambda _: None
-    )
-    counts = []
-    for score in (1.0, 1.0, 0.5, 0.5, 1.0, 1.0):
-        metrics["score"] = score
-        callback.on_train_batch_end(trainer, LightningModule())
-        counts.append(len(tried))
-    assert counts == [1, 1, 2, 2, 3, 3]
-
-
-def test_no_process_begins_a_checkpoint_if_the_first_one_has_no_folder_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The others would wait for the first one in the middle of the checkpoint."""
-    callback = Checkpointing(7)
-    trainer, _, learner = fit(tmp_path, callback, FrameBudget(7))
-
-    def refuse(_: Any) -> None:
-        raise OSError("read-only")
-
-    monkeypatch.setattr(checkpointing.distributed, "by_first", refuse)
-    monkeypatch.setattr(checkpointing, "_dump", lambda *_: pytest.fail("a checkpoint was begun"))
-    learner.updates += 1
-    callback.save(trainer)
-    assert "not written (read-only)" in capsys.readouterr().out
-    assert callback.owed_files == ["update_000000002.ckpt"]
 
 
 def test_collected_episodes_are_logged(tmp_path: Path) -> None:
