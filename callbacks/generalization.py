@@ -18,6 +18,7 @@ from mipi_pl.evaluation.worlds import TRAINING, World, Worlds, worlds_of
 from mipi_pl.logging.hooks import call_hook
 from mipi_pl.storage.run_folder import EVALUATIONS
 from mipi_pl.utils.checks import require
+from mipi_pl.utils.modules import evaluating
 
 
 class GeneralizationEvaluation(Callback):
@@ -80,12 +81,10 @@ class GeneralizationEvaluation(Callback):
 
     def evaluate(self, trainer: Trainer, algorithm: Any, frames: int) -> None:
         """Evaluate the policy, keep the results in `latest`, log them and write them to ``evaluations.csv``."""
-        was_training = algorithm.training
-        algorithm.eval()
-        self.latest, self.evaluated_at = self._play(algorithm), frames
-        if self.by_utilities and algorithm.fits_policy_to_utilities:
-            self.latest_by_utilities = self._play(algorithm, self.worlds.worlds[:1], by_utilities=True)
-        algorithm.train(was_training)
+        with evaluating(algorithm):
+            self.latest, self.evaluated_at = self._play(algorithm), frames
+            if self.by_utilities and algorithm.fits_policy_to_utilities:
+                self.latest_by_utilities = self._play(algorithm, self.worlds.worlds[:1], by_utilities=True)
         metrics = self.metrics()
         # Both calls are needed: Lightning's logging drops rows between multiples of log_every_n_steps, and it alone
         # fills `callback_metrics`, which checkpointing monitors.

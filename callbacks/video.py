@@ -20,6 +20,7 @@ from mipi_pl.evaluation.worlds import World, seed_of, worlds_of
 from mipi_pl.logging.hooks import call_hook
 from mipi_pl.storage.files import unused
 from mipi_pl.utils.checks import require
+from mipi_pl.utils.modules import evaluating
 
 MAX_PICTURES = 100
 """Largest number of pictures of a video: 20 s."""
@@ -95,13 +96,14 @@ class EpisodeVideo(Callback):
         return self._schedule is not None and self._schedule.due(frames)
 
     def _film(self, trainer: Trainer, algorithm: Any, world: World, frames: int) -> None:
-        was_training = algorithm.training
-        algorithm.eval()
         seed = seed_of(world.name, self.seed)
         # Seeding a TorchRL environment may seed PyTorch's global generator as well.
-        with torch.random.fork_rng(devices=[]), closing(world.environment(self.make_env, 1, seed)) as env:
+        with (
+            torch.random.fork_rng(devices=[]),
+            closing(world.environment(self.make_env, 1, seed)) as env,
+            evaluating(algorithm),
+        ):
             (recording,) = record(env, algorithm.actor(greedy=True, seed=seed), f"{frames:,} frames")
-        algorithm.train(was_training)
         path = unused(Path(trainer.default_root_dir) / "videos" / f"{frames}_{world.name}.gif")
         try:
             write_gif(path, _thinned(list(recording.pictures())))

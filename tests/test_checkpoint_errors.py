@@ -161,7 +161,7 @@ def test_a_disk_that_is_full_when_eval_writes_is_told(
     assert "(No space left on device); name another folder" in captured.err
 
 
-@pytest.mark.parametrize(("command", "play"), [("eval", "evaluate.evaluate"), ("watch", "watch.record_episodes")])
+@pytest.mark.parametrize(("command", "play"), [("eval", "playing.evaluate"), ("watch", "watch.record_episodes")])
 def test_nothing_is_played_for_a_folder_that_cannot_be_created(
     command: str, play: str, finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,7 +171,7 @@ def test_nothing_is_played_for_a_folder_that_cannot_be_created(
     assert capsys.readouterr().err.startswith("mipi: cannot write to /dev/null/x (Not a directory); name another")
 
 
-@pytest.mark.parametrize(("command", "play"), [("eval", "evaluate.evaluate"), ("watch", "watch.record_episodes")])
+@pytest.mark.parametrize(("command", "play"), [("eval", "playing.evaluate"), ("watch", "watch.record_episodes")])
 def test_an_interrupted_evaluation_leaves_no_folder(
     command: str, play: str, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

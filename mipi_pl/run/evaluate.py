@@ -10,17 +10,17 @@ from typing import Any
 
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import MakeEnv
-from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.figures import draw_evaluation
-from mipi_pl.evaluation.generalization import Result, evaluate
+from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import World, WorldError, Worlds, workload_note, worlds_of
 from mipi_pl.models import fused
 from mipi_pl.run import own_folder
-from mipi_pl.run.build import environment_factory, one_environment, policies_of
+from mipi_pl.run.build import environment_factory, one_environment
 from mipi_pl.run.changes import merged, read_overrides
 from mipi_pl.run.config import Config, check_evaluation
 from mipi_pl.run.learner import build_algorithm
+from mipi_pl.run.playing import play_learned, play_scripted
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
 from mipi_pl.run.signatures import check_node, check_targets, without_keys_of_the_program
@@ -175,16 +175,8 @@ def _played(subject: Subject) -> dict[str, list[Result]]:
     """Return the results of the policy, and of the scripted ones that the plan names."""
     plan = subject.plan
     with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
-        try:
-            results = evaluate(policies_of(subject.algorithm), worlds)
-        except WorldError as error:
-            raise UserError(str(error)) from error
-        try:
-            return {"trained": results, **play_baselines(plan.held_out["baselines"], worlds)}
-        except WorldError as error:
-            raise UserError(str(error)) from error
-        except ValueError as error:
-            raise UserError(f"held_out.baselines: {error}") from error
+        results = play_learned(subject.algorithm, worlds)
+        return {"trained": results, **play_scripted(plan.held_out["baselines"], worlds)}
 
 
 def _tell(title: str, policies: dict[str, list[Result]], say: Callable[[str], None]) -> None:

@@ -12,18 +12,18 @@ from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from mipi_pl import distributed
-from mipi_pl.evaluation.baselines import play_baselines
-from mipi_pl.evaluation.generalization import Result, evaluate
+from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import comparison_table
-from mipi_pl.evaluation.worlds import WorldError, Worlds, worlds_of
+from mipi_pl.evaluation.worlds import Worlds, worlds_of
 from mipi_pl.logging.hooks import closing
 from mipi_pl.models import fused
 from mipi_pl.run import initial, report, workload
-from mipi_pl.run.build import environment_factory, policies_of
+from mipi_pl.run.build import environment_factory
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
 from mipi_pl.run.parts import Parts, assemble
 from mipi_pl.run.peers import losses_named, watch
+from mipi_pl.run.playing import play_learned, play_scripted
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.teams import Teams, teams_of
@@ -158,11 +158,12 @@ class Run:
         for note in workload.notes(self.parts, self.worlds, self.config["total_frames"]):
             self.say(note)
         untrained = self.evaluate()
-        scripted = self.play_scripted()  # before training, so that an unknown name is found early
+        # Before training, so that an unknown name is found early.
+        scripted = play_scripted(self.config["held_out"]["baselines"], self.worlds, "held_out: ")
         if self.is_first:
             self._begin(untrained)
         self._announce({"untrained": untrained, **scripted})
-        self.fit()
+        fit(self.parts, self.folder, self.checkpoint, self.say)
         state = self.parts.state
         seconds_training = state.training_seconds()
         trained, cut_short = self.evaluate(), self.parts.cut_short()
@@ -181,31 +182,7 @@ class Run:
         Raises:
             UserError: if the environment of an evaluation cannot be created.
         """
-        algorithm = self.parts.algorithm
-        algorithm.eval()
-        try:
-            results = evaluate(policies_of(algorithm), self.worlds)
-        except WorldError as error:
-            raise UserError(f"held_out: {error}") from error
-        algorithm.train()
-        return results
-
-    def play_scripted(self) -> dict[str, list[Result]]:
-        """Return the results of the scripted policies in the same worlds.
-
-        Raises:
-            UserError: if the environment does not have one of the policies.
-        """
-        try:
-            return play_baselines(self.config["held_out"]["baselines"], self.worlds)
-        except WorldError as error:
-            raise UserError(f"held_out: {error}") from error
-        except ValueError as error:
-            raise UserError(f"held_out.baselines: {error}") from error
-
-    def fit(self) -> None:
-        """Train to the end; see `mipi_pl.run.fit.fit`."""
-        fit(self.parts, self.folder, self.checkpoint, self.say)
+        return play_learned(self.parts.algorithm, self.worlds, "held_out: ")
 
     def report(self, policies: dict[str, list[Result]], counts: dict[str, float]) -> None:
         """Write and print the report; see `mipi_pl.run.report`.

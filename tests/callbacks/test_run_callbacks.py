@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from callback_run import Learner, evaluation, fit, make_env
 from lightning import LightningModule
 
@@ -18,6 +20,7 @@ from mipi_pl.callbacks.frame_budget import FrameBudget
 from mipi_pl.callbacks.generalization import GeneralizationEvaluation
 from mipi_pl.callbacks.progress import Progress, Throughput, clock, latest_scores, score_lines
 from mipi_pl.envs.matrix import MatrixGame
+from mipi_pl.utils.modules import evaluating
 
 
 @pytest.mark.parametrize(("budget", "updates"), [(1, 1), (7, 1), (8, 2), (35, 5)])
@@ -65,6 +68,15 @@ def test_the_utilities_are_played_by_on_the_training_teams_where_there_is_a_poli
         assert float(trainer.callback_metrics["eval/win_rate_training_by_utilities"]) == 1.0
     with (tmp_path / "evaluations.csv").open(newline="") as file:
         assert {row["policy"] for row in csv.DictReader(file)} == {"greedy"}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_goes_back_to_its_former_mode_also_after_an_evaluation_that_fails(training: bool) -> None:
+    module, seen = torch.nn.Linear(1, 1).train(training), []
+    with suppress(OSError), evaluating(module):
+        seen.append(module.training)
+        raise OSError
+    assert (seen, module.training) == ([False], training)
 
 
 def test_rows_that_wait_are_written_by_the_first_process_alone(tmp_path: Path) -> None:
