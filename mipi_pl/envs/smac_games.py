@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mipi_pl.envs.actions import first_unavailable, refuse_unavailable
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.frame import Frame
-from mipi_pl.envs.kernels.records import first_unavailable, refuse_unavailable
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import require
 

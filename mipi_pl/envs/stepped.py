@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mipi_pl.envs.actions import first_unavailable, refuse_unavailable
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition, drawn_of, refuse_compositions
 from mipi_pl.envs.faults import NOT_OF_THE_WORLD, array_of, flag_of, mask_of, number_of, reason_of
 from mipi_pl.envs.frame import Frame
-from mipi_pl.envs.kernels.records import first_unavailable, refuse_unavailable
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import WorldFaultError
 

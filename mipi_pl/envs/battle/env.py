@@ -10,6 +10,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from mipi_pl.envs.actions import refuse_unavailable
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.battle.rules import find_unavailable, parallel_entries, serial_entries
 from mipi_pl.envs.battle.rules_state import World, make_battles, make_pairs, make_units
@@ -18,7 +19,7 @@ from mipi_pl.envs.battle.snapshot import BattleSnapshot, UnitView
 from mipi_pl.envs.battle.units import LOOPS_PER_S
 from mipi_pl.envs.composition import TypeGroup, draw_limits
 from mipi_pl.envs.frame import Frame
-from mipi_pl.envs.kernels.records import Records, from_tensors, output_of, refuse_unavailable, to_tensors
+from mipi_pl.envs.kernels.records import Records, from_tensors, output_of, to_tensors
 from mipi_pl.envs.scene import Scene
 from mipi_pl.envs.split import Mix, Split
 from mipi_pl.spec import EntitySpec

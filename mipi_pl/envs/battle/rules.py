@@ -13,12 +13,12 @@ from numba import prange
 
 from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.rules_combat import explode, follow_order, give_order, mend, pass_time, strike
-from mipi_pl.envs.battle.rules_judge import judge, outcome
+from mipi_pl.envs.battle.rules_judge import judge, outcome, write_result
 from mipi_pl.envs.battle.rules_movement import list_living, move
 from mipi_pl.envs.battle.rules_observe import is_available, observe
 from mipi_pl.envs.battle.rules_script import script
 from mipi_pl.envs.battle.rules_spawn import spawn
-from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, MEND, STRIKE, TIME_UP, WON
+from mipi_pl.envs.battle.rules_state import GOING_ON, MEND, STRIKE
 from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.utils.compiled import source_hash
@@ -89,11 +89,7 @@ def _begin_one(b, battles, units, pairs, world, columns, out):  # type: ignore[n
 def _advance_one(b, action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
     battle, rules = battles[b], world.rules[0]
     reward = play_step(battle, units[b], pairs[b], action[b], world.damage, rules)
-    out.reward[b] = reward * world.draws[battle.composition].reward_scale
-    out.terminated[b] = battle.ended == WON or battle.ended == LOST or battle.ended == DRAWN
-    out.truncated[b] = battle.ended == TIME_UP
-    out.won[b] = battle.ended == WON
-    out.composition[b] = battle.composition
+    write_result(out, b, battle, reward, world.draws)
     observe(units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b], out.action_mask[b])
 
 

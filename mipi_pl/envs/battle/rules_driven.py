@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.rules_combat import give_order
-from mipi_pl.envs.battle.rules_judge import judge, note_vitality
+from mipi_pl.envs.battle.rules_judge import judge, note_vitality, write_result
 from mipi_pl.envs.battle.rules_observe import observe
-from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, TIME_UP, WON
+from mipi_pl.envs.battle.rules_state import GOING_ON
 from mipi_pl.envs.kernels.compiled import entry
 from mipi_pl.utils.compiled import source_hash
 
@@ -58,11 +58,7 @@ def _entries(source: int) -> DrivenEntries:
         for b in range(battles.size):
             battle = battles[b]
             reward = judge(battle, units[b], rules) if battle.ended == GOING_ON else 0.0
-            out.reward[b] = reward * world.draws[battle.composition].reward_scale
-            out.terminated[b] = battle.ended == WON or battle.ended == LOST or battle.ended == DRAWN
-            out.truncated[b] = battle.ended == TIME_UP
-            out.won[b] = battle.ended == WON
-            out.composition[b] = battle.composition
+            write_result(out, b, battle, reward, world.draws)
             observe(
                 units[b], world.damage, rules, columns, out.entities[b], out.present[b], out.visible[b],
                 out.action_mask[b],

@@ -1,4 +1,4 @@
-"""Outcome and reward of a step, computed from the observed units before and after it.
+"""Outcome and reward of a step, computed from the observed units before and after it, and their output.
 
 The simulator and StarCraft II use the same functions.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from mipi_pl.envs.battle.rules_rounding import rounded
 from mipi_pl.envs.battle.rules_state import DRAWN, GOING_ON, LOST, TIME_UP, WON
 from mipi_pl.envs.kernels.compiled import rule
-from mipi_pl.envs.kernels.records import Record, Records
+from mipi_pl.envs.kernels.records import Output, Record, Records
 
 
 @rule
@@ -57,3 +57,13 @@ def judge(battle: Record, units: Records, rules: Record) -> float:
     elif battle.ended == GOING_ON and battle.steps >= rules.episode_limit:
         battle.ended = TIME_UP
     return reward
+
+
+@rule
+def write_result(out: Output, b: int, battle: Record, reward: float, draws: Records) -> None:
+    """Write the scaled reward of a step of battle `b`, how the battle ended, and its composition."""
+    out.reward[b] = reward * draws[battle.composition].reward_scale
+    out.terminated[b] = battle.ended == WON or battle.ended == LOST or battle.ended == DRAWN
+    out.truncated[b] = battle.ended == TIME_UP
+    out.won[b] = battle.ended == WON
+    out.composition[b] = battle.composition

@@ -9,10 +9,11 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from mipi_pl.envs.actions import refuse_unavailable
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import drawn_of
 from mipi_pl.envs.frame import Frame
-from mipi_pl.envs.kernels.records import from_tensors, output_of, refuse_unavailable, to_tensors
+from mipi_pl.envs.kernels.records import from_tensors, output_of, to_tensors
 from mipi_pl.envs.resource.rules import find_unavailable, parallel_entries, serial_entries
 from mipi_pl.envs.resource.rules_state import N_ACTIONS, Land, State, make_state
 from mipi_pl.envs.resource.scenario import Scenario
