@@ -26,7 +26,7 @@ from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakePolicy, Worlds
 from mipi_pl.run.build import policies_of
 from mipi_pl.run.evaluate import Subject, open_checkpoint
-from mipi_pl.storage.weights import located
+from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 
 WAYS = ("all in sight", "dropped", "dropped, not attackable")

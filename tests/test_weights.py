@@ -11,7 +11,7 @@ from torch import zeros
 
 from mipi_pl.cli import main
 from mipi_pl.run.build import build, environment_factory, one_environment
-from mipi_pl.storage import weights
+from mipi_pl.storage import shipped, weights
 from mipi_pl.storage.checkpoint_file import read_checkpoint, restore
 from mipi_pl.utils.errors import UserError
 
@@ -183,18 +183,18 @@ def test_a_name_that_nothing_has_is_refused_with_those_that_there_are(capfd: pyt
     assert main(["eval", "quickstrat"]) == 2
     told = capfd.readouterr().err
     assert "quickstart, " in told
-    assert all(name in told for name in weights.shipped())
+    assert all(name in told for name in shipped.names())
 
 
 def test_policies_are_shipped() -> None:
-    assert "quickstart" in weights.shipped()
+    assert "quickstart" in shipped.names()
 
 
-@pytest.mark.parametrize("name", weights.shipped())
+@pytest.mark.parametrize("name", shipped.names())
 def test_a_shipped_policy_is_small_and_fits_the_networks_of_today(name: str) -> None:
-    path = weights.located(Path(name))
+    path = shipped.located(Path(name))
     assert path.stat().st_size < MOST_BYTES
-    assert weights.is_shipped(path)
+    assert shipped.is_shipped(path)
     content, config = read_checkpoint(path)
     with one_environment(environment_factory(config["env"])) as env:
         restore(build("algorithm", config["algorithm"], spec=env.entity_spec), content, path)

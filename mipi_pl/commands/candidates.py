@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.resources import files
 
 from mipi_pl.commands import COMMANDS, module_of
 from mipi_pl.commands.options import Parser
 from mipi_pl.run.config_files import choices_of, defaults_with, groups, meanings, read
+from mipi_pl.storage import shipped
 
 _LIKE_TRAIN = ("train", "compositions", "check-env")
 """Commands that take choices and keys of train.yaml; Hydra parses their arguments."""
@@ -48,7 +48,7 @@ def _known(words: Sequence[str], current: str) -> list[str]:
         if not argument.option_strings and values and not rest:
             return [*values, *flags]
     if command in _POLICIES:
-        return [*(_keys_of_eval() if rest else _shipped()), *flags]
+        return [*(_keys_of_eval() if rest else shipped.names()), *flags]
     return flags
 
 
@@ -67,8 +67,3 @@ def _of_training(command: str, words: Sequence[str], current: str) -> list[str]:
 
 def _keys_of_eval() -> list[str]:
     return [f"{name}=" for name in read("eval.yaml").meanings if name not in ("env", "held_out")]
-
-
-def _shipped() -> list[str]:
-    folder = files("mipi_pl").joinpath("shipped")
-    return sorted(entry.name.partition(".")[0] for entry in folder.iterdir() if entry.name.endswith(".safetensors"))

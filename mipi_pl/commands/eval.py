@@ -33,11 +33,11 @@ def declare(add_parser: AddParser) -> None:
 def _details() -> str:
     from mipi_pl.run.config_files import read
     from mipi_pl.run.help import indented
-    from mipi_pl.storage.weights import shipped  # imports PyTorch, which is slow
+    from mipi_pl.storage import shipped
 
     config = read("eval.yaml")
     keys = (f"  {key}\n{indented(meaning)}" for key, meaning in config.meanings.items())
-    policies = indented(", ".join(shipped()))
+    policies = indented(", ".join(shipped.names()))
     return "\n".join(
         ["", "Policies that come with the program:", policies, "", indented(config.meaning, 0), "", *keys, ""]
     )

@@ -45,9 +45,9 @@ def run(options: Namespace) -> None:
             written.
     """
     from mipi_pl.run.evaluate import output_parent
-    from mipi_pl.storage import run_folder, weights
+    from mipi_pl.storage import run_folder, shipped
 
-    path = weights.located(options.checkpoint)
+    path = shipped.located(options.checkpoint)
     suffix = _suffix_of(options)
     target: Path = options.output or output_parent(path) / f"policy{suffix}"
     if target.suffix != suffix:
@@ -72,16 +72,15 @@ def _suffix_of(options: Namespace) -> str:
 
 
 def _write(path: Path, target: Path, options: Namespace) -> None:
-    from mipi_pl.run.own_folder import as_flag, split
+    from mipi_pl.run.own_folder import as_flag, existing
     from mipi_pl.storage import weights
 
-    folder = as_flag(options.config_dir)
     if target.suffix != weights.SUFFIX:
         from mipi_pl.run.deployment import export
 
-        export(path, target, [*folder, *options.overrides])
+        export(path, target, [*as_flag(options.config_dir), *options.overrides])
         return
-    split(folder)  # only to refuse a folder that does not exist: weights and config are copied without its modules
+    existing(options.config_dir)  # which is not used: weights and config are copied without its modules
     if options.overrides:
         raise UserError(f"overrides are for --format pt2 and onnx, got {' '.join(options.overrides)}")
     from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint

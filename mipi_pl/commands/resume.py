@@ -32,8 +32,7 @@ def run(options: Namespace) -> None:
     Raises:
         UserError: if the run cannot be resumed.
     """
-    from mipi_pl.run import own_folder
+    from mipi_pl.run.own_folder import existing
     from mipi_pl.run.resume import resume
 
-    config_dir, _ = own_folder.split(own_folder.as_flag(options.config_dir))
-    resume(options.folder, config_dir=config_dir, overrides=options.overrides)
+    resume(options.folder, config_dir=existing(options.config_dir), overrides=options.overrides)

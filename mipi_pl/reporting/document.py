@@ -20,6 +20,14 @@ class Heading:
     level: int
     text: str
 
+    def html(self) -> str:
+        """Return the heading in HTML."""
+        return f"<h{self.level}>{html.escape(self.text)}</h{self.level}>"
+
+    def markdown(self) -> str:
+        """Return the heading in Markdown."""
+        return f"{'#' * self.level} {_plain(self.text)}"
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -27,12 +35,28 @@ class Paragraph:
 
     text: str
 
+    def html(self) -> str:
+        """Return the paragraph in HTML."""
+        return f"<p>{html.escape(self.text)}</p>"
+
+    def markdown(self) -> str:
+        """Return the paragraph in Markdown."""
+        return _plain(self.text)
+
 
 @dataclass(frozen=True)
 class Notes:
     """A highlighted list of notes."""
 
     lines: Sequence[str]
+
+    def html(self) -> str:
+        """Return the list in HTML."""
+        return '<ul class="notes">' + "".join(f"<li>{html.escape(line)}</li>" for line in self.lines) + "</ul>"
+
+    def markdown(self) -> str:
+        """Return the list in Markdown, as a quotation."""
+        return "\n".join(f"> * {_plain(line)}" for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,24 @@ class Table:
     series: Sequence[str] = ()
     is_text: bool = False
 
+    def html(self) -> str:
+        """Return the table in HTML, within a part of the page that scrolls if it is too wide."""
+        head = "".join(f'<th scope="col">{_breakable(cell)}</th>' for cell in self.header)
+        rows = []
+        for place, (first, *others) in enumerate(self.rows):
+            series = f' data-series="{html.escape(self.series[place])}"' if self.series else ""
+            cells = "".join(f"<td>{_breakable(cell) if self.is_text else html.escape(cell)}</td>" for cell in others)
+            rows.append(f'<tr{series}><th scope="row">{_breakable(first)}</th>{cells}</tr>')
+        kind = ' class="text"' if self.is_text else ""
+        table = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        return f'<div class="scroll" tabindex="0">{table}</div>'
+
+    def markdown(self) -> str:
+        """Return the table in Markdown."""
+        others = "---" if self.is_text else "---:"
+        rows = [self.header, ["---", *[others] * (len(self.header) - 1)], *self.rows]
+        return "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in rows)
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -62,12 +104,33 @@ class Filter:
 
     series: Sequence[tuple[str, str]]
 
+    def html(self) -> str:
+        """Return a check box for each series, hidden until the script that handles them runs."""
+        boxes = (
+            f'<label><input type="checkbox" checked value="{html.escape(name)}">'
+            f'<span style="background: {colour}"></span>{html.escape(name)}</label>'
+            for name, colour in self.series
+        )
+        return f'<fieldset class="filter" hidden><legend>show</legend>{"".join(boxes)}</fieldset>'
+
+    def markdown(self) -> str:
+        """Return an empty text: Markdown has no switches."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Code:
     """Preformatted lines, such as commands."""
 
     lines: Sequence[str]
+
+    def html(self) -> str:
+        """Return the lines in HTML."""
+        return f"<pre>{html.escape(chr(10).join(self.lines))}</pre>"
+
+    def markdown(self) -> str:
+        """Return the lines in Markdown, indented."""
+        return "\n".join(f"    {line}" for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -83,6 +146,16 @@ class Picture:
     name: str
     svg: str
     caption: str
+
+    def html(self) -> str:
+        """Return the picture in HTML, with the SVG inside."""
+        caption = html.escape(self.caption)
+        image = f'<div role="img" aria-label="{caption}">{for_page(self.svg, self.name)}</div>'
+        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+    def markdown(self) -> str:
+        """Return a reference to the file of the picture in Markdown."""
+        return f"![{_plain(self.caption)}]({self.name}.svg)"
 
 
 Block = Heading | Paragraph | Notes | Table | Filter | Code | Picture
@@ -116,7 +189,7 @@ def as_html(blocks: Sequence[Block]) -> str:
         if isinstance(block, Heading) and block.level == 2:
             parts.append(f"{'</section>' if is_open else ''}<section>")
             is_open = True
-        parts.append(_html(block))
+        parts.append(block.html())
     body = "\n".join([*parts, "</section>" if is_open else ""])
     start = f'<!DOCTYPE html>\n<html lang="en"><head>{head}\n<style>\n{_part("report.css")}</style></head>'
     return f"{start}\n<body>\n{body}\n<script>\n{_part('report.js')}</script>\n</body></html>\n"
@@ -126,47 +199,6 @@ def _part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _html(block: Block) -> str:
-    safe = html.escape
-    if isinstance(block, Heading):
-        return f"<h{block.level}>{safe(block.text)}</h{block.level}>"
-    if isinstance(block, Paragraph):
-        return f"<p>{safe(block.text)}</p>"
-    if isinstance(block, Notes):
-        return '<ul class="notes">' + "".join(f"<li>{safe(line)}</li>" for line in block.lines) + "</ul>"
-    if isinstance(block, Code):
-        return f"<pre>{safe(chr(10).join(block.lines))}</pre>"
-    if isinstance(block, Filter):
-        return _filter_html(block)
-    if isinstance(block, Picture):
-        caption = safe(block.caption)
-        image = f'<div role="img" aria-label="{caption}">{for_page(block.svg, block.name)}</div>'
-        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
-    return _table_html(block)
-
-
-def _filter_html(block: Filter) -> str:
-    """Hidden until the script runs, because it does nothing without."""
-    boxes = (
-        f'<label><input type="checkbox" checked value="{html.escape(name)}">'
-        f'<span style="background: {colour}"></span>{html.escape(name)}</label>'
-        for name, colour in block.series
-    )
-    return f'<fieldset class="filter" hidden><legend>show</legend>{"".join(boxes)}</fieldset>'
-
-
-def _table_html(block: Table) -> str:
-    head = "".join(f'<th scope="col">{_breakable(cell)}</th>' for cell in block.header)
-    rows = []
-    for place, (first, *others) in enumerate(block.rows):
-        series = f' data-series="{html.escape(block.series[place])}"' if block.series else ""
-        cells = "".join(f"<td>{_breakable(cell) if block.is_text else html.escape(cell)}</td>" for cell in others)
-        rows.append(f'<tr{series}><th scope="row">{_breakable(first)}</th>{cells}</tr>')
-    kind = ' class="text"' if block.is_text else ""
-    table = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="scroll" tabindex="0">{table}</div>'
-
-
 def _breakable(text: str) -> str:
     """Allow line breaks inside long names."""
     return re.sub(r"(\w)([._=/]+)(?=\w)", r"\1\2<wbr>", html.escape(text))
@@ -174,29 +206,11 @@ def _breakable(text: str) -> str:
 
 def as_markdown(blocks: Sequence[Block]) -> str:
     """Format the blocks as Markdown that refers to the picture files."""
-    return "\n\n".join(text for text in map(_markdown, blocks) if text) + "\n"
-
-
-def _markdown(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"{'#' * block.level} {_plain(block.text)}"
-    if isinstance(block, Paragraph):
-        return _plain(block.text)
-    if isinstance(block, Notes):
-        return "\n".join(f"> * {_plain(line)}" for line in block.lines)
-    if isinstance(block, Code):
-        return "\n".join(f"    {line}" for line in block.lines)
-    if isinstance(block, Filter):
-        return ""
-    if isinstance(block, Picture):
-        return f"![{_plain(block.caption)}]({block.name}.svg)"
-    others = "---" if block.is_text else "---:"
-    rows = [block.header, ["---", *[others] * (len(block.header) - 1)], *block.rows]
-    return "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in rows)
+    return "\n\n".join(text for block in blocks if (text := block.markdown())) + "\n"
 
 
 def _plain(text: str) -> str:
-    """Escapes Markdown's special characters and joins lines."""
+    """Escape Markdown's special characters and joins lines."""
     for mark in ("\\", "|", "<", "[", "]", "_", "*", "`"):
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

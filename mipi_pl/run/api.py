@@ -20,7 +20,7 @@ from mipi_pl.run.policy import Policy
 from mipi_pl.run.resume import resume as resume_run
 from mipi_pl.run.train import train as train_composed
 from mipi_pl.run.world import make_world
-from mipi_pl.storage import run_folder, weights
+from mipi_pl.storage import run_folder, shipped
 from mipi_pl.utils.errors import UserError
 
 _TEXTS = ("policy", "evaluation", "level", "size", "composition")
@@ -186,7 +186,7 @@ def load_policy(
     Raises:
         mipi_pl.utils.errors.UserError: if the checkpoint cannot be used.
     """
-    path = weights.located(_file_of(checkpoint))
+    path = shipped.located(_file_of(checkpoint))
     subject = open_checkpoint(path, _named(checkpoint, config_dir))
     actor: Actor = subject.algorithm.actor(greedy=greedy, seed=seed)
     # Absolute, because the program may change its working directory.

@@ -25,7 +25,7 @@ from mipi_pl.run.quiet import quieten
 from mipi_pl.run.report import as_json
 from mipi_pl.run.signatures import check_node, check_targets, without_keys_of_the_program
 from mipi_pl.spec import EntitySpec
-from mipi_pl.storage import provenance, run_folder, weights
+from mipi_pl.storage import provenance, run_folder, shipped
 from mipi_pl.storage.checkpoint_file import RECORD, restore
 from mipi_pl.storage.files import sha256_of, write_json
 from mipi_pl.utils.errors import UserError
@@ -142,7 +142,7 @@ def evaluate_checkpoint(
     Raises:
         UserError: if the checkpoint cannot be used, an override is invalid, or the folder cannot be written to.
     """
-    path = weights.located(path)
+    path = shipped.located(path)
     subject = open_checkpoint(path, overrides)
     plan = subject.plan
     checkpoint = {"path": str(path.resolve()), "sha256": sha256_of(path)}
@@ -277,7 +277,7 @@ def output_parent(path: Path) -> Path:
     otherwise.
     """
     path = path.resolve()
-    if weights.is_shipped(path):
+    if shipped.is_shipped(path):
         return Path("outputs") / path.stem
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 

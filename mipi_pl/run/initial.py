@@ -17,7 +17,7 @@ from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.run.config import Config
 from mipi_pl.run.kinds import INIT_FROM
-from mipi_pl.storage import run_folder, weights
+from mipi_pl.storage import run_folder, shipped
 from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
 
@@ -56,7 +56,7 @@ def apply(algorithm: EntityAlgorithm, config: Config, folder: Path, resumed: boo
     if source is None:
         return None
     try:
-        path = _copy_in(folder, source) if resumed else weights.located(Path(source))
+        path = _copy_in(folder, source) if resumed else shipped.located(Path(source))
         content, _ = read_checkpoint(path)
         note = load(algorithm, content["state_dict"], source)
     except UserError as error:

@@ -39,10 +39,23 @@ def as_override(arguments: Sequence[str]) -> list[str]:
             overrides.append(word)
             continue
         folder = _unquoted(folder if equals else next(words, ""))
-        if not folder or not Path(folder).is_dir():
-            raise UserError(f"{flag} must be an existing folder with your own configs, got {folder or 'nothing'}")
-        overrides.append(f"{_KEY}{_quoted(str(Path(folder).resolve()))}")
+        overrides.append(f"{_KEY}{_quoted(str(_found(folder, flag)))}")
     return overrides
+
+
+def existing(folder: str | None) -> Path | None:
+    """Return the folder that the flag ``--config-dir`` of a command names, as an absolute path; None without the flag.
+
+    Raises:
+        UserError: if it does not exist.
+    """
+    return None if folder is None else _found(folder, _FLAGS[0])
+
+
+def _found(folder: str, flag: str) -> Path:
+    if not folder or not Path(folder).is_dir():
+        raise UserError(f"{flag} must be an existing folder with your own configs, got {folder or 'nothing'}")
+    return Path(folder).resolve()
 
 
 def as_flag(folder: str | Path | None) -> list[str]:

@@ -22,7 +22,7 @@ from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, s
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
 from mipi_pl.run.evaluate import Subject, not_writable, open_checkpoint, open_opponent, result_folder
-from mipi_pl.storage import provenance, run_folder, weights
+from mipi_pl.storage import provenance, run_folder, shipped
 from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.extras import how_to_install
@@ -65,7 +65,7 @@ def watch_checkpoint(
             raise UserError(f"mipi watch plays --episodes N on env.team_sizes=[...]; {override} is for mipi eval")
     if "mp4" in formats and not can_write_mp4():
         raise UserError(f"--format mp4 needs the package imageio-ffmpeg: {how_to_install('video')}, or use gif")
-    path = weights.located(path)
+    path = shipped.located(path)
     subject = open_checkpoint(path, overrides)
     plan = subject.plan
     worlds = plan.worlds[:1] if plan.worlds[0].name == TRAINING else plan.worlds
@@ -118,7 +118,7 @@ def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
 
 
 def _opponent(against: str, subject: Subject) -> Player:
-    path = weights.located(Path(against))
+    path = shipped.located(Path(against))
     if path.is_file():
         return _learned(open_opponent(path, subject.plan))
     with one_environment(subject.make_env) as env:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mipi_pl.storage import index, sealed, weights
+from mipi_pl.storage import index, sealed, shipped, weights
 from mipi_pl.storage.files import DamagedError
 from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.sealed import RECORD as RECORD
@@ -30,10 +30,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if (last := path / "checkpoints" / "last.ckpt").is_file():
         raise UserError(f"expected a checkpoint file, got the run folder {path}; name its checkpoint: {last}")
     if not path.is_file():
-        hint = did_you_mean(str(path), weights.shipped())
+        hint = did_you_mean(str(path), shipped.names())
         raise UserError(
             f"no checkpoint at {path}; {hint}a run writes checkpoints/last.ckpt to its folder in outputs/; "
-            f"policies that come with the program: {', '.join(weights.shipped())}"
+            f"policies that come with the program: {', '.join(shipped.names())}"
         )
     content = _content(path)
     record = _record(content)

@@ -10,9 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-BLOCK = 1 << 20
-"""Number of bytes read at once."""
-
 
 class DamagedError(ValueError):
     """A file is missing, or its content, checksum or format is wrong."""
@@ -90,11 +87,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 checksum of a file, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(path: Path, sha256: str) -> None:

@@ -15,11 +15,13 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
-from mipi_pl.storage.files import BLOCK, DamagedError, replacing
+from mipi_pl.storage.files import DamagedError, replacing
 
 RECORD = "mipi"
 """Key of a checkpoint that holds the config and provenance of its run."""
 
+_BLOCK = 1 << 20
+"""Number of bytes read at once."""
 _MARK = b"mipi sha256 "
 _LENGTH = len(_MARK) + 64
 _LENGTH_FIELD = _LENGTH.to_bytes(2, "little")
@@ -132,7 +134,7 @@ def _digest(file: BinaryIO, end: int) -> str:
     """Return the SHA-256 checksum of the first `end` bytes; afterwards the file is positioned at `end`."""
     digest = hashlib.sha256()
     file.seek(0)
-    while end > 0 and (block := file.read(min(end, BLOCK))):
+    while end > 0 and (block := file.read(min(end, _BLOCK))):
         digest.update(block)
         end -= len(block)
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """A policy as one small safetensors file: its weights, and the config of its run as metadata. No pickle, no code.
 
 `mipi export` converts a checkpoint to such a file; `mipi eval` and `mipi watch` accept it in place of a checkpoint.
-Some policies come with the program and are selected by name. The config in a file may only name classes of this program
+Some come with the program, see `mipi_pl.storage.shipped`. The config in a file may only name classes of this program
 and PyTorch's optimizers, so reading and playing a file from others runs no other code.
 """
 
@@ -12,7 +12,6 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from safetensors.torch import save
 
 from mipi_pl.storage.files import replacing
 from mipi_pl.storage.former_names import with_present_names
+from mipi_pl.storage.shipped import SUFFIX as SUFFIX
 from mipi_pl.utils.errors import UserError
 
-SUFFIX = ".safetensors"
 KEPT = ("frames", "updates", "commit")
 """Facts about the run that the file keeps; states of random generators and optimizers stay in the checkpoint."""
 PLAYING = ("seed", "fused", "total_frames", "held_out", "run", "env", "algorithm")
@@ -36,7 +35,6 @@ _TARGET = "target_"
 The file leaves these copies out: only learning from a replay uses them.
 """
 
-_FOLDER = "shipped"
 _METADATA = "mipi"
 _SHA256 = "mipi_sha256"
 """Keys of the metadata: the config and facts as JSON, and a checksum of these and of the weights."""
@@ -121,28 +119,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path} names {target}, which is not a class of this program; the file is not used")
     # Also drops keys that `write` omits, such as a folder of modules, from files that others made.
     return state, {**about, "config": _playing(about["config"])} if isinstance(about.get("config"), dict) else about
-
-
-def shipped() -> list[str]:
-    """Return the names of the policies that come with the program."""
-    return sorted(
-        entry.name.removesuffix(SUFFIX)
-        for entry in files("mipi_pl").joinpath(_FOLDER).iterdir()
-        if entry.name.endswith(SUFFIX)
-    )
-
-
-def located(word: Path) -> Path:
-    """Return `word` if it is a file, the path of the shipped policy with that name, or else `word` unchanged."""
-    if not word.is_file() and str(word) in shipped():
-        with as_file(files("mipi_pl").joinpath(_FOLDER, f"{word}{SUFFIX}")) as path:
-            return path
-    return word
-
-
-def is_shipped(path: Path) -> bool:
-    """Return whether a file is a shipped policy; results must not be written next to it."""
-    return path.parent.name == _FOLDER and path.parent.parent == Path(__file__).resolve().parents[1]
 
 
 def _playing(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from mipi_pl.cli import main
 from mipi_pl.reporting.groups import settings
 from mipi_pl.reporting.runs import read_run
 from mipi_pl.run.kinds import imported
+from mipi_pl.storage import shipped
 from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
 from mipi_pl.storage.former_names import FORMER_PACKAGES, MOVED, with_present_names
-from mipi_pl.storage.weights import shipped
 from mipi_pl.utils.errors import UserError
 
 AGENT = "mipi_pl.models.agent.EntityAgent"
@@ -90,7 +90,7 @@ def test_a_run_with_former_names_plays_exports_and_resumes(older: Path, tmp_path
     assert (older / "results.json").is_file()
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped.names())
 def test_shipped_policies_are_read_with_the_present_names(name: str) -> None:
     _, config = read_checkpoint(Path(importlib.import_module("mipi_pl").__path__[0], "shipped", f"{name}.safetensors"))
     assert config["algorithm"]["agent"]["_target_"] == AGENT

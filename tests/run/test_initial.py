@@ -16,7 +16,7 @@ from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.initial import load, settle
-from mipi_pl.storage.weights import located
+from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 
 GAME = ["experiment=matrix_game", "debug=tiny", "held_out.baselines=[]", "picture._target_=crash.no_picture"]
