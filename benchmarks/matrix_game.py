@@ -23,10 +23,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
+from mipi_pl.evaluation.curve import read_curve, while_learning
 from mipi_pl.evaluation.seeds import mean_over_seeds
 from mipi_pl.evaluation.style import legend_below, new_figure, styled
 from mipi_pl.evaluation.tables import text_table, write_csv
-from mipi_pl.theory.matrix_figure import STYLES, draw_exact, exact_entries, label_axes, returns
+from mipi_pl.theory.matrix_figure import STYLES, draw_exact, exact_entries, label_axes
 from mipi_pl.theory.matrix_game import exact_payoffs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,10 +53,12 @@ def collect(outputs: Path) -> tuple[list[dict[str, object]], list[dict[str, obje
         for path in newest.values():
             results = json.loads(path.read_text())
             head = {"algorithm": algorithm, "seed": results["seed"]}
-            for evaluation, points in returns(path.parent / "evaluations.csv").items():
-                rows += [
-                    {**head, "evaluation": evaluation, "frames": round(1000 * x), "return": y} for x, y, *_ in points
-                ]
+            points = read_curve(path.parent / "evaluations.csv", "return")
+            rows += [
+                {**head, "evaluation": evaluation, "frames": point.frames, "return": point.value.value}
+                for evaluation in ("training", HELD_OUT)
+                for point in while_learning(points, evaluation, None)
+            ]
             ends = {"training": results["training"]["return"], HELD_OUT: results["held_out"][HELD_OUT]["return"]}
             runs.append({**head, **ends, "seconds": results["seconds"], "commit": results["commit"]})
     return rows, runs

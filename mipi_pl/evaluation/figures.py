@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.artist import Artist
@@ -12,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mipi_pl.evaluation.curve import Point, read_curve, while_learning
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.style import (
@@ -30,37 +29,6 @@ from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.storage.files import replacing
 
 Entries = list[tuple[str, Artist]]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation on the learning curve.
-
-    Attributes:
-        frames: environment steps collected so far.
-        evaluation: name of the evaluation.
-        value: win rate, or the return in worlds without winning.
-        measure: ``win rate`` or ``return``.
-    """
-
-    frames: int
-    evaluation: str
-    value: Estimate
-    measure: str = "win rate"
-
-
-def read_curve(path: Path) -> list[Point]:
-    """Read the points that the evaluation callback wrote to evaluations.csv; empty if the file does not exist."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_point(row) for row in csv.DictReader(file) if row["level"] == "all"]
-
-
-def _point(row: Mapping[str, str]) -> Point:
-    column = "win_rate" if "win_rate" in row else "return"
-    value, low, high = (float(row[key]) for key in (column, f"{column}_low", f"{column}_high"))
-    return Point(int(row["frames"]), row["evaluation"], Estimate(value, low, high), column.replace("_", " "))
 
 
 def draw_results(path: Path, title: str, evaluations: Path, policies: Mapping[str, Sequence[Result]]) -> None:
@@ -115,9 +83,7 @@ def draw_curve(axes: Axes, points: Sequence[Point], final: Sequence[Result]) -> 
     last = max((point.frames for point in points), default=0) / 1000
     entries: Entries = []
     for place, name in enumerate(names):
-        line = sorted((point for point in points if point.evaluation == name), key=lambda point: point.frames)
-        if len(line) > 1 and line[-1].value == ends.get(name):  # evaluations.csv ends with the final evaluation
-            line.pop()
+        line = while_learning(points, name, ends.get(name))
         x = [point.frames / 1000 for point in line]
         colour, marker = line_style(_colour_of(name, names))
         axes.fill_between(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.evaluation.statistics import Estimate
-from mipi_pl.evaluation.tables import WIDTH, Row, as_text, text_table
+from mipi_pl.evaluation.tables import WIDTH, Row, as_text, team_name, text_table
 from mipi_pl.evaluation.worlds import TRAINING
 
 
@@ -99,7 +99,8 @@ class Table(Sequence[Row]):
         policies = list(dict.fromkeys(str(row["policy"]) for row in totals))
         cells: dict[str, list[str]] = {}
         for row in totals:
-            line = cells.setdefault(row["evaluation"], [_teams(row), *[""] * len(policies)])
+            teams = team_name(str(row["evaluation"]), str(row["size"]))
+            line = cells.setdefault(row["evaluation"], [teams, *[""] * len(policies)])
             line[1 + policies.index(str(row["policy"]))] = _cell(row)
         return ["teams", *policies], list(cells.values())
 
@@ -112,10 +113,3 @@ def _cell(row: Row) -> str:
     measure = _measure(row)
     found = Estimate(*(float(row[name]) for name in (measure, f"{measure}_low", f"{measure}_high")))
     return as_text(found, 2 if measure == "win_rate" else 1)
-
-
-def _teams(row: Row) -> str:
-    name, size = str(row["evaluation"]), str(row["size"])
-    if name == TRAINING:
-        return f"{size} (as trained)"
-    return size if size == name else f"{name} ({size} agents)"

@@ -68,7 +68,7 @@ def comparison_table(policies: Mapping[str, Sequence[Result]]) -> str:
     rows = []
     for place, result in enumerate(policies[first]):
         values = [_value(policies[name][place].total) for name in others]
-        rows.append([team_name(result), *_score_cells(result.total), *values])
+        rows.append([_teams(result), *_score_cells(result.total), *values])
     return text_table(header, rows, WIDTH)
 
 
@@ -76,7 +76,7 @@ def detail_table(results: Sequence[Result]) -> str:
     """Return a table of each evaluation in total, by team size and by composition."""
     rows = []
     for result in results:
-        rows.append([team_name(result), *_score_cells(result.total)])
+        rows.append([_teams(result), *_score_cells(result.total)])
         if len(result.by_size) > 1:
             rows += [[f"  {size} agents", *_score_cells(score)] for size, score in result.by_size.items()]
         if len(result.by_composition) > 1:
@@ -87,7 +87,7 @@ def detail_table(results: Sequence[Result]) -> str:
 def fault_notes(policies: Mapping[str, Sequence[Result]]) -> list[str]:
     """Return a line for each evaluation with episodes that faults of the world cut short."""
     return [
-        f"note: {policy}, {team_name(result)}: episodes cut short by faults of the world: {result.cut_short} of "
+        f"note: {policy}, {_teams(result)}: episodes cut short by faults of the world: {result.cut_short} of "
         f"{result.total.episodes}; they are counted with their rewards so far"
         for policy, results in policies.items()
         for result in results
@@ -95,12 +95,20 @@ def fault_notes(policies: Mapping[str, Sequence[Result]]) -> list[str]:
     ]
 
 
-def team_name(result: Result) -> str:
-    """Return the name of an evaluation for tables and pictures."""
-    sizes = size_range(result.sizes)
-    if result.name == TRAINING:
+def team_name(evaluation: str, sizes: str) -> str:
+    """Return the name of an evaluation for tables.
+
+    Args:
+        evaluation: its name in the config.
+        sizes: its team sizes, such as ``3-5``.
+    """
+    if evaluation == TRAINING:
         return f"{sizes} (as trained)"
-    return sizes if sizes == result.name else f"{result.name} ({sizes} agents)"
+    return sizes if sizes == evaluation else f"{evaluation} ({sizes} agents)"
+
+
+def _teams(result: Result) -> str:
+    return team_name(result.name, size_range(result.sizes))
 
 
 def as_text(found: Estimate, places: int, signed: bool = False) -> str:

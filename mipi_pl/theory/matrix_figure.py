@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from mipi_pl.evaluation.curve import read_curve, while_learning
 from mipi_pl.evaluation.figures import Entries, draw_final, final_entry
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.style import INK, PALETTE, dress, legend_below, new_figure, styled
@@ -54,34 +53,21 @@ def draw_matrix_game(
     figure = new_figure(6.2 * len(final), 4.6, dpi=130)
     figure.suptitle(title, fontsize=12)
     exact = exact_payoffs(payoffs, trained, alpha)
-    curves = returns(evaluations)
+    points = read_curve(evaluations, "return")
     for place, (name, end) in enumerate(final.items()):
         axes = figure.add_subplot(1, len(final), place + 1)
-        line = curves.get(name, [])
-        if len(line) > 1 and line[-1][1:] == (end.value, end.low, end.high):  # the final evaluation is the last row
-            line = line[:-1]
-        x, y, low, high = ([row[column] for row in line] for column in range(4))
-        axes.plot(x, y, color=INK, marker="o", markersize=4, linewidth=2.0)
+        line = while_learning(points, name, end)
+        x, learned = [point.frames / 1000 for point in line], [point.value for point in line]
+        axes.plot(x, [mean.value for mean in learned], color=INK, marker="o", markersize=4, linewidth=2.0)
+        low, high = [mean.low for mean in learned], [mean.high for mean in learned]
         axes.fill_between(x, low, high, color=INK, alpha=0.12, linewidth=0)
         draw_exact(axes, exact, trained if name == TRAINING else [name])
         draw_final(axes, [1.03 * max(x, default=0)], [end], INK)
         label_axes(axes, f"training teams {', '.join(trained)}" if name == TRAINING else f"team {name}, never seen")
-    learned = ("learned, 95 % interval over episodes", Line2D([], [], color=INK, marker="o", markersize=4))
-    legend_below(figure, [learned, final_entry(), *exact_entries()])
+    curve = ("learned, 95 % interval over episodes", Line2D([], [], color=INK, marker="o", markersize=4))
+    legend_below(figure, [curve, final_entry(), *exact_entries()])
     with replacing(path) as unfinished:
         figure.savefig(unfinished, format=path.suffix.removeprefix("."))
-
-
-def returns(evaluations: Path) -> dict[str, list[tuple[float, float, float, float]]]:
-    """Return the points of each evaluation, by frames: thousands of frames, mean return, and its 95 % interval."""
-    curves: dict[str, list[tuple[float, float, float, float]]] = {}
-    with evaluations.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["level"] == "all":
-                mean, low, high = (float(row[key]) for key in ("return", "return_low", "return_high"))
-                point = (int(row["frames"]) / 1000, mean, low, high)
-                curves.setdefault(row["evaluation"], []).append(point)
-    return {name: sorted(points, key=itemgetter(0)) for name, points in curves.items()}
 
 
 def draw_exact(axes: Axes, exact: Mapping[str, Mapping[str, float]], teams: Sequence[str]) -> None:

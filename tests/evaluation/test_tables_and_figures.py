@@ -9,7 +9,8 @@ import torch
 from matplotlib.image import imread
 
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.figures import Point, draw_curve, draw_evaluation, draw_run, draw_teams, read_curve
+from mipi_pl.evaluation.curve import Point, read_curve
+from mipi_pl.evaluation.figures import draw_curve, draw_evaluation, draw_run, draw_teams
 from mipi_pl.evaluation.frame import Table
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes

@@ -13,10 +13,12 @@ from matplotlib.image import imread
 from omegaconf import OmegaConf
 
 from mipi_pl.envs.composition import Composition
+from mipi_pl.evaluation.curve import read_curve, while_learning
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.rollout import Episodes
+from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.tables import append_csv, rows_of
-from mipi_pl.theory.matrix_figure import draw_matrix_game, returns
+from mipi_pl.theory.matrix_figure import draw_matrix_game
 from mipi_pl.theory.matrix_game import exact_payoffs, payoffs_elsewhere, payoffs_in_training, solve
 
 ENV = OmegaConf.to_container(OmegaConf.load(Path(__file__).parents[2] / "configs/env/matrix_game.yaml"))
@@ -82,14 +84,19 @@ def test_the_picture_shows_the_returns_of_the_file(tmp_path: Path) -> None:
         played = Episodes(torch.full((4,), value), no, nothing + 1, nothing, no)
         return Result.from_episodes(name, [Composition((("1st A", 1), ("2nd B", 1)))], played)
 
+    def returns(path: Path, final: Estimate | None = None) -> list[tuple[int, float]]:
+        line = while_learning(read_curve(path, "return"), "BB", final)
+        return [(point.frames, point.value.value) for point in line]
+
     for frames, value in ((2000, 1.5), (0, 0.5)):
         results = [result("training", value), result("BB", value / 2)]
         append_csv(tmp_path / "evaluations.csv", [{"frames": frames, **row} for row in rows_of("greedy", results)])
-    assert [point[:2] for point in returns(tmp_path / "evaluations.csv")["BB"]] == [(0.0, 0.25), (2.0, 0.75)]
+    assert returns(tmp_path / "evaluations.csv") == [(0, 0.25), (2000, 0.75)]
     # The final evaluation is the last row, also where it is worse than the last one while learning.
     final = [{"frames": 2000, **row} for row in rows_of("greedy", [result("BB", 0.5)])]
     append_csv(tmp_path / "evaluations.csv", final)
-    assert [point[1] for point in returns(tmp_path / "evaluations.csv")["BB"]] == [0.25, 0.75, 0.5]
+    assert returns(tmp_path / "evaluations.csv") == [(0, 0.25), (2000, 0.75), (2000, 0.5)]
+    assert returns(tmp_path / "evaluations.csv", result("BB", 0.5).total.return_) == [(0, 0.25), (2000, 0.75)]
     draw_matrix_game(
         tmp_path / "run.png", "a run", tmp_path / "evaluations.csv", {"trained": results}, PAYOFFS, TRAINED, ALPHA
     )
