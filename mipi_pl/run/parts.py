@@ -19,6 +19,7 @@ from mipi_pl.logging.hooks import call_hook, never_fatal
 from mipi_pl.run.build import build
 from mipi_pl.run.config import Config
 from mipi_pl.run.learner import build_algorithm, check_optimizers, refuse_large_batches
+from mipi_pl.run.roles import having
 from mipi_pl.run.state import RunState
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.compat import attach
@@ -82,23 +83,23 @@ def assemble(config: Config, folder: Path, trainer: Trainer) -> Parts:
 
 def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callbacks: list[Any]) -> None:
     """Reject combinations of parts that would train incorrectly without an error."""
-    refreshed = any(getattr(callback, "refreshes_targets", False) for callback in callbacks)
-    if getattr(algorithm, "awaits_target_updates", False) and not refreshed:
+    refreshed = any(callback.refreshes_targets for callback in having(callbacks, "refreshes_targets"))
+    if algorithm.awaits_target_updates and not refreshed:
         raise UserError(
             f"algorithm: {type(algorithm).__name__} has target networks and no callback refreshes them: choose "
             "callbacks=default or include targets in callbacks=[...]; a callback of your own must set "
             "`refreshes_targets = True`"
         )
-    by_utilities = any(getattr(callback, "by_utilities", False) for callback in callbacks)
-    if by_utilities and not getattr(algorithm, "fits_policy_to_utilities", False):
+    by_utilities = any(callback.by_utilities for callback in having(callbacks, "by_utilities"))
+    if by_utilities and not algorithm.fits_policy_to_utilities:
         raise UserError(
             f"callbacks.generalization.by_utilities: {type(algorithm).__name__} has no policy to compare with its "
             "utilities: set it to false, or choose algorithm=mipi, value, entropy or alpha_infinity"
         )
-    films_evaluations = any(getattr(callback, "at_evaluations", False) for callback in callbacks)
-    if films_evaluations and not any(hasattr(callback, "evaluated_at") for callback in callbacks):
+    films_evaluations = any(callback.at_evaluations for callback in having(callbacks, "at_evaluations"))
+    if films_evaluations and not having(callbacks, "evaluated_at"):
         raise UserError("callbacks.video.every_frames=evaluation needs evaluations: keep callbacks.generalization")
-    wanted, given = (getattr(part, "on_policy", None) for part in (algorithm, datamodule))
+    wanted, given = algorithm.on_policy, getattr(datamodule, "on_policy", None)
     if None not in (wanted, given) and wanted != given:
         sources = {True: "rollouts of the present policy (datamodule=on_policy)", False: "a replay (datamodule=replay)"}
         raise UserError(
@@ -110,9 +111,9 @@ def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callback
 def _check_worlds(callbacks: Mapping[str, Any], spec: EntitySpec) -> None:
     """Create the worlds in which callbacks evaluate the policy, before training needs them."""
     for name, callback in callbacks.items():
-        if isinstance(worlds := getattr(callback, "worlds", None), Worlds):
+        if having([callback], "worlds") and isinstance(callback.worlds, Worlds):
             try:
-                worlds.check(spec)
+                callback.worlds.check(spec)
             except WorldError as error:
                 raise UserError(f"callbacks.{name}: {error}") from error
 
@@ -120,7 +121,7 @@ def _check_worlds(callbacks: Mapping[str, Any], spec: EntitySpec) -> None:
 def _refuse_endless(trainer: Config, callbacks: list[Any]) -> None:
     """Reject a run that nothing ends."""
     limited = trainer.get("max_time") or trainer.get("fast_dev_run") or trainer.get("max_steps", -1) != -1
-    if not limited and not any(getattr(callback, "ends_training", False) for callback in callbacks):
+    if not limited and not any(callback.ends_training for callback in having(callbacks, "ends_training")):
         raise UserError(
             "callbacks: none of them ends training after total_frames: keep callbacks.frame_budget, or set "
             "+trainer.max_steps or +trainer.max_time; a callback of your own must set `ends_training = True`"

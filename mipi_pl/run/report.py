@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes, rows_of, write_csv
@@ -16,6 +16,7 @@ from mipi_pl.logging.hooks import call_hook
 from mipi_pl.run.build import factory
 from mipi_pl.run.config import Config
 from mipi_pl.run.parts import Parts
+from mipi_pl.run.roles import having
 from mipi_pl.run.teams import Teams
 from mipi_pl.storage import checksums, run_folder
 from mipi_pl.utils.errors import first_line
@@ -126,9 +127,9 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def _files_of(parts: Parts, kind: str) -> list[str]:
+def _files_of(parts: Parts, kind: Literal["owed_files", "lost_files"]) -> list[str]:
     callbacks: list[Any] = parts.trainer.callbacks  # type: ignore[attr-defined]
-    return [name for callback in callbacks for name in getattr(callback, kind, ())]
+    return [name for callback in having(callbacks, kind) for name in getattr(callback, kind)]
 
 
 def _content(outcome: Outcome) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mipi_pl.evaluation.worlds import Worlds, workload_note
 from mipi_pl.run.parts import Parts
+from mipi_pl.run.roles import having
 
 _MANY_STEPS = 20_000
 """Environment steps of one collection."""
@@ -24,7 +25,7 @@ def notes(parts: Parts, worlds: Worlds, total_frames: int) -> Iterator[str]:
     """
     callbacks: list[Any] = parts.trainer.callbacks  # type: ignore[attr-defined]
     while_training = [
-        callback.worlds for callback in callbacks if isinstance(getattr(callback, "worlds", None), Worlds)
+        callback.worlds for callback in having(callbacks, "worlds") if isinstance(callback.worlds, Worlds)
     ]
     most = max(each.episodes for each in (worlds, *while_training))
     evaluation = workload_note(len(worlds.worlds), most, parts.datamodule.env.entity_spec.max_steps)
