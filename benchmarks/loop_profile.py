@@ -43,7 +43,7 @@ PARTS = {
     },
     "off-policy": {
         "_evaluate_joint_policy": "critic and mixer",
-        "_step_marginal": "marginal policy",
+        "_fit_marginal": "marginal policy, backward",
         "_step_policy": "policy, backward",
     },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -44,12 +44,6 @@ def require_options(low: float, high: float = math.inf, *, above: bool = False, 
         require(f"algorithm.{name}", value, low, high, above=above)
 
 
-def means(steps: Sequence[Metrics]) -> Metrics:
-    """Return the mean of every metric over the steps that report it."""
-    names = dict.fromkeys(name for step in steps for name in step)
-    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
-
-
 class EntityAlgorithm(LightningModule, ABC):
     """Algorithm with manual optimization: one optimizer per part, and one counted update per training step.
 
@@ -63,7 +57,7 @@ class EntityAlgorithm(LightningModule, ABC):
 
     agent: Agent
     optimizer_names: tuple[str, ...]
-    """Part of the algorithm that each optimizer updates, for messages."""
+    """Names of the optimizers, in the order of `configure_optimizers`; used in `descend` and its errors."""
     on_policy: bool | None = None
     """True if the algorithm learns only from rollouts of the present policy, False from a replay, None from either."""
     fits_policy_to_utilities = False
@@ -161,15 +155,19 @@ class EntityAlgorithm(LightningModule, ABC):
         optimizers = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
-    def descend(self, index: int, loss: Tensor) -> Tensor:
-        """Take one step of optimizer `index` on `loss` with clipped gradients; returns the norm before clipping.
+    def descend(self, name: str, loss: Tensor) -> Tensor:
+        """Take one optimizer step on `loss` with clipped gradients; returns the norm before clipping.
 
         With several processes, each computes its own loss, and all step with the mean of their gradients.
+
+        Args:
+            name: one of `optimizer_names`.
+            loss: its gradient in the parameters of this optimizer is followed.
 
         Raises:
             DivergedError: if the norm is not finite; the optimizer does not step.
         """
-        optimizer = self._optimizers()[index]
+        optimizer = self._optimizers()[self.optimizer_names.index(name)]
         optimizer.zero_grad()
         with self._own_gradients():
             self.manual_backward(loss)
@@ -178,7 +176,7 @@ class EntityAlgorithm(LightningModule, ABC):
         norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         if not norm.isfinite():
             raise DivergedError(
-                f"the {self.optimizer_names[index]} diverged in update {self.updates + 1}: its loss is "
+                f"the {name} diverged in update {self.updates + 1}: its loss is "
                 f"{float(loss.detach()):.4g}, the norm of its gradient {float(norm):.4g}"
             )
         optimizer.step()

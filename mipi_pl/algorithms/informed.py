@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from torch import Tensor, nn
 
-from mipi_pl.algorithms.batch import FULL, EpisodeBatch
+from mipi_pl.algorithms.base import EntityAlgorithm, Metrics
+from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.models.packing import PackedSteps
-from mipi_pl.models.targets import Perceived
 from mipi_pl.utils.checks import choose
 
 
@@ -23,30 +22,8 @@ class ImaginedTeams(str, Enum):
     ACTUAL = "actual"
 
 
-@dataclass(frozen=True)
-class TeamViews:
-    """Features of the agents in the full team and in the teams that the marginal policy averages over.
-
-    Attributes:
-        seen: features under all views; the full team is the first view.
-        number_of: index of the view that the marginal policy is fitted to, by alternation.
-    """
-
-    seen: Perceived
-    number_of: Mapping[int, int]
-
-    @property
-    def full(self) -> Perceived:
-        """Features in the full team."""
-        return self.seen.view(FULL)
-
-    def team(self, m: int) -> Perceived:
-        """Select the features in the team of alternation `m`."""
-        return self.seen.view(self.number_of[m])
-
-
-class InformationCost:
-    """Mixin for an `EntityAlgorithm` with an information cost in its objective.
+class InformationCost(EntityAlgorithm):
+    """Mixin for an algorithm with an information cost in its objective.
 
     Attributes:
         regularizer: regularizer that augments the reward.
@@ -88,3 +65,23 @@ class InformationCost:
         """
         logits, last = self.marginal(b.inputs[:, : b.acting.shape[1]], steps, b.inputs.shape[1], state)
         return info.log_policy(logits, b.available), last
+
+    def _fit_marginal(self, b: EpisodeBatch, log_marginal: Tensor, log_team: Tensor) -> Metrics:
+        """Take one step of the marginal policy on (17).
+
+        Args:
+            b: the batch.
+            log_marginal: [L, A, U], log-probabilities of the marginal policy.
+            log_team: [L, A, U], log-probabilities of the policy in the teams that it is fitted to, without gradient.
+        """
+        loss = info.marginal_loss(log_marginal, log_team, b.deciding)
+        return {"loss/marginal": loss.detach(), "gradient_norm/marginal": self.descend("marginal", loss)}
+
+    @torch.no_grad()
+    def _information_metrics(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Metrics:
+        """Return the policy's entropy and, with a marginal policy, its divergence from it: means over all decisions."""
+        metrics = {"policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding)}
+        if log_marginal is not None:
+            divergence = info.expectation(log_pi, log_pi - log_marginal)
+            metrics["policy/kl_to_marginal"] = info.masked_mean(divergence, b.deciding)
+        return metrics

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mipi_pl import spec as keys
-from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory, means, require_options
+from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.experience import Experience, ReturnScale, advantages
 from mipi_pl.algorithms.informed import InformationCost
@@ -24,16 +24,19 @@ from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import choose
 from mipi_pl.utils.memory import require_memory
 
-POLICY, CRITIC, MARGINAL = range(3)
-"""Indices of the optimizers."""
-
 _MEMORY = "rollout_memory"
 """Key under which a checkpoint stores the recurrent states."""
 _METRICS_BYTES = 5_000
 """Memory of the metrics of one epoch, which are kept until the end of the update."""
 
 
-class MAPPO(InformationCost, EntityAlgorithm):
+def means(steps: Sequence[Metrics]) -> Metrics:
+    """Return the mean of every metric over the steps that report it."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
+
+
+class MAPPO(InformationCost):
     """Clipped policy optimization on rollouts of the present policy, with a centralised critic for the team.
 
     With ``regularizer=mutual_information``, the reward is augmented by -alpha sum_i log pi_i(u_i|s)/pi_i(u_i|s_i+), and
@@ -216,18 +219,14 @@ class MAPPO(InformationCost, EntityAlgorithm):
         scaled_value = self.return_scale.to_return(value)
         advantage, returns = advantages(b, b.reward - team_cost, scaled_value, self.gamma, self.gae_lambda)
         self.return_scale.update(returns[b.played])
-        normalized, deviation = ppo.normalized(advantage, b.deciding)
-        metrics = {
+        normalized, std = ppo.normalized(advantage, b.deciding)
+        metrics = self._information_metrics(b, log_pi, log_marginal) | {
             "value/mean": b.mean_of_played(scaled_value),
             "value/explained_variance": ppo.explained_variance(scaled_value[b.played], returns[b.played]),
-            "advantage/deviation": deviation,
-            "policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding),
+            "advantage/deviation": std,
         }
         if self.regularizer is not Regularizer.NONE:
             metrics["cost"] = b.mean_of_played(team_cost)
-        if log_marginal is not None:
-            ratio = info.expectation(log_pi, log_pi - log_marginal)
-            metrics["policy/kl_to_marginal"] = info.masked_mean(ratio, b.deciding)
         return Experience(info.of_action(log_pi, b.action), value, normalized, returns), metrics, last
 
     def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
@@ -248,8 +247,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         with torch.no_grad():
             team = b.within(b.visible, epoch) if self._averages_imaginary_teams else b.visible
             log_team, _ = self._log_policy(b, team, states)
-        loss = info.marginal_loss(log_marginal, log_team, b.deciding)
-        return {"loss/marginal": loss.detach(), "gradient_norm/marginal": self.descend(MARGINAL, loss)}
+        return self._fit_marginal(b, log_marginal, log_team)
 
     def _improve_policy(self, b: EpisodeBatch, old: Experience, states: States) -> Metrics:
         """Take one step of the policy on the clipped surrogate loss and the entropy bonus."""
@@ -260,7 +258,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         metrics = {"loss/policy": loss.detach(), "policy/kl_to_old": kl, "policy/clipped": clipped}
         if self.entropy_bonus > 0.0:
             loss = loss - self.entropy_bonus * info.masked_mean(info.entropy(log_pi), b.deciding)
-        return metrics | {"gradient_norm/policy": self.descend(POLICY, loss)}
+        return metrics | {"gradient_norm/policy": self.descend("policy", loss)}
 
     def _improve_critic(self, b: EpisodeBatch, old: Experience, states: States) -> Metrics:
         """Take one step of the critic on its regression to the normalised returns."""
@@ -268,7 +266,7 @@ class MAPPO(InformationCost, EntityAlgorithm):
         target = self.return_scale.to_value(old.returns)
         value, old_value, target = (x[b.played] for x in (value, old.value, target))
         loss = ppo.value_loss(value, old_value, target, self.value_clip, self.huber_delta)
-        return {"loss/value": loss.detach(), "gradient_norm/critic": self.descend(CRITIC, loss)}
+        return {"loss/value": loss.detach(), "gradient_norm/critic": self.descend("critic", loss)}
 
     # ------------------------------------------------------------------ networks on a batch
 

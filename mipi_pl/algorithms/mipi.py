@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from tensordict import TensorDictBase
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
-from mipi_pl.algorithms.informed import InformationCost, TeamViews
+from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Divergence, Regularizer, Temperature
@@ -22,9 +22,6 @@ from mipi_pl.models.targets import Perceived
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import choose
 from mipi_pl.utils.memory import require_memory
-
-CRITIC, MARGINAL, POLICY = range(3)
-"""Indices of the optimizers."""
 
 _ALTERNATION_BYTES = 100
 """Memory of one alternation in the list of the views of a batch."""
@@ -163,7 +160,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         seen = self._perceive(b, self._critic_views(b, b.visible))
         target = self._td_targets(b, seen.view(FULL).detach(), log_marginal)
         loss, metrics = self._td_loss(b, seen, target)
-        return metrics | {"gradient_norm/critic": self.descend(CRITIC, loss)}
+        return metrics | {"gradient_norm/critic": self.descend("critic", loss)}
 
     @torch.no_grad()
     def _td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
@@ -184,32 +181,23 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """Run M alternations of (17) and (18) with the fixed utilities of the evaluation (16)."""
         with torch.no_grad():
-            seen = self._perceive_teams(b, range(self.iterations))
-            utilities = self.agent.utilities(seen.full)
+            full, teams = self._perceive_teams(b, range(self.iterations))
+            utilities = self.agent.utilities(full)
             temperature = self._temperature(b)
         metrics: Metrics = {}
         for m in range(self.iterations):
             if self.policy_moves_trunk:
-                seen = self._perceive_teams(b, [m])
+                full, teams = self._perceive_teams(b, [m])
             if log_marginal is not None:
-                metrics |= self._step_marginal(b, log_marginal, seen.team(m))
+                log_team = self._log_policy(b, teams[m]).detach()
+                metrics |= self._fit_marginal(b, log_marginal, log_team)
                 log_marginal = self._log_marginal(b)
             for step in range(self.policy_steps):
                 if self.policy_moves_trunk and step > 0:
-                    seen = self._perceive_teams(b, [m])
-                log_pi = self._log_policy(b, seen.full)
+                    full, _ = self._perceive_teams(b, [m])
+                log_pi = self._log_policy(b, full)
                 metrics |= self._step_policy(b, log_pi, log_marginal, utilities, temperature)
-        metrics["policy/entropy"] = info.masked_mean(info.entropy(log_pi.detach()), b.deciding)
-        if log_marginal is not None:
-            ratio = log_pi.detach() - log_marginal.detach()
-            metrics["policy/kl_to_marginal"] = info.masked_mean(info.expectation(log_pi.detach(), ratio), b.deciding)
-        return metrics
-
-    def _step_marginal(self, b: EpisodeBatch, log_marginal: Tensor, team: Perceived) -> Metrics:
-        """Take one step of the marginal policy on (17), towards the policy in `team`."""
-        log_team = self._log_policy(b, team).detach()
-        loss = info.marginal_loss(log_marginal, log_team, b.deciding)
-        return {"loss/marginal": loss, "gradient_norm/marginal": self.descend(MARGINAL, loss)}
+        return metrics | self._information_metrics(b, log_pi, log_marginal)  # of the policy before its last step
 
     def _step_policy(
         self,
@@ -228,7 +216,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         else:
             cost = self._penalty(b, log_pi, log_marginal)
             loss = info.policy_loss(log_pi, cost, utilities, temperature, b.deciding)
-        return {"loss/policy": loss, "gradient_norm/policy": self.descend(POLICY, loss)}
+        return {"loss/policy": loss, "gradient_norm/policy": self.descend("policy", loss)}
 
     def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
         """Return the penalty [L, A, U], which alpha multiplies, of the probabilities mixed with the uniform share."""
@@ -246,14 +234,20 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     # ------------------------------------------------------------------ networks on a batch
 
-    def _perceive_teams(self, b: EpisodeBatch, alternations: Sequence[int]) -> TeamViews:
-        """Compute the features in the full team and in the imaginary team of each alternation, if used, in one pass."""
-        masks, number_of = [b.visible], dict.fromkeys(alternations, FULL)
-        if self._averages_imaginary_teams:
-            for m in alternations:
-                number_of[m] = len(masks)
-                masks.append(b.within(b.visible, 1 + m))  # partition 0 is the critic's
-        return TeamViews(self._perceive(b, torch.stack(masks, dim=1)), number_of)
+    def _perceive_teams(
+        self, b: EpisodeBatch, alternations: Sequence[int]
+    ) -> tuple[Perceived, Mapping[int, Perceived]]:
+        """Return the features in the full team, and those in the team that each alternation fits the marginal to.
+
+        The imaginary teams are computed in one pass with the full team. Without them, every alternation fits the
+        marginal to the full team.
+        """
+        if not self._averages_imaginary_teams:
+            full = self._perceive(b, b.visible.unsqueeze(1)).view(FULL)
+            return full, dict.fromkeys(alternations, full)
+        imaginary = [b.within(b.visible, 1 + m) for m in alternations]  # partition 0 is the critic's
+        seen = self._perceive(b, torch.stack([b.visible, *imaginary], dim=1))
+        return seen.view(FULL), {m: seen.view(number) for number, m in enumerate(alternations, start=1)}
 
     def _log_policy(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
         return info.log_policy(self.agent.policy_logits(seen), b.available)

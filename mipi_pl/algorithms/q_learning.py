@@ -77,7 +77,7 @@ class QLearning(JointValueAlgorithm):
         """Take one step on the TD loss of a batch of episodes."""
         b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         loss, metrics = self._loss(b)
-        self.report(metrics | {"gradient_norm/critic": self.descend(0, loss)})
+        self.report(metrics | {"gradient_norm/critic": self.descend("critic", loss)})
 
     def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
         seen = self._perceive(b, self._critic_views(b, b.visible))

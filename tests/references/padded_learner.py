@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from mipi_pl.algorithms.mipi import CRITIC, MARGINAL, MIPI, POLICY
+from mipi_pl.algorithms.mipi import MIPI
 from mipi_pl.models.agent import EntityAgent
 from mipi_pl.models.attention import EntityAttention
 from mipi_pl.models.mixers import AttentionMixer, Hypernetwork
@@ -127,7 +127,7 @@ class PaddedMIPI(MIPI):
             (((self._joint(self.mixer, chosen)[:, :-1] - target) ** 2) * played).sum() / played.sum()
             for chosen in ([sets["full"]], [sets["within"], sets["interact"]])
         )
-        self.descend(CRITIC, (1 - self.imaginary_weight) * loss_td + self.imaginary_weight * loss_imagined)
+        self.descend("critic", (1 - self.imaginary_weight) * loss_td + self.imaginary_weight * loss_imagined)
 
     @torch.no_grad()
     def _targets_of(self) -> Tensor:
@@ -147,9 +147,9 @@ class PaddedMIPI(MIPI):
             with torch.no_grad():
                 team = self._policy(self._view(self.visible & self._same(1 + m), self.agent)).exp()
             cross_entropy = -(team * self._marginal_policy()).sum(dim=-1)
-            self.descend(MARGINAL, (cross_entropy * self.deciding).sum() / count)
+            self.descend("marginal", (cross_entropy * self.deciding).sum() / count)
             with torch.no_grad():
                 log_marginal = self._marginal_policy()
             log_pi = self._policy(features)
             losses = (log_pi.exp() * (self.alpha_i * (log_pi - log_marginal) - utilities)).sum(dim=-1)
-            self.descend(POLICY, (losses * self.deciding).sum() / count)
+            self.descend("policy", (losses * self.deciding).sum() / count)
