@@ -119,7 +119,7 @@ class Actor(nn.Module):
         Raises:
             DivergedError: if probabilities or utilities are not finite.
         """
-        policy = None if self.by_utilities else self.agent.policy
+        policy = None if self.by_utilities else self.agent.policy_logits
         if policy is not None:
             probabilities = log_policy(policy(seen).to(available.device), available).exp()
             if not probabilities.isfinite().all():  # the argmax would hide it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -12,7 +11,7 @@ from mipi_pl.models.targets import ActionHead, ActionKinds
 from mipi_pl.models.trunk import Trunk
 
 
-class Agent(nn.Module, ABC):
+class Agent(nn.Module):
     """Interface of an agent for algorithms and actors. All agents of a team share its parameters.
 
     Args:
@@ -23,20 +22,19 @@ class Agent(nn.Module, ABC):
         trunk: network with the call signature and the `attention_weights` method of `mipi_pl.models.trunk.Trunk`. Its
             features and its recurrent state have size `hidden`.
         utilities: head that maps the output of the trunk to the utilities Q_i [..., U].
+        policy_logits: head that maps it to the logits [..., U] of the policy pi_i; None, unless a subclass sets it, for
+            an agent that takes the action of highest utility.
     """
 
     trunk: nn.Module
     utilities: nn.Module
+    policy_logits: nn.Module | None
 
     def __init__(self, kinds: ActionKinds, hidden: int) -> None:
         super().__init__()
         self.kinds = kinds
         self.hidden = hidden
-
-    @property
-    @abstractmethod
-    def policy(self) -> nn.Module | None:
-        """Head of the policy logits [..., U]; None if the agent takes the action of highest utility."""
+        self.policy_logits = None
 
 
 class UtilityAgent(Agent):
@@ -87,11 +85,6 @@ class UtilityAgent(Agent):
         """Create the heads, each by one call of the factory `head`."""
         self.utilities = head()
 
-    @property
-    def policy(self) -> nn.Module | None:
-        """None: the agent takes the action of highest utility."""
-        return None
-
 
 class EntityAgent(UtilityAgent):
     """Agent with a utility head Q_i and a policy head pi_i on one trunk. Takes the arguments of `UtilityAgent`.
@@ -111,8 +104,3 @@ class EntityAgent(UtilityAgent):
     def _add_heads(self, head: Callable[[], ActionHead]) -> None:
         super()._add_heads(head)
         self.policy_logits = head()
-
-    @property
-    def policy(self) -> nn.Module | None:
-        """Head of the policy logits of pi_i."""
-        return self.policy_logits

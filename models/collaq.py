@@ -156,8 +156,3 @@ class CollaQAgent(Agent):
         n_inputs = n_features + n_actions
         self.trunk = CollaQTrunk(n_inputs, width, heads, hidden, own_path, normalize)
         self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_actions, targets, n_inputs, width, pair_units))
-
-    @property
-    def policy(self) -> nn.Module | None:
-        """None: the agent takes the action of highest utility."""
-        return None

@@ -79,7 +79,7 @@ class InspectedPolicy:
         insight = {"attention": weights.mean(dim=1)}
         if self.utilities:
             insight["utilities"] = agent.utilities(seen)
-        if agent.policy is not None:
+        if agent.policy_logits is not None:
             insight["probabilities"] = recorded("probabilities")
             if self.marginal is not None:
                 n_agents, n_entities = seen.views.shape[1:]
@@ -87,7 +87,7 @@ class InspectedPolicy:
                 steps = steps.with_acting(keys.acting(seen.views))
                 logits, _ = self.marginal(seen.entities[:, :n_agents], steps, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))
-                log_pi = log_policy(agent.policy(seen), available.to(logits.device))
+                log_pi = log_policy(agent.policy_logits(seen), available.to(logits.device))
                 insight["marginal"], insight["kl"] = log_marginal.exp(), expectation(log_pi, log_pi - log_marginal)
         for name, tensor in insight.items():
             if not tensor.isfinite().all():

@@ -80,8 +80,8 @@ class Decision(nn.Module):
             that maximizes them, and -1e9 for unavailable actions; and the recurrent states [B, A, H].
         """
         seen, after = self._perceive(entities, visible, last_action, state)
-        if self.agent.policy is not None:
-            scores = log_policy(self.agent.policy(seen), action_mask)
+        if self.agent.policy_logits is not None:
+            scores = log_policy(self.agent.policy_logits(seen), action_mask)
             action = scores.exp().argmax(dim=-1)
         else:
             utilities = self.agent.utilities(seen)
@@ -182,7 +182,7 @@ def _about(decision: Decision, spec: EntitySpec, record: Mapping[str, Any]) -> d
         "inputs": INPUTS,
         "outputs": OUTPUTS,
         "sizes": {**_program_sizes(spec), "H": decision.agent.hidden},
-        "scores": "log-probabilities" if decision.agent.policy is not None else "utilities",
+        "scores": "log-probabilities" if decision.agent.policy_logits is not None else "utilities",
         "feature_names": spec.feature_names,
         "action_names": spec.action_names,
     }

@@ -151,31 +151,25 @@ def test_equal_seeds_draw_equally() -> None:
 
 
 class OwnAgent(Agent):
-    """An agent of a kind that the actor has never heard of: features and a policy from the same numbers."""
+    """An agent of a kind that the actor has never heard of, with or without a policy."""
 
-    def __init__(self, n_features: int, n_actions: int) -> None:
+    def __init__(self, n_features: int, n_actions: int, has_policy: bool) -> None:
         super().__init__(ActionKinds(n_actions), 4)
         self.trunk = Trunk(n_features + n_actions, 8, 2, 4)
         self.utilities = ActionHead(4, n_actions)
-        self.own_policy = ActionHead(4, n_actions)
-
-    @property
-    def policy(self) -> torch.nn.Module:
-        return self.own_policy
+        if has_policy:
+            self.policy_logits = ActionHead(4, n_actions)
 
 
-def test_an_agent_of_a_new_kind_acts_by_the_policy_that_it_names() -> None:
+@pytest.mark.parametrize("has_policy", [True, False])
+def test_an_agent_of_a_new_kind_acts_by_its_policy_or_else_by_its_utilities(has_policy: bool) -> None:
     torch.manual_seed(0)
-    agent, td = OwnAgent(3, 4), observation(AVAILABLE, envs=2)
-    for by_utilities, head in ((False, agent.own_policy), (True, agent.utilities)):
+    agent, td = OwnAgent(3, 4, has_policy), observation(AVAILABLE, envs=2)
+    assert ("policy_logits.weight" in agent.state_dict()) == has_policy
+    for by_utilities, head in ((False, agent.policy_logits or agent.utilities), (True, agent.utilities)):
         actor = Actor(agent, greedy=True, by_utilities=by_utilities)
         scores = head(actor._perceive(td)).masked_fill(~td[keys.ACTION_MASK], -torch.inf)
         assert torch.equal(actor(td)[keys.ACTION], scores.argmax(dim=-1))
-
-
-def test_an_agent_that_does_not_say_how_it_acts_cannot_be_made() -> None:
-    with pytest.raises(TypeError, match="policy"):
-        Agent(ActionKinds(4), hidden=4)  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize("greedy", [True, False])
