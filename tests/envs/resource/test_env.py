@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
 from tensordict import TensorDict
 
 from mipi_pl import spec as keys
+from mipi_pl.envs.picture import SIDE_COLOURS, draw
 from mipi_pl.envs.resource.env import ResourceCollection
-from mipi_pl.envs.resource.render import draw, follow
+from mipi_pl.envs.scene import AGENTS, OTHERS, THINGS
 
 Make = Callable[..., ResourceCollection]
 
@@ -129,22 +128,28 @@ def test_the_random_policy_follows_its_seed_and_leaves_empty_slots_alone(make_wo
     assert one[:, :3].unique().tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_picture_shows_the_episode_that_was_followed(make_world: Make, tmp_path: Path) -> None:
+def test_scenes_show_the_episode_that_is_played(make_world: Make) -> None:
     env = make_world([3], seed=4)
-    track = follow(env, env.scripted_policy("expert"), index=1, steps=60)
-    assert track.agents.shape == (61, 3, 2)
-    assert track.rewards.shape == (60,)
-    assert (track.carries[0] == -1).all()
-    collected = (track.carries[1:] >= 0) & (track.carries[:-1] < 0)
-    assert collected.sum() == env.state.episodes[1].collected > 0
-    assert np.isnan(track.invader[:, 0]).any()
-    draw(track, "expert").savefig(tmp_path / "episode.png")
-    image = imread(tmp_path / "episode.png")
-    assert image.shape[0] > 300
-    assert image.std() > 0.05, "not blank"
-    assert follow(env, env.scripted_policy("random")).rewards.shape == (145,)
-    with pytest.raises(ValueError, match="expected an index below 3 and at least one step, got 3 and 5"):
-        follow(env, env.scripted_policy("random"), index=3, steps=5)
+    policy, td = env.scripted_policy("expert"), env.reset()
+    scenes = [env.scene(1)]
+    for _ in range(60):
+        td = env.step(policy(td))["next"]
+        scenes.append(env.scene(1))
+    carries, invader = [], []
+    for scene in scenes:
+        assert [body.kind for body in scene.bodies[:4]] == ["agent"] * 3 + ["home"]
+        carries.append([bool(body.carries) for body in scene.bodies[:3]])
+        invader.append(scene.bodies[-1].here)
+    held = np.array(carries)
+    assert not held[0].any()
+    assert (held[1:] & ~held[:-1]).sum() == env.state.episodes[1].collected > 0
+    assert (held[:-1] & ~held[1:]).sum() == env.state.episodes[1].delivered > 0
+    assert any(invader)
+    assert not all(invader)
+    agent, state = scenes[-1].bodies[2], env.state.agents[1, 2]
+    assert (agent.x, agent.y) == (state.x, state.y)
+    for side in (AGENTS, OTHERS, THINGS):
+        assert (draw(scenes[0])[40:] == SIDE_COLOURS[side]).all(axis=-1).any()
 
 
 def test_the_unit_of_places_changes_their_features_and_nothing_else(make_world: Make) -> None:
