@@ -31,7 +31,7 @@ class ImaginaryPartition(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: TensorDictBase, batch_idx: int
     ) -> None:
-        """Add ``imaginary_groups`` [N, K, E] to `batch`."""
+        """Add ``imaginary_groups`` [N, G, E] to `batch`."""
         entities = batch.get(keys.ENTITIES)
         count = int(pl_module.partitions_per_batch)  # type: ignore[arg-type]
         groups = draw_groups(len(batch), count, entities.shape[2], self.generator)

@@ -1,16 +1,24 @@
 """Sizes of an entity environment and the keys of its TensorDict, shared by all modules.
 
-Axes, as named in every docstring of the project:
+Axes, as named in the docstrings of environments, batches, algorithms and networks; other letters are explained where
+they are used:
 
 | axis | size |
 |---|---|
 | B | environments stepped at once |
-| N | episodes in a training batch |
+| N | episodes, or parts of episodes, in a training batch |
 | T | steps of an episode (T+1 observations) |
+| S | steps of a padded batch |
+| L | observed steps of all episodes of a batch, one after the other without padding |
+| P | played steps among them, which exclude the last observation of each episode |
 | A | agent slots |
 | E | entity slots; the first A of them are the agents |
 | F | features of an entity |
+| I | inputs of the networks per entity: its features and its last action, one-hot |
 | U | actions of an agent |
+| K | kinds of action; K = U if no action targets an entity |
+| V | views: masks over the same entities |
+| G | imaginary partitions |
 
 Masks are named by their meaning; True always means yes.
 """
@@ -51,7 +59,7 @@ FIRST_STEP = "first_step"
 PREVIOUS_ACTION = ("agents", "previous_action")
 """int64 [N, A] of a rollout: actions before the first step of the sequence; U if the episode begins there."""
 GROUPS = "imaginary_groups"
-"""bool [N, K, E] of a training batch: the entity is in group A, for each of K imaginary partitions."""
+"""bool [N, G, E] of a training batch: the entity is in group A, for each of G imaginary partitions."""
 
 
 def acting(visible: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class UtilityAgent(Agent):
 
     Args:
         n_features: F, features of an entity.
-        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        n_kinds: K, number of action kinds.
         width: size of the entity embeddings and the attention (128 in the paper).
         heads: number of attention heads (4 in the paper).
         hidden: size of the recurrent state (64 in the paper).
@@ -55,7 +55,7 @@ class UtilityAgent(Agent):
     Examples:
         >>> import torch
         >>> from mipi_pl.models.packing import PackedSteps
-        >>> agent = UtilityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
+        >>> agent = UtilityAgent(n_features=3, n_kinds=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
         >>> agent.utilities(seen).shape
@@ -65,7 +65,7 @@ class UtilityAgent(Agent):
     def __init__(
         self,
         n_features: int,
-        n_actions: int,
+        n_kinds: int,
         width: int = 128,
         heads: int = 4,
         hidden: int = 64,
@@ -75,11 +75,11 @@ class UtilityAgent(Agent):
         normalize: bool = False,
         pair_units: int = 0,
     ) -> None:
-        super().__init__(ActionKinds(n_actions, targets), hidden)
-        n_inputs = n_features + n_actions
+        super().__init__(ActionKinds(n_kinds, targets), hidden)
+        n_inputs = n_features + n_kinds
         self.trunk = Trunk(n_inputs, width, heads, hidden, own_entity_only, own_path, normalize)
         seen_inputs = None if own_entity_only else n_inputs
-        self._add_heads(partial(ActionHead, hidden, n_actions, targets, seen_inputs, width, pair_units))
+        self._add_heads(partial(ActionHead, hidden, n_kinds, targets, seen_inputs, width, pair_units))
 
     def _add_heads(self, head: Callable[[], ActionHead]) -> None:
         """Create the heads, each by one call of the factory `head`."""
@@ -92,7 +92,7 @@ class EntityAgent(UtilityAgent):
     Examples:
         >>> import torch
         >>> from mipi_pl.models.packing import PackedSteps
-        >>> agent = EntityAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
+        >>> agent = EntityAgent(n_features=3, n_kinds=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
         >>> agent.utilities(seen).shape, agent.policy_logits(seen).shape

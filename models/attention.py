@@ -4,9 +4,6 @@ Axes, in addition to those of `mipi_pl.spec`:
 
 | axis | size |
 |---|---|
-| L | steps, of one or several episodes |
-| V | views: masks over the same entities |
-| I | inputs per entity: its features and its last action, one-hot |
 | H | attention heads |
 | D | size of a head |
 """
@@ -23,22 +20,22 @@ from mipi_pl.models.precision import full_precision, output_linear
 
 
 def with_last_action(
-    entities: Float[Tensor, "L E F"], last_action: Int64[Tensor, "L A"], n_actions: int
+    entities: Float[Tensor, "L E F"], last_action: Int64[Tensor, "L A"], n_kinds: int
 ) -> Float[Tensor, "L E I"]:
     """Append the last action to each entity, one-hot: zeros for entities that are not agents or have not acted yet.
 
     Args:
         entities: features of the entities; the first A are the agents.
-        last_action: kind of each agent's last action; `n_actions` if it has not acted yet.
-        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        last_action: kind of each agent's last action; `n_kinds` if it has not acted yet.
+        n_kinds: K, number of action kinds.
 
     Examples:
-        >>> with_last_action(torch.zeros(1, 2, 1), torch.tensor([[1]]), n_actions=2).tolist()
+        >>> with_last_action(torch.zeros(1, 2, 1), torch.tensor([[1]]), n_kinds=2).tolist()
         [[[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]
     """
-    one_hot = entities.new_zeros(*entities.shape[:2], n_actions + 1)
+    one_hot = entities.new_zeros(*entities.shape[:2], n_kinds + 1)
     one_hot[:, : last_action.shape[1]].scatter_(-1, last_action.unsqueeze(-1), 1.0)
-    return torch.cat((entities, one_hot[..., :n_actions]), dim=-1)
+    return torch.cat((entities, one_hot[..., :n_kinds]), dim=-1)
 
 
 class EntityAttention(nn.Module):

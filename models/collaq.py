@@ -120,7 +120,7 @@ class CollaQAgent(Agent):
 
     Args:
         n_features: F, features of an entity.
-        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        n_kinds: K, number of action kinds.
         width: size of the entity embeddings and the attention of each of the two trunks.
         heads: number of attention heads of each trunk.
         hidden: size of the recurrent state of each trunk.
@@ -130,7 +130,7 @@ class CollaQAgent(Agent):
         pair_units: units of the pair scores of target actions, 0 for none; see `mipi_pl.models.targets.PairScores`.
 
     Examples:
-        >>> agent = CollaQAgent(n_features=3, n_actions=5, width=8, heads=2, hidden=4)
+        >>> agent = CollaQAgent(n_features=3, n_kinds=5, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> seen, state = agent.trunk(torch.zeros(14, 6, 8), torch.ones(14, 1, 4, 6, dtype=torch.bool), steps)
         >>> agent.utilities(seen).shape
@@ -143,7 +143,7 @@ class CollaQAgent(Agent):
     def __init__(
         self,
         n_features: int,
-        n_actions: int,
+        n_kinds: int,
         width: int = 128,
         heads: int = 4,
         hidden: int = 64,
@@ -152,7 +152,7 @@ class CollaQAgent(Agent):
         normalize: bool = False,
         pair_units: int = 0,
     ) -> None:
-        super().__init__(ActionKinds(n_actions, targets), 2 * hidden)
-        n_inputs = n_features + n_actions
+        super().__init__(ActionKinds(n_kinds, targets), 2 * hidden)
+        n_inputs = n_features + n_kinds
         self.trunk = CollaQTrunk(n_inputs, width, heads, hidden, own_path, normalize)
-        self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_actions, targets, n_inputs, width, pair_units))
+        self.utilities = CollaQUtilities(partial(ActionHead, hidden, n_kinds, targets, n_inputs, width, pair_units))

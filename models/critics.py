@@ -20,7 +20,7 @@ class EntityCritic(nn.Module):
 
     Args:
         n_features: F, features of an entity.
-        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        n_kinds: K, number of action kinds.
         n_entities: E, the capacity; the sum over the entities is divided by it.
         width: size of the entity embeddings and the attention.
         heads: number of attention heads.
@@ -31,7 +31,7 @@ class EntityCritic(nn.Module):
         ValueError: if a size is not positive or `heads` does not divide `width`.
 
     Examples:
-        >>> critic = EntityCritic(n_features=3, n_actions=5, n_entities=6, width=8, heads=2, hidden=4)
+        >>> critic = EntityCritic(n_features=3, n_kinds=5, n_entities=6, width=8, heads=2, hidden=4)
         >>> steps = PackedSteps.from_mask(torch.ones(1, 7, dtype=torch.bool))
         >>> critic(torch.zeros(7, 6, 8), torch.ones(7, 6, dtype=torch.bool), steps)[0].shape
         torch.Size([7])
@@ -40,7 +40,7 @@ class EntityCritic(nn.Module):
     def __init__(
         self,
         n_features: int,
-        n_actions: int,
+        n_kinds: int,
         n_entities: int,
         width: int = 128,
         heads: int = 4,
@@ -51,7 +51,7 @@ class EntityCritic(nn.Module):
         if hidden < 1 or n_entities < 1:
             raise ValueError(f"hidden and n_entities must be at least 1, got hidden={hidden}, n_entities={n_entities}")
         self.n_entities = n_entities
-        self.attention = EntityAttention(n_features + n_actions, width, heads)
+        self.attention = EntityAttention(n_features + n_kinds, width, heads)
         self.entity = nn.Linear(width, hidden)
         self.team: nn.Linear | Recurrence = Recurrence(hidden, hidden) if recurrent else nn.Linear(hidden, hidden)
         self.value = OutputLinear(hidden, 1)

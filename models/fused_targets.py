@@ -20,11 +20,11 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def score(
-    query: Float[Tensor, "L V A H"],
-    key: Float[Tensor, "L T H"],
-    weights: Float[Tensor, "L V A K"],
-    own: Float[Tensor, "L A K"],
-    target: Float[Tensor, "L T K"],
+    query: Float[Tensor, "L V A hidden"],
+    key: Float[Tensor, "L T hidden"],
+    weights: Float[Tensor, "L V A units"],
+    own: Float[Tensor, "L A units"],
+    target: Float[Tensor, "L T units"],
     views: Bool[Tensor, "L V A E"],
     first: int,
 ) -> Float[Tensor, "L V A T"]:
@@ -33,7 +33,7 @@ def score(
     Args:
         query: query of each agent.
         key: key of each target.
-        weights: weights of the K pair units of each agent; K may be 0.
+        weights: weights of the pair units of each agent; there may be none.
         own: part of the pair units that depends on the agent.
         target: part of the pair units that depends on the target.
         views: which entities each agent sees.

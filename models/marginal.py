@@ -19,7 +19,7 @@ class MarginalPolicy(nn.Module):
 
     Args:
         n_features: F, features of an entity.
-        n_actions: K, number of action kinds; equal to U if no action targets an entity.
+        n_kinds: K, number of action kinds.
         width: size of the entity embedding.
         hidden: size of the recurrent state.
         targets: entity groups that the last action kinds target. The marginal policy sees none of the targets, so all
@@ -29,7 +29,7 @@ class MarginalPolicy(nn.Module):
 
     Examples:
         >>> import torch
-        >>> marginal = MarginalPolicy(n_features=3, n_actions=5, width=8, hidden=4)
+        >>> marginal = MarginalPolicy(n_features=3, n_kinds=5, width=8, hidden=4)
         >>> steps = PackedSteps.from_mask(torch.ones(2, 7, dtype=torch.bool))
         >>> logits, state = marginal(torch.zeros(14, 4, 8), steps, n_entities=6)
         >>> logits.shape
@@ -39,19 +39,19 @@ class MarginalPolicy(nn.Module):
     def __init__(
         self,
         n_features: int,
-        n_actions: int,
+        n_kinds: int,
         width: int = 128,
         hidden: int = 64,
         targets: tuple[str, ...] = (),
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.embed = nn.Linear(n_features + n_actions, width)
+        self.embed = nn.Linear(n_features + n_kinds, width)
         self.value = nn.Linear(width, width, bias=False)
         self.recurrence = Recurrence(width, hidden)
         self.value_norm = nn.LayerNorm(width) if normalize else None
         self.state_norm = nn.LayerNorm(hidden) if normalize else nn.Identity()
-        self.logits = ActionHead(hidden, n_actions, targets)
+        self.logits = ActionHead(hidden, n_kinds, targets)
 
     def forward(
         self,

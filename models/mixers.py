@@ -20,12 +20,12 @@ from mipi_pl.models.precision import OutputLinear, full_precision
 
 @dataclass
 class MixerWeights:
-    """Mixing weights of L steps with K mixing units, computed from the state.
+    """Mixing weights of L steps with several mixing units, computed from the state.
 
     Attributes:
-        first: [L, V, A, K], first-layer weights of each view: non-negative, 0 for agents that do not act.
-        bias: [L, K], added before the non-linearity.
-        final: [L, K], final-layer weights: non-negative.
+        first: [L, V, A, mixing], first-layer weights of each view: non-negative, 0 for agents that do not act.
+        bias: [L, mixing], added before the non-linearity.
+        final: [L, mixing], final-layer weights: non-negative.
         value: [L], state value, added to the output.
     """
 
@@ -72,7 +72,7 @@ class SumMixer(Mixer):
 
     linear = True
 
-    def __init__(self, n_features: int, n_actions: int, n_agents: int) -> None:
+    def __init__(self, n_features: int, n_kinds: int, n_agents: int) -> None:
         super().__init__()
 
     def weights(
@@ -99,11 +99,11 @@ class AttentionMixer(Mixer):
 
     Args:
         n_features: F, features of an entity.
-        n_actions: number of action kinds; equal to U if no action targets an entity.
+        n_kinds: K, number of action kinds.
         n_agents: A, the capacity; divisor of the pooled hypernetworks with ``pool="slots"``.
         width: size of the entity embeddings of the hypernetworks (128 in the paper).
         heads: number of attention heads (4 in the paper).
-        mixing: K, mixing units (32 in the paper).
+        mixing: number of mixing units (32 in the paper).
         linear: True for the paper's linear mixer, False for REFIL's ELU.
         pool: how bias, final layer and value are averaged over the agents: over all ``slots`` as in REFIL, so that they
             shrink with the team, or over the ``present`` agents.
@@ -115,7 +115,7 @@ class AttentionMixer(Mixer):
     def __init__(
         self,
         n_features: int,
-        n_actions: int,
+        n_kinds: int,
         n_agents: int,
         width: int = 128,
         heads: int = 4,
@@ -131,7 +131,7 @@ class AttentionMixer(Mixer):
         self.linear = linear
         self.pool = pool
         self.n_agents = n_agents
-        n_inputs = n_features + n_actions
+        n_inputs = n_features + n_kinds
         self.first = Hypernetwork(n_inputs, width, heads, mixing)
         self.bias = Hypernetwork(n_inputs, width, heads, mixing)
         self.final = Hypernetwork(n_inputs, width, heads, mixing)

@@ -73,7 +73,7 @@ class Perceived:
     """Input of the action heads: the agents' features under some views, and the entities behind them.
 
     Attributes:
-        features: [L, *V, A, H], output of the trunk.
+        features: [L, *V, A, hidden], output of the trunk.
         entities: [L, E, I], inputs of the trunk.
         views: [L, *V, A, E], which entities each agent sees.
     """
@@ -102,7 +102,7 @@ class TargetScores(nn.Module):
     must not change.
 
     Args:
-        hidden: H, features of an agent.
+        hidden: features of an agent.
         n_inputs: I, inputs per entity.
         width: size of the entity embeddings.
         pair_units: units of the `PairScores` that are added; 0 for none.
@@ -138,15 +138,15 @@ class TargetScores(nn.Module):
 
 
 class PairScores(nn.Module):
-    """Additive attention between each agent and each target: <w(h_i), relu(E x_j + F x_i + b)> / sqrt(K).
+    """Additive attention between each agent and each target: <w(h_i), relu(E x_j + F x_i + b)> / sqrt(units).
 
     A dot product of the agent's features and the target's embedding cannot express a distance. A layer over both can.
-    The agent's features h_i determine the weights of the K units.
+    The agent's features h_i determine the weights of the units.
 
     Args:
-        hidden: H, features of an agent.
+        hidden: features of an agent.
         n_inputs: I, inputs per entity.
-        units: K, units of the layer.
+        units: size of the layer.
 
     Raises:
         ValueError: if `units` is not positive.
@@ -162,8 +162,8 @@ class PairScores(nn.Module):
 
     def forward(
         self, seen: Perceived, targets: Float[Tensor, "L T I"]
-    ) -> tuple[Float[Tensor, "L V A K"], Float[Tensor, "L A K"], Float[Tensor, "L T K"]]:
-        """Return the factors of the scores: weights w / sqrt(K), the parts F x_i of agents, and E x_j + b of targets.
+    ) -> tuple[Float[Tensor, "L V A units"], Float[Tensor, "L A units"], Float[Tensor, "L T units"]]:
+        """Return the factors of the scores: weights w / sqrt(units), parts F x_i of agents, and E x_j + b of targets.
 
         Args:
             seen: features of the agents, and all entities.
@@ -178,14 +178,14 @@ class PairScores(nn.Module):
 
     @staticmethod
     def total(
-        weights: Float[Tensor, "L V A K"], own: Float[Tensor, "L A K"], target: Float[Tensor, "L T K"]
+        weights: Float[Tensor, "L V A units"], own: Float[Tensor, "L A units"], target: Float[Tensor, "L T units"]
     ) -> Float[Tensor, "L V A T"]:
         """Return the scores <weights, relu(own + target)> of all pairs."""
         pairs = (own.unsqueeze(2) + target.unsqueeze(1)).relu_()
         return torch.einsum("lvak,latk->lvat", weights, pairs)
 
     @staticmethod
-    def none(query: Float[Tensor, "L V A H"], key: Float[Tensor, "L T H"]) -> tuple[Tensor, Tensor, Tensor]:
+    def none(query: Float[Tensor, "L V A hidden"], key: Float[Tensor, "L T hidden"]) -> tuple[Tensor, Tensor, Tensor]:
         """Return factors without units, whose scores are 0."""
         return query[..., :0], query[:, 0, :, :0], key[..., :0]
 
@@ -197,15 +197,15 @@ class ActionHead(OutputLinear):  # a subclass, so that a head without targets ha
     target action adds the score of its target, see `TargetScores`.
 
     Args:
-        hidden: H, features of an agent.
-        n_actions: K, number of action kinds.
+        hidden: features of an agent.
+        n_kinds: K, number of action kinds.
         targets: entity groups that the last kinds target; see `ActionKinds`.
         n_inputs: I, inputs per entity; None for an agent that sees only its own entity and scores all targets equally.
         width: size of the entity embeddings.
         pair_units: units of the pair scores; 0 for none.
 
     Example:
-        >>> head = ActionHead(hidden=4, n_actions=7, targets=("others",), n_inputs=3, width=8)
+        >>> head = ActionHead(hidden=4, n_kinds=7, targets=("others",), n_inputs=3, width=8)
         >>> few, many = (torch.ones(1, 2, e, dtype=torch.bool) for e in (5, 30))
         >>> [head(Perceived(torch.zeros(1, 2, 4), torch.zeros(1, v.shape[-1], 3), v)).shape[-1] for v in (few, many)]
         [9, 34]
@@ -214,14 +214,14 @@ class ActionHead(OutputLinear):  # a subclass, so that a head without targets ha
     def __init__(
         self,
         hidden: int,
-        n_actions: int,
+        n_kinds: int,
         targets: Sequence[str] = (),
         n_inputs: int | None = None,
         width: int = 0,
         pair_units: int = 0,
     ) -> None:
-        super().__init__(hidden, n_actions)
-        self.kinds = ActionKinds(n_actions, tuple(targets))
+        super().__init__(hidden, n_kinds)
+        self.kinds = ActionKinds(n_kinds, tuple(targets))
         scores = [] if n_inputs is None else [TargetScores(hidden, n_inputs, width, pair_units) for _ in targets]
         self.targets = nn.ModuleList(scores)
 

@@ -80,7 +80,7 @@ class EntityAlgorithm(LightningModule, ABC):
     @property
     @abstractmethod
     def partitions_per_batch(self) -> int:
-        """K, number of imaginary partitions that a batch needs."""
+        """G, number of imaginary partitions that a batch needs."""
 
     def steps_per_update(self, num_envs: int) -> int:
         """Return the number of optimizer steps of an update, about; 1 unless an algorithm takes several.
@@ -112,7 +112,7 @@ class EntityAlgorithm(LightningModule, ABC):
     @property
     def _network_sizes(self) -> dict[str, int]:
         """Arguments of all network factories: F and K."""
-        return {"n_features": self.spec.n_features, "n_actions": self.spec.n_kinds}
+        return {"n_features": self.spec.n_features, "n_kinds": self.spec.n_kinds}
 
     # ------------------------------------------------------------------ target networks
 

@@ -47,7 +47,7 @@ class EpisodeBatch:
         reward: [L], reward of the team.
         ended: [L], no value follows the step.
         played: [P], rows of the played steps.
-        groups: [L, K, E], the entity is in group A of an imaginary partition; K may be 0.
+        groups: [L, G, E], the entity is in group A of an imaginary partition; G may be 0.
         steps: episode and step of each row, and the agents that act.
     """
 

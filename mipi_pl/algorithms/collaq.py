@@ -21,8 +21,8 @@ class CollaQ(QLearning):
 
     Args:
         spec: sizes of the environment.
-        agent: factory of the agent; takes n_features, n_actions and targets.
-        mixer: factory of the mixer; takes n_features, n_actions and n_agents.
+        agent: factory of the agent; takes n_features, n_kinds and targets.
+        mixer: factory of the mixer; takes n_features, n_kinds and n_agents.
         critic_optimizer: factory of the optimizer of agent and mixer.
         gamma: discount per step.
         td_lambda: lambda of the TD(lambda) target; 0 for the one-step target.

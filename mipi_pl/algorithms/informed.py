@@ -56,12 +56,12 @@ class InformationCost(EntityAlgorithm):
         return self._marginal_from(b, b.steps, None)[0]
 
     def _marginal_from(self, b: EpisodeBatch, steps: PackedSteps, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the marginal's log-probabilities [L, A, U] and its recurrent states [N, A, H] after the last steps.
+        """Return the marginal's log-probabilities [L, A, U] and its last recurrent states [N, A, hidden].
 
         Args:
             b: the batch.
             steps: steps of the batch with the agents to compute.
-            state: [N, A, H], recurrent states before the first steps; None for zeros.
+            state: [N, A, hidden], recurrent states before the first steps; None for zeros.
         """
         logits, last = self.marginal(b.inputs[:, : b.acting.shape[1]], steps, b.inputs.shape[1], state)
         return info.log_policy(logits, b.available), last

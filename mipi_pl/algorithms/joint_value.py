@@ -58,7 +58,7 @@ class JointValueAlgorithm(EntityAlgorithm):
 
     @property
     def partitions_per_batch(self) -> int:
-        """K, number of imaginary partitions that a batch needs: one for the imaginary objective."""
+        """G, number of imaginary partitions that a batch needs: one for the imaginary objective."""
         return int(self.imaginary_weight > 0.0)
 
     def make_targets(self) -> None:

@@ -44,8 +44,8 @@ class MAPPO(InformationCost):
 
     Args:
         spec: sizes of the environment.
-        agent: factory of trunk and policy head; takes n_features, n_actions and targets. Its utility head is not used.
-        critic: factory of the centralised critic; takes n_features, n_actions and n_entities.
+        agent: factory of trunk and policy head; takes n_features, n_kinds and targets. Its utility head is not used.
+        critic: factory of the centralised critic; takes n_features, n_kinds and n_entities.
         policy_optimizer: factory of the optimizer of trunk and policy head.
         critic_optimizer: factory of the optimizer of the critic.
         marginal: factory of the marginal policy, for ``mutual_information`` only; takes the arguments of `agent`.
@@ -159,7 +159,7 @@ class MAPPO(InformationCost):
 
     @property
     def partitions_per_batch(self) -> int:
-        """Number of imaginary partitions that a batch needs: one per epoch in which the marginal policy learns."""
+        """G, number of imaginary partitions that a batch needs: one per epoch in which the marginal policy learns."""
         return self.marginal_epochs if self._averages_imaginary_teams else 0
 
     def steps_per_update(self, num_envs: int) -> int:
@@ -271,7 +271,7 @@ class MAPPO(InformationCost):
     # ------------------------------------------------------------------ networks on a batch
 
     def _log_policy(self, b: EpisodeBatch, view: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        """Return log pi_i(u | s) [L, A, U] under a view [L, A, E], and recurrent states [N, A, H] after the decisions.
+        """Return log pi_i(u | s) [L, A, U] under a view [L, A, E], and the recurrent states [N, A, hidden] after it.
 
         Rows of agents that do not decide are undefined.
         """
@@ -280,7 +280,7 @@ class MAPPO(InformationCost):
         return info.log_policy(self.agent.policy_logits(seen.view(FULL)), b.available), last.squeeze(1)
 
     def _values(self, b: EpisodeBatch, states: States) -> tuple[Tensor, Tensor | None]:
-        """Return the normalised values [L] of all observed steps, and the states [N, 1, H] of a recurrent critic.
+        """Return the normalised values [L] of all observed steps, and the states [N, 1, hidden] of a recurrent critic.
 
         The states are those after the last played step, because the next rollout begins with the following observation.
         """

@@ -12,7 +12,7 @@ from mipi_pl import distributed
 from mipi_pl import spec as keys
 
 States = dict[str, Tensor]
-"""Recurrent states by name of the network, each [N, A, H] for the N sequences of a batch."""
+"""Recurrent states by name of the network, each [N, A, hidden] for the N sequences of a batch."""
 
 
 class RolloutMemory:
@@ -26,7 +26,7 @@ class RolloutMemory:
         n_agents: A, the capacity; a batch may have fewer agent slots.
 
     Attributes:
-        states: [B, A, H] for each network; empty before the first rollout.
+        states: [B, A, hidden] for each network; empty before the first rollout.
     """
 
     def __init__(self, n_agents: int) -> None:
@@ -50,7 +50,7 @@ class RolloutMemory:
 
         Args:
             batch: the rollout; its sequences are ordered by environment and time.
-            last: states [N, A', H] after every sequence, for each network.
+            last: states [N, A', hidden] after every sequence, for each network.
         """
         final = keys.last_sequences(batch.get(keys.ENVIRONMENT))
         self.states = {

@@ -34,9 +34,9 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     Args:
         spec: sizes of the environment.
-        agent: factory of trunk, utility head and policy head; takes n_features, n_actions and targets.
-        marginal: factory of the marginal policy; takes n_features, n_actions and targets.
-        mixer: factory of the mixer; takes n_features, n_actions and n_agents.
+        agent: factory of trunk, utility head and policy head; takes n_features, n_kinds and targets.
+        marginal: factory of the marginal policy; takes n_features, n_kinds and targets.
+        mixer: factory of the mixer; takes n_features, n_kinds and n_agents.
         critic_optimizer: factory of the optimizer of trunk, utility head and mixer.
         marginal_optimizer: factory of the optimizer of the marginal policy.
         policy_optimizer: factory of the optimizer of the policy head, and of the trunk with `policy_moves_trunk`.
@@ -138,7 +138,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     @property
     def partitions_per_batch(self) -> int:
-        """K, number of imaginary partitions that a batch needs: one for the critic and one per alternation."""
+        """G, number of imaginary partitions that a batch needs: one for the critic and one per alternation."""
         return 1 + (self.iterations if self._averages_imaginary_teams else 0)
 
     def steps_per_update(self, num_envs: int) -> int:

@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 
-def draw_groups(episodes: int, count: int, n_entities: int, generator: torch.Generator) -> Bool[Tensor, "K N E"]:
+def draw_groups(episodes: int, count: int, n_entities: int, generator: torch.Generator) -> Bool[Tensor, "G N E"]:
     """Draw `count` partitions per episode: p ~ U(0, 1), then each entity is in group A (True) with probability p.
 
     Examples:

@@ -153,12 +153,12 @@ def test_equal_seeds_draw_equally() -> None:
 class OwnAgent(Agent):
     """An agent of a kind that the actor has never heard of, with or without a policy."""
 
-    def __init__(self, n_features: int, n_actions: int, has_policy: bool) -> None:
-        super().__init__(ActionKinds(n_actions), 4)
-        self.trunk = Trunk(n_features + n_actions, 8, 2, 4)
-        self.utilities = ActionHead(4, n_actions)
+    def __init__(self, n_features: int, n_kinds: int, has_policy: bool) -> None:
+        super().__init__(ActionKinds(n_kinds), 4)
+        self.trunk = Trunk(n_features + n_kinds, 8, 2, 4)
+        self.utilities = ActionHead(4, n_kinds)
         if has_policy:
-            self.policy_logits = ActionHead(4, n_actions)
+            self.policy_logits = ActionHead(4, n_kinds)
 
 
 @pytest.mark.parametrize("has_policy", [True, False])

@@ -32,7 +32,7 @@ class Learner:
 
     def __init__(self) -> None:
         spec = make_env(num_envs=1, seed=0).entity_spec
-        self.agent = EntityAgent(spec.n_features, spec.n_actions, width=8, heads=2, hidden=4)
+        self.agent = EntityAgent(spec.n_features, spec.n_kinds, width=8, heads=2, hidden=4)
 
     def actor(self, greedy: bool, seed: int) -> Actor:
         assert not self.training

@@ -38,13 +38,13 @@ def world(num_envs: int = 2, seed: int = 4) -> ResourceCollection:
 def make_agent(kind: type = EntityAgent, **options: Any) -> Any:
     torch.manual_seed(0)
     spec = world(1).entity_spec
-    return kind(spec.n_features, spec.n_actions, width=16, heads=2, hidden=8, **options)
+    return kind(spec.n_features, spec.n_kinds, width=16, heads=2, hidden=8, **options)
 
 
 def make_marginal() -> MarginalPolicy:
     spec = world(1).entity_spec
     torch.manual_seed(1)
-    return MarginalPolicy(spec.n_features, spec.n_actions, width=16, hidden=8)
+    return MarginalPolicy(spec.n_features, spec.n_kinds, width=16, hidden=8)
 
 
 @pytest.fixture(scope="module")

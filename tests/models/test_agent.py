@@ -48,7 +48,7 @@ def test_features_of_every_episode_view_and_agent_equal_the_formulas(
 ) -> None:
     torch.manual_seed(seed)
     options = {"own_path": own_path, "normalize": normalize}
-    agent = EntityAgent(n_features=2, n_actions=3, width=8, heads=2, hidden=4, **options).double()
+    agent = EntityAgent(n_features=2, n_kinds=3, width=8, heads=2, hidden=4, **options).double()
     spread(agent)
     steps = PackedSteps.from_mask(observed(lengths))
     inputs = torch.randn(len(steps.step), agents + others, 5, dtype=torch.float64)
@@ -69,7 +69,7 @@ def test_features_of_every_episode_view_and_agent_equal_the_formulas(
 
 def test_packed_steps_give_the_features_of_padded_ones() -> None:
     torch.manual_seed(0)
-    trunk = EntityAgent(n_features=2, n_actions=3, width=8, heads=2, hidden=4).double().trunk
+    trunk = EntityAgent(n_features=2, n_kinds=3, width=8, heads=2, hidden=4).double().trunk
     mask = observed([2, 4, 1])
     packed, padded = PackedSteps.from_mask(mask), PackedSteps.from_mask(torch.ones_like(mask))
     inputs = torch.randn(12, 4, 5, dtype=torch.float64)
@@ -92,7 +92,7 @@ def test_pad_and_pack_are_inverse() -> None:
 
 def test_a_recurrent_state_goes_on_where_it_stopped() -> None:
     torch.manual_seed(0)
-    trunk = EntityAgent(n_features=2, n_actions=3, width=8, heads=2, hidden=4).trunk
+    trunk = EntityAgent(n_features=2, n_kinds=3, width=8, heads=2, hidden=4).trunk
     inputs, views = torch.randn(2, 3, 5), torch.ones(2, 1, 2, 3, dtype=torch.bool)
     whole, _ = trunk(inputs, views, PackedSteps.from_mask(observed([2])))
     one = PackedSteps.from_mask(observed([1]))
@@ -104,7 +104,7 @@ def test_a_recurrent_state_goes_on_where_it_stopped() -> None:
 @pytest.mark.parametrize("normalize", [False, True])
 def test_the_marginal_policy_equals_the_formulas_and_sees_one_entity_only(normalize: bool) -> None:
     torch.manual_seed(0)
-    net = MarginalPolicy(n_features=2, n_actions=3, width=8, hidden=4, normalize=normalize).double()
+    net = MarginalPolicy(n_features=2, n_kinds=3, width=8, hidden=4, normalize=normalize).double()
     spread(net)
     steps = PackedSteps.from_mask(observed([3, 1]))
     own = torch.randn(4, 2, 5, dtype=torch.float64)
@@ -119,7 +119,7 @@ def test_the_marginal_policy_equals_the_formulas_and_sees_one_entity_only(normal
 
 
 def test_wrong_shapes_are_refused() -> None:
-    net = MarginalPolicy(n_features=2, n_actions=3, width=8, hidden=4)
+    net = MarginalPolicy(n_features=2, n_kinds=3, width=8, hidden=4)
     with pytest.raises((TypeCheckError, BeartypeCallHintViolation)):
         net(torch.zeros(2, 5), PackedSteps.from_mask(observed([2])), n_entities=2)
 
@@ -139,7 +139,7 @@ def scene() -> tuple[torch.Tensor, torch.Tensor, PackedSteps]:
 def strong(kind: Any = EntityAgent, **options: Any) -> Any:
     """An agent of five kinds of action: three fixed ones, one that aims at others, one that aims at agents."""
     torch.manual_seed(0)
-    sizes = {"n_features": 2, "n_actions": 5, "width": 8, "heads": 2, "hidden": 4, "targets": BOTH}
+    sizes = {"n_features": 2, "n_kinds": 5, "width": 8, "heads": 2, "hidden": 4, "targets": BOTH}
     agent = kind(**{**sizes, **ENTITY, **options}).double()
     spread(agent)
     return agent

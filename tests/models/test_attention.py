@@ -79,5 +79,5 @@ def test_heads_must_divide_the_width() -> None:
 
 
 def test_last_action_is_one_hot_for_agents_that_have_acted_and_zero_for_others() -> None:
-    found = with_last_action(torch.zeros(1, 3, 2), torch.tensor([[1, 3]]), n_actions=3)
+    found = with_last_action(torch.zeros(1, 3, 2), torch.tensor([[1, 3]]), n_kinds=3)
     assert found[0].tolist() == [[0, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]

@@ -24,7 +24,7 @@ def values(critic: EntityCritic, inputs: torch.Tensor, present: torch.Tensor) ->
 def case(entities: int, seed: int, hidden: int = 4) -> tuple[EntityCritic, torch.Tensor, torch.Tensor]:
     """A critic, and for three states inputs and present entities; nobody is present in the last."""
     torch.manual_seed(seed)
-    critic = EntityCritic(n_features=2, n_actions=3, n_entities=CAPACITY, width=8, heads=2, hidden=hidden).double()
+    critic = EntityCritic(n_features=2, n_kinds=3, n_entities=CAPACITY, width=8, heads=2, hidden=hidden).double()
     present = torch.rand(3, entities) < 0.7
     present[-1] = False
     return critic, torch.randn(3, entities, 5, dtype=torch.float64), present
@@ -88,7 +88,7 @@ def test_the_kernels_give_the_values_and_gradients_of_plain_pytorch() -> None:
 @pytest.mark.parametrize("with_state", [False, True])
 def test_a_recurrent_critic_is_a_loop_over_the_steps_of_each_sequence(with_state: bool) -> None:
     torch.manual_seed(0)
-    sizes = {"n_features": 2, "n_actions": 3, "n_entities": CAPACITY, "width": 8, "heads": 2, "hidden": 4}
+    sizes = {"n_features": 2, "n_kinds": 3, "n_entities": CAPACITY, "width": 8, "heads": 2, "hidden": 4}
     critic = EntityCritic(**sizes, recurrent=True).double()
     steps = PackedSteps.from_mask(torch.arange(4) < torch.tensor([[3], [1], [4]]))
     inputs, present = torch.randn(8, 5, 5, dtype=torch.float64), torch.rand(8, 5) < 0.7
@@ -114,4 +114,4 @@ def test_a_critic_without_recurrence_has_no_states() -> None:
 )
 def test_impossible_sizes_are_refused(sizes: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        EntityCritic(**{"n_features": 2, "n_actions": 3, "n_entities": 4, **sizes})
+        EntityCritic(**{"n_features": 2, "n_kinds": 3, "n_entities": 4, **sizes})

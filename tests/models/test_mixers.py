@@ -101,7 +101,7 @@ def test_nothing_is_nan_for_a_team_that_is_absent() -> None:
 
 
 def test_sum_mixer_adds_those_that_act() -> None:
-    mixer: Mixer = SumMixer(n_features=3, n_actions=2, n_agents=2)
+    mixer: Mixer = SumMixer(n_features=3, n_kinds=2, n_agents=2)
     views = torch.ones(1, 2, 3, 3, dtype=torch.bool)
     weights = mixer.weights(torch.zeros(1, 3, 1), views, torch.tensor([[True, False, True]]))
     found = mixer.mix(torch.tensor([[[1.0, 2.0, 4.0], [10.0, 20.0, 40.0]]]), weights, [0, 1])

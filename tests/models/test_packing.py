@@ -64,7 +64,7 @@ def test_an_agent_goes_on_from_its_last_step_and_has_zeros_where_it_does_not_act
     scene: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype
 ) -> None:
     inputs, views, acting = scene
-    trunk = EntityAgent(n_features=4, n_actions=2, width=32, heads=2, hidden=16).trunk.to(dtype)
+    trunk = EntityAgent(n_features=4, n_kinds=2, width=32, heads=2, hidden=16).trunk.to(dtype)
     found, last = trunk(inputs.to(dtype), views, steps_of(acting))
     assert (found.features[~acting[:, None].expand(6, 2, 3)] == 0).all()
     for first, end, episode in ((0, 4, 0), (4, 6, 1)):
@@ -81,7 +81,7 @@ def test_an_agent_goes_on_from_its_last_step_and_has_zeros_where_it_does_not_act
 
 def test_a_learner_and_an_actor_have_the_same_states(scene: tuple[Tensor, Tensor, Tensor]) -> None:
     inputs, views, acting = scene
-    trunk = EntityAgent(n_features=4, n_actions=2, width=32, heads=2, hidden=16).trunk
+    trunk = EntityAgent(n_features=4, n_kinds=2, width=32, heads=2, hidden=16).trunk
     whole, _ = trunk(inputs, views, steps_of(acting))
     state = None
     for row in range(4):
@@ -92,7 +92,7 @@ def test_a_learner_and_an_actor_have_the_same_states(scene: tuple[Tensor, Tensor
 
 def test_the_marginal_of_agents_that_act_does_not_depend_on_the_others(scene: tuple[Tensor, Tensor, Tensor]) -> None:
     inputs, _, acting = scene
-    net = MarginalPolicy(n_features=4, n_actions=2, width=32, hidden=16)
+    net = MarginalPolicy(n_features=4, n_kinds=2, width=32, hidden=16)
     steps = steps_of(acting)
     found, _ = net(inputs[:, :3], steps, n_entities=5)
     changed = torch.where(acting.unsqueeze(-1), inputs[:, :3], 10.0)
@@ -110,7 +110,7 @@ def test_what_nobody_sees_may_be_anything(scene: tuple[Tensor, Tensor, Tensor], 
     agents = AgentRows.from_mask(acting)
     expected = net.of_agents(inputs.to(dtype), views, agents)
     torch.testing.assert_close(net.of_agents(unseen.to(dtype), views, agents), expected)
-    mixer = AttentionMixer(n_features=4, n_actions=2, n_agents=3, width=32, heads=2, mixing=4).to(dtype)
+    mixer = AttentionMixer(n_features=4, n_kinds=2, n_agents=3, width=32, heads=2, mixing=4).to(dtype)
     weights = [mixer.weights(x.to(dtype), views, acting) for x in (inputs, unseen)]
     for name in ("first", "bias", "final", "value"):
         torch.testing.assert_close(getattr(weights[0], name), getattr(weights[1], name))

@@ -31,7 +31,7 @@ def perceived(agents: int = 2, others: int = 3, steps: int = 4, seed: int = 0) -
 
 def head(pair_units: int, targets: tuple[str, ...] = BOTH) -> ActionHead:
     torch.manual_seed(0)
-    sizes = {"hidden": 6, "n_actions": KINDS, "n_inputs": 7, "width": 8}
+    sizes = {"hidden": 6, "n_kinds": KINDS, "n_inputs": 7, "width": 8}
     return ActionHead(targets=targets, pair_units=pair_units, **sizes).double()
 
 
@@ -127,7 +127,7 @@ def test_weights_have_the_same_shapes_for_every_capacity(network: Any) -> None:
 
 
 def test_an_agent_that_sees_itself_alone_scores_all_targets_of_a_kind_alike() -> None:
-    found = ActionHead(hidden=6, n_actions=KINDS, targets=BOTH).double()(perceived())
+    found = ActionHead(hidden=6, n_kinds=KINDS, targets=BOTH).double()(perceived())
     assert found.shape[-1] == 3 + 3 + 2
     assert (found[..., 3:6] == found[..., 3:4]).all()
     assert (found[..., 6:8] == found[..., 6:7]).all()
