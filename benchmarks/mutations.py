@@ -59,11 +59,14 @@ MUTATIONS = [
         exact=True,
     ),
     Mutation(
-        "the target lacks gamma", "reward + gamma * goes_on * next_value", "reward + goes_on * next_value", exact=True
+        "the target lacks gamma",
+        "reward + gamma * bootstraps * next_value",
+        "reward + bootstraps * next_value",
+        exact=True,
     ),
     Mutation(
         "the target bootstraps past the end of an episode",
-        "gamma * goes_on * next_value",
+        "gamma * bootstraps * next_value",
         "gamma * next_value",
         exact=True,
     ),
@@ -126,8 +129,8 @@ MUTATIONS = [
     Mutation("TD(lambda) runs past the last step", "surplus = played[t + 1] * (", "surplus = ("),
     Mutation(
         "termination does not end an episode",
-        "ended = ended | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)",
-        "ended = truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)",
+        "terminal = terminal | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)",
+        "terminal = truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)",
     ),
     Mutation(
         "a fault ends an episode like the time limit",

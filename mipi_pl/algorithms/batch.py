@@ -45,7 +45,8 @@ class EpisodeBatch:
         acting: [L, A], agents that are alive and present.
         deciding: [L, A], agents that act in a played step; False in the last observation of a sequence.
         reward: [L], reward of the team.
-        ended: [L], no value follows the step.
+        terminal: [L], the target of the step does not bootstrap from the next value: the episode terminated with it, or
+            reached the time limit and `truncation_is_terminal` is set.
         played: [P], rows of the played steps.
         groups: [L, G, E], the entity is in group A of an imaginary partition; G may be 0.
         steps: episode and step of each row, and the agents that act.
@@ -59,7 +60,7 @@ class EpisodeBatch:
     acting: Tensor
     deciding: Tensor
     reward: Tensor
-    ended: Tensor
+    terminal: Tensor
     played: Tensor
     groups: Tensor
     steps: PackedSteps
@@ -68,13 +69,14 @@ class EpisodeBatch:
     def from_tensordict(cls, batch: TensorDictBase, spec: EntitySpec, truncation_is_terminal: bool) -> EpisodeBatch:
         """Read a batch of `mipi_pl.datamodules.replay` or `mipi_pl.datamodules.on_policy`.
 
-        Actions that target slots beyond those of the batch are removed. An episode that a fault cut short always keeps
-        the value after its last step, because the battle was not over; `truncation_is_terminal` does not apply to it.
+        Actions that target slots beyond those of the batch are removed. The last step of an episode that a fault cut
+        short always bootstraps, because the episode was not over; `truncation_is_terminal` does not apply to it.
 
         Args:
             batch: [N] TensorDict with the keys of `mipi_pl.spec`.
             spec: sizes of the environment.
-            truncation_is_terminal: whether the time limit ends the episode without a value, as in REFIL's code.
+            truncation_is_terminal: treat the time limit as termination, as REFIL's code does: do not bootstrap from the
+                last observation.
         """
         valid: Tensor = batch.get(keys.VALID)
         steps = PackedSteps.from_mask(observed_steps(valid))
@@ -100,7 +102,7 @@ class EpisodeBatch:
             acting=acting,
             deciding=acting & valid[rows].unsqueeze(-1),
             reward=batch.get(keys.REWARD)[rows],
-            ended=_ended(batch, steps, spec, truncation_is_terminal),
+            terminal=_terminal(batch, steps, spec, truncation_is_terminal),
             played=valid[rows].nonzero().squeeze(-1),
             groups=present.new_zeros(len(present), 0, present.shape[-1]) if groups is None else groups[steps.episode],
             steps=steps.with_acting(acting),
@@ -153,14 +155,14 @@ class EpisodeBatch:
         return self.steps.pad(rows)
 
 
-def _ended(
+def _terminal(
     batch: TensorDictBase, steps: PackedSteps, spec: EntitySpec, truncation_is_terminal: bool
 ) -> Bool[Tensor, " L"]:
-    """Return the steps that no value follows."""
+    """Return which steps are terminal: their TD target is the reward alone."""
     rows = (steps.episode, steps.step)
-    ended: Tensor = batch.get(keys.TERMINATED)[rows]
+    terminal: Tensor = batch.get(keys.TERMINATED)[rows]
     if truncation_is_terminal:
         truncated = batch.get(keys.TRUNCATED)[rows]
         first = batch.get(keys.FIRST_STEP, torch.zeros(len(batch), dtype=torch.int64, device=truncated.device))
-        ended = ended | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)
-    return ended
+        terminal = terminal | truncated & ~spec.cut_short(truncated, first[steps.episode] + steps.step + 1)
+    return terminal

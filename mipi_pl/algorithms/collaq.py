@@ -27,10 +27,10 @@ class CollaQ(QLearning):
         gamma: discount per step.
         td_lambda: lambda of the TD(lambda) target; 0 for the one-step target.
         mara_weight: weight of the MARA loss, which drives Q_collab(o_i^alone) to 0.
-        truncation_is_terminal: whether the time limit ends the episode without a value.
+        truncation_is_terminal: treat the time limit as termination, i.e. do not bootstrap from the last observation.
         gradient_clip: largest gradient norm of an optimizer step.
-        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
-            themselves.
+        target_networks: compute the TD targets with copies of the networks that are updated from time to time; False:
+            with the networks themselves (for fresh episodes).
 
     Raises:
         ValueError: for values out of range.

@@ -80,9 +80,9 @@ def advantages(
         gae_lambda: see `mipi_pl.losses.ppo.advantages`.
     """
     now, after = b.played, b.played + 1
-    reward, value_now, value_next, goes_on, played = (
+    reward, value_now, value_next, bootstraps, played = (
         b.by_time(x)
-        for x in (earned[now], value[now], value[after], (~b.ended[now]).to(value), torch.ones_like(value[now]))
+        for x in (earned[now], value[now], value[after], (~b.terminal[now]).to(value), torch.ones_like(value[now]))
     )
-    advantage, returns = ppo.advantages(reward, value_now, value_next, goes_on, played, gamma, gae_lambda)
+    advantage, returns = ppo.advantages(reward, value_now, value_next, bootstraps, played, gamma, gae_lambda)
     return b.steps.pack(advantage), b.steps.pack(returns)

@@ -25,10 +25,11 @@ class JointValueAlgorithm(EntityAlgorithm):
         gamma: discount per step.
         td_lambda: lambda of the TD(lambda) target; 0 for one-step targets.
         imaginary_weight: lambda of the loss, weight of the imaginary objective.
-        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default).
+        truncation_is_terminal: treat the time limit as termination, i.e. do not bootstrap from the last observation
+            (REFIL's default).
         gradient_clip: largest gradient norm of an optimizer step.
-        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
-            themselves.
+        target_networks: compute the TD targets with copies of the networks that are updated from time to time; False:
+            with the networks themselves (for fresh episodes).
 
     Raises:
         ValueError: for values out of range.
@@ -112,10 +113,10 @@ class JointValueAlgorithm(EntityAlgorithm):
         value = mixer.mix(utility[after].unsqueeze(1), weights, [FULL])
         team_cost = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
         value = value - team_cost
-        now, ended = b.reward[b.played], b.ended[b.played]
-        by_step = (now, value, team_cost, (~ended).to(value), torch.ones_like(value))
-        now, value, team_cost, goes_on, played = (b.by_time(x) for x in by_step)
-        targets = lambda_targets(now, value, team_cost, goes_on, played, self.gamma, self.td_lambda)
+        now, terminal = b.reward[b.played], b.terminal[b.played]
+        by_step = (now, value, team_cost, (~terminal).to(value), torch.ones_like(value))
+        now, value, team_cost, bootstraps, played = (b.by_time(x) for x in by_step)
+        targets = lambda_targets(now, value, team_cost, bootstraps, played, self.gamma, self.td_lambda)
         return b.steps.pack(targets)[b.played]
 
     # ------------------------------------------------------------------ networks on a batch

@@ -66,8 +66,8 @@ class MAPPO(InformationCost):
         huber_delta: error of the normalised values beyond which the critic's loss is linear; None for a quadratic loss.
         value_decay: decay of the running mean and deviation for the normalisation of returns; None for no
             normalisation.
-        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default); otherwise
-            the value of the last observation follows.
+        truncation_is_terminal: treat the time limit as termination, i.e. do not bootstrap from the last observation
+            (REFIL's default).
         gradient_clip: largest gradient norm of an optimizer step.
 
     Raises:

@@ -58,10 +58,11 @@ class MIPI(InformationCost, JointValueAlgorithm):
         policy_divergence: ``reverse`` for the loss (18) of the paper, ``forward`` for the cross-entropy to its exact
             optimum (13).
         policy_moves_trunk: whether the policy loss also updates the trunk, which is shared with the critic.
-        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default).
+        truncation_is_terminal: treat the time limit as termination, i.e. do not bootstrap from the last observation
+            (REFIL's default).
         gradient_clip: largest gradient norm of an optimizer step.
-        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
-            themselves.
+        target_networks: compute the TD targets with copies of the networks that are updated from time to time; False:
+            with the networks themselves (for fresh episodes).
 
     Raises:
         ValueError: for values out of range, or ``expected`` targets with a non-linear mixer.

@@ -35,10 +35,11 @@ class QLearning(JointValueAlgorithm):
         td_lambda: lambda of the TD(lambda) target; 0 for REFIL's one-step target. Above 0, the target depends on the
             actions that were played, including exploration.
         imaginary_weight: lambda, weight of the imaginary objective in the loss.
-        truncation_is_terminal: whether the time limit ends the episode without a value (REFIL's default).
+        truncation_is_terminal: treat the time limit as termination, i.e. do not bootstrap from the last observation
+            (REFIL's default).
         gradient_clip: largest gradient norm of an optimizer step.
-        target_networks: whether the targets come from copies that are updated from time to time, or from the networks
-            themselves.
+        target_networks: compute the TD targets with copies of the networks that are updated from time to time; False:
+            with the networks themselves (for fresh episodes).
 
     Raises:
         ValueError: for values out of range.

@@ -21,21 +21,21 @@ def advantages(
     reward: Float[Tensor, "T N"],
     value: Float[Tensor, "T N"],
     next_value: Float[Tensor, "T N"],
-    goes_on: Float[Tensor, "T N"],
+    bootstraps: Float[Tensor, "T N"],
     played: Float[Tensor, "T N"],
     gamma: float,
     gae_lambda: float,
 ) -> tuple[Float[Tensor, "T N"], Float[Tensor, "T N"]]:
     """Compute advantages by GAE, and returns: advantages plus values.
 
-    Steps after an episode's last played step are ignored, except for the value of the last observation if the episode
-    continues in value there (a time limit).
+    Steps after an episode's last played step are ignored, except for the value of the last observation if the last
+    step bootstraps from it.
 
     Args:
         reward: r_t.
         value: V(s_t).
         next_value: V(s_{t+1}), including that of the last observation.
-        goes_on: 1 if the target of step t bootstraps from the next value, 0 if the episode ended with the step.
+        bootstraps: 1 if the target of step t bootstraps from the next value, 0 if the episode ended with the step.
         played: 1 if step t was played; padding follows the played steps.
         gamma: discount.
         gae_lambda: 0 for one-step advantages, 1 for Monte Carlo returns.
@@ -47,7 +47,7 @@ def advantages(
     discount = torch.tensor(gamma, dtype=value.dtype, device=value.device)
     last = torch.cat((played[1:], torch.zeros_like(played[:1]))) == 0
     estimates: tuple[Tensor, Tensor] = generalized_advantage_estimate(
-        discount, gae_lambda, value, next_value, reward, done=last, terminated=goes_on == 0
+        discount, gae_lambda, value, next_value, reward, done=last, terminated=bootstraps == 0
     )
     return estimates
 
@@ -63,8 +63,8 @@ def normalized(
         The normalised advantages, and the standard deviation before normalisation.
     """
     mean, variance = moments_everywhere(advantage, times=deciding.sum(dim=-1))
-    deviation = variance.sqrt()
-    return (advantage - mean) / (deviation + _EPSILON), deviation
+    std = variance.sqrt()
+    return (advantage - mean) / (std + _EPSILON), std
 
 
 def surrogate_loss(

@@ -30,7 +30,7 @@ def lambda_targets(
     reward: Float[Tensor, "T N"],
     next_value: Float[Tensor, "T N"],
     next_cost: Float[Tensor, "T N"],
-    goes_on: Float[Tensor, "T N"],
+    bootstraps: Float[Tensor, "T N"],
     played: Float[Tensor, "T N"],
     gamma: float,
     td_lambda: float,
@@ -46,12 +46,12 @@ def lambda_targets(
         reward: r_t.
         next_value: V_{t+1} = E[Q_jt] - c_{t+1} of the target networks.
         next_cost: c_{t+1}.
-        goes_on: 1 if the target of step t bootstraps from the next value, 0 if the episode ended with the step.
+        bootstraps: 1 if the target of step t bootstraps from the next value, 0 if the episode ended with the step.
         played: 1 if step t was played; padding follows the played steps.
         gamma: discount.
         td_lambda: lambda, 0 to 1.
     """
-    one_step = reward + gamma * goes_on * next_value
+    one_step = reward + gamma * bootstraps * next_value
     if td_lambda == 0.0:
         return one_step
     # TorchRL's td_lambda_return_estimate does not support such a cost. Folding the cost into its arguments takes more
@@ -60,5 +60,5 @@ def lambda_targets(
     for t in reversed(range(len(reward) - 1)):
         # Correction of V_{t+1} by the rest of the episode; 0 if step t+1 was not played.
         surplus = played[t + 1] * (targets[t + 1] - next_cost[t] - next_value[t])
-        targets[t] += gamma * td_lambda * goes_on[t] * surplus
+        targets[t] += gamma * td_lambda * bootstraps[t] * surplus
     return targets

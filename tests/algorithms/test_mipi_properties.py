@@ -230,7 +230,7 @@ def test_time_limits_count_as_ends_only_if_asked_for() -> None:
 def test_an_episode_that_a_fault_cut_short_has_a_value_after_its_end() -> None:
     s = Sizes(truncated=(True, True, True))
     b = EpisodeBatch.from_tensordict(random_batch(s), s.spec, truncation_is_terminal=True)
-    ends = [(int(b.steps.episode[row]), int(b.steps.step[row])) for row in b.played if b.ended[row]]
+    ends = [(int(b.steps.episode[row]), int(b.steps.step[row])) for row in b.played if b.terminal[row]]
     assert ends == [(2, 2)], "the one that reached the time limit"
 
 

@@ -52,7 +52,7 @@ def test_the_best_action_is_the_networks_and_its_value_the_targets() -> None:
         value = largest = 0.0
         for i in range(s.n_agents):
             allowed = [u for u in range(s.n_actions) if b.available[row + 1, i, u]]
-            if b.acting[row + 1, i] and not b.ended[row]:
+            if b.acting[row + 1, i] and not b.terminal[row]:
                 value += float(target[row + 1, i, max(allowed, key=own[row + 1, i].tolist().__getitem__)])
                 largest += max(float(target[row + 1, i, u]) for u in allowed)
         assert float(found[k]) == pytest.approx(float(b.reward[row]) + value, abs=1e-9)

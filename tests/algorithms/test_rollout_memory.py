@@ -120,12 +120,12 @@ def test_the_time_limit_is_counted_from_the_beginning_of_the_episode() -> None:
     ended = []
     for batch in rollouts_of(random_batch(LONG), 3, 3):
         b = EpisodeBatch.from_tensordict(batch, LONG.spec, truncation_is_terminal=True)
-        for row in b.played[b.ended[b.played]].tolist():
+        for row in b.played[b.terminal[b.played]].tolist():
             sequence = int(b.steps.episode[row])
             at = int(batch[keys.FIRST_STEP][sequence]) + int(b.steps.step[row])
             ended.append((int(batch[keys.ENVIRONMENT][sequence]), at))
         going_on = EpisodeBatch.from_tensordict(batch, LONG.spec, truncation_is_terminal=False)
-        assert not going_on.ended[going_on.played].any()
+        assert not going_on.terminal[going_on.played].any()
     assert ended == [(0, 6)]
 
 

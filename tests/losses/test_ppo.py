@@ -19,11 +19,11 @@ def stream(episodes: list[tuple[int, bool]], seed: int) -> dict[str, Tensor]:
     g = torch.Generator().manual_seed(seed)
     shape = (max(length for length, _ in episodes) + 1, len(episodes))
     reward, value, next_value = (torch.randn(shape, generator=g, dtype=torch.float64) for _ in range(3))
-    played, goes_on = torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64)
+    played, bootstraps = torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64)
     for n, (length, ends) in enumerate(episodes):
         played[:length, n] = 1.0
-        goes_on[length - 1, n] = 0.0 if ends else 1.0
-    return {"reward": reward, "value": value, "next_value": next_value, "goes_on": goes_on, "played": played}
+        bootstraps[length - 1, n] = 0.0 if ends else 1.0
+    return {"reward": reward, "value": value, "next_value": next_value, "bootstraps": bootstraps, "played": played}
 
 
 @settings(max_examples=20, deadline=None)
@@ -37,7 +37,7 @@ def test_advantages_are_the_discounted_errors_of_each_episode(
     rows = stream(episodes, seed)
     advantage, returns = ppo.advantages(**rows, gamma=gamma, gae_lambda=gae_lambda)
     for n, (length, _) in enumerate(episodes):
-        columns = [rows[name][:length, n].tolist() for name in ("reward", "value", "next_value", "goes_on")]
+        columns = [rows[name][:length, n].tolist() for name in ("reward", "value", "next_value", "bootstraps")]
         expected = plain_ppo.advantages(*columns, gamma=gamma, gae_lambda=gae_lambda)
         assert advantage[:length, n].tolist() == pytest.approx(expected)
         assert returns[:length, n].tolist() == pytest.approx([a + v for a, v in zip(expected, columns[1], strict=True)])

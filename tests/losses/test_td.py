@@ -16,10 +16,16 @@ def stream(lengths: list[int], ends: list[bool], seed: int) -> dict[str, Tensor]
     shape = (max(lengths) + 1, len(lengths))
     reward, value, cost = (torch.randn(shape, generator=g, dtype=torch.float64) for _ in range(3))
     played = torch.arange(shape[0]).unsqueeze(-1) < torch.tensor(lengths)
-    goes_on = torch.ones(shape, dtype=torch.float64)
+    bootstraps = torch.ones(shape, dtype=torch.float64)
     for n, length in enumerate(lengths):
-        goes_on[length - 1, n] = 0.0 if ends[n] else 1.0
-    return {"reward": reward, "next_value": value, "next_cost": cost, "goes_on": goes_on, "played": played.double()}
+        bootstraps[length - 1, n] = 0.0 if ends[n] else 1.0
+    return {
+        "reward": reward,
+        "next_value": value,
+        "next_cost": cost,
+        "bootstraps": bootstraps,
+        "played": played.double(),
+    }
 
 
 @settings(max_examples=20, deadline=None)
@@ -38,8 +44,8 @@ def test_targets_are_the_weighted_n_step_targets_of_each_episode(
     found = lambda_targets(**rows, gamma=gamma, td_lambda=td_lambda)
     for n, length in enumerate(lengths):
         columns = [rows[name][:length, n].tolist() for name in ("reward", "next_value", "next_cost")]
-        goes_on = [on > 0 for on in rows["goes_on"][:length, n].tolist()]
-        expected = plain_losses.lambda_targets(*columns, goes_on, gamma, td_lambda)
+        bootstraps = [on > 0 for on in rows["bootstraps"][:length, n].tolist()]
+        expected = plain_losses.lambda_targets(*columns, bootstraps, gamma, td_lambda)
         torch.testing.assert_close(found[:length, n], torch.tensor(expected, dtype=torch.float64))
 
 
@@ -49,8 +55,8 @@ def test_lambda_zero_is_the_one_step_target() -> None:
     torch.testing.assert_close(found, lambda_targets(**rows, gamma=0.9, td_lambda=1e-12))
     for n, length in enumerate([4, 2, 1]):
         columns = [rows[name][:length, n].tolist() for name in ("reward", "next_value")]
-        goes_on = [on > 0 for on in rows["goes_on"][:length, n].tolist()]
-        expected = plain_losses.one_step_targets(*columns, goes_on, 0.9)
+        bootstraps = [on > 0 for on in rows["bootstraps"][:length, n].tolist()]
+        expected = plain_losses.one_step_targets(*columns, bootstraps, 0.9)
         torch.testing.assert_close(found[:length, n], torch.tensor(expected, dtype=torch.float64))
 
 
