@@ -11,6 +11,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.battle.env import BattleEnv
+from mipi_pl.envs.battle.snapshot import UnitView
 from mipi_pl.envs.kernels.records import Record
 
 Placed = tuple[str, float, float]
@@ -70,6 +71,10 @@ class Arena:
     def heal(self, agent: int) -> int:
         """The action that heals the agent placed as number `agent`."""
         return self.env.layout.heal(int(self.agents[agent].tag))
+
+    def seen(self, slot: int) -> UnitView:
+        """The unit of a slot in a snapshot."""
+        return next(unit for unit in self.env.snapshot(0).units if unit.slot == slot)
 
     def play(self, actions: dict[int, int] | None = None, steps: int = 1) -> TensorDictBase:
         """Agents placed as number k play actions[k] (others stop) as long as they live; what the last step returned."""

@@ -45,17 +45,6 @@ class BattleSnapshot:
         """Convert to the scene format that all worlds share. `sight` is the agents' sight range."""
         return Scene(tuple(_body(unit) for unit in self.units), (0.0, 0.0, self.map_size), sight, self.outcome)
 
-    def in_slot(self, slot: int) -> UnitView:
-        """Return the unit in a slot.
-
-        Raises:
-            KeyError: if the slot is empty.
-        """
-        for unit in self.units:
-            if unit.slot == slot:
-                return unit
-        raise KeyError(f"slot {slot} is empty; filled slots are {[unit.slot for unit in self.units]}")
-
 
 def _body(unit: UnitView) -> Body:
     return Body(

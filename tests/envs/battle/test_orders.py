@@ -25,7 +25,7 @@ def test_a_mover_stops_after_two_units(arena: Make) -> None:
     battle = arena([("marine", 16, 16)], [("marine", 2, 2)], loops_per_step=20)
     battle.play({0: EAST})
     assert battle.agents[0].x == pytest.approx(18.0)
-    assert battle.env.snapshot(0).in_slot(0).order == "idle"
+    assert battle.seen(0).order == "idle"
 
 
 def test_agents_only_do_what_they_are_ordered(arena: Make) -> None:
@@ -52,7 +52,7 @@ def test_a_unit_stands_when_its_target_dies_in_mid_step(arena: Make) -> None:
     battle = arena([("marine", 10, 16)], [("marine", 15, 16), ("marine", 15, 18)], loops_per_step=8)
     battle.enemies[0].health = 1.0
     battle.play({0: battle.attack(0)})
-    unit = battle.env.snapshot(0).in_slot(0)
+    unit = battle.seen(0)
     assert unit.order == "idle"
     assert unit.target is None
     assert battle.enemies[1].health == 45
@@ -83,14 +83,14 @@ def test_enemies_shoot_fighters_before_healers_then_the_nearest(arena: Make) -> 
 def test_an_enemy_keeps_a_target_that_attacks_it(arena: Make) -> None:
     battle = arena([("marine", 11, 16), ("marine", 19.9, 16)], [("marine", 16, 16)])
     battle.play({0: battle.attack(0)}, steps=3)
-    target = battle.env.snapshot(0).in_slot(battle.env.entity_spec.n_agents).target
+    target = battle.seen(battle.env.entity_spec.n_agents).target
     battle.agents[0].x, battle.agents[1].x = 10.5, 17.0  # the other is much nearer now, but does not attack
     assert target == 1
     battle.agents[1].x = 25.0
     battle.play({0: battle.attack(0)}, steps=3)
     battle.agents[1].x = 17.0
     battle.play({0: battle.attack(0)}, steps=3)
-    assert battle.env.snapshot(0).in_slot(battle.env.entity_spec.n_agents).target == 0
+    assert battle.seen(battle.env.entity_spec.n_agents).target == 0
 
 
 def test_enemy_medivacs_heal_the_most_wounded_in_reach_and_follow_their_army(arena: Make) -> None:
