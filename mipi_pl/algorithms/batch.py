@@ -96,9 +96,7 @@ class EpisodeBatch:
             visible=visible,
             present=present[:, :n_agents, None] & present[:, None, :],
             available=available[..., kept],
-            action=torch.zeros(n_actions, dtype=torch.int64, device=action.device).index_put(
-                (kept,), torch.arange(len(kept), device=action.device)
-            )[action[rows]],
+            action=_renumbered(kept, n_actions)[action[rows]],
             acting=acting,
             deciding=acting & valid[rows].unsqueeze(-1),
             reward=batch.get(keys.REWARD)[rows],
@@ -153,6 +151,11 @@ class EpisodeBatch:
         """Arrange the values of the played steps by time and episode, with zeros as padding."""
         rows = values.new_zeros(len(self.reward), *values.shape[1:]).index_put((self.played,), values)
         return self.steps.pad(rows)
+
+
+def _renumbered(kept: Int64[Tensor, " kept"], n_actions: int) -> Int64[Tensor, " U"]:
+    """Return the index of each action among the kept ones; 0 for the others, which no agent takes."""
+    return kept.new_zeros(n_actions).index_put((kept,), torch.arange(len(kept), device=kept.device))
 
 
 def _terminal(

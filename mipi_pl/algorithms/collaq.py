@@ -57,12 +57,12 @@ class CollaQ(QLearning):
             agent,
             mixer,
             critic_optimizer,
-            gamma,
-            td_lambda,
-            0.0,
-            truncation_is_terminal,
-            gradient_clip,
-            target_networks,
+            gamma=gamma,
+            td_lambda=td_lambda,
+            imaginary_weight=0.0,
+            truncation_is_terminal=truncation_is_terminal,
+            gradient_clip=gradient_clip,
+            target_networks=target_networks,
         )
         self.mara_weight = mara_weight
 

@@ -44,6 +44,7 @@ class JointValueAlgorithm(EntityAlgorithm):
     def __init__(
         self,
         spec: EntitySpec,
+        *,
         gamma: float,
         td_lambda: float,
         imaginary_weight: float,

@@ -100,7 +100,13 @@ class MIPI(InformationCost, JointValueAlgorithm):
         target_networks: bool = True,
     ) -> None:
         super().__init__(
-            spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
+            spec,
+            gamma=gamma,
+            td_lambda=td_lambda,
+            imaginary_weight=imaginary_weight,
+            truncation_is_terminal=truncation_is_terminal,
+            gradient_clip=gradient_clip,
+            target_networks=target_networks,
         )
         require_options(0, alpha=alpha, alpha_i=0.0 if alpha_i is None else alpha_i)
         require_options(0, 1, uniform_share=uniform_share)

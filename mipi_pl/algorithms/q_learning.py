@@ -61,7 +61,13 @@ class QLearning(JointValueAlgorithm):
         target_networks: bool = True,
     ) -> None:
         super().__init__(
-            spec, gamma, td_lambda, imaginary_weight, truncation_is_terminal, gradient_clip, target_networks
+            spec,
+            gamma=gamma,
+            td_lambda=td_lambda,
+            imaginary_weight=imaginary_weight,
+            truncation_is_terminal=truncation_is_terminal,
+            gradient_clip=gradient_clip,
+            target_networks=target_networks,
         )
         self._optimizer_factory = critic_optimizer
         self.agent = agent(**self._network_sizes, targets=spec.targets)
