@@ -39,8 +39,9 @@ class CollectionDataModule(LightningDataModule):
         seed: seed of the environments and of exploration.
         steps_per_collection: steps per environment in one collection; finished episodes are taken out after each.
         updates_per_epoch: length of a Lightning epoch, in updates.
-        collector: where the environments are stepped: ``inline``, ``processes`` or ``ray``.
-        workers: number of workers that share the environments; ignored for ``inline``.
+        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` divide them among
+            workers, for slow environments.
+        workers: number of workers for ``processes`` and ``ray``; a divisor of `num_envs`.
         own_copy: collect with a copy of the policy, so that learning and collection can run at the same time.
         max_faults: episodes of one process that the world may fail in before training ends, counted from the start or
             the resumption of the run. These episodes are thrown away.
@@ -66,6 +67,7 @@ class CollectionDataModule(LightningDataModule):
     def __init__(
         self,
         make_env: MakeEnv,
+        *,
         num_envs: int,
         seed: int,
         steps_per_collection: int,

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import TensorDictReplayBuffer
 
 from mipi_pl import spec as keys
 from mipi_pl.spec import EntitySpec
@@ -84,11 +83,7 @@ class EpisodeAssembler:
         piece, time = ended_before.cumsum(dim=1), torch.arange(done.shape[1])
         begin = torch.where(ended_before, time, 0).cummax(dim=1).values
         place = time - begin + torch.where(piece == 0, self._length.unsqueeze(1), 0)
-        if int(place.max()) >= self.spec.max_steps:
-            raise ValueError(
-                f"an episode is longer than max_steps={self.spec.max_steps}; correct max_steps in the environment's "
-                "spec, or let the environment truncate at that step"
-            )
+        self.spec.check_length(int(place.max()) + 1)
         self._length = torch.where(done[:, -1], 0, place[:, -1] + 1)
         if not done.any():
             self._write(self._open, (self._rows.unsqueeze(1), place), steps, ...)
@@ -153,100 +148,26 @@ def number_of_faults(steps: TensorDictBase) -> int:
     return int(steps.get(("next", keys.REWARD)).isnan().sum())
 
 
-def trim(batch: TensorDictBase, n_agents: int) -> TensorDict:
-    """Cut a batch to its longest episode and to the entity slots that any of its episodes fills.
-
-    Agents and other entities are cut separately, so that the agents remain the first A' entities.
-
-    Args:
-        batch: [N] episodes in the layout of `empty_episodes`.
-        n_agents: A, number of agent slots.
-    """
-    return trimmed_rows(batch, torch.arange(len(batch)), n_agents)
-
-
-def sample_trimmed(buffer: TensorDictReplayBuffer, count: int, n_agents: int, generator: torch.Generator) -> TensorDict:
-    """Draw `count` different episodes of the buffer uniformly, independently of earlier draws, and `trim` them.
-
-    TorchRL's samplers draw with replacement, or go through the whole buffer before they repeat an episode.
-
-    Raises:
-        ValueError: if the buffer has fewer than `count` episodes.
-    """
-    if count > len(buffer):
-        raise ValueError(
-            f"a batch needs {count} different episodes and the replay has {len(buffer)}; collect more episodes first"
-        )
-    rows = torch.randperm(len(buffer), generator=generator)[:count]
-    return trimmed_rows(buffer.storage[:], rows, n_agents)
-
-
-def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> TensorDict:
-    """`trim` of the episodes with the indices `rows` [N]."""
-    valid = episodes.get(keys.VALID)[rows]
-    steps = int(valid.sum(dim=1).max()) + 1
-    filled = filled_slots(episodes.get(keys.PRESENT)[:, :steps][rows].flatten(0, 1), n_agents)
-    return TensorDict(
-        {
-            **{
-                key: kept_slots(key, episodes.get(key)[:, :steps], n_agents, filled, rows)
-                for key in (*OBSERVED, keys.ACTION, *PER_STEP)
-            },
-            keys.VALID: valid[:, :steps],
-            keys.WON: episodes.get(keys.WON)[rows],
-            keys.COMPOSITION: episodes.get(keys.COMPOSITION)[rows],
-        },
-        batch_size=rows.shape,
+def summarize(episodes: TensorDictBase, spec: EntitySpec) -> TensorDict:
+    """Return a summary of whole episodes [N], see `summary_of`."""
+    return summary_of(
+        spec,
+        return_=episodes.get(keys.REWARD).sum(dim=1),
+        length=episodes.get(keys.VALID).sum(dim=1),
+        won=episodes.get(keys.WON).clone(),
+        composition=episodes.get(keys.COMPOSITION).clone(),
+        truncated=episodes.get(keys.TRUNCATED).any(dim=1),
     )
 
 
-def filled_slots(present: Tensor, n_agents: int) -> tuple[int, int]:
-    """Return the smallest numbers of agent slots (at least 1) and other slots that hold all present entities.
-
-    Args:
-        present: bool [*X, E].
-        n_agents: A, number of agent slots.
-    """
-    filled = present.flatten(0, -2).any(dim=0)
-    agents, others = (int(part.nonzero().max()) + 1 if part.any() else 0 for part in filled.tensor_split([n_agents]))
-    return max(agents, 1), others
-
-
-def kept_slots(key: Any, values: Tensor, n_agents: int, filled: tuple[int, int], rows: Tensor | None = None) -> Tensor:
-    """Cut values to the filled slots; agents and other entities separately, so that the agents remain the first.
-
-    Args:
-        key: key of `mipi_pl.spec` that the values belong to.
-        values: [N, T, ...].
-        n_agents: A, number of agent slots.
-        filled: numbers of agent slots and other slots to keep, from `filled_slots`.
-        rows: indices of the episodes to keep; None keeps all.
-    """
-    agents, others = filled
-    if key in (keys.VISIBLE, keys.ACTION_MASK, keys.ACTION):
-        values = values[:, :, :agents]
-    if rows is not None:  # indexing copies, so it comes after the slice above, which is a view
-        values = values[rows]
-    dim = {keys.ENTITIES: 2, keys.PRESENT: 2, keys.VISIBLE: 3}.get(key)
-    if dim is None or values.shape[dim] == agents + others:
-        return values
-    return torch.cat((values.narrow(dim, 0, agents), values.narrow(dim, n_agents, others)), dim=dim)
-
-
-def summarize(episodes: TensorDictBase, spec: EntitySpec) -> TensorDict:
-    """Return a summary of whole episodes [N].
+def summary_of(
+    spec: EntitySpec, return_: Tensor, length: Tensor, won: Tensor, composition: Tensor, truncated: Tensor
+) -> TensorDict:
+    """Return the summary [N] of finished episodes that a datamodule counts and callbacks log.
 
     Its keys are ``return_`` (undiscounted), ``length`` in steps, ``won``, ``composition``, and ``cut_short`` (whether
     an environment fault ended the episode).
     """
-    length = episodes.get(keys.VALID).sum(dim=1)
-    return TensorDict(
-        {
-            "return_": episodes.get(keys.REWARD).sum(dim=1),
-            "length": length,
-            "won": episodes.get(keys.WON).clone(),
-            "composition": episodes.get(keys.COMPOSITION).clone(),
-            "cut_short": spec.cut_short(episodes.get(keys.TRUNCATED).any(dim=1), length),
-        },
-        batch_size=episodes.batch_size,
-    )
+    cut_short = spec.cut_short(truncated, length)
+    entries = {"return_": return_, "length": length, "won": won, "composition": composition, "cut_short": cut_short}
+    return TensorDict(entries, batch_size=length.shape)

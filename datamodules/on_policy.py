@@ -22,23 +22,12 @@ class OnPolicyDataModule(CollectionDataModule):
     No environment waits for another. An episode that is still running at the end of a rollout is cut there: its first
     part is bootstrapped with the value of the observation at the cut, and the next rollout begins with the rest.
 
-    Args:
-        make_env: factory of the training environments; takes num_envs and seed.
-        num_envs: B, environments stepped at once.
-        seed: seed of the environments and of exploration.
-        rollout_steps: T, steps of each environment in a batch.
-        updates_per_epoch: length of a Lightning epoch, in rollouts.
-        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` divide them among
-            workers, for slow environments.
-        workers: number of workers for ``processes`` and ``ray``; a divisor of `num_envs`.
-        max_faults: episodes of one process that the world may fail in before training ends, see
-            `CollectionDataModule`; no step of their last sequence is learned from.
-        lost_after_s: seconds without a sign of life after which a worker process counts as lost.
-        curriculum: team sizes by frames, see `mipi_pl.datamodules.curriculum.Curriculum`; None draws all of them
-            throughout.
+    Nothing is learned from a sequence in which the world failed.
 
-    Attributes:
-        episodes: number of episodes that have ended, over all processes.
+    Args:
+        rollout_steps: T, steps of each environment in a batch.
+
+    Other arguments and attributes: see `CollectionDataModule`.
 
     Raises:
         ValueError: if a value is out of range.
@@ -63,12 +52,12 @@ class OnPolicyDataModule(CollectionDataModule):
         require("datamodule.rollout_steps", rollout_steps, 1)
         super().__init__(
             make_env,
-            num_envs,
-            seed,
-            rollout_steps,
-            updates_per_epoch,
-            collector,
-            workers,
+            num_envs=num_envs,
+            seed=seed,
+            steps_per_collection=rollout_steps,
+            updates_per_epoch=updates_per_epoch,
+            collector=collector,
+            workers=workers,
             max_faults=max_faults,
             lost_after_s=lost_after_s,
             curriculum=curriculum,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,18 +10,17 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
-from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
 from mipi_pl.datamodules.background import Background
 from mipi_pl.datamodules.collection import CollectionDataModule
-from mipi_pl.datamodules.episodes import EpisodeAssembler, number_of_faults, sample_trimmed, summarize, without_faults
+from mipi_pl.datamodules.episode_buffer import EpisodeBuffer
+from mipi_pl.datamodules.episodes import EpisodeAssembler, number_of_faults, summarize, without_faults
 from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
-from mipi_pl.utils.memory import require_memory
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Folder of the stored episodes, relative to the run folder."""
@@ -32,16 +28,11 @@ REPLAY_FOLDER = "checkpoints/replay"
 Played = list[tuple[int, TensorDict | None, int]]
 """Number of frames, finished episodes, and number of episodes thrown away, for each collection."""
 
-_REFILL = 256
-"""Number of episodes read at once when a run is resumed."""
-
 
 class ReplayDataModule(CollectionDataModule):
     """Collects episodes with the current policy, stores them whole, and yields trimmed batches of them.
 
     Args:
-        make_env: factory of the training environments; takes num_envs and seed.
-        num_envs: B, environments stepped at once.
         seed: seed of the environments, of exploration and of sampling.
         capacity: episodes kept; the oldest are replaced first.
         batch_size: N, episodes in a batch.
@@ -54,26 +45,11 @@ class ReplayDataModule(CollectionDataModule):
         epsilon_hold: mean number of steps for which an exploring agent repeats its action.
         storage: ``ram``, or ``memmap`` for temporary files on disk, which are removed when training ends. `mipi resume`
             does not need them: it reads the episodes from the run folder.
-        storage_dir: folder in which ``memmap`` creates its own subfolder; None is the system's folder for temporary
-            files.
-        updates_per_epoch: length of a Lightning epoch, in updates.
+        storage_dir: see `mipi_pl.datamodules.episode_buffer.EpisodeBuffer`.
         overlap: collect for the next batch while an update runs, with the policy from before that update.
-        collector: ``inline`` steps the environments in this process; ``processes`` and ``ray`` divide them among
-            workers, for slow environments.
-        workers: number of workers for ``processes`` and ``ray``; a divisor of `num_envs`.
-        max_faults: episodes of one process that the world may fail in before training ends, see
-            `CollectionDataModule`; they are not stored.
-        lost_after_s: seconds without a sign of life after which a worker process counts as lost.
-        curriculum: team sizes by frames, see `mipi_pl.datamodules.curriculum.Curriculum`; None draws all of them
-            throughout.
 
-    Attributes:
-        env: the training environments; with workers, a single environment that only provides the sizes.
-        exact_resume: whether a checkpoint holds everything that the next batches depend on.
-        at_rest: called before a batch is sampled and after each collection, when the previous batch has been fully
-            processed; a checkpoint written then is exact.
-        frames: environment steps collected, summed over environments and processes.
-        episodes: episodes finished and stored, over all processes.
+    Other arguments and attributes: see `CollectionDataModule`. `at_rest` is called before a batch is sampled and after
+    each collection.
 
     Raises:
         ValueError: if a value is out of range, the replay does not fit into the memory of this machine, or for
@@ -108,8 +84,6 @@ class ReplayDataModule(CollectionDataModule):
         lost_after_s: float = LOST_AFTER_S,
         curriculum: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        if storage not in ("ram", "memmap"):
-            raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
         require("datamodule.batch_size", batch_size, 1)
         for name, share in {"epsilon_start": epsilon_start, "epsilon_end": epsilon_end}.items():
             require(f"datamodule.{name}", share, 0, 1)
@@ -125,23 +99,22 @@ class ReplayDataModule(CollectionDataModule):
                 "lockstep: set datamodule.overlap=false or trainer.devices=1"
             )
         # Nothing may fail once the environments are open: one may be a running game.
-        self._remove_storage: weakref.finalize[[str], ReplayDataModule] | None = None
-        self._buffer = TensorDictReplayBuffer(storage=self._make_storage(storage, capacity, storage_dir))
+        self._buffer = EpisodeBuffer(capacity, storage, storage_dir)
         super().__init__(
             make_env,
-            num_envs,
-            seed,
-            steps_per_collection,
-            updates_per_epoch,
-            collector,
-            workers,
+            num_envs=num_envs,
+            seed=seed,
+            steps_per_collection=steps_per_collection,
+            updates_per_epoch=updates_per_epoch,
+            collector=collector,
+            workers=workers,
             own_copy=overlap,
             max_faults=max_faults,
             lost_after_s=lost_after_s,
             curriculum=curriculum,
         )
         try:
-            self._require_room(storage, capacity, num_envs)
+            self._buffer.require_room(self.env.entity_spec, num_envs)
         except ValueError:
             self.env.close(raise_if_closed=False)
             raise
@@ -153,39 +126,13 @@ class ReplayDataModule(CollectionDataModule):
         self.epsilon_hold = epsilon_hold
         self.epsilon_start, self.epsilon_end, self.epsilon_frames = epsilon_start, epsilon_end, epsilon_frames
         self._draws = torch.Generator().manual_seed(seed)
-        self._capacity = capacity
         self._journal: EpisodeJournal | None = None
-
-    def _require_room(self, kind: str, capacity: int, num_envs: int) -> None:
-        """Check that the replay and the open episodes fit into the memory of this machine.
-
-        Raises:
-            ValueError: if they do not.
-        """
-        spec = self.env.entity_spec
-        in_memory = capacity if kind == "ram" else 0
-        require_memory(
-            f"a replay of {in_memory:,} episodes and {num_envs:,} open ones, of up to {spec.max_steps:,} steps each,",
-            (in_memory + num_envs) * (spec.max_steps + 1) * spec.step_bytes,
-            "lower datamodule.capacity, datamodule.num_envs or env.episode_limit"
-            + ("" if kind == "memmap" else ", or set datamodule.storage=memmap"),
-        )
-
-    def _make_storage(self, kind: str, capacity: int, parent: str | None) -> LazyTensorStorage:
-        if kind == "ram":
-            return LazyTensorStorage(capacity)
-        if parent is not None:
-            Path(parent).mkdir(parents=True, exist_ok=True)
-        # A new folder, because other runs, or this run before it was resumed, may have left files there.
-        folder = tempfile.mkdtemp(prefix="mipi-replay-", dir=parent)
-        self._remove_storage = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return LazyMemmapStorage(capacity, scratch_dir=folder)
 
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm being trained, and the journal to the run folder."""
         if self._journal is None and self.trainer is not None:
             folder = _of_rank(Path(self.trainer.default_root_dir) / REPLAY_FOLDER)
-            self._journal = EpisodeJournal(folder, self._capacity)
+            self._journal = EpisodeJournal(folder, self._buffer.capacity)
         super().setup(stage)
 
     def connect(self, actor: Actor, seed: int = 0) -> None:
@@ -203,8 +150,7 @@ class ReplayDataModule(CollectionDataModule):
         if self._background is not None:
             self._background.close()
         super().teardown(stage)
-        if self._remove_storage is not None:
-            self._remove_storage()
+        self._buffer.close()
 
     @property
     def epsilon(self) -> float:
@@ -250,7 +196,7 @@ class ReplayDataModule(CollectionDataModule):
 
     def sample(self) -> TensorDictBase:
         """Return a trimmed batch of `batch_size` different episodes."""
-        return sample_trimmed(self._buffer, self.batch_size, self.env.entity_spec.n_agents, self._draws)
+        return self._buffer.sample(self.batch_size, self.env.entity_spec.n_agents, self._draws)
 
     def next_batch(self) -> TensorDictBase:
         """Collect until the number of episodes allows another update, then sample a batch."""
@@ -314,9 +260,8 @@ class ReplayDataModule(CollectionDataModule):
         """
         self.settle()
         if self._journal is not None and self._journal.end < self._own_episodes:
-            first = max(self._journal.end, self._own_episodes - self._capacity)
-            new = self._buffer[torch.arange(first, self._own_episodes) % self._capacity]
-            self._journal.append(first, new.exclude("index"))
+            first = max(self._journal.end, self._own_episodes - self._buffer.capacity)
+            self._journal.append(first, self._buffer.numbered(range(first, self._own_episodes)))
 
     def journal_files(self) -> dict[str, str]:
         """Paths, relative to the checkpoint folder, and SHA-256 checksums of the files that hold the replay."""
@@ -335,20 +280,8 @@ class ReplayDataModule(CollectionDataModule):
         super().load_own_state(state)
         assert self._journal is not None
         self._journal.segments = state["journal"]
-        self._refill()
+        self._buffer.refill(self._own_episodes, partial(self._journal.read, self.env.entity_spec))
         self._draws.set_state(state["draws"])
-
-    def _refill(self) -> None:
-        """Restore the last episodes to their places in the buffer: number n is at index n modulo the capacity."""
-        assert self._journal is not None
-        kept = range(max(0, self._own_episodes - self._capacity), self._own_episodes)
-        turn = next((n for n in kept if n % self._capacity == 0), kept.start)
-        for numbers in (range(turn, kept.stop), range(kept.start, turn)):
-            for start in range(numbers.start, numbers.stop, _REFILL):
-                part = range(start, min(start + _REFILL, numbers.stop))
-                self._buffer.extend(self._journal.read(self.env.entity_spec, part))
-        writer = self._buffer.writer
-        writer.load_state_dict({**writer.state_dict(), "_cursor": self._own_episodes % self._capacity})
 
 
 def _of_rank(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,8 +10,44 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from mipi_pl import spec as keys
-from mipi_pl.datamodules.episodes import OBSERVED, PER_STEP, filled_slots, kept_slots
+from mipi_pl.datamodules.episodes import OBSERVED, PER_STEP, summary_of
+from mipi_pl.datamodules.trimming import filled_slots, kept_slots
 from mipi_pl.spec import EntitySpec
+
+
+@dataclass
+class Sequences:
+    """Places of the N sequences of a rollout of T steps, ordered by environment and time.
+
+    Attributes:
+        of_step: int64 [B, T], the sequence that each step belongs to.
+        place: int64 [B, T], index of each step in its sequence.
+        environment: int64 [N], environment of each sequence.
+        start: int64 [N], time of its first step; 0 if it may continue an episode of the previous rollout.
+        length: int64 [N], number of its steps.
+    """
+
+    of_step: Tensor
+    place: Tensor
+    environment: Tensor
+    start: Tensor
+    length: Tensor
+
+    @classmethod
+    def between_ends(cls, done: Tensor) -> Sequences:
+        """Divide a rollout after the steps that end an episode, `done` [B, T]."""
+        begins = torch.nn.functional.pad(done[:, :-1], (1, 0))
+        begins[:, 0] = True
+        of_step = begins.flatten().cumsum(0).view(begins.shape) - 1
+        time = torch.arange(done.shape[1])
+        place = time - torch.where(begins, time, 0).cummax(dim=1).values
+        environment, start = begins.nonzero(as_tuple=True)
+        return cls(of_step, place, environment, start, torch.bincount(of_step.flatten()))
+
+    @property
+    def last(self) -> tuple[Tensor, Tensor]:
+        """Environment [N] and time [N] of the last step of each sequence."""
+        return self.environment, self.start + self.length - 1
 
 
 class RolloutCutter:
@@ -52,51 +89,57 @@ class RolloutCutter:
         Raises:
             ValueError: if an episode has more than `spec.max_steps` steps.
         """
-        done = steps.get(("next", keys.DONE)).squeeze(-1)
-        begins = torch.nn.functional.pad(done[:, :-1], (1, 0))
-        begins[:, 0] = True
-        number = begins.flatten().cumsum(0).view(begins.shape) - 1
-        time = torch.arange(done.shape[1])
-        place = time - torch.where(begins, time, 0).cummax(dim=1).values
-        environment, start = begins.nonzero(as_tuple=True)
-        length = torch.bincount(number.flatten())
-        end = start + length - 1
+        done, reward = (steps.get(("next", key)).squeeze(-1) for key in (keys.DONE, keys.REWARD))
+        sequences = Sequences.between_ends(done)
+        first_step, return_ = self._progress(sequences, reward)
+        length = first_step + sequences.length
+        self.spec.check_length(int(length.max()))
+        ended, faulty = done[sequences.last], reward[sequences.last].isnan()
+        batch = self._batch(steps, sequences, first_step, faulty)
+        finished = self._summary(steps, sequences, ended & ~faulty, length, return_)
+        self._carry_over(sequences.environment, ended, length, return_, steps.get(keys.ACTION)[:, -1])
+        return batch, finished
 
-        carried = start == 0
-        first_step = torch.where(carried, self._length[environment], 0)
-        earlier = self._action[environment].masked_fill(~carried.unsqueeze(1), self.spec.n_actions)
-        reward = steps.get(("next", keys.REWARD)).squeeze(-1)
-        faulty = reward[environment, end].isnan()
-        earned = torch.zeros(len(length)).index_add_(0, number.flatten(), reward.flatten())
-        earned = earned + torch.where(carried, self._return[environment], 0.0)
-        ended, so_far = done[environment, end], first_step + length
-        if int(so_far.max()) > self.spec.max_steps:
-            raise ValueError(
-                f"an episode is longer than max_steps={self.spec.max_steps}; correct max_steps in the environment's "
-                "spec, or let the environment truncate at that step"
-            )
+    def _progress(self, sequences: Sequences, reward: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far the episode of each sequence has come, with the parts of it in earlier rollouts.
 
-        batch = self._sequences(steps, number, place, (environment, end), length)
+        Args:
+            sequences: the sequences.
+            reward: [B, T].
+
+        Returns:
+            Index [N], in the episode, of the sequence's first step; and return [N] of the episode after its last step.
+        """
+        carried, environment = sequences.start == 0, sequences.environment
+        earned = torch.zeros(len(environment)).index_add_(0, sequences.of_step.flatten(), reward.flatten())
+        return_ = earned + torch.where(carried, self._return[environment], 0.0)
+        return torch.where(carried, self._length[environment], 0), return_
+
+    def _batch(self, steps: TensorDictBase, sequences: Sequences, first_step: Tensor, faulty: Tensor) -> TensorDict:
+        """Return the training batch [N]; sequences that are `faulty` [N] have no valid step."""
+        batch = self._by_sequence(steps, sequences)
         if faulty.any():
             for key in (keys.VALID, *PER_STEP):
                 batch.set(key, batch.get(key).masked_fill(faulty.unsqueeze(1), 0))
-        batch.set(keys.ENVIRONMENT, environment).set(keys.FIRST_STEP, first_step)
-        batch.set(keys.PREVIOUS_ACTION, earlier[:, : batch.get(keys.ACTION).shape[2]])
-        counted = ended & ~faulty
-        over = (environment[counted], end[counted])
-        truncated, played = steps.get(("next", keys.TRUNCATED))[over].squeeze(-1), so_far[counted]
-        finished = TensorDict(
-            {
-                "return_": earned[counted],
-                "length": played,
-                "won": steps.get(("next", keys.WON))[over].squeeze(-1),
-                "composition": steps.get(keys.COMPOSITION)[over].squeeze(-1),
-                "cut_short": self.spec.cut_short(truncated, played),
-            },
-            batch_size=[len(played)],
+        fresh = sequences.start > 0
+        earlier = self._action[sequences.environment].masked_fill(fresh.unsqueeze(1), self.spec.n_actions)
+        batch.set(keys.ENVIRONMENT, sequences.environment).set(keys.FIRST_STEP, first_step)
+        return batch.set(keys.PREVIOUS_ACTION, earlier[:, : batch.get(keys.ACTION).shape[2]])
+
+    def _summary(
+        self, steps: TensorDictBase, sequences: Sequences, counted: Tensor, length: Tensor, return_: Tensor
+    ) -> TensorDict:
+        """Return the summary of the episodes that ended with the sequences where `counted` [N] is True."""
+        environment, time = sequences.last
+        over = environment[counted], time[counted]
+        return summary_of(
+            self.spec,
+            return_=return_[counted],
+            length=length[counted],
+            won=steps.get(("next", keys.WON))[over].squeeze(-1),
+            composition=steps.get(keys.COMPOSITION)[over].squeeze(-1),
+            truncated=steps.get(("next", keys.TRUNCATED))[over].squeeze(-1),
         )
-        self._carry_over(environment, ended, so_far, earned, steps.get(keys.ACTION)[:, -1])
-        return batch, finished
 
     def _carry_over(self, environment: Tensor, ended: Tensor, length: Tensor, earned: Tensor, action: Tensor) -> None:
         """Store the state of the unfinished episodes from the last sequence of each environment."""
@@ -106,34 +149,23 @@ class RolloutCutter:
         self._return = torch.where(over, 0.0, earned[last])
         self._action = action.masked_fill(over.unsqueeze(1), self.spec.n_actions)
 
-    def _sequences(
-        self, steps: TensorDictBase, number: Tensor, place: Tensor, last: tuple[Tensor, Tensor], length: Tensor
-    ) -> TensorDict:
-        """Rearrange the steps by sequence: [N, S+1, ...].
-
-        Args:
-            steps: [B, T].
-            number: int64 [B, T], index of the sequence that each step belongs to.
-            place: int64 [B, T], index of each step in its sequence.
-            last: environment [N] and time [N] of each sequence's last step.
-            length: int64 [N], steps of each sequence.
-        """
-        n_agents = self.spec.n_agents
+    def _by_sequence(self, steps: TensorDictBase, sequences: Sequences) -> TensorDict:
+        """Rearrange the steps [B, T] by sequence: [N, S+1, ...], cut to the filled entity slots."""
+        n_agents, place, length = self.spec.n_agents, (sequences.of_step, sequences.place), sequences.length
         filled = filled_slots(steps.get(keys.PRESENT).flatten(0, 1), n_agents)
         shape = (len(length), int(length.max()) + 1)
         after = (torch.arange(len(length)), length)
         fields: dict[Any, Tensor] = {}
         for key in (*OBSERVED, keys.ACTION):
             values = kept_slots(key, steps.get(key), n_agents, filled)
-            sequences = values.new_zeros(*shape, *values.shape[2:])
-            sequences[number, place] = values
+            fields[key] = values.new_zeros(*shape, *values.shape[2:])
+            fields[key][place] = values
             if key != keys.ACTION:
                 nested = key if isinstance(key, tuple) else (key,)
-                final = steps.get(("next", *nested))[last].unsqueeze(1)
-                sequences[after] = kept_slots(key, final, n_agents, filled).squeeze(1)
-            fields[key] = sequences
+                final = steps.get(("next", *nested))[sequences.last].unsqueeze(1)
+                fields[key][after] = kept_slots(key, final, n_agents, filled).squeeze(1)
         for key in PER_STEP:
             values = steps.get(("next", key)).squeeze(-1)
-            fields[key] = values.new_zeros(shape).index_put((number, place), values)
+            fields[key] = values.new_zeros(shape).index_put(place, values)
         fields[keys.VALID] = torch.arange(shape[1]) < length.unsqueeze(1)
         return TensorDict(fields, batch_size=shape[:1])

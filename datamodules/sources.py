@@ -19,14 +19,7 @@ from mipi_pl.utils.compat import observation_of
 
 
 class StepSource:
-    """An endless stream of steps, played with the policy of the latest `refresh`.
-
-    Attributes:
-        exact: whether `state_dict` holds everything that the next steps depend on. It does not for environments in
-            other processes, where a resumed run begins new episodes.
-    """
-
-    exact = False
+    """An endless stream of steps, played with the policy of the latest `refresh`."""
 
     def next(self, epsilon: float) -> TensorDictBase:
         """Return the next steps [B, T'], valid until the next call.
@@ -67,8 +60,6 @@ class InlineSource(StepSource):
         own_copy: act with a copy of the networks, updated by `refresh`, so that learning and collection can run at the
             same time.
     """
-
-    exact = True
 
     def __init__(self, env: EntityEnv, actor: Actor, steps: int, own_copy: bool = False) -> None:
         self._learner = actor.agent if own_copy else None

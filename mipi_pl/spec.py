@@ -152,6 +152,18 @@ class EntitySpec:
         """
         return truncated & (steps < self.max_steps)
 
+    def check_length(self, steps: int) -> None:
+        """Check the length of an episode.
+
+        Raises:
+            ValueError: if it has more than `max_steps` steps.
+        """
+        if steps > self.max_steps:
+            raise ValueError(
+                f"an episode is longer than max_steps={self.max_steps}; correct max_steps in the environment's "
+                "spec, or let the environment truncate at that step"
+            )
+
     def refuse_misfit(self, other: EntitySpec) -> None:
         """Check that a policy trained in this environment can act in another.
 

@@ -15,7 +15,8 @@ from tensordict import TensorDict
 from worlds import random_batch
 
 from mipi_pl import spec as keys
-from mipi_pl.datamodules.episodes import EpisodeAssembler, trim
+from mipi_pl.datamodules.episodes import EpisodeAssembler
+from mipi_pl.datamodules.trimming import trimmed_rows
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.run.build import factory
 from mipi_pl.run.compose import compose
@@ -30,7 +31,8 @@ POLICIES = BattleEnv.scripted
 def full(steps: int, episodes: int = EPISODES) -> TensorDict:
     """Returns synthetic episodes: every agent acts up to the time limit and sees more than half of the others."""
     sizes = full_episodes(steps, episodes)
-    return trim(random_batch(sizes, partitions=0, dtype=torch.float32), sizes.n_agents)
+    padded = random_batch(sizes, partitions=0, dtype=torch.float32)
+    return trimmed_rows(padded, torch.arange(len(padded)), sizes.n_agents)
 
 
 def battles(steps: int, policy: str, episodes: int = EPISODES) -> TensorDict:

@@ -1,0 +1,127 @@
+"""Storage of the replay: the last episodes, in memory or in temporary files."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
+
+from mipi_pl.datamodules.trimming import trimmed_rows
+from mipi_pl.spec import EntitySpec
+from mipi_pl.utils.memory import require_memory
+
+_REFILL = 256
+"""Number of episodes read at once when a run is resumed."""
+
+
+class EpisodeBuffer:
+    """The last episodes in the order of collection: number n, counted from 0, is at index n modulo the capacity.
+
+    Args:
+        capacity: episodes kept; the oldest are replaced first.
+        storage: ``ram``, or ``memmap`` for temporary files on disk, which `close` removes.
+        storage_dir: folder in which ``memmap`` creates its own subfolder; None is the system's folder for temporary
+            files.
+
+    Raises:
+        ValueError: if `storage` is unknown.
+        OSError: if no folder can be created in `storage_dir`.
+    """
+
+    def __init__(self, capacity: int, storage: str, storage_dir: str | None) -> None:
+        if storage not in ("ram", "memmap"):
+            raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
+        self.capacity = capacity
+        self._in_memory = storage == "ram"
+        self._remove_files: weakref.finalize[[str], EpisodeBuffer] | None = None
+        self._buffer = TensorDictReplayBuffer(
+            storage=LazyTensorStorage(capacity) if self._in_memory else self._files(storage_dir)
+        )
+
+    def _files(self, parent: str | None) -> LazyMemmapStorage:
+        if parent is not None:
+            Path(parent).mkdir(parents=True, exist_ok=True)
+        # A new folder, because other runs, or this run before it was resumed, may have left files there.
+        folder = tempfile.mkdtemp(prefix="mipi-replay-", dir=parent)
+        self._remove_files = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return LazyMemmapStorage(self.capacity, scratch_dir=folder)
+
+    def require_room(self, spec: EntitySpec, num_envs: int) -> None:
+        """Check that the replay and the open episodes fit into the memory of this machine.
+
+        Args:
+            spec: sizes of the environment.
+            num_envs: B, number of open episodes.
+
+        Raises:
+            ValueError: if they do not.
+        """
+        in_memory = self.capacity if self._in_memory else 0
+        require_memory(
+            f"a replay of {in_memory:,} episodes and {num_envs:,} open ones, of up to {spec.max_steps:,} steps each,",
+            (in_memory + num_envs) * (spec.max_steps + 1) * spec.step_bytes,
+            "lower datamodule.capacity, datamodule.num_envs or env.episode_limit"
+            + (", or set datamodule.storage=memmap" if self._in_memory else ""),
+        )
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    def __getitem__(self, index: slice | torch.Tensor) -> TensorDictBase:
+        """Return the episodes at some indices of the buffer."""
+        episodes: TensorDictBase = self._buffer[index].exclude("index")
+        return episodes
+
+    def numbered(self, numbers: range) -> TensorDictBase:
+        """Return the episodes with consecutive numbers."""
+        return self[torch.arange(numbers.start, numbers.stop) % self.capacity]
+
+    def extend(self, episodes: TensorDict) -> None:
+        """Store further episodes [N] in the layout of `mipi_pl.datamodules.episodes.empty_episodes`."""
+        self._buffer.extend(episodes)
+
+    def sample(self, count: int, n_agents: int, generator: torch.Generator) -> TensorDict:
+        """Draw `count` different episodes uniformly, independently of earlier draws, and trim them.
+
+        TorchRL's samplers draw with replacement, or go through the whole buffer before they repeat an episode.
+
+        Args:
+            count: N, number of episodes.
+            n_agents: A, number of agent slots.
+            generator: random generator of the draws.
+
+        Raises:
+            ValueError: if the buffer has fewer than `count` episodes.
+        """
+        if count > len(self):
+            raise ValueError(
+                f"a batch needs {count} different episodes and the replay has {len(self)}; collect more episodes first"
+            )
+        rows = torch.randperm(len(self), generator=generator)[:count]
+        return trimmed_rows(self._buffer.storage[:], rows, n_agents)
+
+    def refill(self, collected: int, read: Callable[[range], TensorDict]) -> None:
+        """Restore the last episodes to their indices.
+
+        Args:
+            collected: number of episodes collected so far.
+            read: returns the episodes with consecutive numbers.
+        """
+        kept = range(max(0, collected - self.capacity), collected)
+        turn = next((n for n in kept if n % self.capacity == 0), kept.start)
+        for numbers in (range(turn, kept.stop), range(kept.start, turn)):
+            for start in range(numbers.start, numbers.stop, _REFILL):
+                self.extend(read(range(start, min(start + _REFILL, numbers.stop))))
+        writer = self._buffer.writer
+        writer.load_state_dict({**writer.state_dict(), "_cursor": collected % self.capacity})
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        if self._remove_files is not None:
+            self._remove_files()
