@@ -19,7 +19,7 @@ from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.parts import assemble
 from mipi_pl.run.processes import build_trainer
-from mipi_pl.run.workload import notes
+from mipi_pl.run.workload import note_without_experiment, notes
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.memory import memory_bytes, readable_size, require_memory
 
@@ -109,6 +109,23 @@ def test_work_that_the_number_of_frames_does_not_show_is_said(
     said = list(notes(parts, worlds, config["total_frames"]))
     parts.datamodule.teardown("fit")
     assert [each[: len(note or "")] for each in said] == ([] if note is None else [note])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "noted"),
+    [
+        ([], True),
+        (["env=sz", "algorithm=mappo"], True),
+        (["total_frames=20000000"], False),
+        (["experiment=full"], False),
+        (["debug=tiny"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_run_without_an_experiment_says_how_long_it_is(chosen: list[str], noted: bool) -> None:
+    config = resolve(compose(chosen))
+    note = note_without_experiment(config["run"], config["total_frames"])
+    assert ("10,000,000 frames" in note if note else False) == noted
 
 
 def test_imaginary_partitions_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

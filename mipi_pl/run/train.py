@@ -155,6 +155,8 @@ class Run:
     def _carry_out(self) -> None:
         if self.checkpoint is not None:
             self._go_back_to(self.checkpoint)
+        elif note := workload.note_without_experiment(self.config["run"], self.config["total_frames"]):
+            self.say(note)
         for note in workload.notes(self.parts, self.worlds, self.config["total_frames"]):
             self.say(note)
         untrained = self.evaluate()

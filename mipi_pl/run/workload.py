@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mipi_pl.evaluation.worlds import Worlds, workload_note
 from mipi_pl.run.parts import Parts
 from mipi_pl.run.roles import having
 
+_MANY_FRAMES = 5_000_000
+"""Environment steps of a run."""
 _MANY_STEPS = 20_000
 """Environment steps of one collection."""
 _MANY_OPTIMIZER_STEPS = 1_000
 """Optimizer steps after one rollout or episode."""
+
+
+def note_without_experiment(run: Mapping[str, Any], total_frames: int) -> str | None:
+    """Return a note for the user if the length of a run was chosen neither by an experiment nor by an override.
+
+    Args:
+        run: node `run` of the config, its names and overrides.
+        total_frames: frames of the run.
+    """
+    chosen = any(override.lstrip("+").startswith("total_frames=") for override in run["overrides"])
+    if run["experiment"] or chosen or total_frames < _MANY_FRAMES:
+        return None
+    return (
+        f"note: without an experiment, a run of {run['algorithm']} has {total_frames:,} frames and large networks; "
+        "experiment=cpu (battles) and experiment=small (other environments) take minutes on a processor"
+    )
 
 
 def notes(parts: Parts, worlds: Worlds, total_frames: int) -> Iterator[str]:
