@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from callback_run import Learner, evaluation, fit, make_env
+from callback_run import Learner, Replay, evaluation, fit, make_env
 from lightning import LightningModule
 
 from mipi_pl.callbacks.checkpointing import Checkpointing
@@ -20,6 +20,7 @@ from mipi_pl.callbacks.frame_budget import FrameBudget
 from mipi_pl.callbacks.generalization import GeneralizationEvaluation
 from mipi_pl.callbacks.progress import Progress, Throughput, clock, latest_scores, score_lines
 from mipi_pl.envs.matrix import MatrixGame
+from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.utils.modules import evaluating
 
 
@@ -28,6 +29,28 @@ def test_training_stops_with_the_update_that_reaches_the_budget(budget: int, upd
     _, data, learner = fit(tmp_path, FrameBudget(budget))
     assert learner.updates == updates
     assert data.frames == 7 * updates
+
+
+def test_a_checkpoint_from_between_the_last_collection_and_its_update_has_the_update_before_it(tmp_path: Path) -> None:
+    fit(tmp_path, Checkpointing(7, keep=3), FrameBudget(14), data=Replay())
+    folder = CheckpointFolder(tmp_path)
+    assert [(entry.updates, entry.frames) for entry in folder.entries()] == [(0, 7), (1, 14), (2, 14)]
+    made = []
+    for entry in folder.entries():
+        path = tmp_path / "checkpoints" / entry.file
+        _, _, learner = fit(tmp_path / entry.file, FrameBudget(14), data=Replay(), checkpoint=path)
+        made.append(learner.updates)
+    assert made == [1, 1, 0], "each collects once more, the last one has ended"
+
+
+@pytest.mark.parametrize(("state", "stops"), [(None, True), (0, False), (7, False), (14, True)])
+def test_a_resumed_run_has_ended_if_its_last_update_reached_the_budget(state: int | None, stops: bool) -> None:
+    """`state` None: a checkpoint of an earlier version, which has the collected frames only."""
+    budget, trainer = FrameBudget(14), SimpleNamespace(datamodule=SimpleNamespace(frames=14), should_stop=False)
+    if state is not None:
+        budget.load_state_dict({"at_last_update": state})
+    budget.on_train_start(trainer, LightningModule())  # type: ignore[arg-type]
+    assert trainer.should_stop is stops
 
 
 def test_evaluation_follows_its_schedule_and_writes_what_it_found(tmp_path: Path) -> None:

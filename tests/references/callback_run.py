@@ -61,6 +61,21 @@ class Data(LightningDataModule):
         return found
 
 
+class Replay(Data):
+    """Comes to rest after each collection too, as a replay does."""
+
+    def __iter__(self) -> Iterator[int]:
+        for batch in super().__iter__():
+            self.at_rest()
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"frames": self.frames}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.frames = state_dict["frames"]
+
+
 class Learner(LightningModule):
     """Plays action 0, or 1 once it has made four updates; by its utilities, the other way round."""
 
@@ -94,8 +109,10 @@ def make_env(*, num_envs: int, seed: int, **changes: Any) -> MatrixGame:
     return MatrixGame(PAYOFFS, **{"team_compositions": ["AB"], **changes}, num_envs=num_envs, seed=seed)
 
 
-def fit(folder: Path, *callbacks: Callback) -> tuple[Trainer, Data, Learner]:
-    data, learner = Data(), Learner()
+def fit(
+    folder: Path, *callbacks: Callback, data: Data | None = None, checkpoint: Path | None = None
+) -> tuple[Trainer, Data, Learner]:
+    data, learner = data or Data(), Learner()
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,
@@ -106,7 +123,7 @@ def fit(folder: Path, *callbacks: Callback) -> tuple[Trainer, Data, Learner]:
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
     )
-    trainer.fit(learner, datamodule=data)
+    trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return trainer, data, learner
 
 
