@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -18,9 +19,12 @@ from crash import Crash, KilledError, resume_to_the_end
 from run_content import content, differences
 
 from mipi_pl.cli import main
+from mipi_pl.run.processes import connect
+from mipi_pl.run.resume import resume
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import sha256_of
 from mipi_pl.storage.lock import lock
+from mipi_pl.utils.errors import UserError
 
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
 RATIO = "datamodule.updates_per_episode=0.25"
@@ -203,6 +207,24 @@ def refused(folder: Path | str, capfd: pytest.CaptureFixture[str]) -> str:
     said = capfd.readouterr().err
     assert "Traceback" not in said
     return said
+
+
+def test_a_checkpoint_that_the_disk_cannot_read_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real, said = CheckpointFolder(tmp_path), Path.open, list[str]()
+    for name in ("update_000000001.ckpt", "update_000000002.ckpt"):
+        folder.add(name, 1, {}, lambda path: path.write_bytes(b"x"), keep=2)
+
+    def failing(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "update_000000002.ckpt":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    assert folder.newest_whole(said.append) == folder.path / "update_000000001.ckpt"
+    (line,) = said
+    assert line.endswith("update_000000002.ckpt cannot be read (Input/output error)")
 
 
 def test_what_cannot_be_resumed_says_why(copy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

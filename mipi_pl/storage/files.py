@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 
 class DamagedError(ValueError):
-    """A file is missing, or its content, checksum or format is wrong."""
+    """A file is missing or cannot be read, or its content, checksum or format is wrong."""
 
 
 @contextmanager
@@ -95,9 +95,13 @@ def verify(path: Path, sha256: str) -> None:
     """Compare a file with its checksum.
 
     Raises:
-        DamagedError: if the file is missing or the checksum differs.
+        DamagedError: if the file is missing or cannot be read, or the checksum differs.
     """
-    if not path.is_file():
-        raise DamagedError(f"{path} is missing")
-    if sha256_of(path) != sha256:
+    try:
+        if not path.is_file():
+            raise DamagedError(f"{path} is missing")
+        present = sha256_of(path)
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read ({error.strerror or error})") from error
+    if present != sha256:
         raise DamagedError(f"{path} is damaged: its checksum differs from the recorded one")
