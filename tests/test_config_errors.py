@@ -85,6 +85,7 @@ MISTAKES = [
     (["+trainer.accumulate_grad_batches=2"], "the datamodule sets the batch size"),
     (["callbacks=[learning,evaluation,run]"], "MIPI has target networks and no callback refreshes them"),
     (["callbacks.generalization.team_sizes=[9]"], "callbacks.generalization: evaluation '9' (team_sizes=[9])"),
+    (["output_dir=outputs (1)"], "needs two pairs of quotes: KEY=\"'VALUE'\""),
     (["~callbacks.frame_budget"], "none of them ends training after total_frames: keep callbacks.frame_budget"),
     (["seed=1", "no-equal-sign"], "missing EQUAL"),
     (["-m", "seed=1,2", "algorithm.alpha=0.1,high"], "algorithm.alpha must be a number"),

@@ -11,10 +11,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from mipi_pl.reproduction.tasks import Task, perform
+from mipi_pl.reproduction.tasks import Task, perform, write_tasks
 from mipi_pl.run.flags import as_main, no_other_hydra
+from mipi_pl.run.overrides import as_words
 from mipi_pl.storage import run_folder
-from mipi_pl.storage.files import write_json
 from mipi_pl.utils.errors import FailedError, UserError, one_message
 from mipi_pl.utils.extras import how_to_install
 
@@ -44,8 +44,7 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
     if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{plugin}") is None:
         raise UserError(f"--launcher {launcher} needs {plugin.replace('_', '-')}: {how_to_install('launchers')}")
     records = run_folder.new_folder(folder / "launcher")
-    listed = [{"name": task.name, "words": task.words, "log": str(task.log.resolve())} for task in tasks]
-    write_json(records / "tasks.json", {"tasks": listed})
+    write_tasks(records / "tasks.json", tasks)
     ConfigStore.instance().store("mipi_task", {"task": 0, "tasks": str((records / "tasks.json").resolve())})
     arguments = [
         "--multirun",
@@ -53,7 +52,7 @@ def run_through(launcher: str, tasks: Sequence[Task], at_once: int, options: Seq
         f"hydra/launcher={launcher}",
         *([f"hydra.launcher.{limit}={at_once}"] if limit else []),
         *(f"hydra.launcher.{option}" for option in options),
-        f"hydra.sweep.dir={records.resolve()}",
+        *as_words([{"hydra": {"sweep": {"dir": records.resolve()}}}]),
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",

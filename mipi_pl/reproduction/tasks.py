@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mipi_pl.storage.files import write_json
 from mipi_pl.utils.cores import usable_cores
 
 # Runs `mipi` without its script, whose location is unknown. The current folder is removed from the path, because a file
@@ -37,13 +38,21 @@ class Task:
         name: name of the job, for messages.
         words: arguments of `mipi`.
         log: file to which the command's output is appended.
-        is_due: whether the run is still in the state for which the command was chosen.
+        state: arguments of `mipi_pl.reproduction.work.is_due`; empty if the command is always due.
     """
 
     name: str
     words: tuple[str, ...]
     log: Path
-    is_due: Callable[[], bool] = lambda: True
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_due(self) -> bool:
+        """Return whether the run is still in the state for which the command was chosen."""
+        if not self.state:
+            return True
+        from mipi_pl.reproduction.work import is_due  # which imports much more than this module
+
+        return is_due(**self.state)
 
 
 @contextmanager
@@ -69,14 +78,26 @@ def start(task: Task) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", _PROGRAM, *task.words], stdout=log, stderr=log)
 
 
+def write_tasks(path: Path, tasks: Sequence[Task]) -> None:
+    """Write the list of tasks that `perform` reads.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    listed = [
+        {"name": task.name, "words": task.words, "log": str(task.log.resolve()), "state": task.state} for task in tasks
+    ]
+    write_json(path, {"tasks": listed})
+
+
 def perform(config: Any) -> int:
     """Run one task in a launcher's process and return its exit code.
 
     Args:
         config: Hydra config with ``tasks``, the path of the list of tasks, and ``task``, the index in it.
     """
-    entry: Mapping[str, str] = json.loads(Path(config.tasks).read_text(encoding="utf-8"))["tasks"][config.task]
-    task = Task(entry["name"], tuple(entry["words"]), Path(entry["log"]))
+    entry: Mapping[str, Any] = json.loads(Path(config.tasks).read_text(encoding="utf-8"))["tasks"][config.task]
+    task = Task(entry["name"], tuple(entry["words"]), Path(entry["log"]), entry["state"])
     with claimed(task) as is_ours:
         return start(task).wait() if is_ours else 0
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.reproduction.plan import Job
 from mipi_pl.reproduction.tasks import Task
+from mipi_pl.run.overrides import as_words
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,24 @@ def task_of(outlook: Outlook, threads: int, retry: bool = False) -> Task | None:
         retry: whether failed runs are to be resumed.
     """
     job = outlook.job
-
-    def is_due() -> bool:
-        (now,) = look([job], retry)
-        return now.step == outlook.step
-
+    state = {"folder": str(job.folder), "seed": job.seed, "step": outlook.step, "retry": retry}
     log = job.folder / f"seed_{job.seed}.log"
     if outlook.step == "start":
-        own = (f"seed={job.seed}", f"output_dir={job.folder}")
-        return Task(job.name, ("train", f"threads={threads}", *job.overrides, *own), log, is_due)
+        own = (f"seed={job.seed}", *as_words([{"output_dir": job.folder}]))
+        return Task(job.name, ("train", f"threads={threads}", *job.overrides, *own), log, state)
     if outlook.step == "resume" and outlook.run is not None:
-        return Task(job.name, ("resume", str(outlook.run.folder)), log, is_due)
+        return Task(job.name, ("resume", str(outlook.run.folder)), log, state)
     return None
+
+
+def is_due(folder: str, seed: int, step: str, retry: bool) -> bool:
+    """Return whether the next step of a job is still the one that its task was made for.
+
+    Args:
+        folder: folder of the job.
+        seed: seed of the job.
+        step: next step when the task was made.
+        retry: whether failed runs are to be resumed.
+    """
+    (now,) = look([Job("", "", seed, (), Path(folder))], retry)
+    return now.step == step

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from mipi_pl.run.config import Config, check_eval, resolve
 from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.unresolved import unmerged
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import UserError, one_message
 
 _OPEN = ("env.", "held_out.worlds.")
 """Prefixes below which any key is accepted; those keys are checked against the environment."""
@@ -82,7 +82,7 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise UserError(f"cannot read the overrides: {error}") from error
+        raise UserError(f"cannot read the overrides: {one_message(error)}") from error
 
 
 def _checked_key(override: Override, known: Sequence[str]) -> str:

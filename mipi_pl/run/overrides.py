@@ -14,7 +14,7 @@ from mipi_pl.utils.errors import UserError
 Override = str | Sequence[str] | Mapping[str, Any]
 """A word such as ``"seed=1"``, several of them, or a dictionary of keys and values."""
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 """Texts that Hydra's grammar reads as they are; it would read others as numbers, lists or interpolations."""
 _WORDS = {"null", "true", "false", "nan", "inf"}
 """Words that Hydra's grammar does not read as texts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _IN_PLAIN_WORDS = {
@@ -12,6 +13,13 @@ _IN_PLAIN_WORDS = {
     "ValueError raised while resolving interpolation: HydraConfig was not set": "${hydra:...} has no value here",
 }
 """Messages of OmegaConf and Hydra about their own classes."""
+
+_SEE_GRAMMAR = re.compile(r"See https://hydra\.cc/\S+ for details")
+_GRAMMAR = (
+    "write KEY=VALUE; a value with a comma, a bracket, # or & or a letter such as é needs two pairs of quotes: "
+    "KEY=\"'VALUE'\""
+)
+"""Advice in the place of Hydra's link to its grammar."""
 
 
 class UserError(Exception):
@@ -58,7 +66,7 @@ def one_message(error: BaseException) -> str:
     messages = [reason_of(error).strip()]
     if error.__cause__ is not None and str(error.__cause__).strip() not in messages[0]:
         messages.append(str(error.__cause__).strip())
-    text = "; ".join(messages)
+    text = _SEE_GRAMMAR.sub(_GRAMMAR, "; ".join(messages))
     for words, plain in _IN_PLAIN_WORDS.items():
         text = text.replace(words, plain)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from run_folders import make_run
@@ -15,7 +16,7 @@ from mipi_pl.reproduction import launchers
 from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.plan import make_plan
 from mipi_pl.reproduction.reproduce import Options, reproduce
-from mipi_pl.reproduction.tasks import Task, claimed, last_line, run_here, threads_for
+from mipi_pl.reproduction.tasks import Task, claimed, last_line, perform, run_here, threads_for, write_tasks
 from mipi_pl.reproduction.work import look, task_of
 from mipi_pl.utils.errors import FailedError, UserError
 
@@ -28,7 +29,7 @@ def here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> Non
 
 def test_smoke_runs_the_plan_and_prints_the_comparison(tmp_path: Path) -> None:
     said: list[str] = []
-    options = Options("figure2", "smoke", tmp_path / "out")
+    options = Options("figure2", "smoke", tmp_path / "é, (1)")
     folder = reproduce(options, said.append, here)
     assert folder is not None
     assert "3 runs: 3 to start" in said[1]
@@ -71,6 +72,25 @@ def test_a_run_that_another_command_has_begun_meanwhile_is_left_to_it(tmp_path: 
     assert len(said) == 2
     assert all("another command has begun it meanwhile" in line for line in said)
     assert not task.log.exists()
+
+
+def test_a_queued_task_of_a_run_that_is_finished_meanwhile_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, started = make_plan("figure2", "smoke", tmp_path, [0]).jobs[0], list[str]()
+    task = task_of(look([job])[0], 1)
+    assert task is not None
+    write_tasks(tmp_path / "tasks.json", [task])
+
+    def start(task: Task) -> SimpleNamespace:
+        started.append(task.name)
+        make_run(job.folder, seed=job.seed)
+        return SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr("mipi_pl.reproduction.tasks.start", start)
+    queued = SimpleNamespace(tasks=str(tmp_path / "tasks.json"), task=0)
+    assert [perform(queued), perform(queued)] == [0, 0]  # the list of an interrupted command and of the next one
+    assert started == [job.name]
 
 
 def test_runs_that_failed_end_the_command_with_a_message(tmp_path: Path) -> None:
@@ -126,7 +146,7 @@ def test_a_request_to_terminate_ends_what_is_under_way_and_starts_nothing_more(
 def test_a_hydra_launcher_runs_all_tasks(launcher: str, tmp_path: Path) -> None:
     pytest.importorskip(f"hydra_plugins.{launchers.LAUNCHERS[launcher][0]}")
     tasks = [Task(str(number), ("--version",), tmp_path / f"{number}.log") for number in range(2)]
-    run_through(launcher, tasks, 2, [], tmp_path)
+    run_through(launcher, tasks, 2, [], tmp_path / "é, (1)")
     assert [task.log.read_text().split()[0] for task in tasks] == ["mipi", "mipi"]
 
 
