@@ -59,9 +59,7 @@ def _carry_out(words: list[str]) -> int:
     except (FailedError, WorldFaultError, DivergedError) as error:
         return _complain(error, FAILED)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        return _complain(UserError(f"the name of a file or folder is too long: {error.filename}"), MISTAKE)
+        return _complain(_about_file(error), MISTAKE)
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise
@@ -73,6 +71,18 @@ def _carry_out(words: list[str]) -> int:
             print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return OK
+
+
+def _about_file(error: OSError) -> UserError:
+    """Return the mistake in the name or the permissions of a file; raise the error again if it is another one."""
+    if error.errno == errno.ENAMETOOLONG:
+        return UserError(f"the name of a file or folder is too long: {error.filename}")
+    if error.errno in (errno.EACCES, errno.EPERM) and error.filename is not None:
+        return UserError(
+            f"cannot read or write {error.filename} ({error.strerror}): check who owns it and its folders, and who may "
+            "enter them"
+        )
+    raise error
 
 
 def _check_surroundings() -> None:

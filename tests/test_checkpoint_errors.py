@@ -5,8 +5,11 @@ The user sees one message that names the mistake, and no traceback.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +73,46 @@ def test_a_run_folder_in_the_place_of_a_checkpoint_is_told(
     for command in ("eval", "watch", "export"):
         assert main([command, str(finished_run)]) == 2
         assert f"name its checkpoint: {finished_run / 'checkpoints' / 'last.ckpt'}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["eval", "p.safetensors"], ["watch", "last.ckpt"], ["resume", "."], ["runs", "."]])
+def test_a_file_below_a_folder_that_may_not_be_entered_is_told(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Permissions do not bind root, who may run the tests."""
+    secret, real = tmp_path / "secret", os.stat
+
+    def stat(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{secret}"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert main([words[0], str(secret / words[1])]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"mipi: cannot read or write {secret}")
+    assert "(Permission denied): check who owns it" in line
+
+
+def test_runs_in_a_folder_that_may_not_be_read_are_not_said_to_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert main(["runs", str(tmp_path)]) == 2
+    assert "which you may not read or enter" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "policy.safetensors"])
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / name).write_bytes(bytes(200))
+    monkeypatch.setattr(Path, "open", failing)
+    assert main(["eval", str(tmp_path / name)]) == 2
+    assert capfd.readouterr().err == f"mipi: {tmp_path / name} cannot be read (Input/output error)\n"
 
 
 def test_a_damaged_checkpoint_is_told(finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -182,7 +182,7 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
     Symbolic links are followed only if they are in `paths`.
 
     Raises:
-        UserError: if a path is not a folder or has too many folders, or the runs do not fit into memory.
+        UserError: if a path is no folder, cannot be read or has too many folders, or the runs do not fit into memory.
     """
     run_folders: set[Path] = set()
     visited = 0
@@ -190,6 +190,10 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
         if not path.is_dir():
             problem = "is a file" if path.exists() else "does not exist"
             raise UserError(f"expected a folder with runs, such as outputs, got {path}, which {problem}")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise UserError(
+                f"expected a folder with runs, such as outputs, got {path}, which you may not read or enter"
+            )
         for below, folders, names in os.walk(path.resolve()):
             if _is_run(Path(below), names, folders):
                 run_folders.add(Path(below))

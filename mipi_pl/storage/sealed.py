@@ -7,6 +7,7 @@ from versions before 0.2.0, are checked with the CRC-32 that the archive holds f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -90,7 +91,7 @@ def load(path: Path) -> Any:
     """Check a file and return its content: tensors, on the processor, and plain values.
 
     Raises:
-        DamagedError: if the file is missing or damaged, or holds other types.
+        DamagedError: if the file is missing, unreadable or damaged, or holds other types.
     """
     check(path)
     try:
@@ -114,7 +115,9 @@ def check(path: Path) -> None:
         else:
             with zipfile.ZipFile(path) as archive:
                 whole = archive.testzip() is None
-    except Exception as error:  # zipfile raises many kinds of exceptions for damaged archives
+    except Exception as error:  # zipfile raises many kinds of exceptions for damaged archives, and OSError with EINVAL
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise DamagedError(f"{path} cannot be read ({error.strerror or error})") from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DamagedError(f"{path} is damaged or not a checkpoint ({reason})") from error
     if not whole:

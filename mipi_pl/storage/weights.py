@@ -99,9 +99,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         Tensors of weights by name; config, frames, updates and commit of the run.
 
     Raises:
-        UserError: if the file is damaged, was not written by `write`, or names classes that are not part of this
-            program.
+        UserError: if the file is unreadable or damaged, was not written by `write`, or names classes that are not part
+            of this program.
     """
+    try:
+        path.open("rb").close()  # because safetensors calls every file missing that it cannot open
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
     try:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
