@@ -22,8 +22,6 @@ from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
 
 _KEY = f"algorithm.{INIT_FROM}"
-_COPY = "initial"
-"""Name of the copy in the run folder, from which a resumed run reads the weights again."""
 _CRITIC, _UNITS = "critic", "return_scale"
 """Parts that are taken over together only: the critic's values are in units of the normalisation."""
 
@@ -64,15 +62,16 @@ def apply(algorithm: EntityAlgorithm, config: Config, folder: Path, resumed: boo
     except OSError as error:  # such as a name that is too long
         raise UserError(f"{_KEY}: cannot read {source} ({error.strerror or error})") from error
     if not resumed:
-        distributed.by_first(lambda: _copy(path, folder / f"{_COPY}{path.suffix}"))
+        distributed.by_first(lambda: _copy(path, folder / f"{run_folder.INITIAL}{path.suffix}"))
     return note
 
 
 def _copy_in(folder: Path, source: str) -> Path:
-    copies = sorted(folder.glob(f"{_COPY}.*"))
+    copies = sorted(folder.glob(f"{run_folder.INITIAL}.*"))
     if not copies:
         raise UserError(
-            f"{run_folder.shown(folder)} has no file {_COPY}.*, its copy of {source}, which the run began with"
+            f"{run_folder.shown(folder)} has no file {run_folder.INITIAL}.*, its copy of {source}, which the run began "
+            "with"
         )
     return copies[0]
 

@@ -20,6 +20,8 @@ PROVENANCE = "provenance.json"
 """Command, commit, versions and machine; written when a run begins, for runs that do not finish."""
 EXTENDED, EARLIER = "extended.json", "earlier"
 """A longer budget than that of the newest checkpoint, and the folder of the results before it was given."""
+INITIAL = "initial"
+"""Name, without its end, of the copy of the weights that a run begins with, which a resumed run reads again."""
 FAILURE = "failure.txt"
 """Error message of a failed run; removed when the run is resumed."""
 
@@ -46,10 +48,15 @@ def new_folder(parent: Path) -> Path:
 
 
 def discard_if_empty(folder: Path, root: Path) -> None:
-    """Remove an empty folder and its empty parents up to and including `root`; a lock file alone counts as empty."""
+    """Remove an empty folder and its empty parents up to and including `root`.
+
+    A lock file and the copy of initial weights alone count as empty: a run that did not begin has no more.
+    """
     with suppress(OSError):
-        if [entry.name for entry in folder.iterdir()] == [lock.FILE]:
-            (folder / lock.FILE).unlink()
+        files = list(folder.iterdir())
+        if all(file.name == lock.FILE or file.stem == INITIAL for file in files):
+            for file in files:
+                file.unlink()
     for candidate in (folder, *folder.parents):
         try:
             candidate.rmdir()

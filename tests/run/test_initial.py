@@ -130,14 +130,17 @@ def test_a_resumed_run_needs_its_own_copy_only(warm: Path, tmp_path: Path, capfd
     assert "has no file initial.*, its copy of" in capfd.readouterr().err
 
 
-def test_mistakes_are_refused_before_a_folder_is_left(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    root = tmp_path / "runs"
-    for word, told in (
+def test_mistakes_are_refused_before_a_folder_is_left(
+    warm: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root, known = tmp_path / "runs", f"algorithm.init_from={warm / 'checkpoints' / 'last.ckpt'}"
+    for words, told in (
         ("algorithm.init_from=nowhere.ckpt", "algorithm.init_from: no checkpoint at nowhere.ckpt"),
         ("algorithm.init_from=quickstart", "algorithm.init_from: the policy in quickstart does not fit: agent.trunk."),
         ("algorithm.init_from=3", "algorithm.init_from must be a text or null, got 3"),
+        (f"{known} held_out.baselines=[nosuch]", "held_out.baselines: this world has no scripted policies"),
     ):
-        assert main(["train", *GAME, word, f"output_dir={root}"]) == 2
+        assert main(["train", *GAME, *words.split(), f"output_dir={root}"]) == 2
         assert told in capfd.readouterr().err
         assert not root.exists()
 
