@@ -104,6 +104,7 @@ class CollectionDataModule(LightningDataModule):
                 f"one collection of {steps_per_collection:,} steps in {num_envs:,} environments",
                 2 * num_envs * steps_per_collection * self.env.entity_spec.step_bytes,  # each step and the next one
                 "lower datamodule.num_envs and the steps per collection or rollout",
+                distributed.size_here(),
             )
             self._connect = make_source(
                 kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy, lost_after_s

@@ -12,9 +12,10 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
+from mipi_pl import distributed
 from mipi_pl.datamodules.trimming import trimmed_rows
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.memory import require_memory
+from mipi_pl.utils.memory import require_disk, require_memory
 
 _REFILL = 256
 """Number of episodes read at once when a run is resumed."""
@@ -39,6 +40,7 @@ class EpisodeBuffer:
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
         self.capacity = capacity
         self._in_memory = storage == "ram"
+        self._parent = storage_dir or tempfile.gettempdir()
         self._remove_files: weakref.finalize[[str], EpisodeBuffer] | None = None
         self._buffer = TensorDictReplayBuffer(
             storage=LazyTensorStorage(capacity) if self._in_memory else self._files(storage_dir)
@@ -53,7 +55,7 @@ class EpisodeBuffer:
         return LazyMemmapStorage(self.capacity, scratch_dir=folder)
 
     def require_room(self, spec: EntitySpec, num_envs: int) -> None:
-        """Check that the replay and the open episodes fit into the memory of this machine.
+        """Check that the replay and the open episodes fit into memory, or the replay onto the disk of its files.
 
         Args:
             spec: sizes of the environment.
@@ -62,13 +64,23 @@ class EpisodeBuffer:
         Raises:
             ValueError: if they do not.
         """
+        size = (spec.max_steps + 1) * spec.step_bytes
         in_memory = self.capacity if self._in_memory else 0
         require_memory(
             f"a replay of {in_memory:,} episodes and {num_envs:,} open ones, of up to {spec.max_steps:,} steps each,",
-            (in_memory + num_envs) * (spec.max_steps + 1) * spec.step_bytes,
+            (in_memory + num_envs) * size,
             "lower datamodule.capacity, datamodule.num_envs or env.episode_limit"
             + (", or set datamodule.storage=memmap" if self._in_memory else ""),
+            distributed.size_here(),
         )
+        if not self._in_memory:  # the files are sparse, so that a disk that is too small would end the run when full
+            require_disk(
+                f"a replay of {self.capacity:,} episodes of up to {spec.max_steps:,} steps each",
+                self.capacity * size,
+                self._parent,
+                "lower datamodule.capacity or env.episode_limit, or set datamodule.storage_dir to a larger disk",
+                distributed.size_here(),
+            )
 
     def __len__(self) -> int:
         return len(self._buffer)

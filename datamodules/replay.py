@@ -52,8 +52,8 @@ class ReplayDataModule(CollectionDataModule):
     each collection.
 
     Raises:
-        ValueError: if a value is out of range, the replay does not fit into the memory of this machine, or for
-            `overlap` with several processes, which collect in lockstep.
+        ValueError: if a value is out of range, the replay does not fit into the memory or onto the disk of this
+            machine, or for `overlap` with several processes, which collect in lockstep.
         OSError: if no folder can be created in `storage_dir`.
     """
 

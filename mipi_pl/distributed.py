@@ -1,12 +1,13 @@
 """Ranks and collective operations of the processes of a run.
 
-All processes must call these functions in the same order, except `rank`, `size`, `rank_seed` and `is_lost`, which
-any process may call at any time. In a single process, or without an initialized process group, no function
-communicates.
+All processes must call these functions in the same order, except `rank`, `size`, `size_here`, `rank_seed` and
+`is_lost`, which any process may call at any time. In a single process, or without an initialized process group, no
+function communicates.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -28,6 +29,13 @@ _OF_RANKS = "of_ranks"
 def size() -> int:
     """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def size_here() -> int:
+    """Return the number of processes on this machine; launchers start equally many on each."""
+    here = os.environ.get("LOCAL_WORLD_SIZE")  # of torchrun
+    machines = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+    return min(size(), int(here) if here else -(-size() // machines))
 
 
 def rank() -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mipi_pl import distributed
 from mipi_pl.cli import main
 from mipi_pl.envs.battle.scenario import _formation, enemy_army, refuse_army
 from mipi_pl.envs.composition import Composition, TypeGroup, enumerate_compositions
@@ -30,6 +31,25 @@ def test_the_message_gives_the_estimate_and_the_memory_of_the_machine() -> None:
     with pytest.raises(ValueError, match=r"^a replay would take more than 100 PB of memory"):
         require_memory("a replay", 1e30, "less")
     require_memory("a replay", memory_bytes(), "less")
+    with pytest.raises(ValueError, match=r"^a replay would take about .* of memory in each of 2 processes, and"):
+        require_memory("a replay", memory_bytes(), "less", processes=2)
+
+
+@pytest.mark.parametrize(
+    ("launched", "here"),
+    [({}, 8), ({"LOCAL_WORLD_SIZE": "4"}, 4), ({"SLURM_STEP_NUM_NODES": "3"}, 3)],
+    ids=["Lightning", "torchrun", "srun"],
+)
+def test_the_processes_of_this_machine_are_those_that_its_launcher_starts(
+    launched: dict[str, str], here: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_STEP_NUM_NODES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.size_here() == 1
+    monkeypatch.setattr(distributed, "size", lambda: 8)
+    assert distributed.size_here() == here
 
 
 @pytest.mark.parametrize(

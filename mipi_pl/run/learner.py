@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.datamodule import DataModule
 from mipi_pl.run.build import build
@@ -99,7 +100,8 @@ def _refuse_large(node: Mapping[str, Any], spec: EntitySpec) -> None:
     except Exception:  # a network of the user's own may not support the device
         return
     try:
-        require_memory("training these networks", _COPIES * size, "lower the sizes in network and algorithm")
+        advice = "lower the sizes in network and algorithm"
+        require_memory("training these networks", _COPIES * size, advice, distributed.size_here())
     except ValueError as error:
         raise UserError(f"algorithm: {error}") from error
 
@@ -118,6 +120,7 @@ def refuse_large_batches(algorithm: EntityAlgorithm, datamodule: DataModule) -> 
             f"{count:,} imaginary partitions of {sequences:,} episodes or sequences",
             size,
             "lower algorithm.iterations, epochs or marginal_epochs, or the batch",
+            distributed.size_here(),
         )
     except ValueError as error:
         raise UserError(f"algorithm: {error}") from error

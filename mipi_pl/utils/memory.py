@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,13 +48,14 @@ def memory_bytes() -> int:
     return min(limits)
 
 
-def require_memory(name: str, size: float, advice: str) -> None:
+def require_memory(name: str, size: float, advice: str, processes: int = 1) -> None:
     """Check that an object fits into the memory of this machine, before it is made.
 
     Args:
         name: what needs the memory, for the message.
         size: estimate of its size in bytes.
         advice: what the user can change.
+        processes: number of processes of this machine that make one each.
 
     Raises:
         ValueError: if it does not fit; the message gives the estimate and the memory of the machine.
@@ -61,11 +63,38 @@ def require_memory(name: str, size: float, advice: str) -> None:
     Examples:
         >>> require_memory("a replay of 1000 episodes", 1e6, "lower datamodule.capacity")
     """
-    if size > memory_bytes():
-        estimate = f"about {readable_size(size)}" if size < _HUGE else f"more than {readable_size(_HUGE)}"
+    if size * processes > memory_bytes():
+        has = f"this machine has {readable_size(memory_bytes())}"
+        raise ValueError(f"{name} would take {_estimated(size)} of memory{_in_each(processes)}, and {has}; {advice}")
+
+
+def require_disk(name: str, size: float, folder: str, advice: str, processes: int = 1) -> None:
+    """Check that files fit onto the disk of a folder, before they are made.
+
+    Args:
+        name: what needs the disk, for the message.
+        size: estimate of its size in bytes.
+        folder: the folder, which exists.
+        advice: what the user can change.
+        processes: number of processes of this machine that make them, each its own.
+
+    Raises:
+        ValueError: if it does not fit; the message gives the estimate and the free space of the disk.
+    """
+    free = shutil.disk_usage(folder).free
+    if size * processes > free:
+        has = f"the disk of {folder} has {readable_size(free)} free"
         raise ValueError(
-            f"{name} would take {estimate} of memory, and this machine has {readable_size(memory_bytes())}; {advice}"
+            f"{name} would take {_estimated(size)} of disk space{_in_each(processes)}, and {has}; {advice}"
         )
+
+
+def _estimated(size: float) -> str:
+    return f"about {readable_size(size)}" if size < _HUGE else f"more than {readable_size(_HUGE)}"
+
+
+def _in_each(processes: int) -> str:
+    return f" in each of {processes:,} processes" if processes > 1 else ""
 
 
 def is_shortage(error: BaseException) -> bool:

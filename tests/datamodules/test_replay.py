@@ -10,9 +10,13 @@ import pytest
 import torch
 from script_data import LENGTHS, data
 from script_world import ScriptWorld
+from tensordict import TensorDict
 
+from mipi_pl import distributed
+from mipi_pl.datamodules import collection
 from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.replay import ReplayDataModule
+from mipi_pl.utils.checks import TooManyFaultsError
 
 
 def ended(steps: int) -> int:
@@ -88,6 +92,22 @@ def test_memory_mapped_and_ram_storage_give_equal_batches(tmp_path: Path) -> Non
     assert any(folder.iterdir())
     modules[1].teardown("fit")
     assert not any(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_memory_maps_that_the_disk_cannot_hold_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    told = rf"^a replay of 1,000,000,000,000 episodes .* of disk space, and the disk of {tmp_path} has .* free; lower"
+    with pytest.raises(ValueError, match=told):
+        data(storage="memmap", storage_dir=str(tmp_path), capacity=10**12)
+    gc.collect()
+    assert not any(tmp_path.iterdir())
+
+
+def test_every_process_of_a_machine_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "size_here", lambda: 10**12)
+    with pytest.raises(
+        ValueError, match=r"^one collection of .* of memory in each of 1,000,000,000,000 processes, and"
+    ):
+        data()
 
 
 def test_runs_that_share_a_folder_for_memory_maps_do_not_meet(tmp_path: Path) -> None:
