@@ -60,8 +60,8 @@ class CollectionDataModule(LightningDataModule):
         batches: batches returned so far.
 
     Raises:
-        ValueError: if a value is out of range, a collection does not fit into the memory of this machine, or
-            `curriculum` does not fit the environment or the collector.
+        ValueError: if a value is out of range, a collection does not fit into the memory of this machine, the
+            environments are on another device than the processor, or `curriculum` does not fit them or the collector.
     """
 
     def __init__(
@@ -99,6 +99,11 @@ class CollectionDataModule(LightningDataModule):
         self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
         self.env.tolerant = True
         try:
+            if self.env.device is not None and self.env.device.type != "cpu":
+                raise ValueError(
+                    f"the environments of training must be on the processor, got device {self.env.device}: leave out "
+                    "env.device; trainer.accelerator is where the policy learns"
+                )
             self._curriculum = None if curriculum is None else Curriculum(curriculum, self.env)
             require_memory(
                 f"one collection of {steps_per_collection:,} steps in {num_envs:,} environments",

@@ -19,6 +19,7 @@ MISTAKES = [
     (["+algorithm.critic_optimizer.learning_rate=1"], "unknown key algorithm.critic_optimizer.learning_rate"),
     (["+env.seed=5"], "env.seed cannot be chosen here: it follows from the seed of the run"),
     (["+env.num_envs=5"], "env.num_envs cannot be chosen here: it is num_envs of make_env, and datamodule.num_envs"),
+    (["+env.device=meta"], "env: device must be one that PyTorch can use here, got meta, which holds no numbers"),
     (["+env.device=nowhere"], "env: device must be one that PyTorch can use here, got nowhere ("),
     (["+held_out.worlds.x={seed: 3}"], "held_out.worlds.x.seed cannot be chosen here"),
     (["env=nothing"], "there is no configs/env/nothing.yaml"),

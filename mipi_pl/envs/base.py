@@ -358,6 +358,9 @@ class MakeEnv(Protocol):
 
 def _usable(device: str | torch.device) -> torch.device:
     try:
-        return torch.empty(0, device=device).device
+        usable = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without this kind of device
         raise ValueError(f"device must be one that PyTorch can use here, got {device} ({first_line(error)})") from error
+    if usable.type == "meta":
+        raise ValueError(f"device must be one that PyTorch can use here, got {device}, which holds no numbers")
+    return usable

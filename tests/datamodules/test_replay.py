@@ -110,6 +110,16 @@ def test_every_process_of_a_machine_counts(tmp_path: Path, monkeypatch: pytest.M
         data()
 
 
+def test_worlds_on_another_device_are_refused() -> None:
+    def placed(**options: Any) -> ScriptWorld:
+        env = ScriptWorld(LENGTHS, **options)
+        vars(env)["_device"] = torch.device("cuda")
+        return env
+
+    with pytest.raises(ValueError, match=r"must be on the processor, got device cuda: leave out env\.device"):
+        ReplayDataModule(placed, num_envs=1)
+
+
 def test_runs_that_share_a_folder_for_memory_maps_do_not_meet(tmp_path: Path) -> None:
     chosen = {"storage": "memmap", "storage_dir": str(tmp_path / "new" / "folder")}
     first, second = data(**chosen), data(**chosen, seed=1)
