@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
+import torch
 from lightning import LightningDataModule
 from tensordict import TensorDict, TensorDictBase
 
@@ -18,6 +19,11 @@ from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
 from mipi_pl.utils.memory import require_memory
+
+_MOST_SUMMARIES = 1_000
+"""Number of summaries that are joined into one, because each of them is an entry of the checkpoints."""
+_MOST_FINISHED = 250_000
+"""Finished episodes of which summaries are kept; about 7 MB."""
 
 
 class Assembler(Protocol):
@@ -193,13 +199,15 @@ class CollectionDataModule(LightningDataModule):
         self.cut_short += int(finished["cut_short"].sum())
         if len(finished):
             self._finished.append(finished)
+        if len(self._finished) > _MOST_SUMMARIES:  # nobody has asked for them
+            self._finished = [torch.cat(self._finished)[-_MOST_FINISHED:]]
 
     def agree(self, of_processes: list[int]) -> None:
         """Update the episode counts from the count of each process."""
         self.episodes, self._fewest_episodes = sum(of_processes), min(of_processes)
 
     def finished(self) -> list[TensorDictBase]:
-        """Summaries of the episodes that this process counted since the last call."""
+        """Summaries of the episodes that this process counted since the last call; only of the newest 250,000."""
         finished, self._finished = self._finished, []
         return finished
 

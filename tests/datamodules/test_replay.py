@@ -120,6 +120,19 @@ def test_worlds_on_another_device_are_refused() -> None:
         ReplayDataModule(placed, num_envs=1)
 
 
+def test_summaries_that_nobody_asks_for_are_those_of_the_newest_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collection, "_MOST_SUMMARIES", 3)
+    monkeypatch.setattr(collection, "_MOST_FINISHED", 5)
+    module = data()
+    for k in range(50):
+        numbers = torch.tensor([2 * k, 2 * k + 1])
+        module.count(TensorDict({"number": numbers, "cut_short": torch.zeros(2)}, batch_size=[2]))
+    assert len(module._finished) <= 3
+    kept = torch.cat(module.finished())["number"].tolist()
+    assert kept == list(range(100 - len(kept), 100))
+    assert 5 <= len(kept) <= 5 + 3 * 2
+
+
 def test_runs_that_share_a_folder_for_memory_maps_do_not_meet(tmp_path: Path) -> None:
     chosen = {"storage": "memmap", "storage_dir": str(tmp_path / "new" / "folder")}
     first, second = data(**chosen), data(**chosen, seed=1)
