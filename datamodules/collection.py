@@ -183,8 +183,9 @@ class CollectionDataModule(LightningDataModule):
         """
         self.at_rest()
         if distributed.anywhere(self.faults >= self.max_faults):
+            faults = max(distributed.gather(self.faults))  # of one process, as the limit is
             raise TooManyFaultsError(
-                f"the world has failed in {self.faults} episodes (datamodule.max_faults={self.max_faults}); the first "
+                f"the world has failed in {faults} episodes (datamodule.max_faults={self.max_faults}); the first "
                 "failures are described above"
             )
 

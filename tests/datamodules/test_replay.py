@@ -133,6 +133,13 @@ def test_summaries_that_nobody_asks_for_are_those_of_the_newest_episodes(monkeyp
     assert 5 <= len(kept) <= 5 + 3 * 2
 
 
+def test_faults_are_counted_in_the_process_that_had_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "gather", lambda own: [own, 7])
+    monkeypatch.setattr(distributed, "anywhere", lambda flag: True)
+    with pytest.raises(TooManyFaultsError, match="the world has failed in 7 episodes"):
+        data(max_faults=7).rest()
+
+
 def test_runs_that_share_a_folder_for_memory_maps_do_not_meet(tmp_path: Path) -> None:
     chosen = {"storage": "memmap", "storage_dir": str(tmp_path / "new" / "folder")}
     first, second = data(**chosen), data(**chosen, seed=1)
