@@ -13,7 +13,8 @@ from mipi_pl.utils.checks import require
 class FrameBudget(Callback):
     """Stops training after the update in which the collected environment steps reach `total_frames`.
 
-    Steps are collected in whole batches, so the final count can exceed the budget by less than one batch.
+    Steps are collected in whole batches, so the final count can exceed the budget by less than one batch. A replay also
+    completes its warm-up: the first update needs its episodes, however many steps they have.
 
     Args:
         total_frames: budget in environment steps, as counted by ``datamodule.frames``.
