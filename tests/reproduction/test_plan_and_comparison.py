@@ -153,6 +153,13 @@ def test_tables_share_runs(tmp_path: Path) -> None:
     assert len(folders[1] & folders[2]) == 6, "and Value"
     changed = {job.folder for job in make_plan("table1", "paper", tmp_path, more=["algorithm.gamma=0.9"]).jobs}
     assert not changed & folders[0], "other settings are other runs"
+    words = ["threads=1", "++algorithm.gamma=0.9", "threads=2"]
+    (one, other) = (
+        make_plan("figure2", "smoke", tmp_path, more=[words[int(i)] for i in order]) for order in ("012", "102")
+    )
+    assert one.jobs == other.jobs, "the order of the keys does not matter"
+    last = make_plan("figure2", "smoke", tmp_path, more=["threads=2", "threads=1"]).jobs[0].overrides[-1]
+    assert last == "threads=1", "of one key, the last value counts"
 
 
 def fill(plan: Plan, shares: dict[str, float], seeds: int = 1) -> None:
