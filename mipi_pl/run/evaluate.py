@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -282,13 +283,22 @@ def output_parent(path: Path) -> Path:
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
+def _finite(node: Any) -> Any:
+    """Return a config with texts in the place of infinite numbers, which JSON does not have."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_finite(value) for value in node]
+    return str(node) if isinstance(node, float) and math.isinf(node) else node
+
+
 def _write(folder: Path, title: str, about: Config, policies: dict[str, list[Result]], plan: Plan) -> None:
     trained, *scripted = policies
     content = {
         **as_json(policies[trained]),
         "scripted": {name: as_json(policies[name]) for name in scripted},
         "seed": plan.held_out["seed"],
-        "env_changes": plan.changes,
+        "env_changes": _finite(plan.changes),
         **about,
         **provenance.provenance(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ from fuzz_draws import EVAL_KEYS, value
 
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
-from mipi_pl.run.evaluate import make_plan
+from mipi_pl.run.evaluate import _finite, make_plan
 from mipi_pl.utils.errors import UserError
 
 CASES = 300
@@ -19,6 +20,11 @@ CASES = 300
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
     return resolve(compose(["experiment=matrix_game", "held_out.episodes=4"]))
+
+
+def test_infinite_changes_are_texts_in_the_results() -> None:
+    changes = {"reach": math.inf, "ranges": [1.0, {"far": -math.inf}], "name": "x"}
+    assert _finite(changes) == {"reach": "inf", "ranges": [1.0, {"far": "-inf"}], "name": "x"}
 
 
 def refusal(config: dict[str, Any], words: list[str]) -> str | None:
