@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.memory import require_disk, require_memory
 
 _REFILL = 256
-"""Number of episodes read at once when a run is resumed."""
+"""Number of episodes padded at once when a run is resumed."""
 
 
 class EpisodeBuffer:
@@ -118,18 +118,18 @@ class EpisodeBuffer:
         rows = torch.randperm(len(self), generator=generator)[:count]
         return trimmed_rows(self._buffer.storage[:], rows, n_agents)
 
-    def refill(self, collected: int, read: Callable[[range], TensorDict]) -> None:
+    def refill(self, collected: int, read: Callable[[range, int], Iterable[TensorDict]]) -> None:
         """Restore the last episodes to their indices.
 
         Args:
             collected: number of episodes collected so far.
-            read: returns the episodes with consecutive numbers.
+            read: yields the episodes with consecutive numbers in order, up to a number of them together.
         """
         kept = range(max(0, collected - self.capacity), collected)
         turn = next((n for n in kept if n % self.capacity == 0), kept.start)
         for numbers in (range(turn, kept.stop), range(kept.start, turn)):
-            for start in range(numbers.start, numbers.stop, _REFILL):
-                self.extend(read(range(start, min(start + _REFILL, numbers.stop))))
+            for episodes in read(numbers, _REFILL):
+                self.extend(episodes)
         writer = self._buffer.writer
         writer.load_state_dict({**writer.state_dict(), "_cursor": collected % self.capacity})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,24 +55,23 @@ class EpisodeJournal:
         self.segments.append({"file": path.name, "sha256": sha256_of(path), "first": first, "end": end})
         self.segments = [s for s in self.segments if s["end"] > end - self.capacity]
 
-    def read(self, spec: EntitySpec, numbers: range) -> TensorDict:
-        """Return the episodes with these numbers, padded, in order.
+    def read(self, spec: EntitySpec, numbers: range, at_once: int) -> Iterator[TensorDict]:
+        """Yield the episodes with these numbers, padded, in order, up to `at_once` together; each file is read once.
 
         Raises:
             DamagedError: if a file is missing or damaged, or no file contains one of the episodes.
         """
-        episodes = empty_episodes(len(numbers), spec)
-        missing = set(numbers)
+        first = numbers.start
         for segment in self.segments:
-            part = range(max(segment["first"], numbers.start), min(segment["end"], numbers.stop))
-            if part:
-                rows = slice(part.start - segment["first"], part.stop - segment["first"])
-                place = slice(part.start - numbers.start, part.stop - numbers.start)
-                episodes[place] = unpack(self._load(segment), spec)[rows]
-                missing -= set(part)
-        if missing:
-            raise DamagedError(f"{self.folder}: no file contains episode {min(missing)}")
-        return episodes
+            part = range(max(segment["first"], first), min(segment["end"], numbers.stop))
+            if part and part.start == first:
+                packed = self._load(segment)
+                for start in part[::at_once]:
+                    rows = range(start - segment["first"], min(start + at_once, part.stop) - segment["first"])
+                    yield unpack(packed, spec, rows)
+                first = part.stop
+        if first < numbers.stop:
+            raise DamagedError(f"{self.folder}: no file contains episode {first}")
 
     def _load(self, segment: Segment) -> dict[str, Tensor]:
         path = self.folder / segment["file"]
@@ -88,11 +88,17 @@ def pack(episodes: TensorDictBase) -> dict[str, Tensor]:
     return {"lengths": observed.sum(dim=1), **packed}
 
 
-def unpack(packed: dict[str, Tensor], spec: EntitySpec) -> TensorDict:
-    """Inverse of `pack`."""
+def unpack(packed: dict[str, Tensor], spec: EntitySpec, rows: range | None = None) -> TensorDict:
+    """Inverse of `pack`, for some of the episodes; None for all."""
     lengths = packed["lengths"]
+    rows = range(len(lengths)) if rows is None else rows
+    steps = slice(int(lengths[: rows.start].sum()), int(lengths[: rows.stop].sum()))
+    lengths = lengths[rows.start : rows.stop]
     padded = empty_episodes(len(lengths), spec).flatten_keys(".")
     observed = torch.arange(spec.max_steps + 1) < lengths.unsqueeze(1)
     for key, tensor in padded.items():
-        tensor[observed if tensor.dim() > 1 else ...] = packed[str(key)]
+        if tensor.dim() > 1:
+            tensor[observed] = packed[str(key)][steps]
+        else:
+            tensor[...] = packed[str(key)][rows.start : rows.stop]
     return padded.unflatten_keys(".")

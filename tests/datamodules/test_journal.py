@@ -50,10 +50,23 @@ def test_episodes_are_read_across_files_and_old_files_are_let_go(tmp_path: Path)
         journal.append(first, whole[first:end])
         assert journal.end == end
     assert [segment["first"] for segment in journal.segments] == [7, 12, 13]
-    for numbers in (range(10, 20), range(11, 14), range(19, 20), range(12, 12)):
-        assert same(journal.read(SPEC, numbers), whole[numbers.start : numbers.stop])
+    for numbers in (range(10, 20), range(11, 14), range(19, 20)):
+        parts = list(journal.read(SPEC, numbers, at_once=3))
+        assert same(torch.cat(parts), whole[numbers.start : numbers.stop])
+        assert max(map(len, parts)) <= 3
+    assert not list(journal.read(SPEC, range(12, 12), at_once=3))
     with pytest.raises(DamagedError, match="no file contains episode 5"):
-        journal.read(SPEC, range(5, 12))
+        list(journal.read(SPEC, range(5, 12), at_once=3))
+
+
+def test_a_large_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = EpisodeJournal._load
+    monkeypatch.setattr(EpisodeJournal, "_load", lambda self, part: loaded.append(part["file"]) or load(self, part))
+    journal = EpisodeJournal(tmp_path, capacity=20)
+    journal.append(0, episodes(0, 15))
+    assert len(list(journal.read(SPEC, range(15), at_once=2))) == 8
+    assert loaded == [journal.segments[0]["file"]]
 
 
 def test_a_file_that_is_not_what_was_written_is_refused(tmp_path: Path) -> None:
@@ -62,10 +75,10 @@ def test_a_file_that_is_not_what_was_written_is_refused(tmp_path: Path) -> None:
     path = tmp_path / journal.segments[0]["file"]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedError, match="is damaged"):
-        journal.read(SPEC, range(3))
+        list(journal.read(SPEC, range(3), at_once=2))
     path.unlink()
     with pytest.raises(DamagedError, match="is missing"):
-        journal.read(SPEC, range(3))
+        list(journal.read(SPEC, range(3), at_once=2))
 
 
 # Before the replay is full, when it is just full, and when it has been overwritten more than once.
