@@ -28,6 +28,9 @@ _OF_LEARNER = (
     "trainer.precision",
     "trainer.devices",
     "trainer.num_nodes",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
 )
 _IRRELEVANT = (
     "make_env",

@@ -84,7 +84,12 @@ def _of_episodes(world: World) -> Iterator[str]:
 
 
 def _unequal(world: World) -> Iterator[str]:
-    budgets = {group.label: {run.budget or run.frames for run in group.runs} for group in world.groups}
+    for group in world.groups:
+        early = [run for run in group.runs if _length(run) < (run.budget or 0)]
+        if early:
+            reached, wanted = ({run.frames for run in early}, {run.budget for run in early})
+            yield f"{group.label} ended early, at {_listed(reached)} of {_listed(wanted)} frames (total_frames)"
+    budgets = {group.label: {_length(run) for run in group.runs} for group in world.groups}
     if len(set().union(*budgets.values())) > 1:
         yield "unequal budgets: " + "; ".join(f"{name} {_listed(sizes)} frames" for name, sizes in budgets.items())
     episodes = {
@@ -93,6 +98,12 @@ def _unequal(world: World) -> Iterator[str]:
     }
     if len(set().union(*episodes.values())) > 1:
         yield "unequal evaluation episodes: " + "; ".join(f"{n} {_listed(e)}" for n, e in episodes.items())
+
+
+def _length(run: Run) -> int:
+    """Return the budget of a run, or the frames that it reached if these differ by more than 5 %."""
+    budget = run.budget or 0
+    return budget if abs(run.frames - budget) <= 0.05 * budget else run.frames
 
 
 def _of_evaluations(world: World) -> Iterator[str]:

@@ -220,6 +220,23 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path), "--output-dir", str(tmp_path / "out")]) == 0
 
 
+def test_runs_that_ended_before_their_budget_are_named_and_have_a_group_of_their_own(tmp_path: Path) -> None:
+    make_run(tmp_path, "mipi", 0, total_frames=10_000_000)
+    short = [make_run(tmp_path, "mipi", seed, total_frames=10_000_000) for seed in (1, 2)]
+    for folder in short:
+        content = json.loads((folder / "results.json").read_text())
+        (folder / "results.json").write_text(json.dumps({**content, "frames": 200_000}))
+    runs = find_runs([tmp_path])
+    text = "\n".join(missing_from(runs, worlds_of(runs)))
+    assert "marines: unequal budgets: mipi 200,000, 10,000,000 frames" in text
+    assert "marines: mipi ended early, at 200,000 of 10,000,000 frames (total_frames)" in text
+    for folder in short:
+        with (folder / "config.yaml").open("a") as file:
+            file.write("trainer: {max_time: '00:01:00:00'}")
+    (world,) = worlds_of(find_runs([tmp_path]))
+    assert [len(group.runs) for group in world.groups] == [1, 2]
+
+
 def test_a_copy_of_a_run_under_another_name_does_not_take_its_place(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs", "mipi", 0, time="2026-01-02_00-00-00")
     make_run(tmp_path / "runs", "mipi", 0, time="2026-01-01_00-00-00")
