@@ -32,16 +32,16 @@ _OF_LEARNER = (
     "trainer.max_steps",
     "trainer.max_time",
 )
-_IRRELEVANT = (
-    "make_env",
-    "parallel",
-    "storage",
-    "storage_dir",
-    "updates_per_epoch",
-    "collector",
-    "workers",
-    "max_faults",
-    "lost_after_s",
+_IRRELEVANT = (  # whole paths: a world or an algorithm of the user's own may have arguments with these names
+    "env.parallel",
+    "datamodule.make_env",
+    "datamodule.storage",
+    "datamodule.storage_dir",
+    "datamodule.updates_per_epoch",
+    "datamodule.collector",
+    "datamodule.workers",
+    "datamodule.max_faults",
+    "datamodule.lost_after_s",
 )
 
 
@@ -173,7 +173,7 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
                 below = f"{path}.{key}" if path else str(key)
                 # The seed of a world, such as that of its split, decides which teams are trained on and held out.
                 is_run_seed = key == "seed" and not below.startswith(("env.", "held_out."))
-                if key not in _IRRELEVANT and not is_run_seed:
+                if below not in _IRRELEVANT and not is_run_seed:
                     flatten(value, below)
         elif node is not None and node is not False and any(path == key or path.startswith(f"{key}.") for key in keys):
             derived = path != "total_frames" and not path.startswith(("env.", "held_out."))

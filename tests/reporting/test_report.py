@@ -266,6 +266,14 @@ def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Pat
     }
 
 
+def test_arguments_of_a_world_of_ones_own_count_whatever_their_names_are(tmp_path: Path) -> None:
+    for workers, seed in ((3, 0), (9, 0), (9, 1)):
+        make_run(tmp_path / str(workers), seed=seed, env={"workers": workers, "parallel": seed})
+    worlds = worlds_of(find_runs([tmp_path]))
+    assert [(len(world.runs), world.duplicates) for world in worlds] == [(1, ()), (2, ())]
+    assert settings({"datamodule": {"workers": 3, "make_env": {"workers": 3}}}, ["datamodule"]) == ()
+
+
 def test_seeds_of_a_world_tell_worlds_apart(tmp_path: Path) -> None:
     for seed in range(2):
         for split in range(2):
