@@ -147,12 +147,19 @@ class Worlds:
         seed: random seed of environments and policies.
 
     Raises:
-        ValueError: if `episodes` is not positive, or their results do not fit into the memory of this machine.
+        ValueError: if `episodes` is not positive, their results do not fit into the memory of this machine, or two
+            worlds have the same name.
     """
 
     def __init__(self, make_env: MakeEnv, worlds: Iterable[World], episodes: int, seed: int) -> None:
         require_episodes("episodes", episodes)
         self.worlds = tuple(worlds)
+        names = [world.name for world in self.worlds]
+        if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise ValueError(
+                f"each evaluation needs a name of its own, got {', '.join(repeated)} more than once: name each team "
+                "size once, and choose another name for a world that is called as one of them or training"
+            )
         self.episodes, self.seed = episodes, seed
         self._make_env = make_env
         self._open: dict[str, tuple[EntityEnv, _State | None]] = {}

@@ -163,6 +163,12 @@ def test_an_impossible_world_is_named_before_any_is_played() -> None:
         evaluate(never, Worlds(countdown, worlds_of([2, 12], {}), 5, 0))
 
 
+@pytest.mark.parametrize(("sizes", "others"), [([6, 6], {}), ([6], {"6": {}}), ([], {TRAINING: {"team_sizes": [4]}})])
+def test_a_name_stands_for_one_world(sizes: list[int], others: dict[str, dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match=r"a name of its own, got (6|training) more than once: name each"):
+        Worlds(countdown, worlds_of(sizes, others), 1, 0)
+
+
 def test_a_size_that_a_list_of_mixes_overrules_is_refused() -> None:
     make = partial(BattleEnv, [{"types": ["marine"], "min": 1, "max": 8}], capacity=8, mixes=[{"marine": 3}])
     with pytest.raises(
