@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
+from mipi_pl.datamodule import datamodule_of
 from mipi_pl.models.agent import Agent
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import DivergedError, require
@@ -144,12 +145,16 @@ class EntityAlgorithm(LightningModule, ABC):
     def report(self, metrics: Metrics) -> None:
         """Count the update, and log its metrics every `log_every_n_steps` updates, averaged over the processes.
 
-        Logging every update would cost as much as a small network.
+        Logging every update would cost as much as a small network. The row has the number of this update, as those of
+        the callbacks have; by itself, Lightning counts the updates before it.
         """
         self._updates += 1
         trainer = self._trainer  # None if a step runs without a trainer, as in benchmarks
         if trainer is None or self.updates % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log_dict({f"train/{name}": value for name, value in distributed.average(metrics).items()})
+            if trainer is not None:
+                counts = {"step": self.updates, "frames": datamodule_of(trainer).frames}
+                self.log_dict({name: torch.tensor(count, dtype=torch.float64) for name, count in counts.items()})
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

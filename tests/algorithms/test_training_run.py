@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import CSVLogger
 from script_world import ScriptWorld
 from worlds import small_mipi, small_q
 
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
+from mipi_pl.callbacks.collection import CollectionMetrics
 from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
 from mipi_pl.callbacks.target_update import TargetUpdate
 from mipi_pl.datamodules.replay import ReplayDataModule
@@ -36,12 +40,14 @@ class Witness(Callback):
         self.targets.append(pl_module.target_agent.utilities.weight.clone())
 
 
-def fit(algorithm: JointValueAlgorithm, data: ReplayDataModule, updates: int, *callbacks: Callback) -> Trainer:
+def fit(
+    algorithm: JointValueAlgorithm, data: ReplayDataModule, updates: int, *callbacks: Callback, **options: Any
+) -> Trainer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = Trainer(
             accelerator="cpu",
-            logger=False,
+            **{"logger": False, **options},
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -52,15 +58,26 @@ def fit(algorithm: JointValueAlgorithm, data: ReplayDataModule, updates: int, *c
     return trainer
 
 
-def test_a_global_step_is_an_update_and_targets_follow_the_episodes() -> None:
+def test_a_global_step_is_an_update_and_targets_follow_the_episodes(tmp_path: Path) -> None:
     data = ReplayDataModule(
         partial(ScriptWorld, LENGTHS), num_envs=3, batch_size=4, warmup_episodes=4, updates_per_epoch=5
     )
     algorithm = small_mipi(data.env.entity_spec, iterations=3)
     witness, targets = Witness(), TargetUpdate(every_episodes=8)
-    trainer = fit(algorithm, data, 12, targets, witness)
+    logger = CSVLogger(str(tmp_path), name="", version="")
+    trainer = fit(
+        algorithm, data, 12, targets, witness, CollectionMetrics(every_updates=4), logger=logger, log_every_n_steps=4
+    )
     assert trainer.global_step == algorithm.updates == data.batches == 12
     assert witness.steps == [(k, k) for k in range(1, 13)]
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    counts = [
+        [(int(row["step"]), float(row["frames"])) for row in rows if row[column]]
+        for column in ("train/loss/td", "collect/cut_short")
+    ]
+    assert counts[0] == counts[1], "rows of one update have its number and its frames"
+    assert [step for step, _ in counts[0]] == [4, 8, 12]
     # 12 updates take 16 episodes and more: at least two refreshes, and not one at every update.
     refreshes = sum(not torch.equal(a, b) for a, b in zip(witness.targets, witness.targets[1:], strict=False))
     assert 1 <= refreshes <= 3
