@@ -34,6 +34,12 @@ class Curve:
     high: Array
 
 
+def played_while_learning(runs: Sequence[Run], evaluations: Sequence[str]) -> tuple[str, ...]:
+    """Return the evaluations that every run with readable evaluations has a curve of; all if there is none."""
+    common = [name for name in evaluations if all(len(run.points(name)) > 1 for run in runs if run.curve)]
+    return tuple(common or evaluations)
+
+
 def mean_curve(group: Group, evaluations: Sequence[str], bounds: Bounds = UNBOUNDED) -> Curve | None:
     """Return the curve of the mean over seeds and evaluations; see `_curve`."""
     weights = np.full(len(evaluations), 1 / max(1, len(evaluations)))

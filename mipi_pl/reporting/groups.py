@@ -11,7 +11,7 @@ import numpy as np
 
 from mipi_pl.evaluation.seeds import UNBOUNDED, Array, Bounds
 from mipi_pl.evaluation.statistics import Estimate
-from mipi_pl.evaluation.worlds import TRAINING
+from mipi_pl.evaluation.worlds import TRAINING, size_range
 from mipi_pl.reporting.labels import RunSet, is_debug, labelled
 from mipi_pl.reporting.runs import Run
 
@@ -121,7 +121,7 @@ class World:
         if evaluation != TRAINING:
             return evaluation
         sizes = sorted({size for run in self.runs for size in run.policies["trained"][TRAINING].by_size})
-        return f"{sizes[0]}-{sizes[-1]}, trained" if len(sizes) > 1 else "trained"
+        return f"{size_range(sizes)}, trained" if len(sizes) > 1 else "trained"
 
 
 def worlds_of(runs: Sequence[Run]) -> list[World]:

@@ -117,12 +117,23 @@ class Run:
         return list({point.frames: point for point in points}.values())
 
     def held_out(self) -> dict[int, float]:
-        """Return the mean score over the held-out evaluations, by frames."""
+        """Return the mean score over the held-out evaluations, by frames.
+
+        A run may play fewer evaluations while it learns than at its start and end. Every mean is over the same ones:
+        those of all points, or, if there is none, those of the last point.
+        """
         scores_at: dict[int, dict[str, float]] = {}
         for point in self.curve:
             if point.evaluation != TRAINING:
                 scores_at.setdefault(point.frames, {})[point.evaluation] = point.tally.score.value
-        return {frames: sum(scores.values()) / len(scores) for frames, scores in sorted(scores_at.items())}
+        if not scores_at:
+            return {}
+        common = set.intersection(*map(set, scores_at.values())) or set(scores_at[max(scores_at)])
+        return {
+            frames: sum(scores[name] for name in scores if name in common) / len(common)
+            for frames, scores in sorted(scores_at.items())
+            if common <= scores.keys()
+        }
 
 
 def read_run(folder: Path) -> Run:

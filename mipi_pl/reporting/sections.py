@@ -19,7 +19,7 @@ from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.style import line_style
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting import pictures
-from mipi_pl.reporting.curves import interquartile_curve, mean_curve
+from mipi_pl.reporting.curves import interquartile_curve, mean_curve, played_while_learning
 from mipi_pl.reporting.differences import tables_of_differences
 from mipi_pl.reporting.document import Block, Filter, Heading, Paragraph, Picture, Table
 from mipi_pl.reporting.estimates import MARK, marked_text, mean_estimate
@@ -145,7 +145,8 @@ def _overview(world: World) -> Iterator[Block]:
 
 def _curves(world: World, name: str) -> Iterator[Block]:
     panels = []
-    for title, evaluations in (("training teams", (TRAINING,)), ("held-out teams, mean", world.held_out)):
+    held_out, note = _while_learning(world)
+    for title, evaluations in (("training teams", (TRAINING,)), ("held-out teams, mean", held_out)):
         curves = {group.label: mean_curve(group, evaluations, world.bounds) for group in world.groups}
         if any(curves.values()):
             finals = {group.label: _mean(world, group, evaluations) for group in world.groups}
@@ -156,14 +157,22 @@ def _curves(world: World, name: str) -> Iterator[Block]:
             f"{name}_curves",
             pictures.learning_curves(panels, world.measure),
             f"Greedy {world.measure} while learning, mean over seeds with its 95 % interval. Diamonds: the final "
-            "evaluation, which has more episodes. Grey lines: policies that did not learn.",
+            f"evaluation, which has more episodes. Grey lines: policies that did not learn.{note}",
         )
     else:
         yield Paragraph("No learning curve can be drawn: every algorithm has a run without readable evaluations.")
 
 
+def _while_learning(world: World) -> tuple[tuple[str, ...], str]:
+    """Return the held-out evaluations that curves are drawn of, and a note if these are not all of them."""
+    played = played_while_learning(world.runs, world.held_out)
+    alone = f" While learning, of the held-out teams only {', '.join(played)} played in all runs."
+    return played, alone if played != world.held_out else ""
+
+
 def _interquartile(world: World, name: str) -> Iterator[Block]:
-    curves = {group.label: interquartile_curve(group, world.held_out, world.bounds) for group in world.groups}
+    held_out, note = _while_learning(world)
+    curves = {group.label: interquartile_curve(group, held_out, world.bounds) for group in world.groups}
     scores = {group.label: group.scores(world.held_out) for group in world.groups}
     low, high = world.bounds if world.winnable else _range(scores)
     thresholds = np.linspace(low, high, _THRESHOLDS)
@@ -174,7 +183,7 @@ def _interquartile(world: World, name: str) -> Iterator[Block]:
         pictures.interquartile(curves, profiles, world.measure),
         f"Left: interquartile mean of the greedy {world.measure} over seeds and held-out teams while learning. Right: "
         f"share of seeds and held-out teams whose final {world.measure} is above x; a higher curve is better. Bands: "
-        "95 % intervals over seeds.",
+        f"95 % intervals over seeds.{note}",
     )
 
 

@@ -19,12 +19,12 @@ from mipi_pl.evaluation import seeds
 from mipi_pl.evaluation.seeds import mean_probability_of_improvement
 from mipi_pl.evaluation.statistics import wilson
 from mipi_pl.evaluation.tables import comparison_table
-from mipi_pl.reporting.curves import interquartile_curve, mean_curve
+from mipi_pl.reporting.curves import interquartile_curve, mean_curve, played_while_learning
 from mipi_pl.reporting.document import Code, Filter, Heading, Notes, Paragraph, Picture, Table, as_html, as_markdown
 from mipi_pl.reporting.groups import settings, worlds_of
 from mipi_pl.reporting.missing import missing_from
 from mipi_pl.reporting.runs import find_runs, read_run
-from mipi_pl.reporting.sections import by_chance, compositions
+from mipi_pl.reporting.sections import _curves, by_chance, compositions
 
 
 @pytest.fixture
@@ -316,6 +316,28 @@ def test_the_final_evaluation_is_no_point_of_the_curve(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path))
     assert [point.frames for point in run.curve if point.evaluation == "6"] == [0, 500, 1000, 1000]
     assert [point.frames for point in run.points("6")] == [0, 500, 1000]
+
+
+def test_curves_are_of_the_teams_that_played_while_learning(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    lines = (folder / "evaluations.csv").read_text().splitlines(keepends=True)
+    lines = [line for line in lines if not line.startswith("500,") or (",7," not in line and ",8," not in line)]
+    (folder / "evaluations.csv").write_text("".join(lines))
+    (world,) = worlds_of(find_runs([tmp_path]))
+    assert world.runs[0].held_out() == pytest.approx({0: 0.0, 500: 0.3, 1000: 0.6}), "of the teams of 6 alone"
+    assert played_while_learning(world.runs, world.held_out) == ("6",)
+    heading, picture = _curves(world, "marines")
+    assert isinstance(heading, Heading)
+    assert isinstance(picture, Picture)
+    assert picture.caption.endswith("While learning, of the held-out teams only 6 played in all runs.")
+
+
+def test_the_training_teams_are_named_by_the_sizes_that_were_trained_on(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (world,) = worlds_of(find_runs([tmp_path]))
+    assert world.sizes_of("training") == "3-5, trained"
+    del world.runs[0].policies["trained"]["training"].by_size[4]  # type: ignore[attr-defined]
+    assert world.sizes_of("training") == "3, 5, trained"
 
 
 def test_compositions_are_pooled_over_seeds(runs: Path) -> None:
