@@ -92,7 +92,7 @@ class Checkpointing(Callback):
 
     def _improve(self, trainer: Trainer, file: str, value: float) -> None:
         former = self._best.get(file, -math.inf)
-        if value <= former:
+        if not value > former:  # nor is NaN an improvement
             return
         self._best[file] = value  # in the checkpoint too
         if not self._attempt(trainer, file, partial(self._write_best, trainer, file)):

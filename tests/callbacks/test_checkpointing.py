@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +103,10 @@ def test_a_best_checkpoint_that_was_lost_is_tried_again_with_the_next_evaluation
         callback.on_train_batch_end(trainer, LightningModule())
         counts.append(len(tried))
     assert counts == [1, 1, 2, 2, 3, 3]
+    for score in (math.nan, math.nan, 0.1):
+        metrics["score"] = score
+        callback.on_train_batch_end(trainer, LightningModule())
+    assert (len(tried), callback.state_dict()["bests"]) == (3, {"best.ckpt": 1.0}), "NaN is no improvement"
 
 
 def test_no_process_begins_a_checkpoint_if_the_first_one_has_no_folder_for_it(
