@@ -32,6 +32,7 @@ styled = mpl.rc_context(
         "ytick.color": INK,
         "axes.titlesize": 11,
         "font.size": 10,
+        "text.parse_math": False,  # a label of the user's may have a $
     }
 )
 """Decorator of functions that draw a figure."""

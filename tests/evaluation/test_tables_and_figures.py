@@ -5,6 +5,7 @@ import math
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.image import imread
 
@@ -26,6 +27,8 @@ from mipi_pl.evaluation.tables import (
     text_table,
     write_csv,
 )
+from mipi_pl.reporting.curves import Curve
+from mipi_pl.reporting.pictures import Panel, learning_curves
 
 
 def result(name: str, sizes: tuple[int, ...], wins: int = 3, winnable: bool = True, faults: int = 0) -> Result:
@@ -189,6 +192,11 @@ def test_a_legend_of_any_number_of_long_names_fits() -> None:
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width
         assert 0 <= box.y0 < box.y1 < panel.y0
         assert panel.height > 300, "of 400 pixels without a legend"
+
+
+def test_a_dollar_in_a_name_is_a_dollar() -> None:
+    curve = Curve(*(np.array([float(low), 1.0]) for low in range(4)))
+    learning_curves([Panel("teams at $5 to $9", {"cost $a_{$ b": curve}, references={"$x_{$": 0.5})], "win rate")
 
 
 def test_long_names_are_wrapped_where_a_reader_would() -> None:
