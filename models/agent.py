@@ -19,8 +19,8 @@ class Agent(nn.Module):
         hidden: size of the recurrent state of one agent.
 
     Attributes:
-        trunk: network with the call signature and the `attention_weights` method of `mipi_pl.models.trunk.Trunk`. Its
-            features and its recurrent state have size `hidden`.
+        trunk: network with the call signature of `mipi_pl.models.trunk.Trunk`, and its method `attention_weights` if
+            `mipi watch` is to show attention. Its features and its recurrent state have size `hidden`.
         utilities: head that maps the output of the trunk to the utilities Q_i [..., U].
         policy_logits: head that maps it to the logits [..., U] of the policy pi_i; None, unless a subclass sets it, for
             an agent that takes the action of highest utility.

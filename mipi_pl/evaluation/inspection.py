@@ -75,15 +75,17 @@ class InspectedPolicy:
         perceived = [vars(thought.seen) for thought in self.thoughts[:length]]
         seen = Perceived(**{name: torch.stack([step[name][index] for step in perceived]) for name in perceived[0]})
         agent, available = self.actor.agent, recorded("available")
-        weights: Tensor = agent.trunk.attention_weights(seen.entities, seen.views)  # type: ignore[operator]
-        insight = {"attention": weights.mean(dim=1)}
+        insight: dict[str, Tensor] = {}
+        if hasattr(agent.trunk, "attention_weights"):
+            weights: Tensor = agent.trunk.attention_weights(seen.entities, seen.views)  # type: ignore[operator]
+            insight["attention"] = weights.mean(dim=1)
         if self.utilities:
             insight["utilities"] = agent.utilities(seen)
         if agent.policy_logits is not None:
             insight["probabilities"] = recorded("probabilities")
             if self.marginal is not None:
                 n_agents, n_entities = seen.views.shape[1:]
-                steps = PackedSteps.from_mask(torch.ones(1, length, dtype=torch.bool, device=weights.device))
+                steps = PackedSteps.from_mask(torch.ones(1, length, dtype=torch.bool, device=seen.views.device))
                 steps = steps.with_acting(keys.acting(seen.views))
                 logits, _ = self.marginal(seen.entities[:, :n_agents], steps, n_entities)
                 log_marginal = log_policy(logits, available.to(logits.device))

@@ -159,6 +159,15 @@ def test_what_an_agent_does_not_have_is_left_out(kind: type) -> None:
     assert record(world(1), world(1).scripted_policy("expert"), "expert")[0].insight is None
 
 
+def test_a_trunk_without_attention_is_shown_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent()
+    monkeypatch.delattr(type(agent.trunk), "attention_weights")
+    insight = record(world(1), InspectedPolicy(Actor(agent, greedy=True), make_marginal()), "mine")[0].insight
+    assert insight is not None
+    assert insight.attention is None
+    assert insight.kl is not None
+
+
 def test_utilities_that_were_never_learned_are_left_out() -> None:
     insight = record(world(1), InspectedPolicy(Actor(make_agent(), greedy=True), utilities=False), "ppo")[0].insight
     assert insight is not None
