@@ -27,6 +27,7 @@ from mipi_pl.run.naming import changes_of
 from mipi_pl.storage import weights
 from mipi_pl.storage.checkpoint_file import RECORD, read_checkpoint
 from mipi_pl.storage.provenance import commit
+from mipi_pl.utils.errors import UserError
 
 TRAIN = [
     "experiment=matrix_game",
@@ -272,6 +273,25 @@ def test_a_run_that_cannot_begin_online_is_logged_offline(
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"wandb: {str(error).splitlines()[0] if str(error) else 'OSError'}, so this run is logged")
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_online_with_a_wandb_mode_that_sends_nothing_is_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    modes: list[str] = []
+
+    def begin(*_: Any, mode: str, **__: Any) -> Any:
+        modes.append(mode)
+        raise OSError("begun")
+
+    monkeypatch.setattr("mipi_pl.logging.wandb.wandb.init", begin)
+    for mode in ("offline", "dryrun", "disabled"):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        logger = ResumableWandbLogger(str(tmp_path), project="mipi", name="run", mode="online")
+        with pytest.raises(UserError, match="begun"):
+            logger._begin()
+    assert modes == ["offline", "offline", "disabled"]
+    assert capsys.readouterr().out.count("so this run is logged offline") == 2
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mipi_pl import distributed
 from mipi_pl.evaluation.worlds import TRAINING
-from mipi_pl.logging.wandb_access import check_mode, has_key, rejected_key, why_offline
+from mipi_pl.logging.wandb_access import check_mode, has_key, rejected_key, silent_mode, why_offline
 from mipi_pl.logging.wandb_artifacts import ALIASES, AT_ONCE, policy_artifact
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.files import replacing
@@ -72,12 +72,13 @@ class ResumableWandbLogger(WandbLogger):
         first = distributed.rank() == 0
         if first and wandb.run is not None:
             wandb.finish()  # an earlier run of this process, as in a multirun, would receive the metrics of this one
-        if mode == "online" and os.environ.get("WANDB_MODE") != "disabled":
+        sends = mode == "online" and silent_mode() is None
+        if sends:
             if not distributed.by_first(has_key):
                 raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or use mode=offline")
             if problem := distributed.by_first(rejected_key):
                 raise ValueError(f"{problem}: set WANDB_API_KEY or run `wandb login --relogin`, or use mode=offline")
-        reason = (why_offline() or rejected_key()) if mode == "auto" and first else None
+        reason = (why_offline() or rejected_key()) if first and not sends and mode != "offline" else None
         super().__init__(
             project=project,
             name=_short(name),
