@@ -250,6 +250,11 @@ def test_the_tables_show_the_numbers_of_the_data(opened: Chromium, page: Path) -
     assert taken == ["stay", "north", "south", "east", "west"][agent["action"][1]]
 
 
+def test_a_scale_has_the_digits_of_its_numbers(opened: Chromium) -> None:
+    shown = opened.run("[145.3, -2145.3, 17.62, 0.0212, 0].map(scaleText)")
+    assert shown == ["145", "-2145", "17.6", "0.0212", "0"]
+
+
 def test_another_episode_can_be_chosen_and_a_narrow_screen_scrolls_one_way(opened: Chromium) -> None:
     first = opened.run("document.querySelector('.map').toDataURL()")
     opened.run("document.querySelector('#episode').value = '1'; document.querySelector('#episode').onchange()")

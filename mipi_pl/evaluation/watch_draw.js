@@ -150,6 +150,11 @@ function drawPrice(context, [x, y], r, share) {
   context.stroke();
 }
 
+/** Return a number of a scale as text: three digits, or all digits before the point. */
+function scaleText(v) {
+  return String(Math.abs(v) < 100 ? Number(v.toPrecision(3)) : Math.round(v));
+}
+
 /** Draw curves over the steps of a play, [{values, strong}], with a line at the current step; return a map from pixels to steps. */
 function drawCurves(canvas, curves, length, step, colour) {
   const [context, width, height] = sharp(canvas), [left, bottom] = [38, 18];
@@ -161,7 +166,7 @@ function drawCurves(canvas, curves, length, step, colour) {
   context.textBaseline = "middle";
   for (const v of [least, most]) {
     line(context, [left, y(v)], [width - 6, y(v)], "#e3e5e1", 1);
-    context.fillText(v.toPrecision(2).replace(/\.0$/, ""), left - 5, y(v));
+    context.fillText(scaleText(v), left - 5, y(v));
   }
   context.textBaseline = "bottom";
   context.fillText(String(length), width - 6, height);
