@@ -190,9 +190,12 @@ def test_steps_and_slider_move_the_time(opened: Chromium) -> None:
     opened.click(".curve", x=0.99)
     assert step_of(opened) == 12
     assert "over" in opened.run("document.querySelector('.status').textContent")
-    opened.run("document.activeElement.blur()")
+    opened.click("#forward")  # which keeps the focus
     opened.press("ArrowLeft", 37)
     assert step_of(opened) == 11
+    opened.click("#show-sight")
+    opened.press("ArrowLeft", 37)
+    assert step_of(opened) == 10
 
 
 def test_play_plays_to_the_end_and_pause_pauses(opened: Chromium) -> None:

@@ -195,7 +195,10 @@ function start() {
   for (const name of ["orders", "sight", "attention"]) $(`show-${name}`).onchange = show;
   const keys = { " ": "play", ArrowLeft: "back", ArrowRight: "forward", Home: "first" };
   document.addEventListener("keydown", (event) => {
-    if (!(event.key in keys) || ["SELECT", "INPUT", "BUTTON"].includes(event.target.tagName)) return;
+    const { tagName, type } = event.target;
+    // What has the focus may need the key itself: lists and the slider any, buttons and check boxes the space bar.
+    const isOwn = tagName === "SELECT" || type === "range" || (event.key === " " && ["BUTTON", "INPUT"].includes(tagName));
+    if (!(event.key in keys) || isOwn) return;
     event.preventDefault();
     $(keys[event.key]).click();
   });
