@@ -46,9 +46,11 @@ def make_report(
         The folder of the report.
 
     Raises:
-        UserError: if there is no finished run or there are too many runs, a pattern matches no run, or the report
-            cannot be written.
+        UserError: if there is no finished run or there are too many runs, a pattern matches no run, the file for
+            marl-eval exists, or the report cannot be written.
     """
+    if marl_eval and marl_eval.exists():
+        raise UserError(f"{marl_eval} exists already; name another file: --marl-eval FILE")
     runs = with_labels(without(find_runs(paths), excluded), labels)
     if len(runs) > _MAX_RUNS:
         raise UserError(f"a report compares at most {_MAX_RUNS:,} runs, got {len(runs):,}: name fewer or other folders")
@@ -66,10 +68,12 @@ def make_report(
         write(folder, blocks)
     except OSError as error:
         raise UserError(f"cannot write to {output_dir} ({error.strerror}); name another: --output-dir") from error
-    for note in [*notes, *_exported(marl_eval, worlds)]:
+    for note in notes:
         say(wrapped(f"note: {note}"))
     say(f"page       {run_folder.shown(folder / 'report.html')}")
     say(f"markdown   {run_folder.shown(folder / 'report.md')}")
+    for note in _exported(marl_eval, worlds):
+        say(wrapped(f"note: {note}"))
     if marl_eval:
         say(f"marl-eval  {run_folder.shown(marl_eval)}")
     return folder

@@ -11,6 +11,7 @@ import pytest
 from run_folders import make_run, results
 
 from mipi_pl.cli import main
+from mipi_pl.reporting.document import Heading
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.marl_eval import write_marl_eval
 from mipi_pl.reporting.runs import find_runs
@@ -74,6 +75,24 @@ def test_a_file_has_every_team_size_algorithm_seed_and_step(tmp_path: Path) -> N
     assert run["return"] == pytest.approx([2.0, 4.4, 6.8, 6.8])
     assert "the absolute metric of 4 of 4 runs is the final evaluation of their last policy, of 20 episodes" in said
     assert "marl-eval reads only equal ones" not in said
+
+
+def test_a_file_is_kept_and_the_report_is_told_of_before_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "runs")
+    (tmp_path / "mine.json").write_text("mine")
+    words = ["report", str(tmp_path / "runs"), "--output-dir", str(tmp_path / "out"), "--marl-eval"]
+    for taken in ("mine.json", "runs"):
+        assert main([*words, str(tmp_path / taken)]) == 2
+        assert f"{taken} exists already; name another file: --marl-eval FILE" in capsys.readouterr().err
+    assert (tmp_path / "mine.json").read_text() == "mine"
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr("mipi_pl.reporting.report.blocks_of", lambda *_: [Heading(1, "short")])
+    assert main([*words, str(tmp_path / "mine.json" / "below.json")]) == 2
+    said = capsys.readouterr()
+    assert "report.html" in said.out
+    assert "cannot write" in said.err
 
 
 def test_different_seeds_are_numbered_and_unequal_numbers_are_said(tmp_path: Path) -> None:
