@@ -84,7 +84,7 @@ class ParallelGame:
         self._slots = _Slots(self.rules.spec)
         observations, infos = _parts("reset", self._env.reset(seed=seed), ("observations", "infos"))
         self._steps, self._acting = 0, list(self._env.agents)
-        self._last = self._view(self._acting, observations, infos)
+        self._last = self._view(self._acting, self._acting, observations, infos)
         return self._last
 
     def step(self, action: np.ndarray) -> View:
@@ -99,10 +99,11 @@ class ParallelGame:
         self._acting = [agent for agent in self._env.agents if agent not in dead | cut]
         over, self._steps = not self._acting, self._steps + 1
         is_last = over or self._steps == self.rules.spec.max_steps  # `SteppedEnv` ends it there
+        last = [agent for agent in acted if not cut or agent in cut]
         if not over:
-            view = self._view(self._acting, observations, infos)
-        elif seen := [agent for agent in acted if agent in observations and (not cut or agent in cut)]:
-            view = self._view(seen, observations, infos)
+            view = self._view(self._acting, self._acting, observations, infos)
+        elif seen := [agent for agent in last if agent in observations]:
+            view = self._view(seen, last, observations, infos)
             assert view.action_mask is not None
             view.action_mask[:, 0] |= ~view.action_mask.any(axis=1)  # agents that are done may have no action left
         else:
@@ -125,7 +126,8 @@ class ParallelGame:
 
     # ------------------------------------------------------------------ views
 
-    def _view(self, agents: Sequence[Agent], observations: ByAgent, infos: ByAgent) -> View:
+    def _view(self, agents: Sequence[Agent], there: Sequence[Agent], observations: ByAgent, infos: ByAgent) -> View:
+        """Return the view of agents, in which those that are not `there` any more are not, whoever describes them."""
         spec, slots = self.rules.spec, self._slots
         slots.seat(agents)
         view = View(
@@ -136,7 +138,7 @@ class ParallelGame:
         )
         assert view.visible is not None
         assert view.action_mask is not None
-        described = {agent: self._described(agent, observations) for agent in agents}
+        described = {agent: slots.without_gone(self._described(agent, observations), there) for agent in agents}
         slots.seat_others(name for seen in described.values() for name in seen)
         for agent, seen in described.items():
             mine = slots[agent]
@@ -190,6 +192,7 @@ class _Slots:
     def __init__(self, spec: EntitySpec) -> None:
         self._agents: dict[Any, int] = {}
         self._others: dict[Any, int] = {}
+        self._seated: set[Any] = set()
         self._spec = spec
 
     def __getitem__(self, name: Any) -> int:
@@ -202,6 +205,11 @@ class _Slots:
             WorldFaultError: if there are more agents than slots.
         """
         _seat(self._agents, agents, 0, self._spec.n_agents, "capacity")
+        self._seated.update(agents)
+
+    def without_gone(self, seen: Mapping[Any, np.ndarray], there: Sequence[Agent]) -> dict[Any, np.ndarray]:
+        """Return what an agent sees without the agents of the episode that are not `there` any more."""
+        return {name: row for name, row in seen.items() if name in there or name not in self._seated}
 
     def seat_others(self, names: Iterable[Any]) -> None:
         """Give a slot to each of the other entities that are seen and have none.

@@ -61,6 +61,20 @@ def test_an_agent_describes_itself_and_others_only_while_it_does_not() -> None:
     assert td[keys.ENTITIES][0, :2].tolist() == [[0.0, 4.0], [1.0, 4.0]]
 
 
+@pytest.mark.parametrize(("capacity", "present"), [(4, [[1, 1, 0, 0], [1, 1, 0, 1]]), (3, [[1, 1, 0], [1, 1, 1]])])
+def test_an_agent_that_died_is_not_there_even_if_others_describe_it(capacity: int, present: list[list[int]]) -> None:
+    def observe(agent: str, observation: dict[str, Any]) -> dict[str, Any]:
+        own = [observation["place"], 0.0]
+        return {agent: own, **{f"agent_{i}": own for i in range(3)}}  # as examples/own_environment/spread.py
+
+    seen = episode(crowd([3], 1, observe=observe, capacity=capacity))
+    shown = [td[keys.PRESENT][0].int().tolist() for td in seen]
+    assert shown == [[1] * 3 + [0] * (capacity - 2)] * 2 + [[*present[0], 0]] + [[*present[1], 0]] * 4
+    for td in seen:
+        assert not td[keys.VISIBLE][0, :, ~td[keys.PRESENT][0]].any()
+        assert not td[keys.ENTITIES][0, ~td[keys.PRESENT][0]].any()
+
+
 def test_only_the_agents_that_live_are_sent_actions_and_masks_are_kept() -> None:
     env = crowd(team_sizes=[3], num_envs=1)
     seen = episode(env)
