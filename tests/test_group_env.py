@@ -159,6 +159,7 @@ def _descend(loss: QMixerLoss, batch: TensorDictBase, optimizer: torch.optim.Opt
         (("sz",), {"composition": {"marine": 3}}, "unknown type 'marine'; the types of this world: stalker, zealot"),
         (("matrix_game",), {"team_size": 2}, "matrix_game takes no team_size: it has no env.team_sizes"),
         (("resource_collection",), {"composition": {"agent": 3}}, "takes no composition: it has no env.mixes"),
+        (("sz",), {"device": "gpu"}, "device must be one of PyTorch, such as 'cpu' or 'cuda:0', got 'gpu'"),
         (("sz", "env.jitter=text"), {}, "env.jitter must be a number, got 'text'"),
     ],
 )

@@ -52,7 +52,7 @@ def make_world(
     node = resolve(composed)["env"]
     check_targets(node, "env")
     # An environment of the user's own need not take a device.
-    placed = {} if torch.device(device).type == "cpu" else {"device": device}
+    placed = {} if _is_processor(device) else {"device": device}
     env: EntityEnv = build("env", node, num_envs=num_envs, seed=seed, **placed)
     return env, composed.run.environment
 
@@ -77,6 +77,18 @@ def _team(team_size: int | None, composition: Mapping[str, int] | None) -> dict[
         )
     size = sum(composition.values())
     return {"team_sizes": [size], "capacity": size, "mixes": [dict(composition)]}
+
+
+def _is_processor(device: object) -> bool:
+    """Return whether a device is the processor.
+
+    Raises:
+        UserError: if PyTorch knows no such device.
+    """
+    try:
+        return torch.device(device).type == "cpu"  # type: ignore[call-overload, no-any-return]
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"device must be one of PyTorch, such as 'cpu' or 'cuda:0', got {device!r}") from error
 
 
 def _is_number(value: object) -> bool:
