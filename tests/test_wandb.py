@@ -20,7 +20,7 @@ from crash import Crash, KilledError
 from PIL import Image
 
 from mipi_pl.cli import main
-from mipi_pl.logging.wandb import RUN_ID, ResumableWandbLogger, _short
+from mipi_pl.logging.wandb import RUN_ID, ResumableWandbLogger, _by_composition, _short
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.naming import changes_of
@@ -157,6 +157,13 @@ def test_tables_and_charts_hold_the_evaluations_by_size_and_composition(logged: 
     names = ("evaluation", "level", "size", "composition")
     assert [[row[n] for n in names] for row in rows] == [[row[n] for n in names] for row in written]
     assert [row["win_rate"] for row in rows] == [float(row["win_rate"]) for row in written]
+
+
+def test_a_composition_that_several_evaluations_play_is_a_bar_of_each() -> None:
+    played = (("6", "6 marine"), ("hard", "6 marine"), ("hard", "7 marine"))
+    rows = [{"evaluation": name, "level": "composition", "composition": label} for name, label in played]
+    names = [name for name, _ in _by_composition([{"evaluation": "6", "level": "all", "composition": ""}, *rows])]
+    assert names == ["6 marine (6)", "6 marine (hard)", "7 marine"]
 
 
 def models(logged: Logged) -> list[dict[str, Any]]:

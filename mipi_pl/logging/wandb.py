@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -167,7 +168,7 @@ class ResumableWandbLogger(WandbLogger):
         cells = [{**row, "frames": frames, "size": str(row["size"])} for row in rows]
         table = wandb.Table(columns=[*columns], data=[[row[column] for column in columns] for row in cells])
         score = "win_rate" if "win_rate" in rows[0] else "return"
-        compositions = [[row["composition"], row[score]] for row in rows if row["level"] == "composition"]
+        compositions = [[name, row[score]] for name, row in _by_composition(rows)]
         bars = wandb.Table(columns=["composition", score], data=compositions)
         charts = {
             f"by_size/{quantity}_{_size_name(row)}": row[quantity]
@@ -232,6 +233,16 @@ class ResumableWandbLogger(WandbLogger):
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if succeeded else 1)
             self._experiment = None
+
+
+def _by_composition(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the rows of compositions with their names, which have the evaluation if several play the composition."""
+    found = [row for row in rows if row["level"] == "composition"]
+    played = Counter(row["composition"] for row in found)
+    return [
+        (row["composition"] if played[row["composition"]] == 1 else f"{row['composition']} ({row['evaluation']})", row)
+        for row in found
+    ]
 
 
 def _short(name: str) -> str:
