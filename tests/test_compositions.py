@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from mipi_pl.cli import main
+from mipi_pl.envs.composition import Composition
+from mipi_pl.run.teams import _listed
 
 MIXES = "+held_out.worlds.mixes.mixes=held_out"
 
@@ -36,6 +39,11 @@ def test_mixes_of_the_training_sizes_are_held_out_and_listed(capsys: pytest.Capt
     assert "note:" not in printed
     assert main(["compositions", "env=sz", held_out]) == 0
     assert "note: held out and never played: 3 stalker, 2 stalker + 3 zealot" in capsys.readouterr().out
+
+
+def test_a_size_is_listed_once_in_any_order_of_the_teams() -> None:
+    teams = [Composition((("marine", 5),)), Composition((("marine", 3),)), Composition((("zealot", 5),))]
+    assert re.findall(r"\d agents, \d", _listed("training", teams)) == ["3 agents, 1", "5 agents, 2"]
 
 
 @pytest.mark.parametrize("command", ["compositions", "train"])

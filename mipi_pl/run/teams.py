@@ -93,7 +93,7 @@ def _held_out(world: World, make_env: MakeEnv, env: EntityEnv, seed: int) -> tup
 def _listed(name: str, compositions: Iterable[Composition]) -> str:
     listed = list(compositions)
     lines = [f"\n{name}: {len(listed)}"]
-    for size, group in groupby(listed, key=lambda c: c.size):
+    for size, group in groupby(sorted(listed, key=lambda c: c.size), key=lambda c: c.size):
         labels = [c.label for c in group]
         lines += [f"  {size} agents, {len(labels)}:", *(f"    {label}" for label in labels)]
     return "\n".join(lines)
