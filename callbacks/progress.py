@@ -84,7 +84,7 @@ class Progress(ProgressBar):
         self._last_s = time.monotonic()
         self._throughput.update(self._last_s, self._frames(trainer), self._updates(pl_module))
         if self._enabled and sys.stdout.isatty():
-            columns = (BarColumn(bar_width=16), TaskProgressColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(bar_width=16), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
             self._bar = RichProgress(*columns, console=Console(file=sys.stdout), refresh_per_second=4)
             self._task = self._bar.add_task("collecting the first episodes", total=self.total_frames)
             self._bar.start()

@@ -155,7 +155,9 @@ def test_progress_fits_80_columns(
     monkeypatch.setattr(Progress, "_frames", lambda *_: 10_123_456)
     monkeypatch.setattr(Progress, "_updates", lambda *_: 1_234_567)
     monkeypatch.setattr(Throughput, "speeds", lambda _: (123_456.0, 1234.5))
-    scores = {f"eval/{kind}_{name}": 0.5 for name in ("training", *range(6, 13)) for kind in ("score", "win_rate")}
+    scores = {
+        f"eval/{kind}_{name}": 0.5 for name in ("training", *range(6, 13), "a[/b]") for kind in ("score", "win_rate")
+    }
     monkeypatch.setattr("mipi_pl.callbacks.progress.score_lines", lambda _, width: score_lines(scores, width))
     progress = Progress(20_000_000, every_s=1e-9)
     fit(tmp_path, progress, FrameBudget(42))
@@ -163,6 +165,7 @@ def test_progress_fits_80_columns(
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out).replace("\r", "\n")
     assert "10,123,456 frames (123,456/s)" in shown
     assert "12: 0.50" in shown
+    assert "a[/b]: 0.50" in shown, "a name is no markup"
     assert max(map(len, shown.splitlines())) <= 80
 
 
