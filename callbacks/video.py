@@ -45,7 +45,8 @@ class EpisodeVideo(Callback):
         lost_files: videos that could not be written.
 
     Raises:
-        ValueError: if a count is not positive, the environment refuses a team size, or it cannot draw pictures.
+        ValueError: if a count is not positive, `team_sizes` is empty, the environment refuses a team size, or it
+            cannot draw pictures.
     """
 
     def __init__(
@@ -66,6 +67,10 @@ class EpisodeVideo(Callback):
             require("callbacks.video.every_frames", every_frames, 1)
             self._schedule = EveryFrames(every_frames)
         if every_frames is not None:
+            if not self.worlds:
+                raise ValueError(
+                    "callbacks.video.team_sizes must have at least one size, or be null for the training teams, got []"
+                )
             self._try_worlds()
 
     def _try_worlds(self) -> None:

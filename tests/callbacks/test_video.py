@@ -135,6 +135,8 @@ def test_what_cannot_be_filmed_is_refused_at_once(monkeypatch: pytest.MonkeyPatc
         EpisodeVideo(make_env, 0)
     with pytest.raises(ValueError, match=r"evaluation '9'.*must not exceed capacity, got 9"):
         EpisodeVideo(make_env, 10, [9])
+    with pytest.raises(ValueError, match=r"team_sizes must have at least one size, .*, got \[\]"):
+        EpisodeVideo(make_env, 10, [])
     monkeypatch.delattr(ResourceCollection, "scene")
     monkeypatch.setattr("mipi_pl.envs.plain_scene.POSITIONS", ())
     with pytest.raises(ValueError, match="no videos: ResourceCollection has no pictures"):
