@@ -20,6 +20,9 @@ from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.checks import DivergedError, TooManyFaultsError, require
 
+_WITHOUT_HELD_OUT = {"best-heldout.ckpt": "held_out/score"}
+"""The metric that a run without held-out teams lacks for good reason, by file."""
+
 
 class Checkpointing(Callback):
     """Writes ``checkpoints/update_*.ckpt`` every `every_frames` and when training ends, and the best by a metric.
@@ -111,8 +114,16 @@ class Checkpointing(Callback):
             _dump(trainer, unfinished)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last checkpoint."""
+        """Write the last checkpoint, and tell of monitored metrics that no evaluation has."""
         self.save(trainer)
+        scores = [name for name in trainer.callback_metrics if name.startswith("eval/score_")]
+        for file, metric in self._monitors.items():
+            if scores and metric not in (*trainer.callback_metrics, _WITHOUT_HELD_OUT.get(file)):
+                key = "monitor" if file == "best.ckpt" else "monitor_held_out"
+                trainer.print(
+                    f"note: {file} was not written, because there is no metric {metric}: callbacks.checkpointing.{key} "
+                    f"can be one of {', '.join(scores)} and the other metrics of evaluations"
+                )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write a checkpoint if training was ended between two updates, as `_at_rest` and the datamodule do.

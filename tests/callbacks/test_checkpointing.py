@@ -28,6 +28,21 @@ def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> 
     assert steps == {"best.ckpt": 2, "last.ckpt": 6}, "the training teams were won until the fourth update"
 
 
+def test_a_monitor_that_no_evaluation_has_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    def end(metrics: dict[str, float], **monitors: str) -> str:
+        callback = Checkpointing(7, **monitors)  # type: ignore[arg-type]
+        callback.save = lambda _: None  # type: ignore[method-assign]
+        callback.on_train_end(SimpleNamespace(callback_metrics=metrics, print=print), LightningModule())  # type: ignore[arg-type]
+        return capsys.readouterr().out
+
+    scores = {"eval/score_training": 0.5}
+    typo = "callbacks.checkpointing.monitor can be one of eval/score_training"
+    assert typo in end(scores, monitor="eval/typo")
+    assert "no metric held_out/score" in end(scores, monitor="held_out/score")
+    assert end(scores, monitor="eval/score_training", monitor_held_out="held_out/score") == "", "nothing is held out"
+    assert end({}, monitor="eval/typo") == "", "nothing was evaluated"
+
+
 def test_nothing_unfinished_is_left_beside_the_checkpoints(tmp_path: Path) -> None:
     fit(tmp_path, Checkpointing(7), FrameBudget(21))
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
