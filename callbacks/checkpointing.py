@@ -118,7 +118,11 @@ class Checkpointing(Callback):
         self.save(trainer)
         scores = [name for name in trainer.callback_metrics if name.startswith("eval/score_")]
         for file, metric in self._monitors.items():
-            if scores and metric not in (*trainer.callback_metrics, _WITHOUT_HELD_OUT.get(file)):
+            if (
+                scores
+                and file not in self._best
+                and metric not in (*trainer.callback_metrics, _WITHOUT_HELD_OUT.get(file))
+            ):
                 key = "monitor" if file == "best.ckpt" else "monitor_held_out"
                 trainer.print(
                     f"note: {file} was not written, because there is no metric {metric}: callbacks.checkpointing.{key} "

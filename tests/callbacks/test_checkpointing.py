@@ -29,8 +29,9 @@ def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> 
 
 
 def test_a_monitor_that_no_evaluation_has_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    def end(metrics: dict[str, float], **monitors: str) -> str:
+    def end(metrics: dict[str, float], bests: Any = None, **monitors: str) -> str:
         callback = Checkpointing(7, **monitors)  # type: ignore[arg-type]
+        callback.load_state_dict({"next": 7, "bests": bests or {}})
         callback.save = lambda _: None  # type: ignore[method-assign]
         callback.on_train_end(SimpleNamespace(callback_metrics=metrics, print=print), LightningModule())  # type: ignore[arg-type]
         return capsys.readouterr().out
@@ -41,6 +42,7 @@ def test_a_monitor_that_no_evaluation_has_is_told_of(capsys: pytest.CaptureFixtu
     assert "no metric held_out/score" in end(scores, monitor="held_out/score")
     assert end(scores, monitor="eval/score_training", monitor_held_out="held_out/score") == "", "nothing is held out"
     assert end({}, monitor="eval/typo") == "", "nothing was evaluated"
+    assert end(scores, {"best.ckpt": 2.0}, monitor="train/loss") == "", "it had a value before the run was resumed"
 
 
 def test_nothing_unfinished_is_left_beside_the_checkpoints(tmp_path: Path) -> None:
