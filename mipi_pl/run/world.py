@@ -86,7 +86,7 @@ def _is_processor(device: object) -> bool:
         UserError: if PyTorch knows no such device.
     """
     try:
-        return torch.device(device).type == "cpu"  # type: ignore[call-overload, no-any-return]
+        return torch.device(device).type == "cpu"  # type: ignore[call-overload]
     except (RuntimeError, TypeError) as error:
         raise UserError(f"device must be one of PyTorch, such as 'cpu' or 'cuda:0', got {device!r}") from error
 
