@@ -64,6 +64,7 @@ ELSEWHERE = {
         "starts a second process with the command line of this one, which is pytest's",
     ),
     "OMP_NUM_THREADS=1 mipi resume outputs/latest": ("tests/test_two_processes.py", "as the line above it"),
+    "mipi train experiment=quickstart trainer.devices=2": ("tests/test_two_processes.py", "starts a second process"),
     "examples/torchrun.sh experiment=quickstart algorithm=mipi debug=tiny": (
         "tests/test_two_processes.py",
         "two processes",
@@ -75,6 +76,10 @@ ELSEWHERE = {
     "sbatch examples/slurm/train.sbatch experiment=quickstart algorithm=mipi seed=1": (
         "examples/slurm/train.sbatch",
         "needs Slurm",
+    ),
+    "sbatch --gpus-per-node=2 examples/slurm/train.sbatch experiment=quickstart seed=1": (
+        "examples/slurm/train.sbatch",
+        "needs Slurm and GPUs",
     ),
     "python benchmarks/learning.py outputs --minutes 1 3 5 10 15": (
         "tests/reporting/test_learning_table.py",
@@ -108,6 +113,7 @@ ELSEWHERE = {
         "tests/test_dashboard.py",
         "nine runs: all are composed and checked there, and another multirun is run here",
     ),
+    "wandb login": ("tests/test_wandb_access.py", "asks for a key of W&B"),
     "wandb sweep examples/sweep.yaml": ("tests/test_dashboard.py", "needs a key of W&B"),
     "PYTHONPATH=. mipi train experiment=quickstart algorithm=aqmix algorithm._target_=plain_q.PlainQLearning": (
         "tests/test_documentation.py",
