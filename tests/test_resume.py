@@ -251,6 +251,26 @@ def test_what_cannot_be_resumed_says_why(copy: Path, tmp_path: Path, capfd: pyte
     assert "is finished" in refused(copy, capfd)
 
 
+@pytest.mark.parametrize("what", ["results.json", "checkpoints/index.json"])
+def test_a_run_that_another_process_trains_on_meanwhile_is_not_taken_back(
+    what: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    index, failure = copy / "checkpoints" / "index.json", (copy / "failure.txt").read_text()
+    whole = json.loads(index.read_text())
+    newer = json.dumps(whole) if "index" in what else "{}"
+    if "index" in what:
+        index.write_text(json.dumps({**whole, "checkpoints": whole["checkpoints"][:1]}))
+
+    def connect_slowly(node: Any) -> Any:
+        (copy / what).write_text(newer)
+        return connect(node)
+
+    monkeypatch.setattr("mipi_pl.run.resume.connect", connect_slowly)
+    assert "has gone on meanwhile: another process has trained it" in refused(copy, capfd)
+    assert (copy / what).read_text() == newer
+    assert (copy / "failure.txt").read_text() == failure, "that of the process before"
+
+
 def test_a_full_disk_costs_a_checkpoint_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

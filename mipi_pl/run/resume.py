@@ -17,6 +17,7 @@ from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD, with_texts
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import DamagedError
+from mipi_pl.storage.index import Entry
 from mipi_pl.utils.checks import LOST_AFTER_S
 from mipi_pl.utils.errors import UserError
 
@@ -48,6 +49,7 @@ def resume(
         raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {parent}")
     if not folder.is_dir():
         raise UserError(f"there is no run folder {run}; mipi train creates run folders below outputs/")
+    standing = _standing(folder)
     if wanted is None and (folder / run_folder.RESULTS).exists():
         raise UserError(
             f"{run} is finished: its results.json exists; to train it longer, name the new total: "
@@ -76,11 +78,21 @@ def resume(
         longer.refuse_short(wanted, frames, run)
     if (total := recorded if wanted is None else wanted) is not None:
         config = longer.lengthened(config, total)
-    with Run(config, folder, trainer, checkpoint=checkpoint, say=say) as training:
+
+    def require_standing() -> None:
+        if _standing(folder) != standing:
+            raise UserError(f"{run} has gone on meanwhile: another process has trained it; run this command again")
+
+    with Run(config, folder, trainer, checkpoint=checkpoint, say=say, once_locked=require_standing) as training:
         if wanted is not None:
             distributed.by_first(lambda: longer.begin(folder, wanted, frames))
         training.carry_out()
     return folder
+
+
+def _standing(folder: Path) -> tuple[bool, list[Entry]]:
+    """Return whether a run is finished, and its checkpoints; only a process that trains it changes them."""
+    return (folder / run_folder.RESULTS).exists(), CheckpointFolder(folder).known()
 
 
 def _newest(folder: Path, say: Callable[[str], None]) -> Path:

@@ -82,9 +82,10 @@ class Run:
         teams: compositions of training and of the evaluations; None reads them on entering.
         checkpoint: checkpoint to resume from; None starts a new run.
         say: function that prints messages to the user.
+        once_locked: called in the first process when the folder is locked and nothing in it has been changed yet.
 
     Raises:
-        UserError: on entering, if the folder is in use or a part rejects its values.
+        UserError: on entering, if the folder is in use or a part rejects its values, or from `once_locked`.
     """
 
     teams: Teams
@@ -99,7 +100,9 @@ class Run:
         teams: Teams | None = None,
         checkpoint: Path | None = None,
         say: Callable[[str], None] = print,
+        once_locked: Callable[[], None] = lambda: None,
     ) -> None:
+        self._once_locked = once_locked
         self.config, self.folder, self.checkpoint = config, folder, checkpoint
         self._known_teams = teams
         self.is_first = distributed.rank() == 0
@@ -123,6 +126,7 @@ class Run:
             raise UserError(f"{folder} must be on a file system that all machines of the run share")
         shield_resource_tracker()
         self._open.enter_context(held(folder))
+        distributed.by_first(self._once_locked)
         self._open.enter_context(run_folder.failure_noted(folder) if self.is_first else nullcontext())
         set_threads(config["threads"])
         fused.enable(config["fused"])
