@@ -251,6 +251,22 @@ def test_what_cannot_be_resumed_says_why(copy: Path, tmp_path: Path, capfd: pyte
     assert "is finished" in refused(copy, capfd)
 
 
+@pytest.mark.parametrize(("name", "lines"), [("RANK", 0), ("LOCAL_RANK", 0), ("SLURM_PROCID", 0), ("NODE_RANK", 1)])
+def test_a_damaged_checkpoint_is_told_by_the_first_process_alone(
+    name: str, lines: int, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_connected(_: Any) -> None:
+        raise UserError("not connected")
+
+    monkeypatch.setattr("mipi_pl.run.resume.connect", not_connected)
+    monkeypatch.setenv(name, "1")
+    spoil(copy / "checkpoints" / CheckpointFolder(copy).entries()[-1].file)
+    said: list[str] = []
+    with pytest.raises(UserError, match="not connected"):
+        resume(copy, said.append)
+    assert len(said) == lines
+
+
 @pytest.mark.parametrize("what", ["results.json", "checkpoints/index.json"])
 def test_a_run_that_another_process_trains_on_meanwhile_is_not_taken_back(
     what: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
