@@ -9,6 +9,7 @@ import numpy as np
 
 from mipi_pl.evaluation.seeds import UNBOUNDED, Array, Bounds, interquartile_mean_over_seeds
 from mipi_pl.evaluation.statistics import Estimate
+from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.estimates import mean_estimate
 from mipi_pl.reporting.groups import Group
 from mipi_pl.reporting.runs import Run
@@ -35,9 +36,17 @@ class Curve:
 
 
 def played_while_learning(runs: Sequence[Run], evaluations: Sequence[str]) -> tuple[str, ...]:
-    """Return the evaluations that every run with readable evaluations has a curve of; all if there is none."""
-    common = [name for name in evaluations if all(len(run.points(name)) > 1 for run in runs if run.curve)]
-    return tuple(common or evaluations)
+    """Return the evaluations that every run with readable evaluations has a curve of; all if there is none.
+
+    A curve has more than half of the points of the longest, because some rows may be unreadable.
+    """
+
+    def has_curves(run: Run) -> set[str]:
+        lengths = {name: len(run.points(name)) for name in (TRAINING, *evaluations)}
+        return {name for name, length in lengths.items() if 2 * length > max(lengths.values())}
+
+    of_runs = [has_curves(run) for run in runs if run.curve]
+    return tuple(name for name in evaluations if all(name in found for found in of_runs)) or tuple(evaluations)
 
 
 def mean_curve(group: Group, evaluations: Sequence[str], bounds: Bounds = UNBOUNDED) -> Curve | None:
