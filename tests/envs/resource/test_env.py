@@ -13,7 +13,7 @@ from tensordict import TensorDict
 from mipi_pl import spec as keys
 from mipi_pl.envs.picture import SIDE_COLOURS, draw
 from mipi_pl.envs.resource.env import ResourceCollection
-from mipi_pl.envs.scene import AGENTS, OTHERS, THINGS
+from mipi_pl.envs.scene import AGENTS, OTHERS, THINGS, view_of
 
 Make = Callable[..., ResourceCollection]
 
@@ -148,8 +148,9 @@ def test_scenes_show_the_episode_that_is_played(make_world: Make) -> None:
     assert not all(invader)
     agent, state = scenes[-1].bodies[2], env.state.agents[1, 2]
     assert (agent.x, agent.y) == (state.x, state.y)
+    picture = draw(scenes[invader.index(True)], view=view_of(scenes), size=960)[60:]
     for side in (AGENTS, OTHERS, THINGS):
-        assert (draw(scenes[0])[40:] == SIDE_COLOURS[side]).all(axis=-1).any()
+        assert (picture == SIDE_COLOURS[side]).all(axis=-1).any()
 
 
 def test_the_unit_of_places_changes_their_features_and_nothing_else(make_world: Make) -> None:
