@@ -117,6 +117,8 @@ class Checkpointing(Callback):
         """Write the last checkpoint, and tell of monitored metrics that no evaluation has."""
         self.save(trainer)
         scores = [name for name in trainer.callback_metrics if name.startswith("eval/score_")]
+        if not trainer.is_global_zero:
+            return
         for file, metric in self._monitors.items():
             if (
                 scores

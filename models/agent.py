@@ -36,6 +36,16 @@ class Agent(nn.Module):
         self.hidden = hidden
         self.policy_logits = None
 
+    def __init_subclass__(cls) -> None:
+        """Refuse an agent for version 0.1, whose policy would be ignored.
+
+        Raises:
+            TypeError: if the class has an attribute `policy`.
+        """
+        super().__init_subclass__()
+        if "policy" in vars(cls):
+            raise TypeError(f"{cls.__name__}.policy is not used: set self.policy_logits to the policy head in __init__")
+
 
 class UtilityAgent(Agent):
     """Agent of the value-based algorithms: a trunk and a head of utilities Q_i.

@@ -21,6 +21,7 @@ from mipi_pl.run.config import resolve
 from mipi_pl.run.parts import assemble
 from mipi_pl.run.processes import build_trainer
 from mipi_pl.run.workload import note_without_experiment, notes
+from mipi_pl.utils import memory
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.memory import memory_bytes, readable_size, require_memory
 
@@ -33,6 +34,15 @@ def test_the_message_gives_the_estimate_and_the_memory_of_the_machine() -> None:
     require_memory("a replay", memory_bytes(), "less")
     with pytest.raises(ValueError, match=r"^a replay would take about .* of memory in each of 2 processes, and"):
         require_memory("a replay", memory_bytes(), "less", processes=2)
+
+
+def test_a_limit_of_one_process_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_own_bytes", lambda: 1_000)
+    monkeypatch.setattr(memory, "_shared_bytes", lambda: 3_000)
+    require_memory("a replay", 1_000, "less", processes=3)
+    for size, processes in ((1_001, 1), (751, 4)):
+        with pytest.raises(ValueError, match=r"^a replay would take about"):
+            require_memory("a replay", size, "less", processes)
 
 
 @pytest.mark.parametrize(

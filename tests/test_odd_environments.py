@@ -260,8 +260,9 @@ def test_only_the_first_process_says_it(monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     assert is_first_process()
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert is_first_process()
+    for empty in ("", "0"):
+        monkeypatch.setenv("LOCAL_RANK", empty)
+        assert is_first_process()
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not is_first_process()
 

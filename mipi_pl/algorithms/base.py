@@ -145,8 +145,8 @@ class EntityAlgorithm(LightningModule, ABC):
     def report(self, metrics: Metrics) -> None:
         """Count the update, and log its metrics every `log_every_n_steps` updates, averaged over the processes.
 
-        Logging every update would cost as much as a small network. The row has the number of this update, as those of
-        the callbacks have; by itself, Lightning counts the updates before it.
+        Logging every update would cost as much as a small network. The metrics are logged under the number of this
+        update, as the rows of callbacks are; Lightning's own count is one lower.
         """
         self._updates += 1
         trainer = self._trainer  # None if a step runs without a trainer, as in benchmarks

@@ -210,7 +210,7 @@ def as_markdown(blocks: Sequence[Block]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape Markdown's special characters and joins lines."""
+    """Escape Markdown's special characters and join lines."""
     for mark in ("\\", "|", "<", "[", "]", "_", "*", "`"):
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -101,9 +101,9 @@ def _unequal(world: World) -> Iterator[str]:
 
 
 def _length(run: Run) -> int:
-    """Return the budget of a run, or the frames that it reached if these differ by more than 5 %."""
+    """Return the budget of a run, or the frames that it reached if these are fewer by more than 5 %."""
     budget = run.budget or 0
-    return budget if abs(run.frames - budget) <= 0.05 * budget else run.frames
+    return budget if run.frames >= 0.95 * budget > 0 else run.frames
 
 
 def _of_evaluations(world: World) -> Iterator[str]:

@@ -96,7 +96,7 @@ def make_plan(
         scale: one of `SCALES`.
         output_dir: folder of all reproductions; the runs are in its subfolder with the name of the scale.
         seeds: seeds to use instead of those of the scale; None or empty for those.
-        more: overrides for all runs, applied after all others, in the order of their keys.
+        more: overrides for all runs, applied after all others, sorted by key; of one key, the last one counts.
         tasks: tasks of the plan to include; None for all.
         methods: methods of the plan to include; None for all.
 
@@ -111,7 +111,7 @@ def make_plan(
     paper = _paper(plan["paper"]) if plan["paper"] else {}
     in_paper = {(task, method) for task, method, _ in paper}
     ours = set(plan["methods"]) - {method for _, method in in_paper}
-    more = sorted(more, key=lambda word: word.lstrip("+~").partition("=")[0])  # other orders are the same runs
+    more = sorted(more, key=lambda word: word.lstrip("+~").partition("=")[0])  # in any order, the same runs
     jobs = []
     for task, of_task in _chosen(target, "task", plan["tasks"], tasks).items():
         for method, by_task in _chosen(target, "method", plan["methods"], methods).items():

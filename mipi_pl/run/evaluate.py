@@ -284,12 +284,12 @@ def output_parent(path: Path) -> Path:
 
 
 def _finite(node: Any) -> Any:
-    """Return a config with texts in the place of infinite numbers, which JSON does not have."""
+    """Return a config with texts in the place of infinite numbers and NaN, which JSON does not have."""
     if isinstance(node, dict):
         return {key: _finite(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_finite(value) for value in node]
-    return str(node) if isinstance(node, float) and math.isinf(node) else node
+    return str(node) if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def _write(folder: Path, title: str, about: Config, policies: dict[str, list[Result]], plan: Plan) -> None:

@@ -120,12 +120,6 @@ def _started_by_a_launcher() -> int:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
-def rank_by_launcher() -> int:
-    """Return the number of this process before the processes are connected, as its launcher says; 0 without one."""
-    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # of torchrun, of Lightning, and of Slurm's srun
-    return int(next((os.environ[name] for name in names if name in os.environ), 0))
-
-
 def _does_not_fit(strategy: str) -> UserError:
     return UserError(
         f"trainer.strategy={strategy} is not supported: several optimizers and target networks need all parameters in "

@@ -10,7 +10,7 @@ from mipi_pl.run import longer
 from mipi_pl.run.config import Config
 from mipi_pl.run.own_folder import open_run
 from mipi_pl.run.peers import watch
-from mipi_pl.run.processes import connect, rank_by_launcher
+from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.train import Run
 from mipi_pl.storage import provenance, run_folder
@@ -20,6 +20,7 @@ from mipi_pl.storage.files import DamagedError
 from mipi_pl.storage.index import Entry
 from mipi_pl.utils.checks import LOST_AFTER_S
 from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.launched import is_first_process
 
 
 def resume(
@@ -56,7 +57,7 @@ def resume(
             f"mipi resume {run_folder.shown(folder)} total_frames=..."
         )
     recorded = None if wanted is not None else longer.recorded_total(folder)
-    newest = _newest(folder, say if rank_by_launcher() == 0 else lambda _: None)
+    newest = _newest(folder, say if is_first_process() else lambda _: None)
     content, config = open_run(newest, config_dir)
     quieten()
     trainer = connect(config["trainer"])

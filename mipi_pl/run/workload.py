@@ -28,7 +28,7 @@ def note_without_experiment(run: Mapping[str, Any], total_frames: int) -> str | 
     if run["experiment"] or chosen or total_frames < _MANY_FRAMES:
         return None
     return (
-        f"note: without an experiment, a run of {run['algorithm']} has {total_frames:,} frames and large networks; "
+        f"note: without an experiment, a run of {run['algorithm']} has {total_frames:,} frames; "
         "experiment=cpu (battles) and experiment=small (other environments) take minutes on a processor"
     )
 

@@ -11,5 +11,5 @@ _NUMBERS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 def is_first_process() -> bool:
     """Return whether this is the first process of a run; processes that a run has started are not."""
-    numbered = any(os.environ.get(name, "0") != "0" for name in _NUMBERS)
+    numbered = any(os.environ.get(name) not in (None, "", "0") for name in _NUMBERS)
     return not numbered and multiprocessing.parent_process() is None

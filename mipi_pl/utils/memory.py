@@ -36,16 +36,26 @@ class ShortageError(FailedError):
 
 def memory_bytes() -> int:
     """Return the memory that this process may use: that of the machine, or a lower limit set for it."""
+    return int(min(_shared_bytes(), _own_bytes()))
+
+
+def _shared_bytes() -> int:
+    """Return the memory that the processes of this machine may use together."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in _CGROUPS:
         with suppress(OSError, ValueError):  # ValueError: "max", which is no limit
             limits.append(int(Path(file).read_text(encoding="ascii")))
+    return min(limits)
+
+
+def _own_bytes() -> float:
+    """Return the limit that is set for this process alone, infinity if there is none."""
     with suppress(ImportError):  # not on Windows
         import resource
 
         if (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
-            limits.append(limit)
-    return min(limits)
+            return limit
+    return math.inf
 
 
 def require_memory(name: str, size: float, advice: str, processes: int = 1) -> None:
@@ -63,7 +73,7 @@ def require_memory(name: str, size: float, advice: str, processes: int = 1) -> N
     Examples:
         >>> require_memory("a replay of 1000 episodes", 1e6, "lower datamodule.capacity")
     """
-    if size * processes > memory_bytes():
+    if size > _own_bytes() or size * processes > _shared_bytes():
         has = f"this machine has {readable_size(memory_bytes())}"
         raise ValueError(f"{name} would take {_estimated(size)} of memory{_in_each(processes)}, and {has}; {advice}")
 

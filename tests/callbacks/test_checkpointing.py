@@ -29,16 +29,18 @@ def test_the_best_checkpoint_is_that_of_the_monitored_metric(tmp_path: Path) -> 
 
 
 def test_a_monitor_that_no_evaluation_has_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    def end(metrics: dict[str, float], bests: Any = None, **monitors: str) -> str:
+    def end(metrics: dict[str, float], bests: Any = None, first: bool = True, **monitors: str) -> str:
         callback = Checkpointing(7, **monitors)  # type: ignore[arg-type]
         callback.load_state_dict({"next": 7, "bests": bests or {}})
         callback.save = lambda _: None  # type: ignore[method-assign]
-        callback.on_train_end(SimpleNamespace(callback_metrics=metrics, print=print), LightningModule())  # type: ignore[arg-type]
+        trainer: Any = SimpleNamespace(callback_metrics=metrics, print=print, is_global_zero=first)
+        callback.on_train_end(trainer, LightningModule())
         return capsys.readouterr().out
 
     scores = {"eval/score_training": 0.5}
     typo = "callbacks.checkpointing.monitor can be one of eval/score_training"
     assert typo in end(scores, monitor="eval/typo")
+    assert end(scores, first=False, monitor="eval/typo") == "", "the first process has said it"
     assert "no metric held_out/score" in end(scores, monitor="held_out/score")
     assert end(scores, monitor="eval/score_training", monitor_held_out="held_out/score") == "", "nothing is held out"
     assert end({}, monitor="eval/typo") == "", "nothing was evaluated"

@@ -14,6 +14,7 @@ from tensordict import TensorDict
 
 from mipi_pl import distributed
 from mipi_pl.datamodules import collection
+from mipi_pl.datamodules.episode_buffer import EpisodeBuffer
 from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.utils.checks import TooManyFaultsError
@@ -108,6 +109,9 @@ def test_every_process_of_a_machine_counts(tmp_path: Path, monkeypatch: pytest.M
         ValueError, match=r"^one collection of .* of memory in each of 1,000,000,000,000 processes, and"
     ):
         data()
+    buffer = EpisodeBuffer(4, "ram", None)
+    with pytest.raises(ValueError, match=r"^a replay of 4 episodes .* in each of 1,000,000,000,000 processes, and"):
+        buffer.require_room(ScriptWorld(LENGTHS, num_envs=1).entity_spec, 1)
 
 
 def test_worlds_on_another_device_are_refused() -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from mipi_pl.models.agent import EntityAgent
+from mipi_pl.models.agent import Agent, EntityAgent
 from mipi_pl.models.collaq import CollaQAgent
 from mipi_pl.models.marginal import MarginalPolicy
 from mipi_pl.models.packing import PackedSteps
@@ -211,3 +211,8 @@ def test_each_part_of_the_network_is_an_option_of_its_own() -> None:
         added = {name for name, _ in strong(**options).named_parameters()} - plain
         assert added
         assert all(part in name for name in added)
+
+
+def test_an_agent_whose_policy_would_be_ignored_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^Own\.policy is not used: set self\.policy_logits"):
+        type("Own", (Agent,), {"policy": property(lambda self: self.head)})

@@ -22,14 +22,14 @@ def advantages(
     rewards: Sequence[float],
     values: Sequence[float],
     next_values: Sequence[float],
-    goes_on: Sequence[bool],
+    bootstraps: Sequence[bool],
     gamma: float,
     gae_lambda: float,
 ) -> list[float]:
     """GAE of one episode, as the sum of all later TD errors, each discounted by (gamma lambda) per step."""
     errors = [
         r + (gamma * after if on else 0.0) - v
-        for r, v, after, on in zip(rewards, values, next_values, goes_on, strict=True)
+        for r, v, after, on in zip(rewards, values, next_values, bootstraps, strict=True)
     ]
     return [sum((gamma * gae_lambda) ** k * error for k, error in enumerate(errors[t:])) for t in range(len(errors))]
 
@@ -194,7 +194,7 @@ class PlainMAPPO(PlainMIPI):
         self.old = {key: float(log_pi[key][int(self.action[key])]) for key in decided}
         self.given, self.returns, by_decision = {}, {}, {}
         for n, length in enumerate(self.lengths):
-            rewards, goes_on = [], []
+            rewards, bootstraps = [], []
             for t in range(length):
                 paid = 0.0
                 for i in range(self.n_agents):
@@ -202,10 +202,10 @@ class PlainMAPPO(PlainMIPI):
                     if key in decided:
                         paid += self._penalty_of(int(self.action[key]), log_pi[key], log_marginal, key)
                 rewards.append(float(self.batch["reward"][n, t]) - s.alpha * paid)
-                goes_on.append(not self._ends(n, t))
+                bootstraps.append(not self._ends(n, t))
             given = [float(value) for value in self._values(n)]
             values = [mean + deviation * v for v in given]
-            found = advantages(rewards, values[:-1], values[1:], goes_on, s.gamma, s.gae_lambda)
+            found = advantages(rewards, values[:-1], values[1:], bootstraps, s.gamma, s.gae_lambda)
             for t in range(length):
                 self.given[n, t], self.returns[n, t] = given[t], found[t] + values[t]
                 by_decision |= {(n, t, i): found[t] for i in range(self.n_agents) if (n, t, i) in decided}

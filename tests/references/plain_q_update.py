@@ -41,9 +41,9 @@ class PlainQLearning(PlainMIPI):
         found = []
         for n, length in enumerate(self.lengths):
             values = [self._joint(self.targets, n, t + 1, [(best, None)]) for t in range(length)]
-            goes_on = [not self._ends(n, t) for t in range(length)]
+            bootstraps = [not self._ends(n, t) for t in range(length)]
             rewards, free = list(self.batch["reward"][n, :length]), [0.0] * length
-            found.append(losses.lambda_targets(rewards, values, free, goes_on, s.gamma, s.td_lambda))
+            found.append(losses.lambda_targets(rewards, values, free, bootstraps, s.gamma, s.td_lambda))
         return found
 
 
