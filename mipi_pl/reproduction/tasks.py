@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,8 @@ _PROGRAM = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; sys.argv[0] = 'mipi'; "
     "from mipi_pl.cli import main; sys.exit(main())"
 )
+_LOOK_EVERY_S = 0.5
+"""Seconds between two looks at a running task and at signals."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,9 @@ def run_here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) ->
     pool = ThreadPoolExecutor(at_once)
     try:
         for future in [pool.submit(run_one, number, task) for number, task in enumerate(tasks, start=1)]:
+            # A signal that arrives just before a wait without a time limit would be handled only after the task.
+            while not wait([future], timeout=_LOOK_EVERY_S).done:
+                pass
             future.result()
     except KeyboardInterrupt:
         stopped = True
