@@ -11,7 +11,7 @@ def scene_of(state: State, scenario: Scenario, index: int) -> Scene:
     """Return the current state of episode `index`: the team, home, the resources by type and the invader."""
     episode, s = state.episodes[index], scenario
     team = [_agent(state, s, index, i) for i in range(int(episode.team))]
-    home = Body(s.capacity, THINGS, "home", "home", "home", 0.0, 0.0, s.home_size)
+    home = Body(s.capacity, THINGS, "home", "home", "H", 0.0, 0.0, s.home_size)
     resources = []
     for j in range(s.n_resources):
         resource, k = state.resources[index, j], j % s.resource_types
