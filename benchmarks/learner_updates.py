@@ -26,7 +26,7 @@ from worlds import Sizes, drive, random_batch
 
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.mipi import MIPI
-from mipi_pl.datamodules.trimming import trimmed_rows
+from mipi_pl.datamodules.trimming import trim
 from mipi_pl.models.agent import EntityAgent
 from mipi_pl.models.marginal import MarginalPolicy
 from mipi_pl.models.mixers import AttentionMixer
@@ -70,7 +70,7 @@ def measure(steps: int, episodes: int, repeats: int) -> tuple[float, float]:
     """Returns the median seconds per update of the real and of the plain learner."""
     sizes = full_episodes(steps, episodes)
     padded = random_batch(sizes, partitions=5, dtype=torch.float32)
-    batch = trimmed_rows(padded, torch.arange(len(padded)), AGENTS).set(keys.GROUPS, padded[keys.GROUPS])
+    batch = trim(padded, AGENTS).set(keys.GROUPS, padded[keys.GROUPS])
     learners = [learner(kind, sizes) for kind in (MIPI, PaddedMIPI)]
     seconds: list[list[float]] = [[], []]
     for repeat in range(repeats + 1):

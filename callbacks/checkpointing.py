@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,17 +116,17 @@ class Checkpointing(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last checkpoint, and tell of monitored metrics that no evaluation has."""
         self.save(trainer)
-        scores = [name for name in trainer.callback_metrics if name.startswith("eval/score_")]
-        if not trainer.is_global_zero:
-            return
-        for file, metric in self._monitors.items():
-            if (
-                scores
-                and file not in self._best
-                and metric not in (*trainer.callback_metrics, _WITHOUT_HELD_OUT.get(file))
-            ):
+        if trainer.is_global_zero:
+            for note in self._unknown_monitors(trainer.callback_metrics):
+                trainer.print(note)
+
+    def _unknown_monitors(self, metrics: Mapping[str, Any]) -> Iterator[str]:
+        """Yield a note for each file whose metric is none of `metrics`, those of a run that was evaluated."""
+        scores = [name for name in metrics if name.startswith("eval/score_")]
+        for file, metric in self._monitors.items() if scores else ():
+            if file not in self._best and metric not in (*metrics, _WITHOUT_HELD_OUT.get(file)):
                 key = "monitor" if file == "best.ckpt" else "monitor_held_out"
-                trainer.print(
+                yield (
                     f"note: {file} was not written, because there is no metric {metric}: callbacks.checkpointing.{key} "
                     f"can be one of {', '.join(scores)} and the other metrics of evaluations"
                 )

@@ -13,7 +13,7 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
 from mipi_pl import distributed
-from mipi_pl.datamodules.trimming import trimmed_rows
+from mipi_pl.datamodules.trimming import trim
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.memory import require_disk, require_memory
 
@@ -42,15 +42,12 @@ class EpisodeBuffer:
         self._in_memory = storage == "ram"
         self._parent = storage_dir or tempfile.gettempdir()
         self._remove_files: weakref.finalize[[str], EpisodeBuffer] | None = None
-        self._buffer = TensorDictReplayBuffer(
-            storage=LazyTensorStorage(capacity) if self._in_memory else self._files(storage_dir)
-        )
+        self._buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity) if self._in_memory else self._files())
 
-    def _files(self, parent: str | None) -> LazyMemmapStorage:
-        if parent is not None:
-            Path(parent).mkdir(parents=True, exist_ok=True)
+    def _files(self) -> LazyMemmapStorage:
+        Path(self._parent).mkdir(parents=True, exist_ok=True)
         # A new folder, because other runs, or this run before it was resumed, may have left files there.
-        folder = tempfile.mkdtemp(prefix="mipi-replay-", dir=parent)
+        folder = tempfile.mkdtemp(prefix="mipi-replay-", dir=self._parent)
         self._remove_files = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return LazyMemmapStorage(self.capacity, scratch_dir=folder)
 
@@ -116,7 +113,7 @@ class EpisodeBuffer:
                 f"a batch needs {count} different episodes and the replay has {len(self)}; collect more episodes first"
             )
         rows = torch.randperm(len(self), generator=generator)[:count]
-        return trimmed_rows(self._buffer.storage[:], rows, n_agents)
+        return trim(self._buffer.storage[:], n_agents, rows)
 
     def refill(self, collected: int, read: Callable[[range, int], Iterable[TensorDict]]) -> None:
         """Restore the last episodes to their indices.

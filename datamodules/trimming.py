@@ -12,16 +12,17 @@ from mipi_pl import spec as keys
 from mipi_pl.datamodules.episodes import OBSERVED, PER_STEP
 
 
-def trimmed_rows(episodes: TensorDictBase, rows: Tensor, n_agents: int) -> TensorDict:
-    """Return some episodes, cut to the longest of them and to the entity slots that any of them fills.
+def trim(episodes: TensorDictBase, n_agents: int, rows: Tensor | None = None) -> TensorDict:
+    """Return episodes, cut to the longest of them and to the entity slots that any of them fills.
 
     Agents and other entities are cut separately, so that the agents remain the first A' entities.
 
     Args:
         episodes: episodes in the layout of `mipi_pl.datamodules.episodes.empty_episodes`.
-        rows: int64 [N], indices of the episodes to return.
         n_agents: A, number of agent slots.
+        rows: int64 [N], indices of the episodes to return; None for all.
     """
+    rows = torch.arange(len(episodes)) if rows is None else rows
     valid = episodes.get(keys.VALID)[rows]
     steps = int(valid.sum(dim=1).max()) + 1
     filled = filled_slots(episodes.get(keys.PRESENT)[:, :steps][rows].flatten(0, 1), n_agents)

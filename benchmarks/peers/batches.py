@@ -16,7 +16,7 @@ from worlds import random_batch
 
 from mipi_pl import spec as keys
 from mipi_pl.datamodules.episodes import EpisodeAssembler
-from mipi_pl.datamodules.trimming import trimmed_rows
+from mipi_pl.datamodules.trimming import trim
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.run.build import factory
 from mipi_pl.run.compose import compose
@@ -32,7 +32,7 @@ def full(steps: int, episodes: int = EPISODES) -> TensorDict:
     """Returns synthetic episodes: every agent acts up to the time limit and sees more than half of the others."""
     sizes = full_episodes(steps, episodes)
     padded = random_batch(sizes, partitions=0, dtype=torch.float32)
-    return trimmed_rows(padded, torch.arange(len(padded)), sizes.n_agents)
+    return trim(padded, sizes.n_agents)
 
 
 def battles(steps: int, policy: str, episodes: int = EPISODES) -> TensorDict:

@@ -33,7 +33,7 @@ from worlds import drive  # noqa: E402
 
 from mipi_pl import spec as keys  # noqa: E402
 from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition  # noqa: E402
-from mipi_pl.datamodules.trimming import trimmed_rows  # noqa: E402
+from mipi_pl.datamodules.trimming import trim  # noqa: E402
 from mipi_pl.run.build import build  # noqa: E402
 from mipi_pl.run.compose import compose  # noqa: E402
 from mipi_pl.run.config import resolve  # noqa: E402
@@ -53,7 +53,7 @@ def updates(algorithm: str, precision: str, path: Path) -> Callable[[], Report]:
     episodes = load(path)
     spec = spec_of(episodes)
     learner = build("algorithm", resolve(compose([f"algorithm={algorithm}", NETWORKS]))["algorithm"], spec=spec)
-    batch = trimmed_rows(episodes, torch.arange(len(episodes)), spec.n_agents)
+    batch = trim(episodes, spec.n_agents)
     ImaginaryPartition().on_train_batch_start(None, learner, batch, 0)
 
     def turn() -> Report:

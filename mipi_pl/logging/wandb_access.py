@@ -37,11 +37,8 @@ def silent_mode() -> str | None:
 
 def why_offline() -> str | None:
     """Return why a run must be logged offline, or None if nothing prevents logging it online."""
-    mode = os.environ.get("WANDB_MODE")
-    if mode == "disabled":
-        return None
-    if mode in ("offline", "dryrun"):
-        return f"WANDB_MODE is {mode}"
+    if mode := silent_mode():
+        return None if mode == "disabled" else f"WANDB_MODE is {mode}"
     if not has_key():
         return "no key (set WANDB_API_KEY or run `wandb login`)"
     try:

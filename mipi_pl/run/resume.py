@@ -50,8 +50,8 @@ def resume(
         raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {parent}")
     if not folder.is_dir():
         raise UserError(f"there is no run folder {run}; mipi train creates run folders below outputs/")
-    standing = _standing(folder)
-    if wanted is None and (folder / run_folder.RESULTS).exists():
+    finished, _ = standing = _standing(folder)
+    if wanted is None and finished:
         raise UserError(
             f"{run} is finished: its results.json exists; to train it longer, name the new total: "
             f"mipi resume {run_folder.shown(folder)} total_frames=..."

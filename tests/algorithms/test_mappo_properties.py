@@ -19,7 +19,7 @@ from mipi_pl import spec as keys
 from mipi_pl.algorithms.mappo import MAPPO
 from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
-from mipi_pl.datamodules.trimming import trimmed_rows
+from mipi_pl.datamodules.trimming import trim
 from mipi_pl.envs.matrix import MatrixGame
 
 BOTH: list[dict[str, Any]] = [{}, {"regularizer": "mutual_information", "alpha": 0.3}]
@@ -73,7 +73,7 @@ def test_absent_entities_and_steps_after_the_end_change_nothing(options: dict[st
 def test_a_trimmed_batch_gives_the_same_update() -> None:
     s = Sizes(absent=((2, 4), (2, 4), (1, 2, 4)), lifetimes=((9, 2, 0), (9, 9, 0), (1, 0, 0)))
     batch = random_batch(s)
-    trimmed = trimmed_rows(batch, torch.arange(len(batch)), s.n_agents)
+    trimmed = trim(batch, s.n_agents)
     trimmed["imaginary_groups"] = batch["imaginary_groups"][..., torch.tensor([0, 1, 3])]
     for options in BOTH:
         assert_same(learn(trimmed, s.spec, **options), learn(batch, s.spec, **options))

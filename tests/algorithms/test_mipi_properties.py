@@ -13,7 +13,7 @@ from worlds import ALL_DEAD, SINGLE, Sizes, drive, learn, parameters_of, random_
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.mipi import MIPI
-from mipi_pl.datamodules.trimming import trimmed_rows
+from mipi_pl.datamodules.trimming import trim
 
 
 def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], **tolerance: float) -> None:
@@ -96,7 +96,7 @@ def test_a_trimmed_batch_gives_the_same_update(aiming: dict[str, Any]) -> None:
         available[..., 0] |= ~available.any(-1)
         action[~available.gather(-1, action.unsqueeze(-1)).squeeze(-1)] = 0
     kept = torch.tensor([0, 1, 3])
-    trimmed = trimmed_rows(batch, torch.arange(len(batch)), s.n_agents)
+    trimmed = trim(batch, s.n_agents)
     assert trimmed["entities"].shape == (3, 4, 3, 3)
     trimmed["imaginary_groups"] = batch["imaginary_groups"][..., kept]
     for pool in ("slots", "present"):

@@ -7,7 +7,7 @@ from tensordict import TensorDict
 
 from mipi_pl import spec as keys
 from mipi_pl.datamodules.episodes import EpisodeAssembler, empty_episodes, summarize
-from mipi_pl.datamodules.trimming import trimmed_rows
+from mipi_pl.datamodules.trimming import trim
 
 LENGTHS = [[3, 1, 4], [2, 2, 5], [6]]
 STEPS = 17
@@ -91,13 +91,13 @@ def test_trimming_keeps_the_first_agents_first_and_cuts_what_nobody_fills() -> N
     episodes = EpisodeAssembler(3, env.entity_spec).add(steps)
     assert episodes is not None
     of_first = episodes[episodes["entities"][:, 0, 0, 0] == 0]
-    cut = trimmed_rows(of_first, torch.arange(len(of_first)), n_agents=2)
+    cut = trim(of_first, n_agents=2)
     longest = int(of_first["valid"].sum(dim=1).max())
     assert cut[keys.ENTITIES].shape[1:] == (longest + 1, 3, 4)
     assert cut[keys.VISIBLE].shape[1:] == (longest + 1, 2, 3)
     assert torch.equal(cut[keys.ENTITIES], of_first[keys.ENTITIES][:, : longest + 1, :3])
     of_first[keys.PRESENT][..., 1] = False  # a team of one: its second agent slot goes, the other entities move up
-    cut = trimmed_rows(of_first, torch.arange(len(of_first)), n_agents=2)
+    cut = trim(of_first, n_agents=2)
     assert cut[keys.ENTITIES][..., -1].int()[0, 0].tolist() == [0, 2]
     assert cut[keys.ACTION_MASK].shape[2] == cut[keys.ACTION].shape[2] == cut[keys.VISIBLE].shape[2] == 1
     assert torch.equal(cut[keys.VISIBLE], of_first[keys.VISIBLE][:, : longest + 1, :1][..., [0, 2]])
