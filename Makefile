@@ -41,8 +41,8 @@ train: $(INSTALLED) ## train the quickstart, print the results and the path of t
 	@$(BIN)/mipi train experiment=quickstart $(ARGS)
 
 .PHONY: test
-test: $(INSTALLED) ## run all tests
-	@$(PYTEST) $(ARGS)
+test: $(INSTALLED) ## run the tests except those marked slow; ARGS="-m slow" runs these
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 # Suppresses a multi-line notice of the theme about MkDocs 2.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs

@@ -85,6 +85,7 @@ def test_every_environment_trains(name: str, tmp_path: Path) -> None:
 
 
 # `full` is `cpu` with another number of frames, and `quickstart` is the same as `cpu`: see test_protocols.py.
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", [name for name in names("experiment") if name not in ("full", "quickstart")])
 @pytest.mark.parametrize("algorithm", names("algorithm"))
 def test_every_algorithm_trains_in_every_experiment_and_logs_what_it_has(

@@ -167,6 +167,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", MIPI)
 def test_documented_command_runs(line: str, workplace: Path) -> None:
     assert workplace.is_dir()

@@ -78,6 +78,7 @@ def compare(what: str, peer: Path, *more: object) -> subprocess.CompletedProcess
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_quick_compares_our_loop_with_that_of_the_checkout(tmp_path: Path) -> None:
     done = compare("speed", checkout(tmp_path / "peer"), "--quick", "--output", tmp_path / "results.json")
     assert done.returncode == 0, done.stderr

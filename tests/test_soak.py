@@ -26,6 +26,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
 
 
+@pytest.mark.slow
 def test_a_run_is_killed_at_random_moments_and_a_soak_goes_on_where_it_was_ended(tmp_path: Path) -> None:
     short = ["--combinations", "mappo/matrix_game", "--frames", "600", "--outputs", str(tmp_path / "soak")]
     first, second = (carry_out("soak_resume.py", "--kills", kills, *short) for kills in ("1", "2"))
@@ -85,6 +86,7 @@ def test_a_run_that_ends_before_its_signal_gets_another_time(tmp_path: Path, mon
     assert len(set(times_s)) == len(times_s) > 3
 
 
+@pytest.mark.slow
 def test_memory_threads_and_files_of_a_run_are_sampled(tmp_path: Path) -> None:
     short = ["--experiment", "matrix_game", "--kind", "on_policy", "--minutes", "0.02", "--every-s", "0.3"]
     done = carry_out("soak_memory.py", *short, "--outputs", str(tmp_path))

@@ -140,11 +140,13 @@ def test_the_script_for_torchrun_trains_on_any_device_and_resumes(tmp_path: Path
     )
 
 
+@pytest.mark.slow
 def test_weights_and_biases_gets_one_run_of_two_processes(whole: Run) -> None:
     assert len(list((whole.folder / "wandb").glob("offline-run-*"))) == 1
     assert whole.said[0].count("logged offline") == 1
 
 
+@pytest.mark.slow
 def test_all_processes_have_one_policy_from_episodes_of_their_own(whole: Run) -> None:
     first, second = whole.ends
     assert first["updates"] == second["updates"] > 15
@@ -155,6 +157,7 @@ def test_all_processes_have_one_policy_from_episodes_of_their_own(whole: Run) ->
     assert first["episodes"] == second["episodes"] == first["stored"] + second["stored"]
 
 
+@pytest.mark.slow
 def test_a_run_is_recorded_once(whole: Run) -> None:
     with (whole.folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -166,6 +169,7 @@ def test_a_run_is_recorded_once(whole: Run) -> None:
     assert said.count("(as trained) ") == 2, "the table at the start and at the end"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_and_resumed_is_the_whole_run_bit_for_bit(whole: Run, broken: Run) -> None:
     stopped, resumed = broken.said
     assert stopped.count("resume with: mipi resume") == 1
@@ -174,6 +178,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_whole_run_bit_for_bit(whole: 
     assert differences(content(whole.folder), content(broken.folder)) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_names_the_episodes_of_every_process(whole: Run) -> None:
     folder = CheckpointFolder(whole.folder)
     newest = folder.entries()[-1]
@@ -186,6 +191,7 @@ def test_a_checkpoint_names_the_episodes_of_every_process(whole: Run) -> None:
     assert said == []
 
 
+@pytest.mark.slow
 def test_the_untrained_policy_is_judged_as_by_one_process(whole: Run, tmp_path: Path) -> None:
     few = (
         "total_frames=8",
@@ -198,6 +204,7 @@ def test_the_untrained_policy_is_judged_as_by_one_process(whole: Run, tmp_path: 
     assert json.loads(single.read_text())["before"] == json.loads((whole.folder / "results.json").read_text())["before"]
 
 
+@pytest.mark.slow
 def test_as_many_processes_are_needed_to_go_on(
     broken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

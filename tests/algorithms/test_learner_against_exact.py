@@ -114,6 +114,7 @@ def test_the_game_is_additive_and_its_teams_disagree() -> None:
     assert 0.05 < first[:, :6].min() < first[:, :6].max() < 0.95, "far from the edge, where Blahut-Arimoto is slow"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("regularizer", "options"),
     [("mutual_information", {}), ("entropy", {"policy_divergence": "forward"})],

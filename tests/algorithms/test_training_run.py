@@ -121,12 +121,14 @@ def greedy_rewards(algorithm: JointValueAlgorithm, payoffs: Any = PAYOFFS) -> li
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_mipi_finds_the_best_joint_action_of_each_composition(seed: int) -> None:
     learned = train_on_the_matrix_game(seed, partial(small_mipi, alpha=0.05, iterations=1))
     assert greedy_rewards(learned) == [2.0, 2.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["refil", "aqmix", "vdn", "collaq"])
 def test_value_based_learners_find_the_best_joint_action_of_each_composition(kind: str) -> None:
     # A sum has no value of the state to take the mean return off the utilities, so it takes longer to tell teams apart.

@@ -246,6 +246,7 @@ print(hashlib.sha256(b"".join(x.detach().numpy().tobytes() for x in content)).he
 """
 
 
+@pytest.mark.slow
 def test_kernels_from_disk_give_the_bits_of_those_just_compiled(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     found = []

@@ -23,6 +23,7 @@ from mipi_pl.storage.run_folder import FAILURE
 from mipi_pl.utils.errors import UserError
 
 
+@pytest.mark.slow
 def test_every_kind_of_run_of_every_plan_is_a_valid_training(tmp_path: Path) -> None:
     # Every method in one task of each plan, and every task with one method; what plans share is composed once.
     seen = set()

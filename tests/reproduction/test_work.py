@@ -27,6 +27,7 @@ def here(tasks: Sequence[Task], at_once: int, say: Callable[[str], None]) -> Non
         main(list(task.words))
 
 
+@pytest.mark.slow
 def test_smoke_runs_the_plan_and_prints_the_comparison(tmp_path: Path) -> None:
     said: list[str] = []
     options = Options("figure2", "smoke", tmp_path / "é, (1)")
@@ -110,6 +111,7 @@ def request_to_terminate() -> Iterator[list[int]]:
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_a_request_to_terminate_ends_what_is_under_way_and_starts_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_to_terminate: list[int]
 ) -> None:

@@ -17,6 +17,7 @@ SEED, AT = 3, 4
 """The stand-in of environment 1 has this seed plus 1; it fails when it should play this step."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exit", "kill", "nonsense", "text", "hang"])
 def test_a_game_that_fails_costs_the_rest_of_its_battle_and_nothing_else(
     kind: str, installed: Any, mixed_player: Callable[[EntityEnv], Any], capfd: pytest.CaptureFixture[str]
