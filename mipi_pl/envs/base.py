@@ -127,7 +127,8 @@ class EntityEnv(EnvBase):
     def give_up(self, index: int, reason: str) -> None:
         """Report in `begin` or `advance` that the world failed in environment `index`, with a reason for the user.
 
-        Its part of the frame is ignored, and the next call of `begin` includes it.
+        Its part of the frame is ignored, and the next call of `begin` includes it. An environment that is not `checked`
+        raises WorldFaultError instead.
         """
         self._given_up[index] = reason
 
@@ -236,11 +237,12 @@ class EntityEnv(EnvBase):
         """Begin episodes; where the world fails, try again with the next episode.
 
         Raises:
-            WorldFaultError: if the world fails too often, or is not `tolerant`.
+            WorldFaultError: if the world fails too often, or is not `tolerant`, or not `checked`.
         """
         if not self.checked:
             frame.clear_flags(rows)
             self.begin(rows, frame)
+            self._refuse_given_up()
             return
         self._played[rows.numpy()] = 0
         for attempt in range(1, faults.ATTEMPTS + 1):
@@ -259,13 +261,25 @@ class EntityEnv(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         frame = Frame.empty(self.num_envs, self.entity_spec)
         action = tensordict.get(keys.ACTION).cpu()
-        reward = self._advance(action, frame) if self.checked else None
-        if reward is None:
+        if self.checked:
+            reward = self._advance(action, frame)
+        else:
             self.advance(action, frame)
+            self._refuse_given_up()
             reward = frame.reward
         self._frame = frame
         observation = frame.observation(torch.zeros(self.num_envs, dtype=torch.bool))
         return self._pack({**observation, keys.REWARD: reward.unsqueeze(-1), **frame.end_flags()})
+
+    def _refuse_given_up(self) -> None:
+        """Check that a world that is not `checked`, of which nothing replaces an episode, has given up none.
+
+        Raises:
+            WorldFaultError: if it has.
+        """
+        given_up, self._given_up = self._given_up, {}
+        if given_up:
+            raise WorldFaultError(faults.described(dict(sorted(given_up.items()))))
 
     def _faults(self, method: str, frame: Frame, rows: Tensor, action: Tensor | None = None) -> dict[int, str]:
         """Call `begin` or `advance` for the environments `rows` and return the reason of each that fails."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from numbers import Number
 from pathlib import Path
 from traceback import extract_tb
@@ -36,18 +36,19 @@ def reason_of(error: Exception, method: str) -> str:
     return f"{method} raised {type(error).__name__}: {message} ({Path(at.filename).name}, line {at.lineno})"
 
 
-def described(faults: Mapping[int, str], steps: Iterable[int]) -> str:
+def described(faults: Mapping[int, str], steps: np.ndarray | None = None) -> str:
     """Return one line about the first fault.
 
     Args:
         faults: reason by environment.
-        steps: steps played in each environment.
+        steps: int64 [B], steps played in each environment; None if they were not counted.
     """
     b, reason = next(iter(faults.items()))
-    step = list(steps)[b]
-    when = f"step {step}" if step else "the first observation"
+    when = ""
+    if steps is not None:
+        when = f", step {steps[b]}" if steps[b] else ", the first observation"
     others = f" (and {len(faults) - 1} more environments at the same time)" if len(faults) > 1 else ""
-    return f"the world failed in environment {b}, {when}: {reason}{others}"
+    return f"the world failed in environment {b}{when}: {reason}{others}"
 
 
 class Messages:

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parallel_world import crowd
+from parallel_world import Crowd, crowd
 from script_world import ScriptWorld
 from torch import Tensor
 
 from mipi_pl.cli import main
+from mipi_pl.envs.composition import Composition
 from mipi_pl.envs.conformance import Check, examine
 from mipi_pl.envs.frame import Frame
+from mipi_pl.envs.pettingzoo import ParallelWorld
+from mipi_pl.envs.stepped import SteppedEnv, View
 from mipi_pl.envs.trace import play
+from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import UnavailableActionError
 
 LENGTHS = [[4, 6, 3]] * 2
@@ -213,6 +217,89 @@ def test_a_broken_world_fails_its_check(kind: str) -> None:
     # numpy's noise is no state that can be restored; a world that cannot be played is not judged further.
     allowed = {name, "resume"} if kind == "numpy" else {name}
     assert {check.name for check in checks.values() if check.passed is False} <= allowed
+
+
+class Endless:
+    """A game whose episodes go on far beyond what is played, and whose view a test breaks in step `at` (0: reset)."""
+
+    def __init__(self, broken: Callable[[View], Any], at: int) -> None:
+        self.broken, self.at = broken, at
+
+    def reset(self, composition: int, seed: int) -> View:
+        self.t = -1
+        return self.step(np.zeros(2))
+
+    def step(self, action: np.ndarray) -> Any:
+        self.t += 1
+        view = View(np.full((3, 3), self.t), np.ones(3, dtype=bool), action_mask=np.ones((2, 4)))
+        return self.broken(view) if self.t == self.at else view
+
+
+def with_field(name: str, value: Any) -> Callable[[View], View]:
+    def change(view: View) -> View:
+        setattr(view, name, value)
+        return view
+
+    return change
+
+
+BROKEN_VIEWS: dict[str, tuple[Callable[[View], Any], str]] = {
+    "shape": (with_field("entities", np.zeros((3, 4))), "a game must return entities of shape (3, 3), got (3, 4)"),
+    "text": (with_field("reward", "much"), "a game must return reward as one number, got str 'much'"),
+    "nothing": (lambda _: None, "a game must return a mipi_pl.envs.stepped.View, got NoneType"),
+    "NaN mask": (with_field("action_mask", np.full((2, 4), np.nan)), "action_mask as True and False, got NaN"),
+}
+
+
+def assert_only_the_contract_fails(world: Any, at: int, message: str) -> None:
+    checks = by_name(world)
+    assert [name for name, check in checks.items() if check.passed is False] == ["contract"], checks
+    assert checks["contract"].detail.startswith(f"step {at}: " if at else "reset: ")
+    assert message in checks["contract"].detail
+
+
+@pytest.mark.parametrize("at", [0, 3])
+@pytest.mark.parametrize("kind", BROKEN_VIEWS)
+def test_a_game_that_returns_something_else_than_a_view_breaks_the_contract(kind: str, at: int) -> None:
+    broken, message = BROKEN_VIEWS[kind]
+
+    def world(num_envs: int, seed: int) -> SteppedEnv:
+        spec, teams = EntitySpec(2, 3, 3, 4, max_steps=5_000), [Composition((("agent", 2),))]
+        return SteppedEnv(spec, teams, lambda: Endless(broken, at), num_envs, seed)
+
+    assert_only_the_contract_fails(world, at, message)
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_a_parallel_environment_with_other_features_than_declared_breaks_the_contract(at: int) -> None:
+    def world(num_envs: int, seed: int) -> ParallelWorld:
+        def observe(agent: str, observation: dict[str, Any]) -> list[float]:
+            return [0.0] * (3 if observation["step"] == at else 2)
+
+        class Clocked(Crowd):
+            def observe(self, agent: str) -> dict[str, Any]:
+                return {**super().observe(agent), "step": self.t}
+
+        return crowd(num_envs=num_envs, seed=seed, make=Clocked, observe=observe, max_steps=5_000)
+
+    assert_only_the_contract_fails(world, at, "as seen by 'agent_0') of shape (2,), got (3,)")
+
+
+def test_a_parallel_environment_with_too_few_slots_breaks_the_contract() -> None:
+    """Of three agents one dies in step 2 and two appear in step 3."""
+
+    class Growing(Crowd):
+        def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
+            seen, *others = super().step(actions)
+            if self.t == 3:
+                self.agents = [*self.agents, "agent_9"]
+                seen["agent_9"] = self.observe("agent_9")
+            return seen, *others
+
+    def world(num_envs: int, seed: int) -> ParallelWorld:
+        return crowd([3], num_envs=num_envs, seed=seed, make=Growing, capacity=3, max_steps=5_000)
+
+    assert_only_the_contract_fails(world, 3, "capacity=3 is too small for 4 at once")
 
 
 def test_a_team_of_another_size_than_its_composition_is_found() -> None:

@@ -134,6 +134,14 @@ def test_used_directly_an_exception_of_a_game_keeps_its_traceback() -> None:
         steps_of(stepped(fail, 2, tolerant=False), 3)
 
 
+@pytest.mark.parametrize(("at", "tolerant"), [(0, False), (2, False), (2, True)])
+def test_without_checks_an_episode_that_is_given_up_is_an_error(at: int, tolerant: bool) -> None:
+    env = stepped(BROKEN["shape"][0], at, tolerant)
+    env.checked = False
+    with pytest.raises(WorldFaultError, match=r"^the world failed in environment 1: a game must return entities of"):
+        steps_of(env, 3)
+
+
 def unseen(view: View) -> np.ndarray:
     return ~np.eye(2, 3, dtype=bool)
 
