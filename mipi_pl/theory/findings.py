@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mipi_pl.theory.mmdp import MMDP, Array, Sizes, random_marginals, random_mmdp, random_policies
 from mipi_pl.theory.policy_iteration import evaluate_policies, improved_policies
@@ -36,8 +37,11 @@ class Finding:
 
     @classmethod
     def from_violations(cls, statement: str, checked: str, violations: Iterable[float], known: bool) -> Finding:
-        """Summarize the violations of all instances: by how much each misses an inequality or equality, or 0."""
-        sizes = np.array(list(violations))
+        """Summarize the violations of all instances: by how much each misses an inequality or equality, or 0.
+
+        NaN counts as an infinite violation.
+        """
+        sizes = np.array([largest_violation(size) for size in violations])
         return cls(statement, checked, len(sizes), int((sizes > TOLERANCE).sum()), float(sizes.max()), known)
 
     @property
@@ -102,10 +106,21 @@ def draw(seed: int, *, additive: bool) -> Instance:
     return Instance(mmdp, random_marginals(mmdp, rng), weights, float(np.exp(rng.uniform(-3, 0.7))), start, rng)
 
 
+def largest_violation(sizes: ArrayLike) -> float:
+    """Return the largest of some violations, at least 0; infinity if one of them is NaN, which confirms nothing."""
+    largest = np.max(sizes, initial=0.0)
+    return np.inf if np.isnan(largest) else float(largest)
+
+
 def excess(larger: Array, smaller: Array) -> float:
-    """Return the most by which `larger` falls below `smaller`, relative to their largest absolute value if above 1."""
+    """Return the most by which `larger` falls below `smaller`, relative to their largest absolute value if above 1.
+
+    Infinity if one of their values is not finite.
+    """
+    if not (np.isfinite(larger).all() and np.isfinite(smaller).all()):
+        return np.inf
     size = max(1.0, float(np.abs(larger).max()), float(np.abs(smaller).max()))
-    return max(0.0, float((smaller - larger).max())) / size
+    return largest_violation(smaller - larger) / size
 
 
 def distance(one: Array, other: Array) -> float:

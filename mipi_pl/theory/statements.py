@@ -6,7 +6,7 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from mipi_pl.theory.findings import Finding, Instance, distance, draw, excess
+from mipi_pl.theory.findings import Finding, Instance, distance, draw, excess, largest_violation
 from mipi_pl.theory.mmdp import Array, random_policies
 from mipi_pl.theory.policy_iteration import (
     backup,
@@ -53,7 +53,7 @@ def _evaluation(i: Instance) -> tuple[float, float, float]:
     undiscounted = printed + m.gamma * m.transition @ np.linalg.solve(
         np.eye(m.n_states) - m.gamma * flow, (joint * printed).sum(axis=1)
     )
-    return max(0.0, float((shrunk - m.gamma * gap) / gap)), distance(q, exact), distance(undiscounted, exact)
+    return largest_violation((shrunk - m.gamma * gap) / gap), distance(q, exact), distance(undiscounted, exact)
 
 
 def lemma_2(seeds: range) -> list[Finding]:
@@ -112,10 +112,15 @@ def theorem_1(seeds: range) -> list[Finding]:
 
 
 def _optimality(i: Instance) -> tuple[float, float, float]:
-    """Return by how much products of policies, correlated policies, and the rate gamma of the gap are violated."""
+    """Return by how much products of policies, correlated policies, and the rate gamma of the gap are violated.
+
+    All are infinite if the iteration has not converged.
+    """
     m = i.mmdp
     result = iterate(m, i.start, i.weights, i.marginals, i.alpha)
-    best = result.values[-1] if result.converged else np.full_like(result.values[-1], -np.inf)
+    if not result.converged:
+        return np.inf, np.inf, np.inf
+    best = result.values[-1]
     products = max(
         excess(best, evaluate_policies(m, policies, i.marginals, i.alpha)[0])
         for policies in _rivals(i, result.policies)
@@ -127,8 +132,8 @@ def _optimality(i: Instance) -> tuple[float, float, float]:
         correlated = max(correlated, excess(best, evaluate(m, joint, cost)[0]))
     gaps = [np.abs(q - best).max() for q in result.values]
     size = max(1.0, float(np.abs(best).max()))
-    speed = max(float(after - m.gamma * before) / size for before, after in pairwise(gaps))
-    return products, correlated, max(0.0, speed)
+    speed = largest_violation([(after - m.gamma * before) / size for before, after in pairwise(gaps)])
+    return products, correlated, speed
 
 
 def _rivals(i: Instance, near: Array) -> list[Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mipi_pl.theory.blahut_arimoto import alternate, objective, solve
-from mipi_pl.theory.findings import Finding, Instance, draw, excess
+from mipi_pl.theory.findings import Finding, Instance, draw, excess, largest_violation
 from mipi_pl.theory.mmdp import Array
 from mipi_pl.theory.policy_iteration import decompose, evaluate_policies
 
@@ -72,12 +72,12 @@ def _beyond_rate(utilities: Array, shares: Array, alpha: float, start: Array) ->
     _, marginal, best = solve(utilities, shares, alpha, precision=_PRECISION)
     result = alternate(utilities, shares, start, alpha, ALTERNATIONS)
     limit = bound(marginal, result.marginals[0], alpha)
-    return max(0.0, *(best - value - limit / m for m, value in enumerate(result.objectives[1:], 1)))
+    return largest_violation([best - value - limit / m for m, value in enumerate(result.objectives[1:], 1)])
 
 
 def _fall(utilities: Array, shares: Array, alpha: float, start: Array) -> float:
     values = np.array(alternate(utilities, shares, start, alpha, ALTERNATIONS).objectives)
-    return max(0.0, float((values[:-1] - values[1:]).max()))
+    return largest_violation(values[:-1] - values[1:])
 
 
 def _gap_without_action(utilities: Array, shares: Array, alpha: float, start: Array) -> float:
@@ -85,7 +85,7 @@ def _gap_without_action(utilities: Array, shares: Array, alpha: float, start: Ar
     lacking = start.copy()
     lacking[:, int(np.argmax(shares @ policy))] = 0.0
     lacking /= lacking.sum(axis=1, keepdims=True)
-    return max(0.0, best - alternate(utilities, shares, lacking, alpha, 10 * ALTERNATIONS).objectives[-1])
+    return largest_violation(best - alternate(utilities, shares, lacking, alpha, 10 * ALTERNATIONS).objectives[-1])
 
 
 def _gap_of_shares(seed: int) -> float:
@@ -106,7 +106,7 @@ def gap_of_shares(utilities: Array, actual: Array, imagined: Array, alpha: float
     policies = np.stack((grid, 1 - grid), axis=-1)  # [P, P, X, U]
     prior = np.einsum("x,pqxu->pqu", imagined, policies)[:, :, None]
     gains = (policies * (utilities - alpha * np.log(policies / prior))).sum(axis=-1)
-    return max(0.0, float((gains @ actual).max()) - reached)
+    return largest_violation(gains @ actual - reached)
 
 
 def _fall_of_values(i: Instance) -> float:

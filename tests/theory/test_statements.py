@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from mipi_pl.cli import main
-from mipi_pl.theory import report
+from mipi_pl.theory import report, statements
 from mipi_pl.theory.counterexamples import counterexamples
-from mipi_pl.theory.findings import Finding
+from mipi_pl.theory.findings import Finding, distance, excess, largest_violation
+from mipi_pl.theory.policy_iteration import Iteration, evaluate_policies, iterate
 from mipi_pl.theory.report import as_text
 from mipi_pl.theory.statements import lemma_1, lemma_2, theorem_1
 from mipi_pl.theory.statements_alternation import theorem_2
@@ -78,6 +82,37 @@ def test_a_statement_that_fails_but_should_hold_is_an_error(
     monkeypatch.setattr(report, "check_all", lambda _: [refuted])
     assert main(["theory", "--instances", "20", f"--output-dir={tmp_path}"]) != 0
     assert "fails, but holds in docs/theory.md: Lemma 9, always" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_violates_every_statement_about_it(broken: float) -> None:
+    one, other = np.array([1.0, broken]), np.array([0.0, 0.0])
+    assert excess(one, other) == excess(other, one) == distance(one, other) == np.inf
+    assert excess(np.array([1.0]), np.array([0.0])) == 0.0
+
+
+def test_a_violation_of_nan_is_an_infinite_one() -> None:
+    assert largest_violation([0.0, np.nan]) == largest_violation(np.nan) == np.inf
+    assert largest_violation([-2.0, -1.0]) == 0.0
+    assert largest_violation([-2.0, 0.5]) == 0.5
+    finding = Finding.from_violations("Lemma 9", "always", [0.0, np.nan], True)
+    assert (finding.failed, finding.largest) == (1, np.inf)
+
+
+def test_an_iteration_that_does_not_converge_violates_theorem_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: Any, **options: Any) -> Iteration:
+        return replace(iterate(*arguments, **options), converged=False)
+
+    monkeypatch.setattr(statements, "iterate", never)
+    assert [finding.failed for finding in theorem_1(range(3)) if finding.known] == [3, 3, 3]
+
+
+def test_an_evaluation_that_returns_nan_violates_lemma_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> Any:
+        return tuple(np.full_like(value, np.nan) for value in evaluate_policies(*arguments))
+
+    monkeypatch.setattr(statements, "evaluate_policies", broken)
+    assert [finding.failed for finding in lemma_2(range(3)) if finding.known] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
