@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn.functional import pad
@@ -53,10 +54,19 @@ class RolloutMemory:
             last: states [N, A', hidden] after every sequence, for each network.
         """
         final = keys.last_sequences(batch.get(keys.ENVIRONMENT))
-        self.states = {
-            name: pad(states[final].detach(), (0, 0, 0, self.n_agents - states.shape[1]))
-            for name, states in last.items()
-        }
+        begun = batch.get(keys.FIRST_STEP)[final] == 0
+        self.states = {name: self._of_all_slots(name, states[final].detach(), begun) for name, states in last.items()}
+
+    def _of_all_slots(self, name: str, states: Tensor, begun: Tensor) -> Tensor:
+        """Return states [B, A, hidden] of all slots from those of the first A' slots.
+
+        The other slots were empty throughout. They keep their states, unless an episode has `begun` [B] in the rollout.
+        """
+        n_agents = states.shape[1]
+        if name not in self.states:
+            return pad(states, (0, 0, 0, self.n_agents - n_agents))
+        others = self.states[name][:, n_agents:].to(states.device)
+        return torch.cat((states, others.masked_fill(begun.view(-1, 1, 1), 0.0)), dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of all processes, on the CPU because each process has its own device."""

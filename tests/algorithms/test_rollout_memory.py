@@ -10,8 +10,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ppo_worlds import ENTITY, rollouts_of, small_mappo
-from script_world import ScriptWorld
-from tensordict import TensorDictBase
+from script_world import LeavingWorld, ScriptWorld
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from worlds import PAUSES, Sizes, drive, random_batch, sizes
 
@@ -84,6 +84,19 @@ def test_states_are_kept_of_all_slots_and_given_to_those_of_the_batch() -> None:
     assert memory.before(batch)["policy"].tolist() == [[[0.0] * 2] * 3, [[1.0] * 2] * 3]
 
 
+@pytest.mark.parametrize(("first_step", "kept"), [(4, 1.0), (0, 0.0)], ids=["same episode", "another episode"])
+def test_states_of_slots_that_are_empty_for_a_rollout_are_kept_within_an_episode(first_step: int, kept: float) -> None:
+    def rollout(n_agents: int, first_step: int) -> TensorDict:
+        at = {keys.ENVIRONMENT: torch.arange(2), keys.FIRST_STEP: torch.tensor([first_step, 4])}
+        return TensorDict({**at, keys.ACTION: torch.zeros(2, 3, n_agents, dtype=torch.int64)}, batch_size=2)
+
+    memory = RolloutMemory(n_agents=3)
+    memory.keep(rollout(3, first_step=0), {"policy": torch.ones(2, 3, 1)})
+    memory.keep(rollout(1, first_step), {"policy": torch.full((2, 1, 1), 2.0)})
+    found = memory.before(rollout(3, first_step=8))["policy"].squeeze(-1)
+    assert found.tolist() == [[2.0, kept, kept], [2.0, 1.0, 1.0]]
+
+
 def test_states_are_those_of_the_parameters_that_played_the_rollout_and_carry_no_gradient() -> None:
     algorithm = small_mappo(LONG.spec, recurrent=True, **PAID).double()
     first, second = rollouts_of(random_batch(LONG), 3, 2)
@@ -97,9 +110,14 @@ def test_states_are_those_of_the_parameters_that_played_the_rollout_and_carry_no
     drive(algorithm, [second])
 
 
-def test_the_learner_finds_the_probabilities_that_the_actions_were_drawn_with() -> None:
+@pytest.mark.parametrize(
+    "world",
+    [partial(ScriptWorld, [[3, 1, 4], [2, 5], [6]]), partial(LeavingWorld, range(4, 8), [[12]] * 3)],
+    ids=["always there", "away for a rollout"],
+)
+def test_the_learner_finds_the_probabilities_that_the_actions_were_drawn_with(world: Any) -> None:
     """Also in the later parts of an episode, after the networks have learned from the earlier ones."""
-    module = OnPolicyDataModule(partial(ScriptWorld, [[3, 1, 4], [2, 5], [6]]), num_envs=3, rollout_steps=4)
+    module = OnPolicyDataModule(world, num_envs=3, rollout_steps=4)
     algorithm = small_mappo(module.env.entity_spec, network=ENTITY, marginal_teams="actual", **PAID)
     module.connect(algorithm.actor(greedy=False, seed=0))
     acted: list[Tensor] = []
@@ -109,7 +127,7 @@ def test_the_learner_finds_the_probabilities_that_the_actions_were_drawn_with() 
         batch = module.next_batch()
         logits = torch.stack(acted, dim=1).view(12, 2, 3)  # by environment and time, as the sequences stand
         b, (log_pi, _, _), _ = found_by(algorithm, batch, algorithm._memory.before(batch))
-        expected = log_policy(logits, b.available[b.played])
+        expected = log_policy(logits[:, : b.action.shape[1]], b.available[b.played])
         chosen = b.deciding[b.played]
         torch.testing.assert_close(log_pi[b.played][chosen], expected[chosen])
         drive(algorithm, [batch])

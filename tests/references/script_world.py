@@ -89,3 +89,27 @@ class RaggedWorld(ScriptWorld):
         """Seven lengths for each row."""
         drawn = [np.random.default_rng(int(seed)).integers(1, self.longest + 1, 7) for seed in seeds]
         self.lengths = [[int(length) for length in row] for row in drawn]
+
+
+class LeavingWorld(ScriptWorld):
+    """Agent 1 does not die; its slot is empty in some steps of each episode.
+
+    Args:
+        away: steps of an episode in which it is.
+        lengths: of the episodes of each environment.
+        num_envs: number of environments.
+        seed: not used.
+    """
+
+    def __init__(self, away: range, lengths: Sequence[Sequence[int]], num_envs: int, seed: int = 0) -> None:
+        self.away = away
+        super().__init__(lengths, num_envs, seed, max_steps=12)
+
+    def _observe(self, frame: Frame) -> None:
+        super()._observe(frame)
+        there = torch.tensor([int(step) not in self.away for step in self.step_])
+        frame.present[:, 1] = there
+        frame.entities[~there, 1] = 0.0
+        frame.visible.copy_(frame.present.unsqueeze(1))
+        frame.visible[~there, 1] = False
+        frame.action_mask[:, 1] = there.unsqueeze(-1) | torch.tensor([True, False, False])
