@@ -150,9 +150,10 @@ class RolloutCutter:
         self._action = action.masked_fill(over.unsqueeze(1), self.spec.n_actions)
 
     def _by_sequence(self, steps: TensorDictBase, sequences: Sequences) -> TensorDict:
-        """Rearrange the steps [B, T] by sequence: [N, S+1, ...], cut to the filled entity slots."""
+        """Rearrange the steps [B, T] by sequence: [N, S+1, ...], cut to the slots that any observation fills."""
         n_agents, place, length = self.spec.n_agents, (sequences.of_step, sequences.place), sequences.length
-        filled = filled_slots(steps.get(keys.PRESENT).flatten(0, 1), n_agents)
+        final_present = steps.get(("next", keys.PRESENT))[sequences.last]
+        filled = filled_slots(torch.cat((steps.get(keys.PRESENT).flatten(0, 1), final_present)), n_agents)
         shape = (len(length), int(length.max()) + 1)
         after = (torch.arange(len(length)), length)
         fields: dict[Any, Tensor] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from ppo_worlds import small_mappo
-from script_world import ScriptWorld
+from script_world import LeavingWorld, ScriptWorld
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
@@ -111,6 +111,18 @@ def test_the_observation_after_a_cut_is_the_first_of_the_next_rollout() -> None:
             for key in OBSERVED:
                 assert torch.equal(last[key][int(last[keys.VALID].sum())], first[key][0]), key
     assert cuts > 2
+
+
+@pytest.mark.parametrize("length", [12, 4], ids=["at a cut", "at an end"])
+def test_an_agent_that_appears_in_the_last_observation_is_in_it(length: int) -> None:
+    """The value of that observation is bootstrapped at a cut, and at the time limit if it is not terminal."""
+    module = OnPolicyDataModule(partial(LeavingWorld, range(4), [[length]] * 2), num_envs=2, rollout_steps=4)
+    module.connect(small_mappo(module.env.entity_spec).actor(greedy=False, seed=0))
+    batch = module.next_batch()
+    assert batch[keys.ACTION].shape[2] == batch[keys.PREVIOUS_ACTION].shape[1] == 2
+    assert batch[keys.PRESENT][..., 1].tolist() == [[False] * 4 + [True]] * 2
+    assert batch[keys.VISIBLE][:, 4, 1, 1].all()
+    assert batch[keys.ENTITIES][:, 4, 1].tolist() == [[0.0, 0.0, 4.0, 1.0], [1.0, 0.0, 4.0, 1.0]]
 
 
 def test_a_batch_is_cut_to_the_slots_that_are_filled_and_padded_with_zeros() -> None:
