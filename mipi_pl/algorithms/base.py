@@ -145,12 +145,13 @@ class EntityAlgorithm(LightningModule, ABC):
     def report(self, metrics: Metrics) -> None:
         """Count the update, and log its metrics every `log_every_n_steps` updates, averaged over the processes.
 
-        Logging every update would cost as much as a small network. The metrics are logged under the number of this
-        update, as the rows of callbacks are; Lightning's own count is one lower.
+        Logging every update would cost as much as a small network; 0 logs none, as in Lightning. The metrics are logged
+        under the number of this update, as the rows of callbacks are; Lightning's own count is one lower.
         """
         self._updates += 1
         trainer = self._trainer  # None if a step runs without a trainer, as in benchmarks
-        if trainer is None or self.updates % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = 1 if trainer is None else trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self.updates % every == 0:
             self.log_dict({f"train/{name}": value for name, value in distributed.average(metrics).items()})
             if trainer is not None:
                 counts = {"step": self.updates, "frames": datamodule_of(trainer).frames}

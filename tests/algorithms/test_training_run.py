@@ -88,6 +88,16 @@ def test_a_global_step_is_an_update_and_targets_follow_the_episodes(tmp_path: Pa
     assert not torch.equal(witness.partitions[0][:, 0], witness.partitions[1][:, 0])
 
 
+def test_no_metrics_of_updates_are_logged_every_zero_updates(tmp_path: Path) -> None:
+    data = ReplayDataModule(partial(ScriptWorld, LENGTHS), num_envs=3, batch_size=4, warmup_episodes=4)
+    algorithm = small_q(data.env.entity_spec)
+    logger = CSVLogger(str(tmp_path), name="", version="")
+    trainer = fit(algorithm, data, 3, TargetUpdate(every_episodes=8), logger=logger, log_every_n_steps=0)
+    assert trainer.global_step == algorithm.updates == 3
+    assert "train/loss/td" not in trainer.callback_metrics
+    assert not (tmp_path / "metrics.csv").exists()
+
+
 PAYOFFS = {"AB": [[1.0, 2.0], [0.0, 0.0]], "BA": [[1.0, 0.0], [2.0, 0.0]]}
 """A different best joint action in each composition; (0, 0) is fair in both."""
 
