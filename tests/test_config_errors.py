@@ -84,6 +84,8 @@ MISTAKES = [
     (["trainer.devices=0"], "trainer:"),
     (["+trainer.gradient_clip_val=1"], "algorithm.gradient_clip clips gradients"),
     (["+trainer.accumulate_grad_batches=2"], "the datamodule sets the batch size"),
+    (["+trainer.min_steps=20"], "they would keep a run from ending after total_frames; raise total_frames instead"),
+    (["+trainer.min_epochs=2"], "trainer.min_steps and trainer.min_epochs are not supported"),
     (["callbacks=[learning,evaluation,run]"], "MIPI has target networks and no callback refreshes them"),
     (["callbacks.generalization.team_sizes=[9]"], "callbacks.generalization: evaluation '9' (team_sizes=[9])"),
     (["output_dir=outputs (1)"], "needs two pairs of quotes: KEY=\"'VALUE'\""),

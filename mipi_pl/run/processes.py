@@ -93,17 +93,31 @@ def build_trainer(node: Config) -> Trainer:
             f"trainer.{key}={node[key]}" for key in ("accelerator", "devices", "num_nodes") if key in node
         )
         raise UserError(f"trainer: {str(error).removeprefix('trainer: ')} (asked for {asked})") from error
+    _refuse_options(trainer)
+    strategy = trainer.strategy
+    by_script = strategy.launcher is None or isinstance(strategy.launcher, ScriptLauncher)
+    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:
+        raise _does_not_fit(type(strategy).__name__)
+    return trainer
+
+
+def _refuse_options(trainer: Trainer) -> None:
+    """Check that no option of Lightning is chosen that the program does itself.
+
+    Raises:
+        UserError: if one is; the message says what to do instead.
+    """
     if trainer.gradient_clip_val is not None or trainer.accumulate_grad_batches != 1:
         raise UserError(
             "trainer.gradient_clip_val and trainer.accumulate_grad_batches are not supported, because the learners "
             "take their own optimizer steps: algorithm.gradient_clip clips gradients, and the datamodule sets the "
             "batch size"
         )
-    strategy = trainer.strategy
-    by_script = strategy.launcher is None or isinstance(strategy.launcher, ScriptLauncher)
-    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy) or not by_script:
-        raise _does_not_fit(type(strategy).__name__)
-    return trainer
+    if trainer.min_steps or trainer.min_epochs:
+        raise UserError(
+            "trainer.min_steps and trainer.min_epochs are not supported, because they would keep a run from ending "
+            "after total_frames; raise total_frames instead"
+        )
 
 
 def _start(strategy: Any) -> None:
