@@ -181,7 +181,8 @@ class MIPI(InformationCost, JointValueAlgorithm):
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)
         else:
-            drawn = torch.distributions.Categorical(logits=log_pi).sample()
+            # A policy that is not finite cannot be drawn from; the NaN stays in its loss, where `descend` finds it.
+            drawn = torch.distributions.Categorical(logits=log_pi.nan_to_num()).sample()
             utility, cost = info.of_action(utilities, drawn), info.of_action(cost, drawn)
         return self._bootstrapped(b, utility, cost)
 

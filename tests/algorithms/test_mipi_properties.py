@@ -14,6 +14,7 @@ from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.mipi import MIPI
 from mipi_pl.datamodules.trimming import trim
+from mipi_pl.utils.checks import DivergedError
 
 
 def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], **tolerance: float) -> None:
@@ -155,6 +156,17 @@ def test_the_expected_target_is_the_mean_of_sampled_ones() -> None:
     error = draws.std(dim=0) / len(draws) ** 0.5
     assert (draws.std(dim=0) > 0).sum() >= 3
     assert ((draws.mean(dim=0) - exact).abs() <= 4.5 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize("regularizer", ["mutual_information", "none"])
+@pytest.mark.parametrize("target", ["sampled", "expected"])
+def test_a_policy_that_is_not_finite_ends_the_update_with_the_error_that_says_so(target: str, regularizer: str) -> None:
+    algorithm = small_mipi(Sizes().spec, target=target, regularizer=regularizer).double()
+    with torch.no_grad():
+        for weight in algorithm.agent.policy_logits.parameters():
+            weight.fill_(torch.inf)
+    with pytest.raises(DivergedError, match=r"^the (critic|policy) diverged in update 1: its loss is nan"):
+        drive(algorithm, [random_batch(Sizes(), partitions=algorithm.partitions_per_batch)])
 
 
 def test_an_expected_target_needs_a_linear_mixer() -> None:
