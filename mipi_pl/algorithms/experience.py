@@ -12,6 +12,9 @@ from mipi_pl import distributed
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.losses import ppo
 
+LARGEST_DECAY = 0.99999
+"""Largest decay of the statistics of returns: PopArtValueNorm corrects the bias of their start no further."""
+
 
 @dataclass
 class Experience:
@@ -40,7 +43,7 @@ class ReturnScale(nn.Module):
     """Converts between normalised values and returns with the running mean and standard deviation of the returns.
 
     Args:
-        decay: decay of mean and standard deviation per rollout; None for no normalisation.
+        decay: decay of mean and standard deviation per rollout, at most `LARGEST_DECAY`; None for no normalisation.
     """
 
     def __init__(self, decay: float | None) -> None:

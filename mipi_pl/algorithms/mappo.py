@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
-from mipi_pl.algorithms.experience import Experience, ReturnScale, advantages
+from mipi_pl.algorithms.experience import LARGEST_DECAY, Experience, ReturnScale, advantages
 from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.memory import RolloutMemory, States
 from mipi_pl.losses import information as info
@@ -64,8 +64,8 @@ class MAPPO(InformationCost):
         entropy_bonus: weight of the entropy bonus in the policy loss.
         value_clip: largest change of the critic's normalised values; None for no clipping.
         huber_delta: error of the normalised values beyond which the critic's loss is linear; None for a quadratic loss.
-        value_decay: decay of the running mean and deviation for the normalisation of returns; None for no
-            normalisation.
+        value_decay: decay of the running mean and deviation for the normalisation of returns, at most 0.99999; None for
+            no normalisation.
         truncation_is_terminal: treat the time limit as termination, i.e. do not bootstrap from the last observation
             (REFIL's default).
         gradient_clip: largest gradient norm of an optimizer step.
@@ -113,7 +113,7 @@ class MAPPO(InformationCost):
         require_options(1, epochs=epochs, minibatches=minibatches)
         require_memory(f"the metrics of {epochs:,} epochs", _METRICS_BYTES * epochs, "lower algorithm.epochs")
         if value_decay is not None:
-            require_options(0, 1 - 1e-6, value_decay=value_decay)
+            require_options(0, LARGEST_DECAY, value_decay=value_decay)
         self._choose_cost(regularizer, marginal_teams)
         self.priced = None if priced is None else choose("algorithm.priced", priced, Part)
         if self.priced is not None and self.regularizer is Regularizer.NONE:

@@ -168,6 +168,7 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
         ({"marginal_epochs": 3}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
         ({"gae_lambda": 1.5}, "algorithm.gae_lambda must be at least 0 and at most 1"),
         ({"value_decay": 1.0}, "algorithm.value_decay must be at least 0"),
+        ({"value_decay": 0.999991}, "algorithm.value_decay must be at least 0 and at most 0.99999, got 0.999991"),
         ({"entropy_bonus": -0.1}, "algorithm.entropy_bonus must be at least 0"),
         ({"regularizer": "other"}, "must be one of mutual_information, entropy, none, got 'other'"),
         ({"marginal_teams": "other"}, "must be one of imaginary, actual, got 'other'"),
@@ -184,6 +185,17 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
 def test_impossible_values_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_mappo(Sizes().spec, **options)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9, 0.99999])
+def test_returns_are_normalised_from_the_first_rollout_on(decay: float) -> None:
+    returns = 10 + 2 * torch.randn(4096, generator=torch.Generator().manual_seed(0))
+    scale = small_mappo(Sizes().spec, value_decay=decay).return_scale
+    for _ in range(3):
+        scale.update(returns)
+        normalised = scale.to_value(returns)
+        assert abs(float(normalised.mean())) < 1e-3
+        assert float(normalised.std()) == pytest.approx(1.0, abs=1e-2)
 
 
 # ------------------------------------------------------------------ in a real run
