@@ -9,6 +9,7 @@ from pathlib import Path
 from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.reproduction.plan import Job
 from mipi_pl.reproduction.tasks import Task
+from mipi_pl.run import own_folder
 from mipi_pl.run.overrides import as_words
 
 
@@ -58,6 +59,9 @@ def task_of(outlook: Outlook, threads: int, retry: bool = False) -> Task | None:
         outlook: state of the job.
         threads: processor threads of a run.
         retry: whether failed runs are to be resumed.
+
+    Raises:
+        UserError: if the job names a folder of the user's own modules that does not exist.
     """
     job = outlook.job
     state = {"folder": str(job.folder), "seed": job.seed, "step": outlook.step, "retry": retry}
@@ -66,7 +70,8 @@ def task_of(outlook: Outlook, threads: int, retry: bool = False) -> Task | None:
         own = (f"seed={job.seed}", *as_words([{"output_dir": job.folder}]))
         return Task(job.name, ("train", f"threads={threads}", *job.overrides, *own), log, state)
     if outlook.step == "resume" and outlook.run is not None:
-        return Task(job.name, ("resume", str(outlook.run.folder)), log, state)
+        named = own_folder.as_flag(own_folder.split(job.overrides)[0])
+        return Task(job.name, ("resume", str(outlook.run.folder), *named), log, state)
     return None
 
 

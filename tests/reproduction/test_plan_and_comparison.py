@@ -13,6 +13,7 @@ from run_folders import make_run
 
 from mipi_pl.cli import main
 from mipi_pl.evaluation.worlds import worlds_of
+from mipi_pl.reporting.runs import Run
 from mipi_pl.reproduction import comparison
 from mipi_pl.reproduction.plan import SCALES, TARGETS, Plan, make_plan
 from mipi_pl.reproduction.work import Outlook, look, task_of
@@ -193,6 +194,15 @@ def test_what_is_done_is_skipped_and_what_was_cut_goes_on(tmp_path: Path) -> Non
     assert words[2][-2:] == ("seed=2", f"output_dir={bare.folder}")
     assert [bool(one) for one in words] == [False, True, True, False, False, True]
     assert done.folder == cut.folder
+
+
+@pytest.mark.parametrize("word", ["config_dir={}", "+config_dir='{}'", "config_dir=null"])
+def test_a_run_is_resumed_with_the_folder_of_modules_that_it_was_started_with(word: str, tmp_path: Path) -> None:
+    job = make_plan("figure2", "smoke", tmp_path / "out", more=[word.format(tmp_path)]).jobs[0]
+    task = task_of(Outlook(job, "resume", Run(tmp_path / "run", "interrupted")), 1)
+    assert task is not None
+    named = () if word == "config_dir=null" else ("--config-dir", str(tmp_path.resolve()))
+    assert task.words == ("resume", str(tmp_path / "run"), *named)
 
 
 def test_cells_differences_and_order_are_those_of_a_calculation_by_hand(tmp_path: Path) -> None:
