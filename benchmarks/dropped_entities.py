@@ -25,7 +25,7 @@ from mipi_pl.evaluation.generalization import evaluate
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakePolicy, Worlds
 from mipi_pl.run.build import policies_of
-from mipi_pl.run.evaluate import Subject, open_checkpoint
+from mipi_pl.run.evaluate import Subject, check_worlds, open_checkpoint
 from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 
@@ -83,6 +83,7 @@ def opened(paths: Sequence[Path], words: Sequence[str]) -> list[Subject]:
     """
     subjects = [open_checkpoint(located(path), words) for path in paths]
     for path, subject in zip(paths, subjects, strict=True):
+        check_worlds(subject)
         if (targets := subject.algorithm.spec.targets) != ("others",):
             raise UserError(
                 f"{path}: expected a policy whose only targets are enemies (('others',)), got {targets!r}: name one of "

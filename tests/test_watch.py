@@ -99,6 +99,15 @@ def test_two_checkpoints_play_side_by_side(finished_run: Path, tmp_path: Path) -
     assert {"utility", "attention"} <= refil["agents"]["0"].keys()
 
 
+@pytest.mark.parametrize(("change", "sizes"), [("env.mixes=[{stalker: 3}]", {3}), ("env.capacity=5", {3, 4, 5})])
+def test_a_change_is_checked_only_in_the_teams_that_are_watched(change: str, sizes: set[int], tmp_path: Path) -> None:
+    few = ["--episodes", "1", "--format", "html", "env.episode_limit=3", f"output_dir={tmp_path}"]
+    assert main(["watch", "quickstart", *few, change]) == 0
+    (page,) = tmp_path.glob("*/watch.html")
+    (episode,) = data_of(page)["episodes"]
+    assert len(episode["plays"][0]["agents"]) in sizes
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -70,7 +70,8 @@ class World:
             if only_sizes and not set(played) <= set(self.changes["team_sizes"]):
                 raise ValueError(
                     f"team_sizes has no effect, teams of {size_range(played)} are played because env.mixes lists them: "
-                    "give the evaluation its own mixes in held_out.worlds, or pass env.mixes=all to mipi eval"
+                    "leave the size out of held_out.team_sizes, give the evaluation its own mixes in held_out.worlds, "
+                    "or pass env.mixes=all to mipi eval or mipi watch"
                 )
             if trained is not None:
                 trained.refuse_misfit(env.entity_spec)

@@ -78,7 +78,7 @@ class Subject:
 
 
 def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
-    """Load a checkpoint and apply overrides.
+    """Load a checkpoint and apply overrides. The worlds of the plan are not checked; see `check_worlds`.
 
     Side effects on the process: sets the number of threads, the use of compiled kernels, the import path and the
     filters for library messages.
@@ -111,7 +111,23 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
         raise UserError(
             f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"
         )
-    return _subject(path, content, config, plan)
+    subject = _subject(path, content, config, plan)
+    check_worlds(subject)
+    return subject
+
+
+def check_worlds(subject: Subject) -> None:
+    """Check that the policy can act in every world of its plan.
+
+    Raises:
+        UserError: if it cannot, or a world cannot be created.
+    """
+    plan = subject.plan
+    try:
+        for world in plan.worlds:
+            world.environment(subject.make_env, 1, plan.held_out["seed"], subject.algorithm.spec).close()
+    except WorldError as error:
+        raise UserError(str(error)) from error
 
 
 def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
@@ -145,6 +161,7 @@ def evaluate_checkpoint(
     """
     path = shipped.located(path)
     subject = open_checkpoint(path, overrides)
+    check_worlds(subject)
     plan = subject.plan
     checkpoint = {"path": str(path.resolve()), "sha256": sha256_of(path)}
     checkpoint |= {key: subject.record[key] for key in ("frames", "updates", "commit")}
@@ -227,7 +244,7 @@ def _changed(env: Config, trained: Config) -> Config:
 
 
 def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> int:
-    """Check that the policy can act in every world of the plan, and return the time limit of the plan's environment."""
+    """Check that the policy can act in the environment of the plan, and return its time limit in steps."""
     try:
         with one_environment(make_env) as env:
             max_steps = env.entity_spec.max_steps
@@ -235,11 +252,6 @@ def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: Enti
     except ValueError as error:
         changed = ", ".join(f"env.{key}" for key in _changed(plan.env, trained))
         raise UserError(f"{error}; {changed} cannot be changed after training") from error
-    try:
-        for world in plan.worlds:
-            world.environment(make_env, 1, plan.held_out["seed"], spec).close()
-    except WorldError as error:
-        raise UserError(str(error)) from error
     return max_steps
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif
 from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, seed_of, workload_note
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
-from mipi_pl.run.evaluate import Subject, not_writable, open_checkpoint, open_opponent, result_folder
+from mipi_pl.run.evaluate import Subject, check_worlds, not_writable, open_checkpoint, open_opponent, result_folder
 from mipi_pl.storage import provenance, run_folder, shipped
 from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError
@@ -66,9 +67,8 @@ def watch_checkpoint(
     if "mp4" in formats and not can_write_mp4():
         raise UserError(f"--format mp4 needs the package imageio-ffmpeg: {how_to_install('video')}, or use gif")
     path = shipped.located(path)
-    subject = open_checkpoint(path, overrides)
-    plan = subject.plan
-    worlds = plan.worlds[:1] if plan.worlds[0].name == TRAINING else plan.worlds
+    subject = _opened(path, overrides)
+    plan, worlds = subject.plan, subject.plan.worlds
     _refuse_many(subject, episodes)
     if note := workload_note(len(worlds), episodes, subject.max_steps):
         say(note)
@@ -87,6 +87,16 @@ def watch_checkpoint(
         except OSError as error:
             raise not_writable(folder, error) from error
     return folder
+
+
+def _opened(path: Path, overrides: Sequence[str]) -> Subject:
+    """Load a checkpoint whose plan has only the worlds to watch: the sizes that were named, or the training teams."""
+    subject = open_checkpoint(path, overrides)
+    worlds = subject.plan.worlds
+    if worlds[0].name == TRAINING:
+        subject = replace(subject, plan=replace(subject.plan, worlds=worlds[:1]))
+    check_worlds(subject)
+    return subject
 
 
 def _refuse_many(subject: Subject, episodes: int) -> None:

@@ -111,12 +111,13 @@ def test_the_code_of_the_document_plays_as_the_policy(exported: Path, monkeypatc
     assert names["sizes"]["U"] == n_actions
 
 
-def test_a_program_may_have_more_slots_than_training_had(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slots", [10, 5])
+def test_a_program_may_have_more_or_fewer_slots_than_training_had(slots: int, tmp_path: Path) -> None:
     path = tmp_path / "policy.pt2"
-    assert main(["export", "quickstart", "--format", "pt2", "--output", str(path), "env.capacity=10"]) == 0
+    assert main(["export", "quickstart", "--format", "pt2", "--output", str(path), f"env.capacity={slots}"]) == 0
     program = torch.export.load(io.BytesIO(path.read_bytes())).module()
     actor = mipi_pl.load_policy("quickstart").actor
-    assert plays_like(program, actor, env_of(2, capacity=10, team_sizes=[10]), actor.agent.hidden) > 20
+    assert plays_like(program, actor, env_of(2, capacity=slots, team_sizes=[slots]), actor.agent.hidden) > 20
 
 
 def test_an_onnx_model_plays_as_the_policy(tmp_path: Path) -> None:
