@@ -194,6 +194,19 @@ def test_where_nothing_is_won_the_return_is_reported(tmp_path: Path, capfd: pyte
     assert "return [95 %]" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("command", [["eval", "quickstart"], ["train", "experiment=quickstart", "debug=tiny"]])
+def test_an_unknown_scripted_policy_is_told_before_any_policy_plays(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def played(*_: object) -> None:
+        raise AssertionError("a policy has played")
+
+    for module in ("evaluate", "train"):
+        monkeypatch.setattr(f"mipi_pl.run.{module}.play_learned", played)
+    assert main([*command, "held_out.baselines=[random,nope]", f"output_dir={tmp_path}"]) == 2
+    assert "held_out.baselines: scripted policies of this world are random, " in capfd.readouterr().err
+
+
 def test_eval_refuses_team_sizes_above_the_capacity(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "env=marines",

@@ -193,8 +193,8 @@ def _played(subject: Subject) -> dict[str, list[Result]]:
     """Return the results of the policy, and of the scripted ones that the plan names."""
     plan = subject.plan
     with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
-        results = play_learned(subject.algorithm, worlds)
-        return {"trained": results, **play_scripted(plan.held_out["baselines"], worlds)}
+        scripted = play_scripted(plan.held_out["baselines"], worlds)  # first, so that an unknown name is found early
+        return {"trained": play_learned(subject.algorithm, worlds), **scripted}
 
 
 def _tell(title: str, policies: dict[str, list[Result]], say: Callable[[str], None]) -> None:

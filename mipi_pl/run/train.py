@@ -163,9 +163,9 @@ class Run:
             self.say(note)
         for note in workload.notes(self.parts, self.worlds, self.config["total_frames"]):
             self.say(note)
-        untrained = self.evaluate()
-        # Before training, so that an unknown name is found early.
+        # Before the policy plays, so that an unknown name is found early.
         scripted = play_scripted(self.config["held_out"]["baselines"], self.worlds, "held_out: ")
+        untrained = self.evaluate()
         if self.is_first:
             self._begin(untrained)
         self._announce({"untrained": untrained, **scripted})
