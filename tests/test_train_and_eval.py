@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from mipi_pl.cli import main
+from mipi_pl.run import evaluate
 from mipi_pl.run.processes import _in_a_multirun
+from mipi_pl.storage.files import sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
@@ -135,6 +138,27 @@ def test_eval_reproduces_what_training_printed(
     assert after["scripted"] == trained["scripted"]
     assert {path.name for path in folder.iterdir()} == {"results.json", "results.csv", "results.png"}
     assert "results.json" in capsys.readouterr().out
+
+
+def test_the_checksum_is_that_of_the_checkpoint_that_was_played(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    shutil.copy(finished_run / "checkpoints" / "last.ckpt", path)
+    assert train(tmp_path / "goes_on", "seed=1", "total_frames=40") == 0
+    newer = tmp_path / "goes_on" / "latest" / "checkpoints" / "last.ckpt"
+    build = evaluate._subject
+
+    def replaced_meanwhile(*arguments: Any) -> evaluate.Subject:
+        shutil.copy(newer, path)
+        return build(*arguments)
+
+    monkeypatch.setattr(evaluate, "_subject", replaced_meanwhile)
+    assert main(["eval", str(path), f"output_dir={tmp_path / 'eval'}"]) == 0
+    (folder,) = (tmp_path / "eval").iterdir()
+    played = results(folder)["checkpoint"]
+    frames = torch.load(newer, weights_only=True)["mipi"]["frames"]
+    assert (played["frames"], played["sha256"]) == (frames, sha256_of(newer))
 
 
 def test_eval_writes_beside_the_checkpoint_and_never_twice_to_one_folder(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -160,10 +160,10 @@ def evaluate_checkpoint(
         UserError: if the checkpoint cannot be used, an override is invalid, or the folder cannot be written to.
     """
     path = shipped.located(path)
-    subject = open_checkpoint(path, overrides)
+    subject, sha256 = _open_unchanged(path, overrides)
     check_worlds(subject)
     plan = subject.plan
-    checkpoint = {"path": str(path.resolve()), "sha256": sha256_of(path)}
+    checkpoint = {"path": str(path.resolve()), "sha256": sha256}
     checkpoint |= {key: subject.record[key] for key in ("frames", "updates", "commit")}
     if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.max_steps):
         say(note)
@@ -179,6 +179,20 @@ def evaluate_checkpoint(
     for label, name in (("picture", "results.png"), ("numbers", "results.json"), ("table", "results.csv")):
         say(f"{label:<10} {run_folder.shown(folder / name)}")
     return folder
+
+
+def _open_unchanged(path: Path, overrides: Sequence[str]) -> tuple[Subject, str]:
+    """Load a checkpoint, and return its checksum too.
+
+    A run that is being trained replaces its checkpoints. If that happens meanwhile, the new file is loaded.
+    """
+    while True:
+        before = None
+        with suppress(OSError):  # `open_checkpoint` says why a file cannot be read
+            before = sha256_of(path)
+        subject = open_checkpoint(path, overrides)
+        if before is not None and sha256_of(path) == before:
+            return subject, before
 
 
 def _texts_of(changes: Config) -> list[str]:
