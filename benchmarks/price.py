@@ -31,13 +31,12 @@ from of_runs import parser_of, read_or_exit, spread, tables_and_folders
 from mipi_pl.evaluation.seeds import Array, mean_probability_of_improvement
 from mipi_pl.evaluation.style import dress, legend_below, line_style, new_figure, styled
 from mipi_pl.evaluation.worlds import TRAINING
-from mipi_pl.reporting.groups import settings
+from mipi_pl.reporting.groups import OF_LEARNER, OF_WORLD, settings
 from mipi_pl.reporting.runs import Run, find_runs
 from mipi_pl.utils.errors import UserError
 
 PRICE = ("algorithm.alpha", "algorithm.priced", "algorithm.agent.own_entity_only")
-LEARNER = ("algorithm", "datamodule", "callbacks.learning_rate", "total_frames")
-"""Settings that all runs of a table share, but for the price."""
+"""Settings that runs of one environment may differ in."""
 DIGITS = 4
 """Decimal places of a table. Runs are rounded alike, so that equal scores stay equal beside those of a table."""
 COLUMNS = ("environment", "alpha", "part", "seed", "kl_nats", "entropy_nats", "commit")
@@ -119,7 +118,7 @@ def chosen_runs(folders: Sequence[Path]) -> list[Run]:
                 f"the runs of {environment} have different evaluations, {' and '.join(evaluations)}: "
                 "name the folders of one protocol"
             )
-        protocols = [dict(settings(run.config, LEARNER)) for run in members]
+        protocols = [dict(settings(run.config, (*OF_WORLD, *OF_LEARNER))) for run in members]
         keys = sorted({key for protocol in protocols for key in protocol} - set(PRICE))
         if differing := [key for key in keys if len({protocol.get(key) for protocol in protocols}) > 1]:
             raise UserError(

@@ -18,8 +18,9 @@ from mipi_pl.reporting.runs import Run
 Settings = tuple[tuple[str, str], ...]
 """Keys and values of the settings that affect results, sorted by key."""
 
-_OF_WORLD = ("env", "held_out.seed", "held_out.worlds")
-_OF_LEARNER = (
+OF_WORLD = ("env", "held_out.seed", "held_out.worlds")
+"""Settings that runs of one world share."""
+OF_LEARNER = (
     "algorithm",
     "datamodule",
     "callbacks.target_update",
@@ -32,6 +33,7 @@ _OF_LEARNER = (
     "trainer.max_steps",
     "trainer.max_time",
 )
+"""Settings that the seeds of one algorithm share."""
 _IRRELEVANT = (  # whole paths: a world or an algorithm of the user's own may have arguments with these names
     "env.parallel",
     "datamodule.make_env",
@@ -127,13 +129,13 @@ class World:
 def worlds_of(runs: Sequence[Run]) -> list[World]:
     """Sort the finished runs into worlds and groups."""
     finished = [run for run in runs if run.state == "finished"]
-    found = labelled(_sets(finished, lambda run: run.environment, _OF_WORLD))
+    found = labelled(_sets(finished, lambda run: run.environment, OF_WORLD))
     return [_world(label, members) for label, members in found.items()]
 
 
 def _world(label: str, of_world: RunSet) -> World:
     groups, duplicates = [], []
-    for name, members in labelled(_sets(of_world.runs, name_of, _OF_LEARNER)).items():
+    for name, members in labelled(_sets(of_world.runs, name_of, OF_LEARNER)).items():
         newest: dict[int | None, Run] = {}
         for run in sorted(members.runs, key=lambda run: run.precedence):
             if run.seed in newest:

@@ -108,10 +108,11 @@ def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monk
         frames: int,
         regularizer: str = "mutual_information",
         played: tuple[str, ...] = ("training", "6"),
+        enemy_delta: int = 0,
         **more: Any,
     ) -> Any:
         algorithm = {"alpha": alpha, "regularizer": regularizer, "agent": {}, **more}
-        config = {"algorithm": algorithm, "total_frames": frames}
+        config = {"algorithm": algorithm, "total_frames": frames, "env": {"enemy_delta": enemy_delta}}
         known = {"state": "finished", "algorithm": "mipi_ppo", "environment": "sz", "precedence": frames}
         return SimpleNamespace(config=config, seed=0, policies={"trained": dict.fromkeys(played)}, **known)
 
@@ -121,6 +122,9 @@ def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monk
     assert [str(price.price_of(run)) for run in price.chosen_runs([])] == ["0", "0.02", "0.02 (kind)"]
     runs.append(finished(0.05, 400))
     with pytest.raises(UserError, match="the runs of sz differ in more than the price, in total_frames"):
+        price.chosen_runs([])
+    runs[-1] = finished(0.05, 1_000, enemy_delta=-1)
+    with pytest.raises(UserError, match=r"the runs of sz differ in more than the price, in env\.enemy_delta"):
         price.chosen_runs([])
     runs[-1] = finished(0.05, 1_000, played=("training", "6", "7"))
     with pytest.raises(UserError, match="the runs of sz have different evaluations, 6, 7, training and 6, training"):
