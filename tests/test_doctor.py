@@ -68,15 +68,34 @@ def test_a_package_of_a_wrong_version_is_wrong(
     assert "missing or broken: packages" in captured.err
 
 
+def test_a_checkout_of_smac_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "smac" / "env" / "starcraft2").mkdir(parents=True)
+    (tmp_path / "smac" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = {finding.part: finding for finding in doctor_checks.examine()}["SMAC"]
+    assert found.state is State.GOOD
+    assert found.detail == f"the StarCraft package, in {tmp_path / 'smac'}"
+
+
+def test_a_source_folder_without_an_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def requires(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor_checks, "requires", requires)
+    found = {finding.part: finding for finding in doctor_checks.examine()}["packages"]
+    assert (found.state, found.detail) == (State.ABSENT, "the required versions are unknown: mipi-pl is not installed")
+
+
 def test_a_pytorch_that_cannot_be_imported_is_told_with_all_the_rest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "mipi_pl.envs.smac", raising=False)
     assert main(["doctor"]) == 1
     captured = capsys.readouterr()
     assert "WRONG  PyTorch" in captured.out
     assert "StarCraft II" in captured.out
-    assert "PyTorch" in captured.err
+    assert captured.err.strip() == "mipi: missing or broken: PyTorch", "a package that is optional is not missing"
 
 
 def test_an_unknown_mode_of_wandb_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

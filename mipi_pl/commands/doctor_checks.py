@@ -28,16 +28,17 @@ def examine(start_game: bool = False) -> list[Finding]:
     Args:
         start_game: whether to start StarCraft II, if it is installed, and check that it answers.
     """
-    torch, smac = _importing("PyTorch", _threads, _gpu), _importing("SMAC", _smac)
+    torch = _importing("PyTorch", State.WRONG, _threads, _gpu)
+    smac = _importing("SMAC", State.ABSENT, _smac)
     return [_python(), _packages(), *torch, _wandb(), *_starcraft(start_game), *smac]
 
 
-def _importing(part: str, *checks: Callable[[], Finding]) -> list[Finding]:
-    """Run checks that import a package; if the import fails, return that as the only finding."""
+def _importing(part: str, failed: State, *checks: Callable[[], Finding]) -> list[Finding]:
+    """Run checks that import a package; if the import fails, return that, with the given state, as the only finding."""
     try:
         return [check() for check in checks]
     except (ImportError, OSError) as error:  # OSError: a system library is missing
-        return [Finding(part, State.WRONG, f"cannot be imported ({error})")]
+        return [Finding(part, failed, f"cannot be imported ({error})")]
 
 
 def _python() -> Finding:
@@ -46,7 +47,11 @@ def _python() -> Finding:
 
 def _packages() -> Finding:
     missing, wrong, installed, to_install = [], [], {}, []
-    for wanted in _requirements():
+    try:
+        requirements = list(_requirements())
+    except PackageNotFoundError:
+        return Finding("packages", State.ABSENT, "the required versions are unknown: mipi-pl is not installed")
+    for wanted in requirements:
         try:
             installed[wanted.name] = version(wanted.name)
         except PackageNotFoundError:
@@ -64,7 +69,11 @@ def _packages() -> Finding:
 
 
 def _requirements() -> Iterator[Requirement]:
-    """Yield the requirements of every run from pyproject.toml, without the extras."""
+    """Yield the requirements of every run from pyproject.toml, without the extras.
+
+    Raises:
+        PackageNotFoundError: if the program runs from its source folder without an installation.
+    """
     for line in requires("mipi-pl") or ():
         wanted = Requirement(line)
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
@@ -143,7 +152,7 @@ def _smac() -> Finding:
     from mipi_pl.envs.smac import SmacNotFoundError, check_package
 
     try:
-        check_package()
+        folder = check_package()
     except SmacNotFoundError as error:
         return Finding("SMAC", State.ABSENT, "not found, needed by env=smac", str(error))
-    return Finding("SMAC", State.GOOD, f"{version('smac')}, the StarCraft package")
+    return Finding("SMAC", State.GOOD, f"the StarCraft package, in {folder}")

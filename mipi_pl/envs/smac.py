@@ -23,8 +23,8 @@ class SmacNotFoundError(ValueError):
     """The package `smac` is missing, or an unrelated package of that name is installed."""
 
 
-def check_package() -> None:
-    """Check that the package `smac` is installed and is the StarCraft one.
+def check_package() -> Path:
+    """Check that the package `smac` is installed and is the StarCraft one, and return its folder.
 
     Raises:
         SmacNotFoundError: if it is not. The message says how to install it.
@@ -33,11 +33,13 @@ def check_package() -> None:
     if package is None:
         raise SmacNotFoundError(f"the package smac is missing: {how_to_install('sc2')} && {_SMAC}")
     folders = [Path(folder) for folder in package.submodule_search_locations or ()]
-    if not any((folder / "env" / "starcraft2").is_dir() for folder in folders):
-        raise SmacNotFoundError(
-            "expected the package smac of StarCraft, got AutoML's SMAC3, which has the same name on PyPI: "
-            f"pip uninstall smac, then {how_to_install('sc2')} && {_SMAC}"
-        )
+    for folder in folders:
+        if (folder / "env" / "starcraft2").is_dir():
+            return folder
+    raise SmacNotFoundError(
+        "expected the package smac of StarCraft, got AutoML's SMAC3, which has the same name on PyPI: "
+        f"pip uninstall smac, then {how_to_install('sc2')} && {_SMAC}"
+    )
 
 
 class SmacEnv(SmacGames):
