@@ -12,6 +12,7 @@ import pytest
 from chromium import Chromium, find_chromium
 
 from mipi_pl.cli import main
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.video import can_write_mp4
 from mipi_pl.run import watch
 
@@ -57,14 +58,39 @@ def test_both_policies_play_the_same_teams_in_the_same_places(page: Path) -> Non
     assert episodes[0]["plays"][0]["steps"][0] != episodes[1]["plays"][0]["steps"][0]
 
 
-def test_what_is_watched_is_what_is_evaluated(collecting: Path, page: Path, tmp_path: Path) -> None:
-    wanted = ["env.team_sizes=[3]", "held_out.episodes=2", "held_out.baselines=[expert]"]
-    assert main(["eval", str(collecting), *wanted, f"output_dir={tmp_path}"]) == 0
-    (folder,) = tmp_path.iterdir()
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+def assert_evaluated_alike(page: Path, checkpoint: Path, folder: Path) -> None:
+    """The episodes of a page, beside the expert, are those of an evaluation, which writes to `folder`."""
     returns = [[sum(play["rewards"]) for play in episode["plays"]] for episode in data_of(page)["episodes"]]
+    wanted = ["env.team_sizes=[3]", f"held_out.episodes={len(returns)}", "held_out.baselines=[expert]"]
+    assert main(["eval", str(checkpoint), *wanted, f"output_dir={folder}"]) == 0
+    (written,) = folder.glob("*/results.json")
+    results = json.loads(written.read_text(encoding="utf-8"))
     for number, scores in enumerate((results["held_out"]["3"], results["scripted"]["expert"]["held_out"]["3"])):
-        assert sum(pair[number] for pair in returns) / 2 == pytest.approx(scores["return"], abs=1e-3)
+        assert sum(pair[number] for pair in returns) / len(returns) == pytest.approx(scores["return"], abs=1e-3)
+
+
+def test_what_is_watched_is_what_is_evaluated(collecting: Path, page: Path, tmp_path: Path) -> None:
+    assert_evaluated_alike(page, collecting, tmp_path)
+
+
+def test_no_more_episodes_are_played_at_once_than_in_an_evaluation(
+    collecting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[EntityEnv] = []
+    monkeypatch.setattr(EntityEnv, "max_evaluation_envs", 2)
+    construct = EntityEnv.__init__
+
+    def counted(env: EntityEnv, *arguments: Any, **options: Any) -> None:
+        construct(env, *arguments, **options)
+        made.append(env)
+
+    monkeypatch.setattr(EntityEnv, "__init__", counted)
+    wanted = ["--episodes", "5", "--against", "expert", "--format", "html", "env.team_sizes=[3]"]
+    assert main(["watch", str(collecting), *wanted, f"output_dir={tmp_path / 'watch'}"]) == 0
+    assert max(env.num_envs for env in made) == 2
+    (page,) = tmp_path.glob("watch/*/watch.html")
+    assert len(data_of(page)["episodes"]) == 5
+    assert_evaluated_alike(page, collecting, tmp_path / "eval")
 
 
 def test_the_page_names_nothing_outside_itself(page: Path) -> None:
@@ -131,6 +157,22 @@ def test_mistakes_are_told_in_one_line(
     told = capfd.readouterr().err
     assert message in told
     assert len(told.strip().splitlines()) == 1
+
+
+def test_the_memory_of_all_recordings_is_counted(
+    collecting: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sizes: list[float] = []
+
+    def refused(what: str, size: float, advice: str) -> None:
+        sizes.append(size)
+        raise ValueError(f"{what} do not fit; {advice}")
+
+    monkeypatch.setattr(watch, "require_memory", refused)
+    for more in (["env.team_sizes=[2]"], ["env.team_sizes=[2,3]", "--against", "expert"]):
+        assert main(["watch", str(collecting), "--episodes", "2", *more]) == 2
+    assert sizes[1] == 4 * sizes[0]
+    assert "8 recordings of up to 12 steps do not fit; lower --episodes" in capfd.readouterr().err
 
 
 def test_a_checkpoint_of_another_world_is_refused(

@@ -62,17 +62,23 @@ class InspectedPolicy:
         return td
 
     @torch.no_grad()
-    def insight(self, index: int, length: int) -> Insight:
-        """Return the network outputs in the first `length` steps of environment `index`.
+    def insight(self, index: int, start: int, length: int) -> Insight:
+        """Return the network outputs of environment `index` in an episode of `length` steps.
+
+        Args:
+            index: environment.
+            start: number of the first step of the episode, among all steps that were recorded.
+            length: number of steps.
 
         Raises:
             DivergedError: if an output is not finite.
         """
+        thoughts = self.thoughts[start : start + length]
 
         def recorded(name: str) -> Tensor:
-            return torch.stack([getattr(thought, name)[index] for thought in self.thoughts[:length]])
+            return torch.stack([getattr(thought, name)[index] for thought in thoughts])
 
-        perceived = [vars(thought.seen) for thought in self.thoughts[:length]]
+        perceived = [vars(thought.seen) for thought in thoughts]
         seen = Perceived(**{name: torch.stack([step[name][index] for step in perceived]) for name in perceived[0]})
         agent, available = self.actor.agent, recorded("available")
         insight: dict[str, Tensor] = {}

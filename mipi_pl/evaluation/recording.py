@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -66,54 +66,70 @@ def common_view(recordings: Sequence[Recording]) -> View:
     return view_of(scene for recording in recordings for scene in recording.scenes)
 
 
-def record(env: EntityEnv, policy: Policy, name: str) -> list[Recording]:
-    """Play and record one episode in each environment.
+@dataclass
+class _Film:
+    """Scenes and rewards of an episode while it is played; `start` is the number of its first step."""
+
+    start: int
+    scenes: list[Scene]
+    rewards: list[float] = field(default_factory=list)
+    over: bool = False
+
+
+def record(env: EntityEnv, policy: Policy, name: str, episodes: int | None = None) -> list[Recording]:
+    """Play and record the first episode of each environment, then the second of each, and so on.
 
     Args:
-        env: B environments, which are reset first. The episode of an environment does not depend on B.
+        env: B environments, which are reset first. The first episode of an environment does not depend on B.
         policy: policy that acts. Network outputs are recorded only for an `InspectedPolicy`.
         name: name of the policy.
+        episodes: number of episodes; None for one in each environment.
 
     Returns:
-        B recordings.
+        A recording for each episode.
 
     Raises:
         NotImplementedError: if this world cannot be drawn.
     """
-    scenes: list[list[Scene]] = [[] for _ in range(env.num_envs)]
-    rewards: list[list[float]] = [[] for _ in range(env.num_envs)]
-    running = list(range(env.num_envs))
+    b = env.num_envs
+    episodes = b if episodes is None else episodes
+    episodes_per_env = -(-episodes // b)
+    films: list[list[_Film]] = [[] for _ in range(b)]
     steps: list[TensorDictBase] = []
 
     def act(td: TensorDictBase) -> TensorDictBase:
-        if not steps:
-            for row in running:
-                scenes[row].append(env.scene(row))
+        for row, of_row in enumerate(films):
+            if len(of_row) < episodes_per_env and (not of_row or of_row[-1].over):
+                of_row.append(_Film(len(steps), [env.scene(row)]))
         return policy(td)
 
     def record_step(step: TensorDictBase) -> None:
-        steps.append(step.select(keys.ACTION, keys.ACTION_MASK, keys.VISIBLE).cpu())
-        for row in running.copy():
-            scenes[row].append(env.scene(row))
-            rewards[row].append(float(step["next", keys.REWARD][row]))
-            if step["next", keys.DONE][row]:
-                running.remove(row)
+        steps.append(step.select(*_KEPT.values()).cpu())
+        for row, of_row in enumerate(films):
+            if not of_row[-1].over:
+                of_row[-1].scenes.append(env.scene(row))
+                of_row[-1].rewards.append(float(step["next", keys.REWARD][row]))
+                of_row[-1].over = bool(step["next", keys.DONE][row])
 
-    played = play(env, act, after_step=record_step)
+    played = play(env, act, episodes_per_env, record_step)
     recordings = []
-    for row in range(env.num_envs):
-        length = int(played.length[row])
-        tensors = {key: torch.stack([step[key][row] for step in steps[:length]]) for key in _KEPT.values()}
+    for number in range(episodes):
+        row = number % b
+        film = films[row][number // b]
+        start, length = film.start, int(played.length[number])
         recordings.append(
             Recording(
                 policy=name,
-                composition=env.compositions[int(played.composition[row])].label,
+                composition=env.compositions[int(played.composition[number])].label,
                 action_names=env.entity_spec.action_names,
-                scenes=aligned(scenes[row]),
-                rewards=rewards[row],
-                won=bool(played.won[row]) if env.winnable else None,
-                insight=policy.insight(row, length) if isinstance(policy, InspectedPolicy) else None,
-                **{field: tensors[key] for field, key in _KEPT.items()},
+                scenes=aligned(film.scenes),
+                rewards=film.rewards,
+                won=bool(played.won[number]) if env.winnable else None,
+                insight=policy.insight(row, start, length) if isinstance(policy, InspectedPolicy) else None,
+                **{
+                    name: torch.stack([step[key][row] for step in steps[start : start + length]])
+                    for name, key in _KEPT.items()
+                },
             )
         )
     return recordings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from mipi_pl.evaluation.recording import Recording
 from mipi_pl.evaluation.recording import record as record_episodes
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif, write_mp4
-from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, seed_of, workload_note
+from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, Worlds, seed_of, workload_note
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
 from mipi_pl.run.evaluate import Subject, check_worlds, not_writable, open_checkpoint, open_opponent, result_folder
@@ -68,16 +67,19 @@ def watch_checkpoint(
         raise UserError(f"--format mp4 needs the package imageio-ffmpeg: {how_to_install('video')}, or use gif")
     path = shipped.located(path)
     subject = _opened(path, overrides)
-    plan, worlds = subject.plan, subject.plan.worlds
-    _refuse_many(subject, episodes)
-    if note := workload_note(len(worlds), episodes, subject.max_steps):
+    plan = subject.plan
+    _refuse_many(subject, episodes, 1 if against is None else 2)
+    if note := workload_note(len(plan.worlds), episodes, subject.max_steps):
         say(note)
     players = [_learned(subject), *([] if against is None else [_opponent(against, subject)])]
     shown: dict[str, tuple[Recording, ...]] = {}
     stems = []
-    with result_folder(path, "watch", plan.output_dir) as folder:
-        for world in worlds:
-            recordings = [_play(player, subject, world, episodes) for player in players]
+    with (
+        result_folder(path, "watch", plan.output_dir) as folder,
+        Worlds(subject.make_env, plan.worlds, episodes, plan.held_out["seed"]) as worlds,
+    ):
+        for world in worlds.worlds:
+            recordings = [_play(player, worlds, world) for player in players]
             for number, plays in enumerate(zip(*recordings, strict=True), start=1):
                 shown[f"{len(shown) + 1}: {plays[0].composition}"] = plays
                 stems.append(f"{world.name}_{number}")
@@ -99,15 +101,16 @@ def _opened(path: Path, overrides: Sequence[str]) -> Subject:
     return subject
 
 
-def _refuse_many(subject: Subject, episodes: int) -> None:
+def _refuse_many(subject: Subject, episodes: int, players: int) -> None:
     """Check that the recordings fit into the memory of this machine.
 
     Raises:
         UserError: if they do not.
     """
-    size = _SCENE_BYTES * episodes * subject.max_steps * subject.algorithm.spec.n_entities
+    recordings = episodes * len(subject.plan.worlds) * players
+    size = _SCENE_BYTES * recordings * subject.max_steps * subject.algorithm.spec.n_entities
     try:
-        require_memory(f"{episodes:,} recordings of up to {subject.max_steps:,} steps", size, "lower --episodes")
+        require_memory(f"{recordings:,} recordings of up to {subject.max_steps:,} steps", size, "lower --episodes")
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -139,12 +142,11 @@ def _opponent(against: str, subject: Subject) -> Player:
     return against, lambda env, seed: env.scripted_policy(against, seed)
 
 
-def _play(player: Player, subject: Subject, world: World, episodes: int) -> list[Recording]:
+def _play(player: Player, worlds: Worlds, world: World) -> list[Recording]:
     name, make_policy = player
-    seed = seed_of(world.name, subject.plan.held_out["seed"])
     try:
-        with closing(world.environment(subject.make_env, episodes, seed)) as env:
-            return record_episodes(env, make_policy(env, seed), name)
+        with worlds.environment(world) as env:
+            return record_episodes(env, make_policy(env, seed_of(world.name, worlds.seed)), name, worlds.episodes)
     except WorldError as error:
         raise UserError(str(error)) from error
     except (NotImplementedError, DivergedError) as error:

@@ -82,6 +82,21 @@ def test_an_episode_is_the_same_whatever_is_recorded_beside_it() -> None:
     assert torch.equal(alone.action, beside.action)
 
 
+def test_a_further_episode_is_what_the_rollout_counts_and_has_its_own_insight() -> None:
+    agent = make_agent()
+    recordings = record(world(), InspectedPolicy(Actor(agent, greedy=True), make_marginal()), "mine", episodes=5)
+    played = play(world(), Actor(agent, greedy=True), episodes_per_env=3)
+    assert len(recordings) == 5
+    assert [sum(recording.rewards) for recording in recordings] == pytest.approx(played.return_[:5].tolist())
+    third = recordings[2]
+    assert third.insight is not None
+    assert third.insight.probabilities is not None
+    team = len([body for body in third.scenes[0].bodies if body.side == AGENTS])
+    assert torch.equal(third.action[:, :team], third.insight.probabilities.argmax(dim=-1)[:, :team])
+    assert third.scenes[0] != recordings[0].scenes[-1]
+    assert len(third.scenes) - 1 == len(third.rewards) == int(played.length[2])
+
+
 def test_the_probabilities_shown_are_those_that_the_actor_acts_with(
     inspected: tuple[list[Recording], EntityAgent, Any],
 ) -> None:
