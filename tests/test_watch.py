@@ -183,6 +183,14 @@ def test_a_checkpoint_of_another_world_is_refused(
     assert "was trained in mipi_pl.envs.resource.env.ResourceCollection" in capfd.readouterr().err
 
 
+def test_an_opponent_of_other_battles_is_refused_by_its_name(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", "quickstart", "env.team_sizes=[3]", "--against", "csz"]) == 2
+    told = capfd.readouterr().err
+    assert re.search(r"csz\S*: the policy was trained with n_features=16 and this environment has 15", told)
+    assert "they differ in env.groups" in told
+    assert "cannot be changed after training" not in told
+
+
 def test_mp4_needs_its_package(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

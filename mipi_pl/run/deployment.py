@@ -22,7 +22,6 @@ from mipi_pl.models import fused
 from mipi_pl.models.agent import Agent
 from mipi_pl.models.targets import Perceived
 from mipi_pl.run import own_folder
-from mipi_pl.run.build import one_environment
 from mipi_pl.run.changes import parsed_overrides, read_overrides
 from mipi_pl.run.evaluate import Subject, open_checkpoint
 from mipi_pl.spec import EntitySpec
@@ -132,8 +131,7 @@ def export(checkpoint: Path, target: Path, overrides: Sequence[str] = ()) -> Non
     config_dir, changes = own_folder.split(overrides)
     _refuse_others(changes)
     subject = open_checkpoint(checkpoint, [*own_folder.as_flag(config_dir), *changes])
-    with one_environment(subject.make_env) as env:
-        spec = env.entity_spec
+    spec = subject.spec
     _refuse_without_effect(changes, subject, spec)
     decision = Decision(subject.algorithm.agent, spec).eval().requires_grad_(False)
     about = json.dumps(_about(decision, spec, subject.record), indent=2)

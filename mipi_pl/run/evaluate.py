@@ -66,7 +66,7 @@ class Subject:
         plan: what to evaluate.
         algorithm: algorithm with the weights of the checkpoint, in evaluation mode.
         make_env: environment factory of the run, with the user's changes.
-        max_steps: time limit of an episode, in steps.
+        spec: sizes of that environment.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Subject:
     plan: Plan
     algorithm: EntityAlgorithm
     make_env: MakeEnv
-    max_steps: int
+    spec: EntitySpec
 
 
 def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
@@ -97,14 +97,19 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
     set_threads(plan.threads)
     fused.enable(config.get("fused", True))
     quieten()
-    return _subject(path, content, config, plan)
+    subject = _subject(path, content, config, plan)
+    try:
+        subject.algorithm.spec.refuse_misfit(subject.spec)
+    except ValueError as error:
+        raise UserError(f"{error}; {_keys(plan.env, config['env'])} cannot be changed after training") from error
+    return subject
 
 
 def open_opponent(path: Path, plan: Plan) -> Subject:
     """Load a second checkpoint to play the plan of the first.
 
     Raises:
-        UserError: if the checkpoint cannot be used or was trained in another environment class.
+        UserError: if the checkpoint cannot be used, or its policy cannot act in the worlds of the plan.
     """
     content, config = own_folder.open_run(path, plan.config_dir)
     if config["env"]["_target_"] != plan.env["_target_"]:
@@ -112,6 +117,13 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
             f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"
         )
     subject = _subject(path, content, config, plan)
+    try:
+        subject.algorithm.spec.refuse_misfit(subject.spec)
+    except ValueError as error:
+        raise UserError(
+            f"{run_folder.shown(path)}: {error} (they differ in {_keys(plan.env, config['env'])}); name a policy that "
+            "was trained in the same world, or a scripted one"
+        ) from error
     check_worlds(subject)
     return subject
 
@@ -132,14 +144,15 @@ def check_worlds(subject: Subject) -> None:
 
 def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
     with one_environment(environment_factory(config["env"])) as env:
-        spec = env.entity_spec
-    algorithm = build_algorithm(config["algorithm"], spec)
+        trained = env.entity_spec
+    algorithm = build_algorithm(config["algorithm"], trained)
     restore(algorithm, content, path)
     algorithm.eval()
     make_env = environment_factory(plan.env)
-    max_steps = _check_same_sizes(config["env"], plan, make_env, algorithm.spec)
+    with one_environment(make_env) as env:
+        played = env.entity_spec
     name = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
-    return Subject(name, content[RECORD], plan, algorithm, make_env, max_steps)
+    return Subject(name, content[RECORD], plan, algorithm, make_env, played)
 
 
 def evaluate_checkpoint(
@@ -165,7 +178,7 @@ def evaluate_checkpoint(
     plan = subject.plan
     checkpoint = {"path": str(path.resolve()), "sha256": sha256}
     checkpoint |= {key: subject.record[key] for key in ("frames", "updates", "commit")}
-    if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.max_steps):
+    if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.spec.max_steps):
         say(note)
     title = " ".join([subject.name, *(f"[{text}]" for text in _texts_of(plan.changes))])
     with result_folder(path, "eval", plan.output_dir) as folder:
@@ -257,16 +270,9 @@ def _changed(env: Config, trained: Config) -> Config:
     return {key: value for key, value in env.items() if value != trained.get(key)}
 
 
-def _check_same_sizes(trained: Config, plan: Plan, make_env: MakeEnv, spec: EntitySpec) -> int:
-    """Check that the policy can act in the environment of the plan, and return its time limit in steps."""
-    try:
-        with one_environment(make_env) as env:
-            max_steps = env.entity_spec.max_steps
-            spec.refuse_misfit(env.entity_spec)
-    except ValueError as error:
-        changed = ", ".join(f"env.{key}" for key in _changed(plan.env, trained))
-        raise UserError(f"{error}; {changed} cannot be changed after training") from error
-    return max_steps
+def _keys(env: Config, trained: Config) -> str:
+    """Return the keys of the arguments of an environment that differ from those of training, for messages."""
+    return ", ".join(f"env.{key}" for key in _changed(env, trained))
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def watch_checkpoint(
     subject = _opened(path, overrides)
     plan = subject.plan
     _refuse_many(subject, episodes, 1 if against is None else 2)
-    if note := workload_note(len(plan.worlds), episodes, subject.max_steps):
+    if note := workload_note(len(plan.worlds), episodes, subject.spec.max_steps):
         say(note)
     players = [_learned(subject), *([] if against is None else [_opponent(against, subject)])]
     shown: dict[str, tuple[Recording, ...]] = {}
@@ -108,9 +108,9 @@ def _refuse_many(subject: Subject, episodes: int, players: int) -> None:
         UserError: if they do not.
     """
     recordings = episodes * len(subject.plan.worlds) * players
-    size = _SCENE_BYTES * recordings * subject.max_steps * subject.algorithm.spec.n_entities
+    size = _SCENE_BYTES * recordings * subject.spec.max_steps * subject.spec.n_entities
     try:
-        require_memory(f"{recordings:,} recordings of up to {subject.max_steps:,} steps", size, "lower --episodes")
+        require_memory(f"{recordings:,} recordings of up to {subject.spec.max_steps:,} steps", size, "lower --episodes")
     except ValueError as error:
         raise UserError(str(error)) from error
 
