@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from mipi_pl.commands.options import AddParser
+from mipi_pl.commands.options import CONFIG_DIR, AddParser
 from mipi_pl.utils.errors import FailedError
 
 _DESCRIPTION = """\
@@ -23,6 +23,7 @@ def declare(add_parser: AddParser) -> None:
         description=_DESCRIPTION,
         usage="%(prog)s [--config-dir FOLDER] [key=value ...]",
         raw=True,
+        flags=CONFIG_DIR,
     ).set_defaults(run=run)
 
 

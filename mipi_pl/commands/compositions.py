@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from mipi_pl.commands.options import AddParser
+from mipi_pl.commands.options import CONFIG_DIR, AddParser
 
 _DESCRIPTION = """\
 Prints the compositions that `mipi train` with the same keys would train on and the compositions it would be evaluated
@@ -17,8 +17,9 @@ def declare(add_parser: AddParser) -> None:
         "compositions",
         help="list training and held-out teams, for example of env=sz",
         description=_DESCRIPTION,
-        usage="%(prog)s [key=value ...]",
+        usage="%(prog)s [--config-dir FOLDER] [key=value ...]",
         raw=True,
+        flags=CONFIG_DIR,
     ).set_defaults(run=run)
 
 

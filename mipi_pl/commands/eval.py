@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import AddParser
+from mipi_pl.commands.options import CONFIG_DIR, AddParser
 from mipi_pl.utils.errors import UserError
 
 _DESCRIPTION = """\
@@ -27,6 +27,7 @@ def declare(add_parser: AddParser) -> None:
         usage="%(prog)s CHECKPOINT [--absolute] [--config-dir FOLDER] [key=value ...]",
         details=_details,
         raw=True,
+        flags=("--absolute", *CONFIG_DIR),
     ).set_defaults(run=run)
 
 

@@ -11,6 +11,9 @@ import mipi_pl
 from mipi_pl.storage.provenance import commit
 from mipi_pl.utils.errors import UserError, did_you_mean
 
+CONFIG_DIR = ("--config-dir", "-cd")
+"""Flags that name the user's own folder of configs and modules."""
+
 
 class _Paragraphs(argparse.HelpFormatter):
     """Wraps the description to the width of the terminal, like argparse, and keeps its paragraphs."""
@@ -28,6 +31,7 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         raw: pass on all arguments except ``--help`` unparsed, including flags.
+        flags: flags that a raw command takes, with their arguments; None for any flag.
         details: returns a text that ``--help`` prints at the end, unwrapped.
         settings: arguments of `argparse.ArgumentParser`.
 
@@ -35,10 +39,17 @@ class Parser(argparse.ArgumentParser):
         arguments: the arguments that were added, including ``--help``.
     """
 
-    def __init__(self, *, raw: bool = False, details: Callable[[], str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        raw: bool = False,
+        flags: Sequence[str] | None = None,
+        details: Callable[[], str] | None = None,
+        **settings: Any,
+    ) -> None:
         self.arguments: list[argparse.Action] = []
         super().__init__(formatter_class=_Paragraphs, allow_abbrev=False, **settings)
-        self._raw = raw
+        self._raw, self._flags = raw, flags
         self._details = details
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
@@ -52,13 +63,18 @@ class Parser(argparse.ArgumentParser):
         """
         options, rest = super().parse_known_args(args, namespace)
         if self._raw:
-            options.words, rest = rest, []
+            options.words, rest = rest, self._unknown_flags(rest)
         elif "overrides" in options:
             options.overrides = [*options.overrides, *(word for word in rest if not word.startswith("-"))]
             rest = [word for word in rest if word.startswith("-")]
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return options, []
+
+    def _unknown_flags(self, words: Sequence[str]) -> list[str]:
+        if self._flags is None:
+            return []
+        return [word for word in words if word.startswith("-") and word.partition("=")[0] not in self._flags]
 
     def format_help(self) -> str:
         """Return the text of ``--help``."""
@@ -99,9 +115,7 @@ class ShowVersion(argparse.Action):
 
 def add_config_dir(parser: Parser) -> None:
     """Add the flag that names the user's own folder of modules, for commands that open a checkpoint."""
-    parser.add_argument(
-        "--config-dir", "-cd", metavar="FOLDER", help="folder of your own modules that the run was trained with"
-    )
+    parser.add_argument(*CONFIG_DIR, metavar="FOLDER", help="folder of your own modules that the run was trained with")
 
 
 AddParser = Callable[..., Parser]

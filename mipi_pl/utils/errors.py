@@ -9,6 +9,7 @@ from collections.abc import Iterable
 _IN_PLAIN_WORDS = {
     # OmegaConf says this in both cases.
     "Cannot merge DictConfig with ListConfig": "it is a list in the place of a mapping, or a mapping in that of a list",
+    "LexerNoViableAltException: ": "unexpected letter or open quote in ",
     "invalid literal for int() with base 10:": "expected the number of an entry of the list, got",
     "ValueError raised while resolving interpolation: HydraConfig was not set": "${hydra:...} has no value here",
 }
@@ -69,5 +70,5 @@ def one_message(error: BaseException) -> str:
     text = _SEE_GRAMMAR.sub(_GRAMMAR, "; ".join(messages))
     for words, plain in _IN_PLAIN_WORDS.items():
         text = text.replace(words, plain)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip(" ^")]  # without a line that marks a letter
     return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))

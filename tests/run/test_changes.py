@@ -60,6 +60,10 @@ def refusal(config: dict[str, Any], words: list[str]) -> str | None:
         (["seed=${oc.decode:'['}"], "the overrides cannot be resolved: seed"),
         (["output_dir=${oc.env:NOTHING}"], "the overrides cannot be resolved: output_dir: "),
         (["output_dir=/tmp/é"], "a letter such as é needs two pairs of quotes: KEY=\"'VALUE'\""),
+        (
+            ["output_dir=/tmp/é"],
+            "cannot read the overrides: unexpected letter or open quote in output_dir=/tmp/é;",
+        ),
         (["held_out={nothing: 1}"], "unknown key held_out.nothing"),
         (
             ["held_out.worlds.x.team_compositions=${nothing}"],
