@@ -100,7 +100,11 @@ MISTAKES = [
     (["held_out=[6]"], "Error merging override held_out=[6]; it is a list in the place of a mapping"),
     (["~held_out"], "held_out is missing"),
     (["run.name=[1,2,3]"], "run.name must be a text, got [1, 2, 3]"),
-    (["run.name=2147483648"], "run.name must be a text, got 2147483648"),
+    (
+        ["run.name=4.10"],
+        "run.name must be a text, got 4.1; a text that reads as a number or as true needs two pairs of quotes: "
+        "run.name=\"'VALUE'\"",
+    ),
     (["run.name={_target_: os.getcwd}"], "run.name must be a text, got {'_target_': 'os.getcwd'}"),
     (["datamodule.collector=${run}", "run=${datamodule.collector}"], "run must be a mapping, got '${datamodule"),
     (

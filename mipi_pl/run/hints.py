@@ -38,10 +38,18 @@ def check_value(hint: Any, value: object, name: str) -> None:
     Raises:
         UserError: if the value does not match the hint.
     """
+    if not _fits(hint, value):
+        is_unquoted = isinstance(value, (int, float)) and _fits(hint, str(value))
+        advice = f"; a text that reads as a number or as true needs two pairs of quotes: {name}=\"'VALUE'\""
+        raise UserError(f"{name} must be {readable(hint)}, got {value!r}{advice if is_unquoted else ''}")
+
+
+def _fits(hint: Any, value: object) -> bool:
     try:
         TypeAdapter(_judged(hint), config=_STRICT).validate_python(value)
-    except ValidationError as error:
-        raise UserError(f"{name} must be {readable(hint)}, got {value!r}") from error
+    except ValidationError:
+        return False
+    return True
 
 
 def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
