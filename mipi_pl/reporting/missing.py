@@ -78,9 +78,14 @@ def _of_episodes(world: World) -> Iterator[str]:
         text = (
             f"{names} {_have(names, 'was', 'were')} evaluated in only {few} episode{'s' * (few > 1)} per team and seed"
         )
+        if not world.winnable:
+            yield f"{text} (held_out.episodes)"
+            continue
         half = wilson(few // 2, few)
-        width = f": a win rate is known to about ±{(half.high - half.low) / 2:.2f}" if world.winnable else ""
-        yield f"{text}{width} (held_out.episodes; {ENOUGH_EPISODES} are enough for ±0.10)"
+        yield (
+            f"{text}: a win rate is known to about ±{(half.high - half.low) / 2:.2f} (held_out.episodes; "
+            f"{ENOUGH_EPISODES} are enough for ±0.10)"
+        )
 
 
 def _unequal(world: World) -> Iterator[str]:

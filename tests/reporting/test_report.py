@@ -220,6 +220,15 @@ def test_what_weakens_a_comparison_is_said(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path), "--output-dir", str(tmp_path / "out")]) == 0
 
 
+def test_the_error_of_a_win_rate_is_not_stated_of_returns(tmp_path: Path) -> None:
+    for environment, winnable in (("battles", True), ("collecting", False)):
+        make_run(tmp_path, environment=environment, winnable=winnable)
+    runs = find_runs([tmp_path])
+    few = [line for line in missing_from(runs, worlds_of(runs)) if "in only 20 episodes per team and seed" in line]
+    assert ["are enough for ±0.10" in line for line in few] == [True, False]
+    assert few[1].endswith("(held_out.episodes)")
+
+
 def test_runs_that_ended_before_their_budget_are_named_and_have_a_group_of_their_own(tmp_path: Path) -> None:
     make_run(tmp_path, "mipi", 0, total_frames=10_000_000)
     short = [make_run(tmp_path, "mipi", seed, total_frames=10_000_000) for seed in (1, 2)]
