@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -101,7 +101,8 @@ def make_plan(
         methods: methods of the plan to include; None for all.
 
     Raises:
-        UserError: if the plan does not have the scale, a task or a method, or a seed is given twice.
+        UserError: if the plan does not have the scale, a task or a method, a seed is given twice, or `more` sets what
+            tells the methods of the plan apart.
     """
     plan, size = _read(f"{target}.yaml"), _read("scales.yaml")[scale]
     if scale not in plan["scales"]:
@@ -111,11 +112,12 @@ def make_plan(
     paper = _paper(plan["paper"]) if plan["paper"] else {}
     in_paper = {(task, method) for task, method, _ in paper}
     ours = set(plan["methods"]) - {method for _, method in in_paper}
-    more = sorted(more, key=lambda word: word.lstrip("+~").partition("=")[0])  # in any order, the same runs
+    more = sorted(more, key=_key)  # in any order, the same runs
     jobs = []
     for task, of_task in _chosen(target, "task", plan["tasks"], tasks).items():
-        for method, by_task in _chosen(target, "method", plan["methods"], methods).items():
-            of_method = next(by_task[key] for key in (scale, task, "all") if key in by_task)
+        all_methods = {method: _of_task(by_task, scale, task) for method, by_task in plan["methods"].items()}
+        _refuse_what_differs(more, all_methods.values())
+        for method, of_method in _chosen(target, "method", all_methods, methods).items():
             overrides = (*size["overrides"], *plan["scales"][scale], *of_task, *of_method, *more)
             # For readers, experiment and environment come before the changes to them; Hydra accepts any order.
             overrides = tuple(sorted(overrides, key=lambda word: not word.startswith(("experiment=", "env="))))
@@ -124,6 +126,23 @@ def make_plan(
                 jobs += [Job(task, method, seed, overrides, folder) for seed in seeds or size["seeds"]]
     content = (plan["columns"], tuple(jobs), plan.get("returns", False), paper, plan.get("best", {}))
     return Plan(target, plan["title"], size["note"], *content)
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def _of_task(by_task: Mapping[str, list[str]], scale: str, task: str) -> list[str]:
+    """Return the overrides of a method in one task."""
+    return next(by_task[key] for key in (scale, task, "all") if key in by_task)
+
+
+def _refuse_what_differs(more: Sequence[str], methods: Iterable[Sequence[str]]) -> None:
+    """Raise a UserError if an override for all runs sets a key that the overrides of a method set."""
+    for word in more:
+        for key in sorted({_key(of_method) for words in methods for of_method in words}):
+            if f"{key}.".startswith(f"{_key(word)}."):  # the key itself, or a mapping that contains it
+                raise UserError(f"the plan sets {key} to tell its methods apart; remove {word}")
 
 
 def _chosen(target: str, kind: str, known: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:

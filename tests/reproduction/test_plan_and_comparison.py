@@ -311,6 +311,13 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
         (["table1", "seed=3"], "the plan sets seed; remove seed=3, and choose seeds with --seeds"),
         (["table1", "++seed=3"], "the plan sets seed; remove ++seed=3, and choose seeds with --seeds"),
         (["table1", "+env=sz"], "the plan sets env; remove +env=sz"),
+        (
+            ["table3", "algorithm.alpha=0.5"],
+            "the plan sets algorithm.alpha to tell its methods apart; remove alg",
+        ),
+        (["ablations", "++algorithm.mixer={pool: slots}"], "the plan sets algorithm.mixer.pool to tell"),
+        (["ablations_ppo", "network=refil", "--methods", "the protocol"], "the plan sets network to tell its methods"),
+        (["figure4", "--scale", "cpu", "mixer@algorithm.mixer=qmix"], "the plan sets mixer@algorithm.mixer to tell"),
         (["table1", "--seeds", "a"], "must be a whole number"),
         (["table1", "--seeds", "0", "-1"], "--seeds must be between 0 and "),
         (["table1", "--launcher-options", "partition=gpu"], "no effect without --launcher; add --launcher NAME"),
