@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 
 from mipi_pl.evaluation.curve import read_curve, while_learning
 from mipi_pl.evaluation.seeds import mean_over_seeds
+from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.style import legend_below, new_figure, styled
 from mipi_pl.evaluation.tables import text_table, write_csv
 from mipi_pl.theory.matrix_figure import STYLES, draw_exact, exact_entries, label_axes
@@ -54,14 +55,19 @@ def collect(outputs: Path) -> tuple[list[dict[str, object]], list[dict[str, obje
             results = json.loads(path.read_text())
             head = {"algorithm": algorithm, "seed": results["seed"]}
             points = read_curve(path.parent / "evaluations.csv", "return")
+            finals = {"training": results["training"], HELD_OUT: results["held_out"][HELD_OUT]}
             rows += [
                 {**head, "evaluation": evaluation, "frames": point.frames, "return": point.value.value}
-                for evaluation in ("training", HELD_OUT)
-                for point in while_learning(points, evaluation, None)
+                for evaluation, final in finals.items()
+                for point in while_learning(points, evaluation, _estimate(final))
             ]
-            ends = {"training": results["training"]["return"], HELD_OUT: results["held_out"][HELD_OUT]["return"]}
+            ends = {evaluation: final["return"] for evaluation, final in finals.items()}
             runs.append({**head, **ends, "seconds": results["seconds"], "commit": results["commit"]})
     return rows, runs
+
+
+def _estimate(scores: dict[str, float]) -> Estimate:
+    return Estimate(scores["return"], scores["return_low"], scores["return_high"])
 
 
 @styled
