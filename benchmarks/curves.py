@@ -112,14 +112,17 @@ def write(runs: dict[Key, list[Point]], path: Path) -> None:
 
 
 def curve(points: Sequence[Point], held_out: bool) -> list[tuple[float, float]]:
-    """Returns the points in the order played: million frames, and win rate on the training or the held-out teams."""
+    """Returns the points in the order played: million frames, and win rate on the training or the held-out teams.
+
+    The held-out teams are those that were played most often: a run may play some of them only at its start and end.
+    """
     series: dict[str, list[Point]] = defaultdict(list)
     for point in points:
         if (point.evaluation != TRAINING) is held_out:
             series[point.evaluation].append(point)
-    return [
-        (same[0].frames / 1e6, mean(point.win_rate for point in same)) for same in zip(*series.values(), strict=True)
-    ]
+    longest = max(map(len, series.values()))
+    whole = [points for points in series.values() if len(points) == longest]
+    return [(same[0].frames / 1e6, mean(point.win_rate for point in same)) for same in zip(*whole, strict=True)]
 
 
 @styled

@@ -6,7 +6,7 @@
 The processor time of an evaluation is estimated from its frames: the share of the run's frames collected by then is
 taken as the share of the run's processor time, which includes the evaluations. The score at a given minute is that of
 the last evaluation before it; the final score is the one that the run reports. Runs that differ only in their seed are
-averaged, as in `mipi report`.
+averaged, as in `mipi report`. A dash stands for what a run does not have: held-out teams, or its processor time.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.runs import Run, find_runs
 
-Scores = tuple[float, float]
-"""Win rate (or return) of a policy on the training teams, and its mean over the held-out teams."""
+Scores = tuple[float, float | None]
+"""Win rate (or return) of a policy on the training teams, and its mean over the held-out teams; None without any."""
+UNKNOWN = "-"
 
 
-def processor_minutes(run: Run) -> float:
-    """Returns the processor minutes of the whole run."""
-    return float(json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["processor_seconds"]) / 60
+def processor_minutes(run: Run) -> float | None:
+    """Returns the processor minutes of the whole run; None for a run of a version that did not count them."""
+    seconds = json.loads((run.folder / "results.json").read_text(encoding="utf-8")).get("processor_seconds")
+    return None if seconds is None else float(seconds) / 60
 
 
-def scores_at(run: Run, minutes: float) -> Scores | None:
-    """Returns the scores at the last evaluation within so many processor minutes; None if there was none."""
-    within = run.frames * minutes / processor_minutes(run)
+def scores_at(run: Run, share: float) -> Scores | None:
+    """Returns the scores at the last evaluation within a share of the run's frames; None if there was none."""
+    within = run.frames * share
     training = {point.frames: point.tally.score.value for point in run.curve if point.evaluation == TRAINING}
     reached = [frames for frames in training if 0 < frames <= within]
     if not reached:
         return None
-    return training[max(reached)], run.held_out()[max(reached)]
+    return training[max(reached)], run.held_out().get(max(reached))
 
 
 def scores_of(run: Run, policy: str) -> dict[str, float]:
@@ -51,7 +53,8 @@ def scores_of(run: Run, policy: str) -> dict[str, float]:
 def final(run: Run, policy: str = "trained") -> Scores:
     """Returns the final scores of a policy on the training teams and on average over the held-out teams."""
     by_evaluation = scores_of(run, policy)
-    return by_evaluation.pop(TRAINING), mean(by_evaluation.values())
+    training = by_evaluation.pop(TRAINING)
+    return training, mean(by_evaluation.values()) if by_evaluation else None
 
 
 def over_seeds(by_seed: Sequence[Scores | None]) -> str:
@@ -60,7 +63,20 @@ def over_seeds(by_seed: Sequence[Scores | None]) -> str:
     if not known:
         return ""
     parts = zip(*known, strict=True)
-    return ", ".join(spread(part) for part in parts)
+    return ", ".join(UNKNOWN if None in part else spread(part) for part in parts)
+
+
+def by_minutes(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
+    """Returns cells of seeds: their mean processor minutes, and the scores at those `minutes` that all of them had."""
+    took = [processor_minutes(run) for run in runs]
+    known = [number for number in took if number is not None]
+    if len(known) < len(runs):
+        return [UNKNOWN, *("" for _ in minutes)]
+    scores = ([scores_at(run, m / whole) for run, whole in zip(runs, known, strict=True)] for m in minutes)
+    return [
+        f"{mean(known):.1f}",
+        *(over_seeds(at) if m < min(known) else "" for m, at in zip(minutes, scores, strict=True)),
+    ]
 
 
 def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
@@ -69,11 +85,10 @@ def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for world in worlds_of(runs):
         for group in world.groups:
-            took = [processor_minutes(run) for run in group.runs]
-            cells = [world.label, f"`{group.label}`", str(len(took)), f"{mean(run.frames for run in group.runs):,.0f}"]
-            cells.append(f"{mean(took):.1f}")
-            cells += [over_seeds([scores_at(run, m) for run in group.runs]) if m < min(took) else "" for m in minutes]
-            lines.append(f"| {' | '.join([*cells, over_seeds([final(run) for run in group.runs])])} |")
+            runs_of = group.runs
+            cells = [world.label, f"`{group.label}`", str(len(runs_of)), f"{mean(run.frames for run in runs_of):,.0f}"]
+            cells += by_minutes(runs_of, minutes)
+            lines.append(f"| {' | '.join([*cells, over_seeds([final(run) for run in runs_of])])} |")
         for name in world.runs[0].policies:
             if name not in ("trained", "untrained"):
                 cells = [world.label, f"`{name}`", *[""] * (3 + len(minutes)), over_seeds([final(world.runs[0], name)])]
@@ -83,19 +98,20 @@ def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
 
 def write(runs: Sequence[Run], path: Path) -> None:
     """Write a CSV with a row per run: its origin, and the scores of its last policy by evaluation."""
+    took = [processor_minutes(run) for run in runs]
     rows = [
         {
             "environment": run.environment,
             "algorithm": run.algorithm,
-            "changes": run.config["run"].get("changes") or "",
+            "changes": run.config.get("run", {}).get("changes") or "",
             "seed": run.seed,
             "frames": run.frames,
             "updates": run.updates,
-            "processor_minutes": round(processor_minutes(run), 2),
+            "processor_minutes": "" if whole is None else round(whole, 2),
             "commit": (run.commit or "?")[:7],
             **{name: round(score, 4) for name, score in scores_of(run, "trained").items()},
         }
-        for run in runs
+        for run, whole in zip(runs, took, strict=True)
     ]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))

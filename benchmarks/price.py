@@ -90,9 +90,17 @@ def price_of(run: Run) -> Price:
 
 
 def last_tenth(run: Run, column: str) -> float:
-    """Returns the mean of a metric over the last tenth of the rows that have it."""
-    with (run.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        values = [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
+    """Returns the mean of a metric over the last tenth of the rows that have it.
+
+    Raises:
+        UserError: if no row has it.
+    """
+    path, values = run.folder / "metrics.csv", []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            values = [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
+    if not values:
+        raise UserError(f"expected {column} in {path}, got none: leave out this run")
     return mean(values[-max(1, len(values) // 10) :])
 
 
@@ -104,8 +112,8 @@ def chosen_runs(folders: Sequence[Path]) -> list[Run]:
     """
     newest: dict[tuple[str, Price, int], Run] = {}
     for run in sorted(find_runs(folders), key=lambda run: run.precedence):
-        priced = run.algorithm == "mipi_ppo" and run.config["algorithm"]["regularizer"] == "mutual_information"
-        if run.state == "finished" and priced:
+        regularizer = run.config.get("algorithm", {}).get("regularizer")
+        if run.state == "finished" and run.algorithm == "mipi_ppo" and regularizer == "mutual_information":
             newest[run.environment, price_of(run), run.seed or 0] = run
     if not newest:
         where = ", ".join(map(str, folders))
@@ -132,7 +140,7 @@ def read(paths: Sequence[Path]) -> list[Priced]:
     """Returns the runs in folders and those in tables that `write` made, sorted by environment, price and seed.
 
     Raises:
-        UserError: if `chosen_runs` refuses the folders, or a file is no such table.
+        UserError: if `chosen_runs` or `last_tenth` refuses the folders, or a file is no such table.
     """
     tables, folders = tables_and_folders(paths)
     runs = [run for path in tables for run in read_table(path)]

@@ -51,6 +51,13 @@ def test_a_table_is_read_as_it_was_written_and_a_folder_replaces_its_run(
     assert picture.stat().st_size > 5_000
 
 
+def test_a_curve_is_over_the_teams_that_every_evaluation_plays(tmp_path: Path) -> None:
+    make_run(tmp_path, shares=(0.8, 0.6, 0.5, 0.4))
+    ((_, points),) = curves.read([tmp_path]).items()
+    fewer = [point for point in points if point.evaluation in ("training", "6") or point.frames in (0, 1000)]
+    assert [score for _, score in curves.curve(fewer, held_out=True)] == pytest.approx([0.0, 0.3, 0.6, 0.6])
+
+
 def test_other_files_and_folders_without_runs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="expected a table of this script with the columns environment, algorithm, "):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import runpy
 import sys
 from collections.abc import Callable
@@ -47,6 +48,30 @@ def test_scores_are_those_of_the_last_evaluation_within_the_minutes(tmp_path: Pa
         ("0", "0.8", "0.4", "ccccccc"),
         ("1", "0.6", "0.4", "ccccccc"),
     ]
+
+
+def test_a_dash_stands_for_what_a_run_does_not_have(tmp_path: Path, printed: Script) -> None:
+    run = make_run(tmp_path, shares=(0.8,))  # a world with a single team
+    ours, scripted = cells(printed(str(tmp_path), "--minutes", "20"))[2:]
+    assert ours[4:] == ["30.0", "0.40, -", "0.80, -"]
+    assert scripted[-1] == "0.00, -"
+    results = json.loads((run / "results.json").read_text())
+    del results["processor_seconds"]  # as in earlier versions
+    (run / "results.json").write_text(json.dumps(results))
+    (run / "config.yaml").unlink()
+    (ours, _) = cells(printed(str(tmp_path), "--minutes", "20", "--table", str(tmp_path / "t.csv")))[2:]
+    assert ours[4:] == ["-", "", "0.80, -"]
+
+
+def test_teams_that_are_not_played_while_learning_have_a_dash(tmp_path: Path, printed: Script) -> None:
+    path = make_run(tmp_path) / "evaluations.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["evaluation"] == "training" or row["frames"] in ("0", "1000"))
+    assert cells(printed(str(tmp_path), "--minutes", "20"))[2][5] == "0.45, -"
 
 
 def test_runs_that_are_not_finished_are_left_out_and_named(tmp_path: Path, printed: Script) -> None:

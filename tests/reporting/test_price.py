@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from run_folders import make_run
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -100,6 +101,20 @@ def test_folders_without_priced_runs_are_refused(
     with pytest.raises(SystemExit):
         price.main()
     assert "runs" in capsys.readouterr().err
+
+
+def test_a_damaged_config_is_passed_over_and_a_run_without_its_metrics_is_refused(tmp_path: Path) -> None:
+    damaged = make_run(tmp_path, "mipi_ppo")
+    (damaged / "config.yaml").write_text("{")
+    with pytest.raises(UserError, match=r"expected finished runs of algorithm=mipi_ppo .* got none in"):
+        price.read([tmp_path])
+    keys = {"regularizer": "mutual_information", "agent": {}}
+    run = make_run(tmp_path, "mipi_ppo", seed=1, algorithm_keys=keys)
+    for metrics in (None, "step\n1\n"):
+        if metrics is not None:
+            (run / "metrics.csv").write_text(metrics)
+        with pytest.raises(UserError, match=rf"expected {price.KL} in {run}/metrics.csv, got none"):
+            price.read([tmp_path])
 
 
 def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
