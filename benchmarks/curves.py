@@ -5,8 +5,8 @@
 
 The picture has the win rate on the training teams and its mean over the held-out teams by frames, a line per run. The
 diamond is the final evaluation, over more battles than the others. A table of an earlier call may be named beside or
-instead of folders; where both have a run with the same environment, algorithm and seed, that of the folder counts. Name
-runs of one protocol only: other settings are not told apart.
+instead of folders; where several have a run with the same environment, algorithm and seed, that of the folder counts,
+or that of the last table. Name runs of one protocol only: other settings are not told apart.
 """
 
 from __future__ import annotations
@@ -62,10 +62,9 @@ def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
             table of this script.
     """
     tables, folders = tables_and_folders(paths)
-    found: dict[Key, list[Point]] = defaultdict(list)
+    found: dict[Key, list[Point]] = {}
     for path in tables:
-        for point in read_table(path):
-            found[point.run].append(point)
+        found |= read_table(path)
     runs = [run for run in (find_runs(folders) if folders else ()) if run.state == "finished"]
     for run in sorted(runs, key=lambda run: run.precedence):  # of equal ones, the newest counts
         if not run.winnable or TRAINING not in run.policies["trained"] or len(run.policies["trained"]) < 2:
@@ -76,13 +75,20 @@ def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
     return dict(sorted(found.items()))
 
 
-def read_table(path: Path) -> list[Point]:
-    """Returns the rows of a table that `write` made."""
+def read_table(path: Path) -> dict[Key, list[Point]]:
+    """Returns the evaluations of each run in a table that `write` made, by frames.
+
+    Raises:
+        UserError: if it is no such table.
+    """
+    found: dict[Key, list[Point]] = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames != COLUMNS:
             raise UserError(f"expected a table of this script with the columns {', '.join(COLUMNS)}, got {path}")
-        return [as_point(row) for row in reader]
+        for point in map(as_point, reader):
+            found[point.run].append(point)
+    return dict(found)
 
 
 def points_of(run: Run) -> list[Point]:

@@ -38,6 +38,7 @@ def test_a_table_is_read_as_it_was_written_and_a_folder_replaces_its_run(
     curves.write(curves.read([table]), tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == table.read_bytes()
     assert len(table.read_text().splitlines()) == 1 + 2 * 4 * 4
+    assert curves.read([table, table]) == curves.read([table])
     make_run(tmp_path / "new", shares=(0.8, 0.6, 0.5, 0.4))
     both = [str(tmp_path / "new"), str(table)]
     again = ["--table", str(tmp_path / "both.csv"), "--picture", str(picture)]
