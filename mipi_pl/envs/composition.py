@@ -40,7 +40,8 @@ class TypeGroup:
     """Agent types that may be mixed freely if their total number is within [min, max].
 
     Raises:
-        ValueError: if there are no types, a type occurs twice, or the limits are not whole with 0 <= min <= max.
+        ValueError: if `types` is no list of texts or empty, a type occurs twice, or the limits are not whole with
+            0 <= min <= max.
     """
 
     types: tuple[str, ...]
@@ -48,8 +49,9 @@ class TypeGroup:
     max: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.types, str):
-            raise ValueError(f"the types of a group must be a list, such as [{self.types}], got {self.types!r}")
+        is_list = isinstance(self.types, Iterable) and not isinstance(self.types, str)
+        if not is_list or not all(isinstance(name, str) for name in self.types):
+            raise ValueError(f"the types of a group must be a list of names, such as [marine], got {self.types!r}")
         object.__setattr__(self, "types", tuple(self.types))
         if len(set(self.types)) < len(self.types):
             raise ValueError(f"a group must list each type once, got {list(self.types)}")

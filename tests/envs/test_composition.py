@@ -41,6 +41,12 @@ def test_sizes_that_no_team_has_are_refused(sizes: list[int]) -> None:
         enumerate_compositions(TWO, sizes)
 
 
+@pytest.mark.parametrize("types", [["stalker", 1], ["stalker", None], [["stalker"]], "stalker", 3, None])
+def test_types_that_are_no_list_of_texts_are_refused(types: Any) -> None:
+    with pytest.raises(ValueError, match=r"the types of a group must be a list of names, such as \[marine\], got "):
+        TypeGroup(types, 1, 8)
+
+
 def test_draws_are_uniform_over_compositions_or_over_sizes() -> None:
     found = enumerate_compositions(TWO, (3, 4, 5))
     np.testing.assert_allclose(draw_weights(found, "compositions"), 1 / 15)
