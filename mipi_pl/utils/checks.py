@@ -53,8 +53,9 @@ def require(name: str, value: float, low: float, high: float = math.inf, *, abov
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if is_number and (low < value if above else low <= value) and value <= high:
         return
+    kind = "a finite number " if value == math.inf == high else ""
     bound = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
-    raise ValueError(f"{name} must be {bound}, got {value!r}")
+    raise ValueError(f"{name} must be {kind}{bound}, got {value!r}")
 
 
 def choose(name: str, value: str, choices: type[Choice]) -> Choice:

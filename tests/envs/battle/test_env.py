@@ -29,7 +29,7 @@ Make = Callable[..., BattleEnv]
         ({"capacity": 0}, "capacity must be at least 1"),
         ({"episode_limit": 0}, "episode_limit must be at least 1"),
         ({"sight_range": 0.0}, "sight_range must be above 0"),
-        ({"map_size": float("inf")}, "map_size must be above 0, got inf"),
+        ({"map_size": float("inf")}, "env.map_size must be a finite number above 0, got inf"),
         ({"win_reward": float("nan")}, "win_reward must be at least 0, got nan"),
         ({"jitter": -1.0}, "env.jitter must be at least 0, got -1.0"),
         ({"map_size": 10.0}, "must not exceed map_size 10.0, got spawn_distance 14.0 and jitter 1.0"),
