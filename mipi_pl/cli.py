@@ -115,10 +115,10 @@ def _end(error: OSError) -> None:
 
 
 def _read(words: list[str]) -> Namespace:
-    first = words[0] if words else "help"
-    if first == "help":
-        words = ["--help"]
-    elif first not in (*COMMANDS, "--help", "-h", "--version"):
+    if words[:1] in ([], ["help"]):
+        words = [*words[1:], "--help"]  # help COMMAND is the same as COMMAND --help
+    first = words[0]
+    if first not in (*COMMANDS, "--help", "-h", "--version"):
         hint = did_you_mean(first, COMMANDS, "mipi {}")
         raise UserError(f"unknown command {first!r}; {hint}known commands: {', '.join(COMMANDS)}; see mipi --help")
     return _parser().parse_args(words)

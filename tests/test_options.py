@@ -65,6 +65,18 @@ def test_what_needs_no_pytorch_is_answered_without_it(arguments: list[str]) -> N
     assert done.returncode == (2 if "table9" in arguments else 0)
 
 
+def test_help_on_a_command_is_the_help_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    from mipi_pl.cli import main
+
+    for words, expected in ((["watch"], "usage: mipi watch"), (["train", "env=sz"], "env.team_sizes")):
+        assert main(["help", *words]) == 0
+        assert expected in capsys.readouterr().out
+    assert main(["help", "trian"]) == 2
+    assert "unknown command 'trian'; did you mean mipi train" in capsys.readouterr().err
+    assert main(["dashboard", "--help"]) == 0
+    assert "(default: 6 7 8)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     from mipi_pl.cli import main
 

@@ -26,7 +26,7 @@ def declare(add_parser: AddParser) -> None:
     parser.add_argument("--project", default="mipi", help="project of the runs (default: %(default)s)")
     parser.add_argument("--entity", help="user or team (default: the entity of the API key)")
     parser.add_argument("--name", default="Dynamic teams", help="name of the workspace (default: %(default)s)")
-    parser.add_argument("--held-out", nargs="+", default=["6", "7", "8"], help="evaluations (default: %(default)s)")
+    parser.add_argument("--held-out", nargs="+", default=["6", "7", "8"], help="evaluations (default: 6 7 8)")
     parser.add_argument("--measure", choices=("win_rate", "return"), default="win_rate", help="(default: %(default)s)")
     parser.add_argument("--group", metavar="EXPERIMENT", help="show only runs of this experiment (default: all)")
     parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="(default: %(default)s)")
