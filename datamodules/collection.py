@@ -95,7 +95,7 @@ class CollectionDataModule(LightningDataModule):
         for name, value in at_least_one.items():
             require(f"datamodule.{name}", value, 1)
         kind = choose("datamodule.collector", collector, CollectorKind)
-        check_workers(kind, workers, num_envs)
+        check_workers(kind, workers, num_envs, lost_after_s)
         if curriculum is not None and kind is not CollectorKind.INLINE:
             raise ValueError(
                 f"datamodule.curriculum needs datamodule.collector=inline, got {kind.value}: workers do not know the "

@@ -11,7 +11,7 @@ from mipi_pl.actor import Actor
 from mipi_pl.datamodules.sources import InlineSource, StepSource
 from mipi_pl.datamodules.workers import ProcessSource, RaySource
 from mipi_pl.envs.base import EntityEnv, MakeEnv
-from mipi_pl.utils.checks import LOST_AFTER_S, require
+from mipi_pl.utils.checks import LOST_AFTER_S, require, require_lost_after
 from mipi_pl.utils.extras import how_to_install
 
 
@@ -43,13 +43,15 @@ def make_source(
     return lambda actor, seed, frames: source(make_env, num_envs, actor, steps, workers, seed, frames)
 
 
-def check_workers(kind: CollectorKind, workers: int, num_envs: int) -> None:
-    """Check the number of workers and that Ray is installed if it is needed.
+def check_workers(kind: CollectorKind, workers: int, num_envs: int, lost_after_s: float) -> None:
+    """Check the options of workers, and that Ray is installed if it is needed.
 
     Raises:
-        ValueError: if the environments cannot be divided evenly among the workers, or Ray is not installed.
+        ValueError: if the environments cannot be divided evenly among the workers, `lost_after_s` is out of range, or
+            Ray is not installed.
     """
     require("datamodule.workers", workers, 1)
+    require_lost_after("datamodule.lost_after_s", lost_after_s)
     if kind is CollectorKind.INLINE:
         return
     if num_envs % workers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +19,7 @@ from mipi_pl.run.hints import check_value, listed, unknown_key
 from mipi_pl.run.schema import HeldOut, Train
 from mipi_pl.run.signatures import check_call, check_targets, refuse_keys_of_the_program
 from mipi_pl.run.unresolved import unmerged
+from mipi_pl.utils.checks import require_lost_after
 from mipi_pl.utils.errors import UserError
 
 Config = dict[str, Any]
@@ -77,7 +78,7 @@ def check_train(config: Config) -> None:
     check_evaluation(config["held_out"], config["seed"])
     _at_least(1, config["total_frames"], "total_frames")
     _check_threads(config["threads"])
-    _at_least(5, config["lost_after_s"], "lost_after_s")
+    _required(require_lost_after, "lost_after_s", config["lost_after_s"])
     for name in ("env", "algorithm", "datamodule", "trainer"):
         if "_target_" not in config[name]:
             raise UserError(f"{name} needs a _target_: choose a config file of configs/{name}/")
@@ -117,10 +118,7 @@ def check_evaluation(held_out: Config, seed: int, sizes: str = "held_out.team_si
     Raises:
         UserError: at the first mistake.
     """
-    try:
-        require_episodes("held_out.episodes", held_out["episodes"])
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    _required(require_episodes, "held_out.episodes", held_out["episodes"])
     check_seed(held_out["seed"], "held_out.seed")
     check_seed(seed, "seed")
     for size in held_out["team_sizes"]:
@@ -163,6 +161,14 @@ def _check_fields(config: Config, schema: type, path: str) -> None:
 def _check_threads(threads: int | None) -> None:
     if threads is not None and not 1 <= threads <= _MAX_THREADS:
         raise UserError(f"threads must be at least 1 and at most {_MAX_THREADS}, got {threads}")
+
+
+def _required(check: Callable[[str, Any], None], name: str, value: Any) -> None:
+    """Apply a check that raises ValueError."""
+    try:
+        check(name, value)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _at_least(low: int, value: int, name: str) -> None:

@@ -10,6 +10,7 @@ Choice = TypeVar("Choice", bound=Enum)
 
 LOST_AFTER_S = 120.0
 """Default of `lost_after_s` in train.yaml: seconds without a sign of life after which a process counts as lost."""
+_SHORTEST_LOST_AFTER_S, _LONGEST_LOST_AFTER_S = 5.0, 7 * 86_400.0
 
 
 class DivergedError(ArithmeticError):
@@ -56,6 +57,19 @@ def require(name: str, value: float, low: float, high: float = math.inf, *, abov
     kind = "a finite number " if value == math.inf == high else ""
     bound = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
     raise ValueError(f"{name} must be {kind}{bound}, got {value!r}")
+
+
+def require_lost_after(name: str, value: float) -> None:
+    """Check the seconds without a sign of life, which is given every second, after which a process counts as lost.
+
+    Args:
+        name: config key as the user writes it, for the message.
+        value: seconds; at most a week.
+
+    Raises:
+        ValueError: if the value is out of range.
+    """
+    require(name, value, _SHORTEST_LOST_AFTER_S, _LONGEST_LOST_AFTER_S)
 
 
 def choose(name: str, value: str, choices: type[Choice]) -> Choice:
