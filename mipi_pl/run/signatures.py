@@ -18,11 +18,24 @@ from mipi_pl.utils.errors import UserError
 
 _MAX_FLOAT = float(torch.finfo(torch.float32).max)
 _MAX_INTEGER = int(torch.iinfo(torch.int64).max)
-_OF_THE_PROGRAM = {
-    "num_envs": "it is num_envs of make_env, and datamodule.num_envs in training",
-    "seed": "it follows from the seed of the run or of the evaluation, seed=N",
+_OF_THE_WORLD = "it follows from the environment"
+_OF_THE_PROGRAM: dict[str, dict[str, str]] = {
+    "env": {
+        "num_envs": "it is num_envs of make_env, and datamodule.num_envs in training",
+        "seed": "it follows from the seed of the run or of the evaluation, seed=N",
+    },
+    "algorithm": {"spec": _OF_THE_WORLD},
+    "algorithm.agent": dict.fromkeys(("n_features", "n_kinds", "targets"), _OF_THE_WORLD),
+    "algorithm.marginal": dict.fromkeys(("n_features", "n_kinds", "targets"), _OF_THE_WORLD),
+    "algorithm.critic": dict.fromkeys(("n_features", "n_kinds", "n_entities"), _OF_THE_WORLD),
+    "algorithm.mixer": dict.fromkeys(("n_features", "n_kinds", "n_agents"), _OF_THE_WORLD),
+    "trainer": {
+        "callbacks": "add entries to callbacks, such as +callbacks.NAME._target_=CLASS",
+        "logger": "it is logger=NAME",
+        "default_root_dir": "it is a folder below output_dir",
+    },
 }
-"""Arguments that the program passes to every environment, with the place where the user chooses them."""
+"""Arguments that the program passes to a node's target, by the node, with the place where the user chooses them."""
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -74,9 +87,8 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
         refuse_class(target, kind, path)
     parameters, open_ended = _parameters_of(target)
     parameters |= settings_of(target)
-    if kind is EntityEnv:
-        refuse_keys_of_the_program(node, path)
-        parameters = without_keys_of_the_program(parameters)
+    refuse_keys_of_the_program(node, path, path)
+    parameters = without_keys_of_the_program(parameters, path)
     for key, value in node.items():
         if key in _HYDRA_KEYS:
             continue
@@ -88,27 +100,30 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
             check_value(parameters.get(key, Any), value, f"{path}.{key}")
 
 
-def refuse_keys_of_the_program(arguments: Mapping[Any, Any], path: str) -> None:
-    """Check that arguments of an environment are not among those that the program would overwrite.
+def refuse_keys_of_the_program(arguments: Mapping[Any, Any], path: str, part: str = "env") -> None:
+    """Check that arguments are not among those that the program would overwrite.
 
     Args:
         arguments: arguments by name.
         path: dotted key of the arguments, for messages.
+        part: dotted key of the node whose target takes them.
 
     Raises:
         UserError: if one of them is; the message says where it is chosen instead.
     """
+    passed = _OF_THE_PROGRAM.get(part, {})
     for key in arguments:
-        if key in _OF_THE_PROGRAM:
-            raise UserError(f"{path}.{key} cannot be chosen here: {_OF_THE_PROGRAM[key]}")
+        if key in passed:
+            raise UserError(f"{path}.{key} cannot be chosen here: {passed[key]}")
 
 
-def without_keys_of_the_program(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of an environment without those that the program passes.
+def without_keys_of_the_program(arguments: Mapping[str, Any], part: str = "env") -> dict[str, Any]:
+    """Return arguments of the target of a node without those that the program passes.
 
     Configs of earlier versions may have them; they never had an effect.
     """
-    return {key: value for key, value in arguments.items() if key not in _OF_THE_PROGRAM}
+    passed = _OF_THE_PROGRAM.get(part, {})
+    return {key: value for key, value in arguments.items() if key not in passed}
 
 
 def check_call(node: Mapping[Any, Any], path: str, arguments: Sequence[str]) -> None:
