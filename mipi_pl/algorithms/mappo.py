@@ -64,8 +64,8 @@ class MAPPO(InformationCost):
         entropy_bonus: weight of the entropy bonus in the policy loss.
         value_clip: largest change of the critic's normalised values; None for no clipping.
         huber_delta: error of the normalised values beyond which the critic's loss is linear; None for a quadratic loss.
-        value_decay: decay of the running mean and deviation for the normalisation of returns, at most 0.99999; None for
-            no normalisation.
+        value_decay: decay of the running mean and deviation for the normalisation of returns, at most 0.99999 in
+            training; None for no normalisation.
         truncation_is_terminal: treat the time limit as termination, i.e. do not bootstrap from the last observation
             (REFIL's default).
         gradient_clip: largest gradient norm of an optimizer step.
@@ -113,7 +113,7 @@ class MAPPO(InformationCost):
         require_options(1, epochs=epochs, minibatches=minibatches)
         require_memory(f"the metrics of {epochs:,} epochs", _METRICS_BYTES * epochs, "lower algorithm.epochs")
         if value_decay is not None:
-            require_options(0, LARGEST_DECAY, value_decay=value_decay)
+            require_options(0, 1, value_decay=value_decay)
         self._choose_cost(regularizer, marginal_teams)
         self.priced = None if priced is None else choose("algorithm.priced", priced, Part)
         if self.priced is not None and self.regularizer is Regularizer.NONE:
@@ -137,7 +137,7 @@ class MAPPO(InformationCost):
         self.agent = agent(**self._network_sizes, targets=spec.targets)
         self.agent.utilities.requires_grad_(False)
         self.critic = critic(**self._network_sizes, n_entities=spec.n_entities)
-        self.return_scale = ReturnScale(value_decay)
+        self.value_decay, self.return_scale = value_decay, ReturnScale(value_decay)
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
             self._add_marginal(marginal, marginal_optimizer)
 
@@ -151,7 +151,13 @@ class MAPPO(InformationCost):
         self._optimizer_factories.append(optimizer)
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Return the optimizers of the policy with its trunk, the critic, and the marginal policy if used."""
+        """Return the optimizers of the policy with its trunk, the critic, and the marginal policy if used.
+
+        Raises:
+            ValueError: if `value_decay` is too large to train with. Runs of older versions that have it still play.
+        """
+        if self.value_decay is not None:
+            require_options(0, LARGEST_DECAY, value_decay=self.value_decay)
         groups = [[*self.agent.trunk.parameters(), *self.agent.policy_logits.parameters()], self.critic.parameters()]
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
             groups.append(self.marginal.parameters())

@@ -21,6 +21,8 @@ from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.datamodules.trimming import trim
 from mipi_pl.envs.matrix import MatrixGame
+from mipi_pl.run.learner import check_optimizers
+from mipi_pl.utils.errors import UserError
 
 BOTH: list[dict[str, Any]] = [{}, {"regularizer": "mutual_information", "alpha": 0.3}]
 
@@ -167,8 +169,7 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
         ({"marginal_epochs": 0}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
         ({"marginal_epochs": 3}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
         ({"gae_lambda": 1.5}, "algorithm.gae_lambda must be at least 0 and at most 1"),
-        ({"value_decay": 1.0}, "algorithm.value_decay must be at least 0"),
-        ({"value_decay": 0.999991}, "algorithm.value_decay must be at least 0 and at most 0.99999, got 0.999991"),
+        ({"value_decay": 1.1}, "algorithm.value_decay must be at least 0"),
         ({"entropy_bonus": -0.1}, "algorithm.entropy_bonus must be at least 0"),
         ({"regularizer": "other"}, "must be one of mutual_information, entropy, none, got 'other'"),
         ({"marginal_teams": "other"}, "must be one of imaginary, actual, got 'other'"),
@@ -185,6 +186,14 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
 def test_impossible_values_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_mappo(Sizes().spec, **options)
+
+
+def test_a_decay_of_an_older_run_plays_and_is_refused_in_training() -> None:
+    algorithm = small_mappo(Sizes().spec, value_decay=0.999991)
+    with pytest.raises(
+        UserError, match=r"algorithm\.value_decay must be at least 0 and at most 0\.99999, got 0\.999991"
+    ):
+        check_optimizers(algorithm)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9, 0.99999])
