@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,26 @@ def test_the_checksum_is_that_of_the_checkpoint_that_was_played(
     played = results(folder)["checkpoint"]
     frames = torch.load(newer, weights_only=True)["mipi"]["frames"]
     assert (played["frames"], played["sha256"]) == (frames, sha256_of(newer))
+
+
+def test_a_checkpoint_that_does_not_stay_is_told(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, build = tmp_path / "last.ckpt", evaluate._subject
+    shutil.copy(finished_run / "checkpoints" / "last.ckpt", path)
+    checksums = map(str, count())
+    with monkeypatch.context() as changed:
+        changed.setattr(evaluate, "sha256_of", lambda _: next(checksums))
+        assert main(["eval", str(path)]) == 2
+    assert "last.ckpt to stay the same while it is loaded, but it changed 5 times" in capfd.readouterr().err
+
+    def removed_meanwhile(*arguments: Any) -> evaluate.Subject:
+        path.unlink()
+        return build(*arguments)
+
+    monkeypatch.setattr(evaluate, "_subject", removed_meanwhile)
+    assert main(["eval", str(path)]) == 2
+    assert "no checkpoint at " in capfd.readouterr().err
 
 
 def test_eval_writes_beside_the_checkpoint_and_never_twice_to_one_folder(tmp_path: Path) -> None:

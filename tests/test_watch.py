@@ -187,7 +187,7 @@ def test_an_opponent_of_other_battles_is_refused_by_its_name(capfd: pytest.Captu
     assert main(["watch", "quickstart", "env.team_sizes=[3]", "--against", "csz"]) == 2
     told = capfd.readouterr().err
     assert re.search(r"csz\S*: the policy was trained with n_features=16 and this environment has 15", told)
-    assert "they differ in env.groups" in told
+    assert "(they differ in env.groups); name a policy" in told
     assert "cannot be changed after training" not in told
 
 

@@ -32,6 +32,9 @@ from mipi_pl.storage.files import sha256_of, write_json
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.threads import set_threads
 
+_ATTEMPTS = 5
+"""How often a checkpoint that changes while it is loaded is loaded before the evaluation gives up."""
+
 
 @dataclass
 class Plan:
@@ -101,7 +104,8 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
     try:
         subject.algorithm.spec.refuse_misfit(subject.spec)
     except ValueError as error:
-        raise UserError(f"{error}; {_keys(plan.env, config['env'])} cannot be changed after training") from error
+        keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
+        raise UserError(f"{error}{f'; {keys} cannot be changed after training' if keys else ''}") from error
     return subject
 
 
@@ -120,9 +124,10 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
     try:
         subject.algorithm.spec.refuse_misfit(subject.spec)
     except ValueError as error:
+        keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
         raise UserError(
-            f"{run_folder.shown(path)}: {error} (they differ in {_keys(plan.env, config['env'])}); name a policy that "
-            "was trained in the same world, or a scripted one"
+            f"{run_folder.shown(path)}: {error}{f' (they differ in {keys})' if keys else ''}; name a policy that was "
+            "trained in the same world, or a scripted one"
         ) from error
     check_worlds(subject)
     return subject
@@ -198,14 +203,27 @@ def _open_unchanged(path: Path, overrides: Sequence[str]) -> tuple[Subject, str]
     """Load a checkpoint, and return its checksum too.
 
     A run that is being trained replaces its checkpoints. If that happens meanwhile, the new file is loaded.
+
+    Raises:
+        UserError: if the checkpoint cannot be used, or is replaced or removed each time that it is loaded.
     """
-    while True:
-        before = None
-        with suppress(OSError):  # `open_checkpoint` says why a file cannot be read
-            before = sha256_of(path)
-        subject = open_checkpoint(path, overrides)
-        if before is not None and sha256_of(path) == before:
+    for _ in range(_ATTEMPTS):
+        before = _checksum(path)
+        subject = open_checkpoint(path, overrides)  # says why a file cannot be read
+        if before is not None and _checksum(path) == before:
             return subject, before
+    raise UserError(
+        f"expected {run_folder.shown(path)} to stay the same while it is loaded, but it changed {_ATTEMPTS} times; "
+        "evaluate a copy of it"
+    )
+
+
+def _checksum(path: Path) -> str | None:
+    """Return the checksum of a file; None if it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return None
 
 
 def _texts_of(changes: Config) -> list[str]:
@@ -270,9 +288,21 @@ def _changed(env: Config, trained: Config) -> Config:
     return {key: value for key, value in env.items() if value != trained.get(key)}
 
 
-def _keys(env: Config, trained: Config) -> str:
-    """Return the keys of the arguments of an environment that differ from those of training, for messages."""
-    return ", ".join(f"env.{key}" for key in _changed(env, trained))
+def _unfit_keys(algorithm: EntityAlgorithm, env: Config, trained: Config) -> str:
+    """Return the changed keys of an environment that do not fit the policy, for messages; all if none does so alone."""
+    changed = _changed(env, trained)
+    unfit = [key for key in changed if not _fits(algorithm, {**trained, key: env[key]})]
+    return ", ".join(f"env.{key}" for key in unfit or changed)
+
+
+def _fits(algorithm: EntityAlgorithm, env: Config) -> bool:
+    """Return whether the policy can act in an environment, also if that cannot be told because it cannot be built."""
+    with suppress(UserError), one_environment(environment_factory(env)) as built:
+        try:
+            algorithm.spec.refuse_misfit(built.entity_spec)
+        except ValueError:
+            return False
+    return True
 
 
 @contextmanager
