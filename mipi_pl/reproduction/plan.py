@@ -17,6 +17,15 @@ from mipi_pl.utils.errors import UserError
 TARGETS = ("table1", "table2", "table3", "figure2", "figure4", "ablations", "ablations_ppo", "prices", "mixes")
 SCALES = ("smoke", "cpu", "paper")
 
+_OPTION_FOR = {
+    "seed": "seeds with --seeds",
+    "env": "tasks with --tasks",
+    "algorithm": "methods with --methods",
+    "experiment": "a protocol with --scale",
+    "output_dir": "the folder with --output-dir",
+}
+"""How to choose what every plan sets."""
+
 Cell = tuple[str, str, str]
 """Task, method and column of a table."""
 
@@ -102,8 +111,9 @@ def make_plan(
 
     Raises:
         UserError: if the plan does not have the scale, a task or a method, a seed is given twice, or `more` sets what
-            tells the methods of the plan apart.
+            the plan or its methods set.
     """
+    _refuse_what_plans_set(more)
     plan, size = _read(f"{target}.yaml"), _read("scales.yaml")[scale]
     if scale not in plan["scales"]:
         raise UserError(f"{target} has no scale {scale}; choose one of: {', '.join(plan['scales'])}")
@@ -116,7 +126,7 @@ def make_plan(
     jobs = []
     for task, of_task in _chosen(target, "task", plan["tasks"], tasks).items():
         all_methods = {method: _of_task(by_task, scale, task) for method, by_task in plan["methods"].items()}
-        _refuse_what_differs(more, all_methods.values())
+        _refuse_what_methods_set(more, all_methods.values())
         for method, of_method in _chosen(target, "method", all_methods, methods).items():
             overrides = (*size["overrides"], *plan["scales"][scale], *of_task, *of_method, *more)
             # For readers, experiment and environment come before the changes to them; Hydra accepts any order.
@@ -137,12 +147,20 @@ def _of_task(by_task: Mapping[str, list[str]], scale: str, task: str) -> list[st
     return next(by_task[key] for key in (scale, task, "all") if key in by_task)
 
 
-def _refuse_what_differs(more: Sequence[str], methods: Iterable[Sequence[str]]) -> None:
-    """Raise a UserError if an override for all runs sets a key that the overrides of a method set."""
+def _refuse_what_plans_set(more: Sequence[str]) -> None:
+    """Raise a UserError if an override for all runs sets what every plan sets."""
     for word in more:
-        for key in sorted({_key(of_method) for words in methods for of_method in words}):
+        if (key := _key(word)) in _OPTION_FOR:
+            raise UserError(f"the plan sets {key}; remove {word}, and choose {_OPTION_FOR[key]}")
+
+
+def _refuse_what_methods_set(more: Sequence[str], methods: Iterable[Sequence[str]]) -> None:
+    """Raise a UserError if an override for all runs sets a key that the overrides of a method set."""
+    of_methods = sorted({_key(of_method) for words in methods for of_method in words})
+    for word in more:
+        for key in of_methods:
             if f"{key}.".startswith(f"{_key(word)}."):  # the key itself, or a mapping that contains it
-                raise UserError(f"the plan sets {key} to tell its methods apart; remove {word}")
+                raise UserError(f"the plan's methods set {key}; remove {word}")
 
 
 def _chosen(target: str, kind: str, known: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
