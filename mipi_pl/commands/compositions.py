@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from mipi_pl.commands.options import CONFIG_DIR, AddParser
+from mipi_pl.commands.options import AddParser
+from mipi_pl.run.config_files import CONFIG_DIR
 
 _DESCRIPTION = """\
 Prints the compositions that `mipi train` with the same keys would train on and the compositions it would be evaluated

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import CONFIG_DIR, AddParser
+from mipi_pl.commands.options import AddParser
+from mipi_pl.run.config_files import CONFIG_DIR
 from mipi_pl.utils.errors import UserError
 
 _DESCRIPTION = """\

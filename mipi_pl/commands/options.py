@@ -8,11 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import mipi_pl
+from mipi_pl.run.config_files import CONFIG_DIR
 from mipi_pl.storage.provenance import commit
 from mipi_pl.utils.errors import UserError, did_you_mean
-
-CONFIG_DIR = ("--config-dir", "-cd")
-"""Flags that name the user's own folder of configs and modules."""
 
 
 class _Paragraphs(argparse.HelpFormatter):

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+CONFIG_DIR = ("--config-dir", "-cd")
+"""Flags that name the user's own folder of configs and modules."""
 _KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z_][\w.]*):(?:\s|$)")
 _GLOBAL = "# @package _global_"
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.run.config import Config
+from mipi_pl.run.config_files import CONFIG_DIR
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
 
-_FLAGS = ("--config-dir", "-cd")
 _KEY = "config_dir="
 
 
@@ -35,7 +35,7 @@ def as_override(arguments: Sequence[str]) -> list[str]:
     for word in words:
         flag, equals, folder = word.partition("=")
         flag = flag.lstrip("+")
-        if flag not in (*_FLAGS, _KEY[:-1]) or (flag == _KEY[:-1] and folder == "null"):
+        if flag not in (*CONFIG_DIR, _KEY[:-1]) or (flag == _KEY[:-1] and folder == "null"):
             overrides.append(word)
             continue
         folder = _unquoted(folder if equals else next(words, ""))
@@ -49,7 +49,7 @@ def existing(folder: str | None) -> Path | None:
     Raises:
         UserError: if it does not exist.
     """
-    return None if folder is None else _found(folder, _FLAGS[0])
+    return None if folder is None else _found(folder, CONFIG_DIR[0])
 
 
 def _found(folder: str, flag: str) -> Path:
@@ -60,7 +60,7 @@ def _found(folder: str, flag: str) -> Path:
 
 def as_flag(folder: str | Path | None) -> list[str]:
     """Return the arguments that name a folder, or an empty list for None."""
-    return [] if folder is None else [_FLAGS[0], str(folder)]
+    return [] if folder is None else [CONFIG_DIR[0], str(folder)]
 
 
 def named_folder(overrides: Sequence[str]) -> str | None:
