@@ -67,8 +67,7 @@ def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
         found |= read_table(path)
     runs = [run for run in (find_runs(folders) if folders else ()) if run.state == "finished"]
     for run in sorted(runs, key=lambda run: run.precedence):  # of equal ones, the newest counts
-        if not run.winnable or TRAINING not in run.policies["trained"] or len(run.policies["trained"]) < 2:
-            raise UserError(f"expected runs with win rates on training and held-out teams, got {run.folder}")
+        require_both(set(run.policies["trained"]) if run.winnable else set(), str(run.folder))
         found[run.environment, run.algorithm, run.seed or 0] = points_of(run)
     if not found:
         raise UserError(f"expected finished runs or a table of this script, got none in {', '.join(map(str, paths))}")
@@ -79,7 +78,7 @@ def read_table(path: Path) -> dict[Key, list[Point]]:
     """Returns the evaluations of each run in a table that `write` made, by frames.
 
     Raises:
-        UserError: if it is no such table.
+        UserError: if it is no such table, or a run in it has no win rates on training and held-out teams.
     """
     found: dict[Key, list[Point]] = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:
@@ -88,7 +87,19 @@ def read_table(path: Path) -> dict[Key, list[Point]]:
             raise UserError(f"expected a table of this script with the columns {', '.join(COLUMNS)}, got {path}")
         for point in map(as_point, reader):
             found[point.run].append(point)
+    for run, points in found.items():
+        require_both({point.evaluation for point in points}, f"{', '.join(map(str, run))} in {path}")
     return dict(found)
+
+
+def require_both(evaluations: set[str], name: str) -> None:
+    """Check that a run has win rates on the training teams and on others.
+
+    Raises:
+        UserError: if it does not; the message calls it `name`.
+    """
+    if TRAINING not in evaluations or len(evaluations) < 2:
+        raise UserError(f"expected runs with win rates on training and held-out teams, got {name}; leave it out")
 
 
 def points_of(run: Run) -> list[Point]:

@@ -74,3 +74,13 @@ def test_runs_without_win_rates_or_held_out_teams_are_refused(tmp_path: Path) ->
     for name in "ab":
         with pytest.raises(UserError, match="expected runs with win rates on training and held-out teams, got "):
             curves.read([tmp_path / name])
+
+
+def test_a_table_without_held_out_teams_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path, shares=(0.8, 0.6, 0.5, 0.4))
+    ((key, points),) = curves.read([tmp_path]).items()
+    curves.write({key: [point for point in points if point.evaluation == "training"]}, table := tmp_path / "some.csv")
+    with pytest.raises(
+        UserError, match=r"training and held-out teams, got marines, mipi, 0 in .*some\.csv; leave it out"
+    ):
+        curves.read([table])
