@@ -85,10 +85,10 @@ def table(runs: Sequence[Run], minutes: Sequence[float]) -> list[str]:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for world in worlds_of(runs):
         for group in world.groups:
-            runs_of = group.runs
-            cells = [world.label, f"`{group.label}`", str(len(runs_of)), f"{mean(run.frames for run in runs_of):,.0f}"]
-            cells += by_minutes(runs_of, minutes)
-            lines.append(f"| {' | '.join([*cells, over_seeds([final(run) for run in runs_of])])} |")
+            members = group.runs
+            cells = [world.label, f"`{group.label}`", str(len(members)), f"{mean(run.frames for run in members):,.0f}"]
+            cells += by_minutes(members, minutes)
+            lines.append(f"| {' | '.join([*cells, over_seeds([final(run) for run in members])])} |")
         for name in world.runs[0].policies:
             if name not in ("trained", "untrained"):
                 cells = [world.label, f"`{name}`", *[""] * (3 + len(minutes)), over_seeds([final(world.runs[0], name)])]
