@@ -15,7 +15,7 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.picture import draw, title_of
 from mipi_pl.envs.scene import Scene, View, aligned, view_of
 from mipi_pl.evaluation.inspection import Insight, InspectedPolicy
-from mipi_pl.evaluation.rollout import Policy, play
+from mipi_pl.evaluation.rollout import Episodes, Policy, play
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,6 @@ def common_view(recordings: Sequence[Recording]) -> View:
     return view_of(scene for recording in recordings for scene in recording.scenes)
 
 
-@dataclass
-class _Film:
-    """Scenes and rewards of an episode while it is played; `start` is the number of its first step."""
-
-    start: int
-    scenes: list[Scene]
-    rewards: list[float] = field(default_factory=list)
-    over: bool = False
-
-
 def record(env: EntityEnv, policy: Policy, name: str, episodes: int | None = None) -> list[Recording]:
     """Play and record the first episode of each environment, then the second of each, and so on.
 
@@ -93,46 +83,68 @@ def record(env: EntityEnv, policy: Policy, name: str, episodes: int | None = Non
     """
     b = env.num_envs
     episodes = b if episodes is None else episodes
-    episodes_per_env = -(-episodes // b)
-    films: list[list[_Film]] = [[] for _ in range(b)]
-    steps: list[TensorDictBase] = []
+    camera = _Camera(env, policy, episodes_per_env=-(-episodes // b))
+    played = play(env, camera.act, camera.episodes_per_env, camera.record_step)
+    return [camera.recording(name, played, number) for number in range(episodes)]
 
-    def act(td: TensorDictBase) -> TensorDictBase:
-        for row, of_row in enumerate(films):
-            if len(of_row) < episodes_per_env and (not of_row or of_row[-1].over):
-                of_row.append(_Film(len(steps), [env.scene(row)]))
-        return policy(td)
 
-    def record_step(step: TensorDictBase) -> None:
-        steps.append(step.select(*_KEPT.values()).cpu())
-        for row, of_row in enumerate(films):
-            if not of_row[-1].over:
-                of_row[-1].scenes.append(env.scene(row))
-                of_row[-1].rewards.append(float(step["next", keys.REWARD][row]))
-                of_row[-1].over = bool(step["next", keys.DONE][row])
+@dataclass
+class _Film:
+    """Scenes and rewards of an episode while it is played; `start` is the number of its first step."""
 
-    played = play(env, act, episodes_per_env, record_step)
-    recordings = []
-    for number in range(episodes):
-        row = number % b
-        film = films[row][number // b]
+    start: int
+    scenes: list[Scene]
+    rewards: list[float] = field(default_factory=list)
+    over: bool = False
+
+
+class _Camera:
+    """Films the episodes of B environments while `play` plays them.
+
+    Args:
+        env: the environments.
+        policy: policy that acts.
+        episodes_per_env: number of episodes of each environment to film.
+    """
+
+    def __init__(self, env: EntityEnv, policy: Policy, episodes_per_env: int) -> None:
+        self.episodes_per_env = episodes_per_env
+        self._env, self._policy = env, policy
+        self._films: list[list[_Film]] = [[] for _ in range(env.num_envs)]
+        self._steps: list[TensorDictBase] = []
+
+    def act(self, td: TensorDictBase) -> TensorDictBase:
+        """Let the policy act, after the first scene of each episode that begins."""
+        for row, films in enumerate(self._films):
+            if len(films) < self.episodes_per_env and (not films or films[-1].over):
+                films.append(_Film(len(self._steps), [self._env.scene(row)]))
+        return self._policy(td)
+
+    def record_step(self, step: TensorDictBase) -> None:
+        """Film the scene after a step."""
+        self._steps.append(step.select(*_KEPT.values()).cpu())
+        for row, (*_, film) in enumerate(self._films):
+            if not film.over:
+                film.scenes.append(self._env.scene(row))
+                film.rewards.append(float(step["next", keys.REWARD][row]))
+                film.over = bool(step["next", keys.DONE][row])
+
+    def recording(self, name: str, played: Episodes, number: int) -> Recording:
+        """Return the recording of an episode of `played` under the policy of this name."""
+        env, row = self._env, number % self._env.num_envs
+        film = self._films[row][number // env.num_envs]
         start, length = film.start, int(played.length[number])
-        recordings.append(
-            Recording(
-                policy=name,
-                composition=env.compositions[int(played.composition[number])].label,
-                action_names=env.entity_spec.action_names,
-                scenes=aligned(film.scenes),
-                rewards=film.rewards,
-                won=bool(played.won[number]) if env.winnable else None,
-                insight=policy.insight(row, start, length) if isinstance(policy, InspectedPolicy) else None,
-                **{
-                    name: torch.stack([step[key][row] for step in steps[start : start + length]])
-                    for name, key in _KEPT.items()
-                },
-            )
+        steps, policy = self._steps[start : start + length], self._policy
+        return Recording(
+            policy=name,
+            composition=env.compositions[int(played.composition[number])].label,
+            action_names=env.entity_spec.action_names,
+            scenes=aligned(film.scenes),
+            rewards=film.rewards,
+            won=bool(played.won[number]) if env.winnable else None,
+            insight=policy.insight(row, start, length) if isinstance(policy, InspectedPolicy) else None,
+            **{kept: torch.stack([step[key][row] for step in steps]) for kept, key in _KEPT.items()},
         )
-    return recordings
 
 
 _KEPT = {"action": keys.ACTION, "available": keys.ACTION_MASK, "visible": keys.VISIBLE}
