@@ -12,9 +12,10 @@ _DESCRIPTION = """\
 Runs the experiments of a table or figure of the paper (tasks x algorithms x seeds) and compares the results with the
 paper's numbers cell by cell, with the difference and whether the order of the algorithms holds. Finished runs are not
 repeated, interrupted runs are resumed, and tables share runs, so the same command can be repeated at any time.
---dry-run shows what would be done. Arguments key=value change all runs, as in mipi train. MIPI-PPO is not in the paper,
-and neither are four targets: `prices` varies alpha in MIPI-PPO; `mixes` holds out half of the compositions of 3-5;
-`ablations` and `ablations_ppo` change one thing at a time in the protocol of scale cpu, in MIPI and in MIPI-PPO."""
+--dry-run shows what would be done. Arguments key=value change all runs, as in mipi train; what the methods differ in
+cannot be changed. MIPI-PPO is not in the paper, and neither are four targets: `prices` varies alpha in MIPI-PPO;
+`mixes` holds out half of the compositions of 3-5; `ablations` and `ablations_ppo` change one thing at a time in the
+protocol of scale cpu, in MIPI and in MIPI-PPO."""
 
 
 def declare(add_parser: AddParser) -> None:
