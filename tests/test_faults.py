@@ -116,6 +116,7 @@ def test_training_goes_on_without_a_logger_that_is_lost_and_says_so_once(
     assert differences(content(undisturbed), content(folder)) == []
 
 
+@pytest.mark.slow
 def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_go_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ class FullDisk:
         self._save(content, file)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_in_one_line_that_says_what_is_missing(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +163,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_on_a_real_disk_that_is_full_the_run_ends_in_one_line_and_resumes_when_there_is_room(
     undisturbed: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

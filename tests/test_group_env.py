@@ -102,6 +102,7 @@ def test_ippo_of_torchrl_trains(ippo: ModuleType) -> None:
     assert np.isfinite([list(of_iteration.values()) for of_iteration in losses]).all()
 
 
+@pytest.mark.slow
 def test_ippo_of_torchrl_learns_the_matrix_game(ippo: ModuleType) -> None:
     torch.manual_seed(0)
     payoffs = {"AB": [[0.0, 0.0], [0.0, 1.0]], "BA": [[0.0, 0.0], [0.0, 1.0]]}

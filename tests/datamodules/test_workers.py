@@ -61,6 +61,7 @@ def fastest(one: Any, two: Any) -> float:
     return ratio
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ProcessSource, RaySource])
 def test_workers_play_what_this_process_would_have_played_in_less_time_until_one_dies(
     kind: Any, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +99,7 @@ def test_workers_play_what_this_process_would_have_played_in_less_time_until_one
     assert set(multiprocessing.active_children()) <= others
 
 
+@pytest.mark.slow
 def test_rollouts_of_workers_are_played_by_the_present_policy_and_a_resumed_run_begins_new_episodes() -> None:
     torch.manual_seed(0)
     make_env = partial(SlowWorld, step_s=0.0)

@@ -45,6 +45,7 @@ def census(monkeypatch: pytest.MonkeyPatch) -> Census:
     return Census(monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_run_makes_each_world_once_and_closes_it(census: Census, tmp_path: Path) -> None:
     assert main(["train", *TINY, f"output_dir={tmp_path}", "~callbacks.generalization"]) == 0
     assert census.still_open == Counter()
@@ -55,6 +56,7 @@ def test_a_run_makes_each_world_once_and_closes_it(census: Census, tmp_path: Pat
     assert len(results["scripted"]) == 3, "five policies were played in these environments"
 
 
+@pytest.mark.slow
 def test_the_evaluations_while_training_have_environments_of_their_own(census: Census, tmp_path: Path) -> None:
     assert main(["train", *TINY, f"output_dir={tmp_path}", "callbacks.generalization.every_frames=1"]) == 0
     assert census.still_open == Counter()

@@ -41,6 +41,7 @@ def equal(one: list[TensorDict], two: list[TensorDict], rows: int) -> bool:
     return all((a[:rows] == b[:rows]).all() for a, b in zip(one, two, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sz", "mmm"])
 def test_threads_and_neighbours_change_nothing(make_battle: Make, family: str) -> None:
     alone = trace(make_battle(family, num_envs=2, seed=11, episode_limit=20), 50)
@@ -118,6 +119,7 @@ np.save(sys.argv[1], np.stack(steps))
 """
 
 
+@pytest.mark.slow
 def test_compiled_and_plain_python_play_the_same_battle(tmp_path: Path) -> None:
     for name, plain in (("compiled.npy", "0"), ("plain.npy", "1")):
         environment = {**os.environ, "NUMBA_DISABLE_JIT": plain}
