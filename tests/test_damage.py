@@ -50,6 +50,7 @@ def flip(path: Path, place: float) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_of_many_damaged_files_none_is_used_silently(runs: Runs, tmp_path: Path) -> None:
     stopped, finished, policy = runs
     judge = Judge(Path(shutil.copytree(stopped, tmp_path / "stopped")), finished, policy, tmp_path)
@@ -114,6 +115,7 @@ def test_a_damaged_index_is_rebuilt_from_the_checkpoints(damage: Callable[[Path]
     assert folder.entries() == before
 
 
+@pytest.mark.slow
 def test_a_run_with_a_damaged_index_resumes_to_the_same_end(
     runs: Runs, stopped: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

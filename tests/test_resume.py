@@ -58,7 +58,7 @@ def start(root: Path, *overrides: str) -> Path:
     return folder
 
 
-pytestmark = pytest.mark.usefixtures("no_crash_is_left")
+pytestmark = [pytest.mark.usefixtures("no_crash_is_left"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

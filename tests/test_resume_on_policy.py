@@ -33,7 +33,7 @@ SMALL = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("no_crash_is_left")
+pytestmark = [pytest.mark.usefixtures("no_crash_is_left"), pytest.mark.slow]
 
 
 def train(root: Path, *overrides: str) -> Path:
