@@ -73,11 +73,11 @@ def comparison_table(policies: Mapping[str, Sequence[Result]]) -> str:
 
 
 def detail_table(results: Sequence[Result]) -> str:
-    """Return a table of each evaluation in total, by team size and by composition."""
+    """Return a table of each evaluation in total, by composition, and by team size if a size has several of these."""
     rows = []
     for result in results:
         rows.append([_teams(result), *_score_cells(result.total)])
-        if len(result.by_size) > 1:
+        if 1 < len(result.by_size) < len(result.by_composition):
             rows += [[f"  {size} agents", *_score_cells(score)] for size, score in result.by_size.items()]
         if len(result.by_composition) > 1:
             rows += [[f"  {label}", *_score_cells(score)] for label, (_, score) in result.by_composition.items()]

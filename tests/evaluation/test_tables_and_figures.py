@@ -31,9 +31,16 @@ from mipi_pl.reporting.curves import Curve
 from mipi_pl.reporting.pictures import Panel, learning_curves
 
 
-def result(name: str, sizes: tuple[int, ...], wins: int = 3, winnable: bool = True, faults: int = 0) -> Result:
-    compositions = [Composition((("marine", size),)) for size in sizes]
-    composition = torch.arange(12) % len(sizes)
+def result(
+    name: str,
+    sizes: tuple[int, ...],
+    wins: int = 3,
+    winnable: bool = True,
+    faults: int = 0,
+    types: tuple[str, ...] = ("marine",),
+) -> Result:
+    compositions = [Composition(((type_, size),)) for size, type_ in product(sizes, types)]
+    composition = torch.arange(12) % len(compositions)
     number, length = torch.arange(12), torch.full((12,), 20)
     played = Episodes(torch.full((12,), 7.5), number < wins, length, composition, number >= 12 - faults)
     return Result.from_episodes(name, compositions, played, winnable)
@@ -53,10 +60,16 @@ def test_the_comparison_has_a_row_for_each_evaluation_and_a_column_for_each_poli
 
 
 def test_the_detail_lists_sizes_and_compositions() -> None:
-    text = detail_table(TRAINED)
+    text = detail_table([result("training", (3, 4), types=("marine", "marauder")), result("6", (6,))])
     assert "  4 agents" in text
     assert "  4 marine" in text
     assert "6 marine" not in text, "a single composition is the total"
+
+
+def test_the_detail_does_not_list_a_size_beside_its_only_composition() -> None:
+    text = detail_table(TRAINED)
+    assert "  4 marine" in text
+    assert "4 agents" not in text
 
 
 def test_faults_are_told_of_the_evaluations_that_had_any() -> None:
