@@ -101,11 +101,9 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
     fused.enable(config.get("fused", True))
     quieten()
     subject = _subject(path, content, config, plan)
-    try:
-        subject.algorithm.spec.refuse_misfit(subject.spec)
-    except ValueError as error:
+    if misfit := _misfit(subject.algorithm, subject.spec):
         keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
-        raise UserError(f"{error}{f'; {keys} cannot be changed after training' if keys else ''}") from error
+        raise UserError(f"{misfit}{f'; {keys} cannot be changed after training' if keys else ''}")
     return subject
 
 
@@ -121,14 +119,12 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
             f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"
         )
     subject = _subject(path, content, config, plan)
-    try:
-        subject.algorithm.spec.refuse_misfit(subject.spec)
-    except ValueError as error:
+    if misfit := _misfit(subject.algorithm, subject.spec):
         keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
         raise UserError(
-            f"{run_folder.shown(path)}: {error}{f' (they differ in {keys})' if keys else ''}; name a policy that was "
+            f"{run_folder.shown(path)}: {misfit}{f' (they differ in {keys})' if keys else ''}; name a policy that was "
             "trained in the same world, or a scripted one"
-        ) from error
+        )
     check_worlds(subject)
     return subject
 
@@ -298,11 +294,17 @@ def _unfit_keys(algorithm: EntityAlgorithm, env: Config, trained: Config) -> str
 def _fits(algorithm: EntityAlgorithm, env: Config) -> bool:
     """Return whether the policy can act in an environment, also if that cannot be told because it cannot be built."""
     with suppress(UserError), one_environment(environment_factory(env)) as built:
-        try:
-            algorithm.spec.refuse_misfit(built.entity_spec)
-        except ValueError:
-            return False
+        return _misfit(algorithm, built.entity_spec) is None
     return True
+
+
+def _misfit(algorithm: EntityAlgorithm, spec: EntitySpec) -> str | None:
+    """Return why the policy cannot act in an environment of these sizes; None if it can."""
+    try:
+        algorithm.spec.refuse_misfit(spec)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @contextmanager
