@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "mutations.md"
 SOURCES = ("mipi_pl/algorithms/*.py", "mipi_pl/losses/*.py", "models/mixers.py")
-ELSEWHERE = {"mappo.py", "ppo.py"}
+ELSEWHERE = {"mappo.py", "mipi_ppo.py", "ppo.py"}
 """Files of the on-policy learners, which have tests of their own."""
 TWINS = [
     "tests/losses",

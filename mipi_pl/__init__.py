@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mipi_pl.algorithms.collaq import CollaQ
     from mipi_pl.algorithms.mappo import MAPPO
     from mipi_pl.algorithms.mipi import MIPI
+    from mipi_pl.algorithms.mipi_ppo import MIPIPPO
     from mipi_pl.algorithms.q_learning import QLearning
     from mipi_pl.evaluation.frame import Table
     from mipi_pl.run.api import TrainedRun, evaluate, load_policy, make_env, resume, train
@@ -38,6 +39,7 @@ _HOMES = {
     "Table": "mipi_pl.evaluation.frame",
     "MIPI": "mipi_pl.algorithms.mipi",
     "MAPPO": "mipi_pl.algorithms.mappo",
+    "MIPIPPO": "mipi_pl.algorithms.mipi_ppo",
     "QLearning": "mipi_pl.algorithms.q_learning",
     "CollaQ": "mipi_pl.algorithms.collaq",
 }
@@ -45,6 +47,7 @@ _HOMES = {
 __all__ = [
     "MAPPO",
     "MIPI",
+    "MIPIPPO",
     "CollaQ",
     "Policy",
     "QLearning",

@@ -33,7 +33,11 @@ DECLARED = {  # what an algorithm changes of another
     ("mipi", "alpha_infinity"): {"algorithm.regularizer", "algorithm.agent.own_entity_only"},
     ("refil", "aqmix"): {"algorithm.imaginary_weight"},
     ("mappo", "mipi_ppo"): {
+        "algorithm._target_",
         "algorithm.regularizer",
+        "algorithm.alpha",
+        "algorithm.priced",
+        "algorithm.marginal_teams",
         "algorithm.entropy_bonus",
         "algorithm.marginal",
         "algorithm.marginal_epochs",

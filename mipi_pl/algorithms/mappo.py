@@ -1,4 +1,4 @@
-"""MAPPO (Yu et al. 2022) for teams of varying composition, and MIPI-PPO: MAPPO with the information term of MIPI."""
+"""MAPPO (Yu et al. 2022) for teams of varying composition."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mipi_pl import spec as keys
-from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
+from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.experience import LARGEST_DECAY, Experience, ReturnScale, advantages
-from mipi_pl.algorithms.informed import InformationCost
 from mipi_pl.algorithms.memory import RolloutMemory, States
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
-from mipi_pl.losses.information import Part, Regularizer
 from mipi_pl.models.agent import EntityAgent
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import choose
 from mipi_pl.utils.memory import require_memory
 
 _MEMORY = "rollout_memory"
@@ -36,11 +33,8 @@ def means(steps: Sequence[Metrics]) -> Metrics:
     return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
 
 
-class MAPPO(InformationCost):
+class MAPPO(EntityAlgorithm):
     """Clipped policy optimization on rollouts of the present policy, with a centralised critic for the team.
-
-    With ``regularizer=mutual_information``, the reward is augmented by -alpha sum_i log pi_i(u_i|s)/pi_i(u_i|s_i+), and
-    the marginal policy learns by (17) on imaginary teams, as in MIPI.
 
     Args:
         spec: sizes of the environment.
@@ -48,19 +42,11 @@ class MAPPO(InformationCost):
         critic: factory of the centralised critic; takes n_features, n_kinds and n_entities.
         policy_optimizer: factory of the optimizer of trunk and policy head.
         critic_optimizer: factory of the optimizer of the critic.
-        marginal: factory of the marginal policy, for ``mutual_information`` only; takes the arguments of `agent`.
-        marginal_optimizer: factory of the optimizer of the marginal policy.
-        regularizer: regularizer that augments the reward: ``mutual_information``, ``entropy`` or ``none``.
-        alpha: weight of the regularizer, in units of return.
-        priced: part of a decision that the regularizer counts: ``kind`` for the choice among the fixed actions and the
-            kinds of target actions, ``target`` for the choice of a target of that kind; None for the whole.
-        marginal_teams: ``imaginary`` averages the policy over random sub-groups, ``actual`` over the actual teams.
         gamma: discount per step.
         gae_lambda: lambda of the advantages.
         clip: largest deviation of the probability ratio from 1.
         epochs: passes over a rollout.
         minibatches: minibatches of whole sequences per epoch; at most one per environment.
-        marginal_epochs: number of epochs, from the first, in which the marginal policy learns; None for all.
         entropy_bonus: weight of the entropy bonus in the policy loss.
         value_clip: largest change of the critic's normalised values; None for no clipping.
         huber_delta: error of the normalised values beyond which the critic's loss is linear; None for a quadratic loss.
@@ -71,11 +57,10 @@ class MAPPO(InformationCost):
         gradient_clip: largest gradient norm of an optimizer step.
 
     Raises:
-        ValueError: for values out of range, mutual information without a marginal policy, or `priced` without a
-            regularizer or without actions that have a target.
+        ValueError: for values out of range.
     """
 
-    optimizer_names = ("policy", "critic", "marginal")
+    optimizer_names: tuple[str, ...] = ("policy", "critic")
     on_policy = True
     agent: EntityAgent
 
@@ -86,18 +71,11 @@ class MAPPO(InformationCost):
         critic: Callable[..., nn.Module],
         policy_optimizer: OptimizerFactory,
         critic_optimizer: OptimizerFactory,
-        marginal: Callable[..., nn.Module] | None = None,
-        marginal_optimizer: OptimizerFactory | None = None,
-        regularizer: str = "none",
-        alpha: float = 0.03,
-        priced: str | None = None,
-        marginal_teams: str = "imaginary",
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
         clip: float = 0.2,
         epochs: int = 4,
         minibatches: int = 4,
-        marginal_epochs: int | None = None,
         entropy_bonus: float = 0.01,
         value_clip: float | None = 0.2,
         huber_delta: float | None = 10.0,
@@ -106,7 +84,7 @@ class MAPPO(InformationCost):
         gradient_clip: float = 10.0,
     ) -> None:
         super().__init__(spec, gradient_clip)
-        require_options(0, alpha=alpha, entropy_bonus=entropy_bonus)
+        require_options(0, entropy_bonus=entropy_bonus)
         require_options(0, 1, gamma=gamma, gae_lambda=gae_lambda)
         bounds = {"value_clip": value_clip, "huber_delta": huber_delta}
         require_options(0, above=True, clip=clip, **{name: x for name, x in bounds.items() if x is not None})
@@ -114,59 +92,34 @@ class MAPPO(InformationCost):
         require_memory(f"the metrics of {epochs:,} epochs", _METRICS_BYTES * epochs, "lower algorithm.epochs")
         if value_decay is not None:
             require_options(0, 1, value_decay=value_decay)
-        self._choose_cost(regularizer, marginal_teams)
-        self.priced = None if priced is None else choose("algorithm.priced", priced, Part)
-        if self.priced is not None and self.regularizer is Regularizer.NONE:
-            raise ValueError(
-                f"algorithm.priced={priced} needs a price, and algorithm.regularizer is none: choose algorithm=mipi_ppo"
-            )
-        if self.priced is not None and not spec.targets:
-            raise ValueError(
-                f"algorithm.priced={priced} needs actions with a target, and the environment has none: choose "
-                "algorithm.priced=null, or env.target_actions=slots if the environment has this option"
-            )
-        self.alpha, self.gamma, self.gae_lambda = alpha, gamma, gae_lambda
+        self.gamma, self.gae_lambda = gamma, gae_lambda
         self.clip, self.value_clip, self.huber_delta = clip, value_clip, huber_delta
         self.epochs, self.minibatches, self.entropy_bonus = epochs, minibatches, entropy_bonus
-        self.marginal_epochs = epochs if marginal_epochs is None else marginal_epochs
-        require_options(1, epochs, marginal_epochs=self.marginal_epochs)
         self.truncation_is_terminal = truncation_is_terminal
         self._memory = RolloutMemory(spec.n_agents)
-        self._optimizer_factories = [policy_optimizer, critic_optimizer]
+        self._optimizer_factories = (policy_optimizer, critic_optimizer)
 
         self.agent = agent(**self._network_sizes, targets=spec.targets)
         self.agent.utilities.requires_grad_(False)
         self.critic = critic(**self._network_sizes, n_entities=spec.n_entities)
         self.value_decay, self.return_scale = value_decay, ReturnScale(value_decay)
-        if self.regularizer is Regularizer.MUTUAL_INFORMATION:
-            self._add_marginal(marginal, marginal_optimizer)
-
-    def _add_marginal(self, marginal: Callable[..., nn.Module] | None, optimizer: OptimizerFactory | None) -> None:
-        if marginal is None or optimizer is None:
-            raise ValueError(
-                "algorithm.regularizer=mutual_information needs algorithm.marginal and its optimizer, got none: "
-                "choose algorithm=mipi_ppo"
-            )
-        self.marginal = marginal(**self._network_sizes, targets=self.spec.targets)
-        self._optimizer_factories.append(optimizer)
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Return the optimizers of the policy with its trunk, the critic, and the marginal policy if used.
+        """Return the optimizers of the policy with its trunk, and of the critic.
 
         Raises:
             ValueError: if `value_decay` is too large to train with. Runs of older versions that have it still play.
         """
         if self.value_decay is not None:
             require_options(0, LARGEST_DECAY, value_decay=self.value_decay)
-        groups = [[*self.agent.trunk.parameters(), *self.agent.policy_logits.parameters()], self.critic.parameters()]
-        if self.regularizer is Regularizer.MUTUAL_INFORMATION:
-            groups.append(self.marginal.parameters())
-        return [make(parameters) for make, parameters in zip(self._optimizer_factories, groups, strict=True)]
+        policy, critic = self._optimizer_factories
+        of_policy = [*self.agent.trunk.parameters(), *self.agent.policy_logits.parameters()]
+        return [policy(of_policy), critic(self.critic.parameters())]
 
     @property
     def partitions_per_batch(self) -> int:
-        """G, number of imaginary partitions that a batch needs: one per epoch in which the marginal policy learns."""
-        return self.marginal_epochs if self._averages_imaginary_teams else 0
+        """G, number of imaginary partitions that a batch needs: none, because no network imagines other teams."""
+        return 0
 
     def steps_per_update(self, num_envs: int) -> int:
         """Return the number of minibatches of an update, in all epochs."""
@@ -192,13 +145,13 @@ class MAPPO(InformationCost):
             for sequences in self._minibatches(batch):
                 part, rows = b.select(sequences)
                 initial = {name: state[sequences] for name, state in states.items()}
-                part_experience = experience.rows(rows)
-                step = self._learn_marginal(part, epoch, initial)
-                step |= self._improve_policy(part, part_experience, initial)
-                step |= self._improve_critic(part, part_experience, initial)
-                steps.append(step)
+                steps.append(self._learn_from(part, experience.rows(rows), initial, epoch))
         self._memory.keep(batch, last)
         self.report(metrics | means(steps))
+
+    def _learn_from(self, b: EpisodeBatch, old: Experience, states: States, epoch: int) -> Metrics:
+        """Take one step of the policy and one of the critic on a minibatch of an epoch, counted from 0."""
+        return self._improve_policy(b, old, states) | self._improve_critic(b, old, states)
 
     def _minibatches(self, batch: TensorDictBase) -> Sequence[Tensor]:
         """Return the sequences [N'] of each minibatch of an epoch; all processes have equally many minibatches."""
@@ -211,49 +164,35 @@ class MAPPO(InformationCost):
         """Evaluate the rollout before any parameter changes.
 
         Returns:
-            Log-probabilities, values, advantages and returns of the augmented reward; metrics; and the recurrent states
-            after the rollout.
+            Log-probabilities, values, advantages and returns; metrics; and the recurrent states after the rollout.
         """
         log_pi, last_policy = self._log_policy(b, b.visible, states)
         value, last_critic = self._values(b, states)
         last = {"policy": last_policy} | ({} if last_critic is None else {"critic": last_critic})
-        log_marginal = None
-        if self.regularizer is Regularizer.MUTUAL_INFORMATION:
-            log_marginal, last["marginal"] = self._marginal_from(b, b.decisions, states.get("marginal"))
-        cost = self.alpha * self._penalty(b, log_pi, log_marginal)
-        team_cost = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)
+        reward, metrics = self._augmented_reward(b, log_pi, states, last)
         scaled_value = self.return_scale.to_return(value)
-        advantage, returns = advantages(b, b.reward - team_cost, scaled_value, self.gamma, self.gae_lambda)
+        advantage, returns = advantages(b, reward, scaled_value, self.gamma, self.gae_lambda)
         self.return_scale.update(returns[b.played])
         normalized, std = ppo.normalized(advantage, b.deciding)
-        metrics = self._information_metrics(b, log_pi, log_marginal) | {
+        metrics |= {
             "value/mean": b.mean_of_played(scaled_value),
             "value/explained_variance": ppo.explained_variance(scaled_value[b.played], returns[b.played]),
             "advantage/deviation": std,
         }
-        if self.regularizer is not Regularizer.NONE:
-            metrics["cost"] = b.mean_of_played(team_cost)
         return Experience(info.of_action(log_pi, b.action), value, normalized, returns), metrics, last
 
-    def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
-        """Return the penalty [L, A, U] of the priced part of a decision; kind and target add up to the whole."""
-        whole = info.penalty(self.regularizer, log_pi, log_marginal)
-        if self.priced is None:
-            return whole
-        kinds = self.agent.kinds.of_actions(b.action.shape[1], b.visible.shape[2])[:-1].to(b.action.device)
-        log_marginal_kinds = None if log_marginal is None else info.log_kinds(log_marginal, kinds)
-        of_kind = info.penalty(self.regularizer, info.log_kinds(log_pi, kinds), log_marginal_kinds)
-        return of_kind if self.priced is Part.KIND else whole - of_kind
+    def _augmented_reward(
+        self, b: EpisodeBatch, log_pi: Tensor, states: States, last: States
+    ) -> tuple[Tensor, Metrics]:
+        """Return the reward [L] to learn from, which is the environment's, and metrics of the policy.
 
-    def _learn_marginal(self, b: EpisodeBatch, epoch: int, states: States) -> Metrics:
-        """Take one step of the marginal policy on (17), towards the policy in the imaginary teams of this epoch."""
-        if self.regularizer is not Regularizer.MUTUAL_INFORMATION or epoch >= self.marginal_epochs:
-            return {}
-        log_marginal, _ = self._marginal_from(b, b.decisions, states.get("marginal"))
-        with torch.no_grad():
-            team = b.within(b.visible, epoch) if self._averages_imaginary_teams else b.visible
-            log_team, _ = self._log_policy(b, team, states)
-        return self._fit_marginal(b, log_marginal, log_team)
+        Args:
+            b: the rollout.
+            log_pi: [L, A, U], log-probabilities of the policy.
+            states: recurrent states before the rollout.
+            last: recurrent states after it; those of further networks are added.
+        """
+        return b.reward, {"policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding)}
 
     def _improve_policy(self, b: EpisodeBatch, old: Experience, states: States) -> Metrics:
         """Take one step of the policy on the clipped surrogate loss and the entropy bonus."""

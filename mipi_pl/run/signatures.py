@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.run.hints import check_value, is_plain, readable, unknown_key
 from mipi_pl.run.kinds import factory_of, imported, kind_of, refuse_class, settings_of
@@ -165,8 +166,8 @@ def _check_part(hint: Any, node: Mapping[Any, Any], path: str) -> None:
 def _parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     """Return the names and types of the parameters of a class or function, and whether it accepts any keyword.
 
-    An environment class that accepts any keyword passes it on to its base class, so the parameters of that class are
-    included.
+    The class of an environment or an algorithm that accepts any keyword passes it on to its base class, so the
+    parameters of that class are included.
     """
     function = target.__init__ if inspect.isclass(target) else target
     try:  # of the function, because a metaclass can hide the signature of a class
@@ -184,7 +185,12 @@ def _parameters_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self"
     ]
     known, open_ended = {name: hints.get(name, Any) for name in names}, inspect.Parameter.VAR_KEYWORD in kinds
-    if open_ended and inspect.isclass(target) and issubclass(target, EntityEnv):
-        inherited, open_ended = _parameters_of(target.__mro__[1])
+    if open_ended and inspect.isclass(target) and issubclass(target, (EntityEnv, EntityAlgorithm)):
+        inherited, open_ended = _parameters_of(_base_of_arguments(target))
         known = {**inherited, **known}
     return known, open_ended
+
+
+def _base_of_arguments(target: type) -> type:
+    """Return the class whose ``__init__`` follows that of `target` in the order of resolution."""
+    return [base for base in target.__mro__ if "__init__" in vars(base)][1]

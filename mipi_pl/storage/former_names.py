@@ -1,4 +1,4 @@
-"""Present names of the classes that configs of older versions name."""
+"""Present names of the classes that configs of older versions name, and of the keys that moved with them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ FORMER_PACKAGES = ("models", "callbacks", "datamodules")
 _PRESENT = tuple(f"mipi_pl.{package}." for package in FORMER_PACKAGES)
 
 _TARGET = "_target_"
+_MAPPO, _MIPI_PPO = "mipi_pl.algorithms.mappo.MAPPO", "mipi_pl.algorithms.mipi_ppo.MIPIPPO"
+_OF_MIPI_PPO = ("regularizer", "alpha", "priced", "marginal_teams", "marginal_epochs")
 
 
 def present_name(target: str) -> str:
@@ -35,7 +37,10 @@ def with_present_names(config: Any) -> Any:
         config: config of a run, as it was read from a file.
     """
     is_newer = any(target.startswith(_PRESENT) for target in _targets(config))
-    return config if is_newer else _renamed(config)
+    config = config if is_newer else _renamed(config)
+    if isinstance(config, dict) and isinstance(algorithm := config.get("algorithm"), dict):
+        return {**config, "algorithm": _split_mappo(algorithm)}
+    return config
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -43,6 +48,18 @@ def _targets(node: Any) -> Iterator[str]:
         yield node[_TARGET]
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from _targets(child)
+
+
+def _split_mappo(algorithm: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of an algorithm in which MIPI-PPO has its own class.
+
+    In earlier configs, MAPPO is the class of both, and has a regularizer that only MIPI-PPO uses.
+    """
+    if algorithm.get(_TARGET) != _MAPPO or "regularizer" not in algorithm:
+        return algorithm
+    if algorithm["regularizer"] == "none" and "marginal" not in algorithm:
+        return {key: value for key, value in algorithm.items() if key not in _OF_MIPI_PPO}
+    return {**algorithm, _TARGET: _MIPI_PPO}
 
 
 def _renamed(node: Any) -> Any:

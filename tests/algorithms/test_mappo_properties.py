@@ -24,7 +24,8 @@ from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.run.learner import check_optimizers
 from mipi_pl.utils.errors import UserError
 
-BOTH: list[dict[str, Any]] = [{}, {"regularizer": "mutual_information", "alpha": 0.3}]
+PRICED = {"regularizer": "mutual_information"}
+BOTH: list[dict[str, Any]] = [{}, {**PRICED, "alpha": 0.3}]
 
 
 def learn(batch: TensorDict, spec: keys.EntitySpec, **options: Any) -> list[dict[str, torch.Tensor]]:
@@ -166,20 +167,23 @@ def test_too_few_partitions_are_an_error_that_says_what_to_do() -> None:
         ({"huber_delta": 0.0}, "algorithm.huber_delta must be above 0"),
         ({"epochs": 0}, "algorithm.epochs must be at least 1"),
         ({"minibatches": 0}, "algorithm.minibatches must be at least 1"),
-        ({"marginal_epochs": 0}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
-        ({"marginal_epochs": 3}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
+        ({**PRICED, "marginal_epochs": 0}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
+        ({**PRICED, "marginal_epochs": 3}, "algorithm.marginal_epochs must be at least 1 and at most 2"),
         ({"gae_lambda": 1.5}, "algorithm.gae_lambda must be at least 0 and at most 1"),
         ({"value_decay": 1.1}, "algorithm.value_decay must be at least 0"),
         ({"entropy_bonus": -0.1}, "algorithm.entropy_bonus must be at least 0"),
         ({"regularizer": "other"}, "must be one of mutual_information, entropy, none, got 'other'"),
-        ({"marginal_teams": "other"}, "must be one of imaginary, actual, got 'other'"),
-        ({"priced": "other"}, "algorithm.priced must be one of kind, target, got 'other'"),
-        ({"priced": "kind"}, "algorithm.priced=kind needs a price, and algorithm.regularizer is none"),
+        ({**PRICED, "marginal_teams": "other"}, "must be one of imaginary, actual, got 'other'"),
+        ({**PRICED, "priced": "other"}, "algorithm.priced must be one of kind, target, got 'other'"),
+        (
+            {"priced": "kind", "regularizer": "none"},
+            "algorithm.priced=kind needs a price, and algorithm.regularizer is none",
+        ),
         (
             {"priced": "kind", "regularizer": "entropy"},
             "algorithm.priced=kind needs actions with a target, and the environment has none",
         ),
-        ({"regularizer": "mutual_information", "marginal": None}, "choose algorithm=mipi_ppo"),
+        ({**PRICED, "marginal": None}, "give both, as algorithm=mipi_ppo does"),
     ],
     ids=str,
 )

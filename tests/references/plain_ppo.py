@@ -116,7 +116,7 @@ def pooled(
 
 @dataclass
 class PPOSettings:
-    """Options of the update, under the names of `MAPPO`."""
+    """Options of the update, under the names of `MIPIPPO`."""
 
     heads: int
     capacity: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,13 +13,14 @@ from worlds import SGD
 
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.mappo import MAPPO
+from mipi_pl.algorithms.mipi_ppo import MIPIPPO
 from mipi_pl.models.agent import EntityAgent
 from mipi_pl.models.critics import EntityCritic
 from mipi_pl.models.marginal import MarginalPolicy
 from mipi_pl.spec import EntitySpec
 
 LEARNED = ("agent.trunk", "agent.policy_logits", "critic", "marginal")
-"""What MAPPO trains; the agent's critic head is not."""
+"""What MAPPO and MIPI-PPO train; the agent's critic head is not."""
 
 
 def small_mappo(
@@ -30,22 +32,28 @@ def small_mappo(
     optimizer: Any = SGD,
     seed: int = 0,
     recurrent: bool = False,
+    regularizer: str | None = None,
     network: dict[str, Any] | None = None,
     **options: Any,
 ) -> MAPPO:
-    """MAPPO with tiny networks; `network` are options of the agent, of which the marginal has ``normalize``."""
+    """MAPPO with tiny networks, or MIPI-PPO with this regularizer.
+
+    `network` are options of the agent, of which the marginal policy of MIPI-PPO has ``normalize``.
+    """
     network = network or {}
     normalize = network.get("normalize", False)
     torch.manual_seed(seed)
-    return MAPPO(
+    make: Callable[..., MAPPO] = MAPPO
+    if regularizer is not None:
+        marginal = partial(MarginalPolicy, width=width, hidden=hidden, normalize=normalize)
+        make = partial(MIPIPPO, marginal=marginal, marginal_optimizer=optimizer, regularizer=regularizer)
+    return make(
         spec,
         agent=partial(EntityAgent, width=width, heads=heads, hidden=hidden, **network),
         critic=partial(EntityCritic, width=width, heads=heads, hidden=hidden, recurrent=recurrent),
         policy_optimizer=optimizer,
         critic_optimizer=optimizer,
-        marginal_optimizer=optimizer,
         **{
-            "marginal": partial(MarginalPolicy, width=width, hidden=hidden, normalize=normalize),
             "epochs": 2,
             "minibatches": 1,
             "value_decay": 0.9,

@@ -1,4 +1,4 @@
-"""Runs and policies whose configs name classes by former modules still resume, play, export and compare."""
+"""Runs and policies whose configs name classes by former names still resume, play, export and compare."""
 
 from __future__ import annotations
 
@@ -94,6 +94,40 @@ def test_a_run_with_former_names_plays_exports_and_resumes(older: Path, tmp_path
 def test_shipped_policies_are_read_with_the_present_names(name: str) -> None:
     _, config = read_checkpoint(Path(importlib.import_module("mipi_pl").__path__[0], "shipped", f"{name}.safetensors"))
     assert config["algorithm"]["agent"]["_target_"] == AGENT
+
+
+FORMER_MAPPO = {"_target_": "mipi_pl.algorithms.mappo.MAPPO", "alpha": 0.03, "priced": None, "gamma": 0.99}
+
+
+def test_mappo_with_a_regularizer_is_now_mipi_ppo() -> None:
+    network: dict[str, Any] = {"marginal": {}}
+    for regularizer, networks in (("mutual_information", network), ("entropy", {}), ("none", network)):
+        former = {**FORMER_MAPPO, "regularizer": regularizer, **networks}
+        found = with_present_names({"algorithm": former})["algorithm"]
+        assert found == {**former, "_target_": "mipi_pl.algorithms.mipi_ppo.MIPIPPO"}
+
+
+def test_mappo_without_a_regularizer_has_no_keys_of_mipi_ppo() -> None:
+    former = {**FORMER_MAPPO, "regularizer": "none", "marginal_teams": "imaginary"}
+    present = {"_target_": "mipi_pl.algorithms.mappo.MAPPO", "gamma": 0.99}
+    assert with_present_names({"algorithm": former}) == {"algorithm": present}
+    assert with_present_names({"algorithm": present}) == {"algorithm": present}
+
+
+@pytest.mark.parametrize("algorithm", ["mappo", "mipi_ppo"])
+def test_an_on_policy_run_of_before_the_split_is_compared_and_resumed_as_one_of_now(
+    algorithm: str, tmp_path: Path
+) -> None:
+    arguments = ["env=marines", "debug=tiny", f"algorithm={algorithm}", f"output_dir={tmp_path}"]
+    assert main(["train", *arguments]) == 0
+    (run,) = tmp_path.glob("marines__*/*")
+    present = read_run(run).config
+    config = {**present["algorithm"], "_target_": FORMER_MAPPO["_target_"]}
+    if algorithm == "mappo":
+        config |= {"regularizer": "none", "alpha": 0.03, "priced": None, "marginal_teams": "imaginary"}
+    (run / "config.yaml").write_text(yaml.safe_dump({**present, "algorithm": config}), encoding="utf-8")
+    assert settings(read_run(run).config, ("algorithm",)) == settings(present, ("algorithm",))
+    assert main(["resume", str(run), "total_frames=200"]) == 0
 
 
 def test_a_package_of_the_users_own_keeps_its_name() -> None:
