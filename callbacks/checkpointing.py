@@ -79,7 +79,7 @@ class Checkpointing(Callback):
         datamodule_of(trainer).at_rest = lambda: self._at_rest(trainer)
 
     def _at_rest(self, trainer: Trainer) -> None:
-        if distributed.anywhere(self.stop_requested):
+        if distributed.any_rank(self.stop_requested):
             self.stop_requested = True
             raise KeyboardInterrupt
         if self._schedule.due(datamodule_of(trainer).frames):
@@ -146,7 +146,7 @@ class Checkpointing(Callback):
         Raises:
             DivergedError: if a parameter is not finite; no checkpoint is written then.
         """
-        distributed.together(lambda: _count_finite(trainer.lightning_module))
+        distributed.run_and_gather(lambda: _count_finite(trainer.lightning_module))
         name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
         data = datamodule_of(trainer)
         if (name, data.frames) == self._written or self._relinked(trainer, name):
@@ -162,7 +162,7 @@ class Checkpointing(Callback):
     @staticmethod
     def _relinked(trainer: Trainer, name: str) -> bool:
         try:
-            return distributed.by_first(lambda: _folder(trainer).relink(name, datamodule_of(trainer).frames))
+            return distributed.on_first_rank(lambda: _folder(trainer).relink(name, datamodule_of(trainer).frames))
         except OSError:
             return False  # writing the checkpoint again has the same error and reports it
 
@@ -223,5 +223,5 @@ def _folder(trainer: Trainer) -> CheckpointFolder:
 def _prepared(trainer: Trainer) -> CheckpointFolder:
     """Return the folder, or fail in every process: if the first failed alone, the others would wait in `_dump`."""
     folder = _folder(trainer)
-    distributed.by_first(folder.prepare)
+    distributed.on_first_rank(folder.prepare)
     return folder

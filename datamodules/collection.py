@@ -182,7 +182,7 @@ class CollectionDataModule(LightningDataModule):
             TooManyFaultsError: if it has.
         """
         self.at_rest()
-        if distributed.anywhere(self.faults >= self.max_faults):
+        if distributed.any_rank(self.faults >= self.max_faults):
             faults = max(distributed.gather(self.faults))  # of one process, as the limit is
             raise TooManyFaultsError(
                 f"the world has failed in {faults} episodes (datamodule.max_faults={self.max_faults}); the first "

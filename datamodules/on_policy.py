@@ -87,8 +87,8 @@ class OnPolicyDataModule(CollectionDataModule):
         while True:
             self.rest()
             self.source.refresh()  # workers act with a copy of the policy
-            self.agree(distributed.together(play))
-            if distributed.anywhere(bool(batches[-1].get(keys.VALID).any())):
+            self.agree(distributed.run_and_gather(play))
+            if distributed.any_rank(bool(batches[-1].get(keys.VALID).any())):
                 break  # else the world has failed in every sequence, and nothing can be learned from
         self.batches += 1
         return batches[-1]

@@ -188,7 +188,7 @@ class ReplayDataModule(CollectionDataModule):
                     self._buffer.extend(episodes)
             return self._own_episodes
 
-        self.agree(distributed.together(work))
+        self.agree(distributed.run_and_gather(work))
 
     def collection_metrics(self) -> dict[str, float]:
         """Return epsilon, the probability of uniform exploration, and the largest team of the curriculum."""

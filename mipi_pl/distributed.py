@@ -75,7 +75,7 @@ def joint_mean_of(values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean_everywhere(total: Tensor, count: Tensor) -> Tensor:
+def global_mean(total: Tensor, count: Tensor) -> Tensor:
     """Return the mean over the elements of all processes, the same number in each process; without gradient.
 
     Args:
@@ -89,7 +89,7 @@ def mean_everywhere(total: Tensor, count: Tensor) -> Tensor:
     return share
 
 
-def moments_everywhere(values: Tensor, times: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def global_moments(values: Tensor, times: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return mean and variance over the elements of all processes, the same in each process; without gradient.
 
     Args:
@@ -99,8 +99,8 @@ def moments_everywhere(values: Tensor, times: Tensor | None = None) -> tuple[Ten
     if times is None:
         times = torch.ones(len(values), dtype=torch.int64, device=values.device)
     count = times.sum()
-    mean = mean_everywhere((times * values).sum(), count)
-    return mean, mean_everywhere((times * (values - mean).square()).sum(), count)
+    mean = global_mean((times * values).sum(), count)
+    return mean, global_mean((times * (values - mean).square()).sum(), count)
 
 
 @torch.no_grad()
@@ -130,12 +130,12 @@ def average(values: dict[str, Tensor]) -> dict[str, Tensor]:
 # ---------------------------------------------------------------------- decisions and objects
 
 
-def anywhere(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Return whether `flag` is True in any process."""
     return flag if size() == 1 else any(_all_numbers(int(flag)))
 
 
-def together(work: Callable[[], int]) -> list[int]:
+def run_and_gather(work: Callable[[], int]) -> list[int]:
     """Run `work` in every process and return all results, by rank; `work` must return a number that is not negative.
 
     Raises:
@@ -163,7 +163,7 @@ def gather(own: T) -> list[T]:
     return cast(list[T], objects)
 
 
-def by_first(work: Callable[[], T]) -> T:
+def on_first_rank(work: Callable[[], T]) -> T:
     """Run `work` in the first process only and return its result, or raise its exception, in all processes.
 
     In the other processes the exception's attribute ``already_reported`` is True: the first process informs the user.
@@ -183,7 +183,7 @@ def by_first(work: Callable[[], T]) -> T:
     return cast(T, outcome[0])
 
 
-def alike(work: Callable[[], T]) -> T:
+def on_all_ranks(work: Callable[[], T]) -> T:
     """Run `work` in every process and return its result, unless a process finds a mistake, which then ends all of them.
 
     Raises:
@@ -207,7 +207,7 @@ def alike(work: Callable[[], T]) -> T:
     raise ended
 
 
-def divided(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
+def map_over_ranks(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
     """Divide the tasks among the processes and return the results of `work`, in the order of the tasks."""
     tasks = list(tasks)
     results = gather([work(task) for task in tasks[rank() :: size()]])

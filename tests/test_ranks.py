@@ -103,5 +103,5 @@ def test_gradients_are_averaged_also_where_one_process_has_none(found: Found) ->
 
 def test_the_first_process_decides_for_all_and_any_may_raise_a_flag(found: Found) -> None:
     for one in found:
-        assert one["by first"] == [10, "no"]
-        assert one["anywhere"] == [True, False]
+        assert one["on first rank"] == [10, "no"]
+        assert one["any rank"] == [True, False]

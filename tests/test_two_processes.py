@@ -306,10 +306,10 @@ def test_a_mistake_that_several_processes_find_is_told_once(
     monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
     monkeypatch.setattr("mipi_pl.distributed.gather", lambda _: others)
     if ended is None:
-        assert distributed.alike(work) == 3
+        assert distributed.on_all_ranks(work) == 3
         return
     with pytest.raises(UserError, match=ended) as caught:
-        distributed.alike(work)
+        distributed.on_all_ranks(work)
     assert caught.value.already_reported is not is_told  # type: ignore[attr-defined]
 
 
@@ -322,5 +322,5 @@ def test_a_mistake_that_only_a_later_process_finds_is_told_by_the_first(monkeypa
     for rank, work, is_silent in ((0, lambda: None, False), (1, full, True)):
         monkeypatch.setattr("mipi_pl.distributed.rank", lambda rank=rank: rank)
         with pytest.raises(UserError, match="my disk is full") as caught:
-            distributed.alike(work)
+            distributed.on_all_ranks(work)
         assert caught.value.already_reported is is_silent  # type: ignore[attr-defined]

@@ -62,7 +62,7 @@ class ReturnScale(nn.Module):
         """Update mean and standard deviation with the returns [P] of a rollout, over all processes."""
         if self.norm is None:
             return
-        mean, variance = distributed.moments_everywhere(returns)
+        mean, variance = distributed.global_moments(returns)
         deviation = variance.sqrt()
         # PopArtValueNorm uses only mean and deviation, so two values that have them stand for all returns.
         self.norm.update(torch.stack((mean + deviation, mean - deviation)).unsqueeze(-1))

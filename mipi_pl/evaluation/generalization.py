@@ -145,7 +145,7 @@ def evaluate(make_policy: MakePolicy, worlds: Worlds, chosen: Iterable[World] | 
             played = play(env, policy, -(-worlds.episodes // env.num_envs)).first(worlds.episodes)
             return Result.from_episodes(world.name, env.compositions, played, env.winnable)
 
-    return distributed.divided(worlds.worlds if chosen is None else chosen, result)
+    return distributed.map_over_ranks(worlds.worlds if chosen is None else chosen, result)
 
 
 def _flat(name: str, estimate: Estimate) -> dict[str, float]:

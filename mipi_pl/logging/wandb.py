@@ -75,9 +75,9 @@ class ResumableWandbLogger(WandbLogger):
             wandb.finish()  # an earlier run of this process, as in a multirun, would receive the metrics of this one
         sends = mode == "online" and silent_mode() is None
         if sends:
-            if not distributed.by_first(has_key):
+            if not distributed.on_first_rank(has_key):
                 raise ValueError("mode=online needs a key: set WANDB_API_KEY or run `wandb login`, or use mode=offline")
-            if problem := distributed.by_first(rejected_key):
+            if problem := distributed.on_first_rank(rejected_key):
                 raise ValueError(f"{problem}: set WANDB_API_KEY or run `wandb login --relogin`, or use mode=offline")
         reason = (why_offline() or rejected_key()) if first and not sends and mode != "offline" else None
         super().__init__(

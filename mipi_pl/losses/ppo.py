@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
-from mipi_pl.distributed import joint_mean_of, moments_everywhere
+from mipi_pl.distributed import global_moments, joint_mean_of
 from mipi_pl.losses.information import masked_mean
 
 _EPSILON = 1e-5
@@ -62,7 +62,7 @@ def normalized(
     Returns:
         The normalised advantages, and the standard deviation before normalisation.
     """
-    mean, variance = moments_everywhere(advantage, times=deciding.sum(dim=-1))
+    mean, variance = global_moments(advantage, times=deciding.sum(dim=-1))
     std = variance.sqrt()
     return (advantage - mean) / (std + _EPSILON), std
 
@@ -120,6 +120,6 @@ def value_loss(
 
 def explained_variance(value: Float[Tensor, " P"], target: Float[Tensor, " P"]) -> Float[Tensor, ""]:
     """Return 1 - Var[target - value] / Var[target] over all processes: 1 for a perfect critic, 0 for a constant."""
-    _, unexplained = moments_everywhere(target - value)
-    _, spread = moments_everywhere(target)
+    _, unexplained = global_moments(target - value)
+    _, spread = global_moments(target)
     return 1.0 - unexplained / spread.clamp(min=1e-8)

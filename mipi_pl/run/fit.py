@@ -145,7 +145,7 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"cannot write to {folder} ({error.strerror})") from error
 
-    distributed.by_first(acquire)
+    distributed.on_first_rank(acquire)
     try:
         yield
     finally:

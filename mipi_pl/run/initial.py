@@ -62,7 +62,7 @@ def apply(algorithm: EntityAlgorithm, config: Config, folder: Path, resumed: boo
     except OSError as error:  # such as a name that is too long
         raise UserError(f"{_KEY}: cannot read {source} ({error.strerror or error})") from error
     if not resumed:
-        distributed.by_first(lambda: _copy(path, folder / f"{run_folder.INITIAL}{path.suffix}"))
+        distributed.on_first_rank(lambda: _copy(path, folder / f"{run_folder.INITIAL}{path.suffix}"))
     return note
 
 

@@ -62,7 +62,7 @@ def resume(
     quieten()
     trainer = connect(config["trainer"])
     watch(config.get("lost_after_s", LOST_AFTER_S))  # older checkpoints lack it
-    checkpoint = distributed.by_first(lambda: newest)
+    checkpoint = distributed.on_first_rank(lambda: newest)
     if checkpoint != newest:  # the first process may have found another checkpoint
         content, config = open_run(checkpoint, config_dir)
     written_by = content[RECORD].get("processes", 1)
@@ -86,7 +86,7 @@ def resume(
 
     with Run(config, folder, trainer, checkpoint=checkpoint, say=say, once_locked=require_standing) as training:
         if wanted is not None:
-            distributed.by_first(lambda: longer.begin(folder, wanted, frames))
+            distributed.on_first_rank(lambda: longer.begin(folder, wanted, frames))
         training.carry_out()
     return folder
 

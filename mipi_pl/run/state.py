@@ -86,8 +86,8 @@ class RunState(Callback):
             "format": FORMAT,
             "needs": needed_files(trainer),
             "random": distributed.join_states(random_states()),
-            # `by_first` raises an error of the first process, such as a full disk, in all processes, so none hangs.
-            **distributed.by_first(lambda: self._logs(trainer)),
+            # `on_first_rank` raises an error of the first process, such as a full disk, in all processes: none hangs.
+            **distributed.on_first_rank(lambda: self._logs(trainer)),
         }
 
     def _logs(self, trainer: Trainer) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     trainer = connect(config["trainer"])
     watch(config["lost_after_s"])
     root = Path(config["output_dir"])
-    folder = distributed.by_first(lambda: _make_folder(root, config["run"]["name"]))
+    folder = distributed.on_first_rank(lambda: _make_folder(root, config["run"]["name"]))
     try:
         composed.run.folder = str(folder)  # paths into the run folder follow it
         with Run(resolve(composed), folder, trainer, teams, say=say) as run:
@@ -126,13 +126,13 @@ class Run:
             raise UserError(f"{folder} must be on a file system that all machines of the run share")
         shield_resource_tracker()
         self._open.enter_context(held(folder))
-        distributed.by_first(self._once_locked)
+        distributed.on_first_rank(self._once_locked)
         self._open.enter_context(run_folder.failure_noted(folder) if self.is_first else nullcontext())
         set_threads(config["threads"])
         fused.enable(config["fused"])
         seed_everything(config["seed"], workers=True, verbose=False)
         self.teams = self._known_teams or teams_of(config)
-        self.parts = distributed.alike(self._assembled)
+        self.parts = distributed.on_all_ranks(self._assembled)
         note = initial.apply(self.parts.algorithm, config, folder, resumed=self.checkpoint is not None)
         if note is not None and self.checkpoint is None:
             self.say(f"{note}\n")
@@ -230,7 +230,7 @@ class Run:
             except OSError as error:
                 raise UserError(f"cannot write to {self.folder / 'checkpoints'} ({error.strerror})") from error
 
-        distributed.by_first(forget_newer)
+        distributed.on_first_rank(forget_newer)
         if not self.parts.resumes_exactly:
             self.say(
                 "note: the environments run in other processes, so unfinished episodes are lost and new ones begin"

@@ -138,7 +138,7 @@ def test_no_process_begins_a_checkpoint_if_the_first_one_has_no_folder_for_it(
     def refuse(_: Any) -> None:
         raise OSError("read-only")
 
-    monkeypatch.setattr(checkpointing.distributed, "by_first", refuse)
+    monkeypatch.setattr(checkpointing.distributed, "on_first_rank", refuse)
     monkeypatch.setattr(checkpointing, "_dump", lambda *_: pytest.fail("a checkpoint was begun"))
     learner.updates += 1
     callback.save(trainer)

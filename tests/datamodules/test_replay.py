@@ -139,7 +139,7 @@ def test_summaries_that_nobody_asks_for_are_those_of_the_newest_episodes(monkeyp
 
 def test_faults_are_counted_in_the_process_that_had_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "gather", lambda own: [own, 7])
-    monkeypatch.setattr(distributed, "anywhere", lambda flag: True)
+    monkeypatch.setattr(distributed, "any_rank", lambda flag: True)
     with pytest.raises(TooManyFaultsError, match="the world has failed in 7 episodes"):
         data(max_faults=7).rest()
 

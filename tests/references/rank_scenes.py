@@ -154,13 +154,16 @@ def unused(rank: int) -> list[list[float] | None]:
     return [None if p.grad is None else p.grad.tolist() for p in parameters]
 
 
-def by_first(rank: int) -> list[Any]:
+def on_first_rank(rank: int) -> list[Any]:
     """What the first process does for all, and what it is refused."""
 
     def refuse() -> None:
         raise UserError("no")
 
-    return [distributed.by_first(lambda: rank + 10), message_of(UserError, lambda: distributed.by_first(refuse))]
+    return [
+        distributed.on_first_rank(lambda: rank + 10),
+        message_of(UserError, lambda: distributed.on_first_rank(refuse)),
+    ]
 
 
 def full_disk(rank: int, folder: Path) -> str:
@@ -193,8 +196,8 @@ def main(folder: Path) -> None:
             "wrong policy": message_of(DivergedError, lambda: wrong_policy(rank)),
             "unused": unused(rank),
             "full disk": full_disk(rank, folder),
-            "by first": by_first(rank),
-            "anywhere": [distributed.anywhere(rank == 1), distributed.anywhere(False)],
+            "on first rank": on_first_rank(rank),
+            "any rank": [distributed.any_rank(rank == 1), distributed.any_rank(False)],
         },
         folder / f"rank_{rank}.pt",
     )
