@@ -25,7 +25,7 @@ from mipi_pl.evaluation.generalization import evaluate
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakePolicy, Worlds
 from mipi_pl.run.build import policies_of
-from mipi_pl.run.evaluate import Subject, check_worlds, open_checkpoint
+from mipi_pl.run.subject import Subject, check_worlds, open_checkpoint
 from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 

@@ -44,7 +44,7 @@ def run(options: Namespace) -> None:
         UserError: if the checkpoint cannot be used or exported, or the file exists, has another suffix or cannot be
             written.
     """
-    from mipi_pl.run.evaluate import output_parent
+    from mipi_pl.run.result_folder import output_parent
     from mipi_pl.storage import run_folder, shipped
 
     path = shipped.located(options.checkpoint)

@@ -13,11 +13,12 @@ from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.frame import Table
 from mipi_pl.run.compose import compose
-from mipi_pl.run.evaluate import evaluate_checkpoint, open_checkpoint
+from mipi_pl.run.evaluate import evaluate_checkpoint
 from mipi_pl.run.overrides import Override, as_words
 from mipi_pl.run.own_folder import as_flag, split
 from mipi_pl.run.policy import Policy
 from mipi_pl.run.resume import resume as resume_run
+from mipi_pl.run.subject import open_checkpoint
 from mipi_pl.run.train import train as train_composed
 from mipi_pl.run.world import make_world
 from mipi_pl.storage import run_folder, shipped

@@ -23,7 +23,7 @@ from mipi_pl.models.agent import Agent
 from mipi_pl.models.targets import Perceived
 from mipi_pl.run import own_folder
 from mipi_pl.run.changes import parsed_overrides, read_overrides
-from mipi_pl.run.evaluate import Subject, open_checkpoint
+from mipi_pl.run.subject import Subject, open_checkpoint
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import UserError

@@ -21,7 +21,8 @@ from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif
 from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, Worlds, seed_of, workload_note
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
-from mipi_pl.run.evaluate import Subject, check_worlds, not_writable, open_checkpoint, open_opponent, result_folder
+from mipi_pl.run.result_folder import not_writable, result_folder
+from mipi_pl.run.subject import Subject, check_worlds, open_checkpoint, open_opponent
 from mipi_pl.storage import provenance, run_folder, shipped
 from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError

@@ -11,7 +11,8 @@ from fuzz_draws import EVAL_KEYS, value
 
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
-from mipi_pl.run.evaluate import _finite, make_plan
+from mipi_pl.run.evaluate import _finite
+from mipi_pl.run.evaluation_plan import make_plan
 from mipi_pl.utils.errors import UserError
 
 CASES = 300

@@ -1,0 +1,144 @@
+"""A policy of a checkpoint that is ready to play the worlds of a plan: `mipi eval`, `mipi watch`, `mipi export`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.envs.base import MakeEnv
+from mipi_pl.evaluation.worlds import WorldError
+from mipi_pl.models import fused
+from mipi_pl.run import own_folder
+from mipi_pl.run.build import environment_factory, one_environment
+from mipi_pl.run.config import Config
+from mipi_pl.run.evaluation_plan import Plan, changed_arguments, make_plan
+from mipi_pl.run.learner import build_algorithm
+from mipi_pl.run.quiet import quieten
+from mipi_pl.spec import EntitySpec
+from mipi_pl.storage import run_folder
+from mipi_pl.storage.checkpoint_file import RECORD, restore
+from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.threads import set_threads
+
+
+@dataclass
+class Subject:
+    """A loaded checkpoint with everything needed to play it.
+
+    Attributes:
+        name: name of the run and number of frames it was trained for, for messages.
+        record: config and provenance of the run, from the checkpoint.
+        plan: what to evaluate.
+        algorithm: algorithm with the weights of the checkpoint, in evaluation mode.
+        make_env: environment factory of the run, with the user's changes.
+        spec: sizes of that environment.
+    """
+
+    name: str
+    record: Config
+    plan: Plan
+    algorithm: EntityAlgorithm
+    make_env: MakeEnv
+    spec: EntitySpec
+
+
+def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
+    """Load a checkpoint and apply overrides. The worlds of the plan are not checked; see `check_worlds`.
+
+    Side effects on the process: sets the number of threads, the use of compiled kernels, the import path and the
+    filters for library messages.
+
+    Args:
+        path: checkpoint written by `mipi train`, or a file of its weights.
+        overrides: command-line overrides; their keys are those of eval.yaml, and ``config_dir`` names the user's own
+            folder of modules.
+
+    Raises:
+        UserError: if the checkpoint cannot be used or an override is invalid.
+    """
+    config_dir, overrides = own_folder.split(overrides)
+    content, config = own_folder.open_run(path, config_dir)
+    plan = replace(make_plan(config, overrides), config_dir=config_dir)
+    set_threads(plan.threads)
+    fused.enable(config.get("fused", True))
+    quieten()
+    subject = _subject(path, content, config, plan)
+    if misfit := _misfit(subject.algorithm, subject.spec):
+        keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
+        raise UserError(f"{misfit}{f'; {keys} cannot be changed after training' if keys else ''}")
+    return subject
+
+
+def open_opponent(path: Path, plan: Plan) -> Subject:
+    """Load a second checkpoint to play the plan of the first.
+
+    Raises:
+        UserError: if the checkpoint cannot be used, or its policy cannot act in the worlds of the plan.
+    """
+    content, config = own_folder.open_run(path, plan.config_dir)
+    if config["env"]["_target_"] != plan.env["_target_"]:
+        raise UserError(
+            f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"
+        )
+    subject = _subject(path, content, config, plan)
+    if misfit := _misfit(subject.algorithm, subject.spec):
+        keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
+        raise UserError(
+            f"{run_folder.shown(path)}: {misfit}{f' (they differ in {keys})' if keys else ''}; name a policy that was "
+            "trained in the same world, or a scripted one"
+        )
+    check_worlds(subject)
+    return subject
+
+
+def check_worlds(subject: Subject) -> None:
+    """Check that the policy can act in every world of its plan.
+
+    Raises:
+        UserError: if it cannot, or a world cannot be created.
+    """
+    plan = subject.plan
+    try:
+        for world in plan.worlds:
+            world.environment(subject.make_env, 1, plan.held_out["seed"], subject.algorithm.spec).close()
+    except WorldError as error:
+        raise UserError(str(error)) from error
+
+
+def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
+    with one_environment(environment_factory(config["env"])) as env:
+        trained = env.entity_spec
+    algorithm = build_algorithm(config["algorithm"], trained)
+    restore(algorithm, content, path)
+    algorithm.eval()
+    make_env = environment_factory(plan.env)
+    with one_environment(make_env) as env:
+        played = env.entity_spec
+    name = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
+    return Subject(name, content[RECORD], plan, algorithm, make_env, played)
+
+
+def _unfit_keys(algorithm: EntityAlgorithm, env: Config, trained: Config) -> str:
+    """Return the changed keys of an environment that do not fit the policy, for messages; all if none does so alone."""
+    changed = changed_arguments(env, trained)
+    unfit = [key for key in changed if not _fits(algorithm, {**trained, key: env[key]})]
+    return ", ".join(f"env.{key}" for key in unfit or changed)
+
+
+def _fits(algorithm: EntityAlgorithm, env: Config) -> bool:
+    """Return whether the policy can act in an environment, also if that cannot be told because it cannot be built."""
+    with suppress(UserError), one_environment(environment_factory(env)) as built:
+        return _misfit(algorithm, built.entity_spec) is None
+    return True
+
+
+def _misfit(algorithm: EntityAlgorithm, spec: EntitySpec) -> str | None:
+    """Return why the policy cannot act in an environment of these sizes; None if it can."""
+    try:
+        algorithm.spec.refuse_misfit(spec)
+    except ValueError as error:
+        return str(error)
+    return None
