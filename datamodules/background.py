@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 import numba
 
+from mipi_pl.utils.errors import UserError
+
 Result = TypeVar("Result")
 
 
@@ -20,7 +22,7 @@ class Background(Generic[Result]):
         closing: whether `close` was called; the running function may then return early.
 
     Raises:
-        ValueError: from `start`, if numba's threading layer does not support two threads at once.
+        UserError: from `start`, if numba's threading layer does not support two threads at once.
     """
 
     def __init__(self) -> None:
@@ -60,7 +62,7 @@ def _refuse_unsafe_threads() -> None:
     except ValueError:  # no kernel has run yet, for example with fused=false
         return
     if layer == "workqueue":
-        raise ValueError(
+        raise UserError(
             "datamodule.overlap needs a thread-safe numba threading layer, but numba uses 'workqueue': install OpenMP "
             "or TBB (see docs/collection.md), or set fused=false or datamodule.overlap=false"
         )

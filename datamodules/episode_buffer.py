@@ -93,7 +93,9 @@ class EpisodeBuffer:
 
     def extend(self, episodes: TensorDict) -> None:
         """Store further episodes [N] in the layout of `mipi_pl.datamodules.episodes.empty_episodes`."""
-        self._buffer.extend(episodes)
+        # An index that occurs twice in one write would mix two episodes, whose fields several threads write.
+        for part in episodes.split(self.capacity):
+            self._buffer.extend(part)
 
     def sample(self, count: int, n_agents: int, generator: torch.Generator) -> TensorDict:
         """Draw `count` different episodes uniformly, independently of earlier draws, and trim them.

@@ -22,6 +22,8 @@ from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
 
 _KEY = f"algorithm.{INIT_FROM}"
+_SUFFIX = ".ckpt"
+"""Suffix of the copy of a file without one."""
 _CRITIC, _UNITS = "critic", "return_scale"
 """Parts that are taken over together only: the critic's values are in units of the normalisation."""
 
@@ -62,12 +64,13 @@ def apply(algorithm: EntityAlgorithm, config: Config, folder: Path, resumed: boo
     except OSError as error:  # such as a name that is too long
         raise UserError(f"{_KEY}: cannot read {source} ({error.strerror or error})") from error
     if not resumed:
-        distributed.on_first_rank(lambda: _copy(path, folder / f"{run_folder.INITIAL}{path.suffix}"))
+        distributed.on_first_rank(lambda: _copy(path, folder / f"{run_folder.INITIAL}{path.suffix or _SUFFIX}"))
     return note
 
 
 def _copy_in(folder: Path, source: str) -> Path:
-    copies = sorted(folder.glob(f"{run_folder.INITIAL}.*"))
+    # Earlier versions left out the suffix where the original had none.
+    copies = [*sorted(folder.glob(f"{run_folder.INITIAL}.*")), *folder.glob(run_folder.INITIAL)]
     if not copies:
         raise UserError(
             f"{run_folder.shown(folder)} has no file {run_folder.INITIAL}.*, its copy of {source}, which the run began "

@@ -6,15 +6,18 @@ The checkpoint of the last update continues as after an interruption, with a lar
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mipi_pl.run.changes import parsed_overrides
 from mipi_pl.run.config import Config
+from mipi_pl.run.kinds import imported
 from mipi_pl.storage import checksums, run_folder
-from mipi_pl.storage.files import DamagedError
+from mipi_pl.storage.files import DamagedError, unused
 from mipi_pl.utils.errors import UserError
 
 KEY = "total_frames"
@@ -82,19 +85,42 @@ def lengthened(config: Config, total: int) -> Config:
     return longer
 
 
+def refuse_own_budgets(config: Config, frames: int) -> None:
+    """Check that no callback of a longer run ends it at once.
+
+    Raises:
+        UserError: if one has a budget of its own that the run has reached.
+    """
+    for name, node in config["callbacks"].items():
+        own = node.get(KEY) if isinstance(node, dict) else None
+        reached = own is not None and own <= frames
+        if reached and getattr(imported(node["_target_"], f"callbacks.{name}"), "ends_training", False):
+            raise UserError(
+                f"callbacks.{name}.{KEY}={own} has its own value and would end the run, which has {frames:,} frames, "
+                "at once: begin a new run with algorithm.init_from"
+            )
+
+
+def _frames_of_results(folder: Path, frames: int) -> int:
+    """Return the frames after which the results were made; `frames` if that cannot be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads((folder / run_folder.RESULTS).read_text(encoding="utf-8"))["frames"])
+    return frames
+
+
 def begin(folder: Path, total: int, frames: int) -> None:
     """Record the budget, so that the run continues to it after an interruption, and set earlier results aside.
 
     Args:
         folder: run folder.
         total: the budget.
-        frames: frames that the run has been trained for; they name the folder of the earlier results.
+        frames: frames that the run has been trained for.
 
     Raises:
         UserError: if the folder cannot be written to.
     """
-    earlier = folder / run_folder.EARLIER / f"{frames}_frames"
     try:
+        earlier = unused(folder / run_folder.EARLIER / f"{_frames_of_results(folder, frames)}_frames")
         checksums.write_checked(folder / run_folder.EXTENDED, {KEY: total})
         for name in _RESULTS:
             if (folder / name).exists():

@@ -7,6 +7,7 @@ Each process therefore counts upwards in the store of the process group and watc
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import signal
 import socket
@@ -72,6 +73,7 @@ class Peers:
         places: where each process runs, by rank.
         lost_after_s: seconds without a sign of life after which a process counts as lost.
         end: ends this process; called `GRACE_S` after another process was lost.
+        run: number of this run among those of the same processes, which share the counters.
 
     Attributes:
         lost: rank of the first lost process; None while none is lost.
@@ -85,8 +87,10 @@ class Peers:
         places: list[Place],
         lost_after_s: float,
         end: Callable[[], None] = lambda: os._exit(1),
+        run: int = 0,
     ) -> None:
         self._counters, self._rank, self._places, self._end = counters, rank, places, end
+        self._keys = f"mipi/{run}"
         self._limit = max(1, round(lost_after_s / BEAT_S))
         self._lost_after_s = lost_after_s
         self._silent = {other: 0 for other in range(len(places)) if other != rank}  # beats without a sign of life
@@ -110,17 +114,17 @@ class Peers:
             thread.join(2 * BEAT_S)
         if not self._threads[0].is_alive():  # else the store does not answer
             with suppress(RuntimeError):
-                self._counters.add(f"mipi/ended/{self._rank}", 1)
+                self._counters.add(f"{self._keys}/ended/{self._rank}", 1)
 
     def _beat(self) -> None:
         """Exchange signs of life until this process ends, or the first process, which holds the counters, is gone."""
         seen = dict.fromkeys(self._silent, 0)
         try:
             while not self._closed.wait(BEAT_S):
-                self._counters.add(f"mipi/alive/{self._rank}", 1)
+                self._counters.add(f"{self._keys}/alive/{self._rank}", 1)
                 for other in list(seen):
-                    count = self._counters.add(f"mipi/alive/{other}", 0)
-                    ended = self._counters.add(f"mipi/ended/{other}", 0)
+                    count = self._counters.add(f"{self._keys}/alive/{other}", 0)
+                    ended = self._counters.add(f"{self._keys}/ended/{other}", 0)
                     self._silent[other] = 0 if ended or count != seen[other] else self._silent[other] + 1
                     seen[other] = count
                     if not ended and other in self._children() and not is_running(self._places[other].pid):
@@ -195,10 +199,14 @@ def is_running(pid: int) -> bool:
 
 
 _current: list[Peers] = []
+_runs = itertools.count()
 
 
 def watch(lost_after_s: float) -> None:
-    """Start watching the other processes of this run, if there are any; an earlier run of this process is over."""
+    """Start watching the other processes of this run, if there are any; an earlier run of this process is over.
+
+    Every process calls it equally often.
+    """
     while _current:
         _current.pop().close()
     if distributed.size() == 1:
@@ -207,7 +215,7 @@ def watch(lost_after_s: float) -> None:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     patience = timedelta(seconds=max(60.0, 2 * lost_after_s))
     store = dist.TCPStore(address, port, is_master=False, timeout=patience)  # type: ignore[attr-defined]
-    peers = Peers(store, distributed.rank(), places, lost_after_s)
+    peers = Peers(store, distributed.rank(), places, lost_after_s, run=next(_runs))
     peers.start()
     _current.append(peers)
 

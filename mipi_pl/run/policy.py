@@ -117,7 +117,9 @@ class Policy:
         self._n_agents = n_agents
         td.set(keys.IS_INIT, begins)
         self._fresh = False
-        action: Tensor = self.actor(td).get(keys.ACTION)
+        drawn: Tensor = self.actor(td).get(keys.ACTION)
+        can_act = td.get(keys.ACTION_MASK).any(dim=-1).to(drawn.device)
+        action = drawn.masked_fill(~can_act, 0)  # a drawn action of an agent that cannot act has no meaning
         return action[0] if is_single else action
 
     def _read(self, observation: Mapping[str, Any] | TensorDictBase) -> tuple[TensorDict, bool]:

@@ -22,14 +22,14 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Iterator[Pat
     """
     parent = Path(output_dir) if output_dir else output_parent(path) / kind
     try:
-        absent = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+        created = run_folder.outermost_absent(parent)
         folder = run_folder.new_folder(parent)
     except OSError as error:
         raise not_writable(parent, error) from error
     try:
         yield folder
     except BaseException:
-        run_folder.discard_if_empty(folder, absent[-1] if absent else folder)
+        run_folder.discard_if_empty(folder, created or folder)
         raise
 
 

@@ -79,6 +79,7 @@ def resume(
         longer.refuse_short(wanted, frames, run)
     if (total := recorded if wanted is None else wanted) is not None:
         config = longer.lengthened(config, total)
+        longer.refuse_own_budgets(config, frames)
 
     def require_standing() -> None:
         if _standing(folder) != standing:

@@ -57,14 +57,14 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     trainer = connect(config["trainer"])
     watch(config["lost_after_s"])
     root = Path(config["output_dir"])
-    folder = distributed.on_first_rank(lambda: _make_folder(root, config["run"]["name"]))
+    folder, created = distributed.on_first_rank(lambda: _make_folder(root, config["run"]["name"]))
     try:
         composed.run.folder = str(folder)  # paths into the run folder follow it
         with Run(resolve(composed), folder, trainer, teams, say=say) as run:
             run.carry_out()
     except BaseException:
         if distributed.rank() == 0:
-            run_folder.discard_if_empty(folder, root)
+            run_folder.discard_if_empty(folder, created)
         raise
     return folder
 
@@ -258,9 +258,13 @@ class Run:
         self.say(f"{comparison_table(policies)}\n")
 
 
-def _make_folder(root: Path, name: str) -> Path:
+def _make_folder(root: Path, name: str) -> tuple[Path, Path]:
+    """Create the run folder; returns it and the outermost folder that was created for it."""
+    parent = root / name.replace("/", "-")
     try:
-        return run_folder.new_folder(root / name.replace("/", "-"))
+        created = run_folder.outermost_absent(parent)
+        folder = run_folder.new_folder(parent)
+        return folder, created or folder
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"output_dir: cannot write to {root} ({reason})") from error

@@ -42,6 +42,12 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a file with its own line ends, which ``read_text`` would change."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return file.read()
+
+
 def unused(path: Path) -> Path:
     """Return `path` if it does not exist, else the first free numbered name, such as ``name-2.end``."""
     number, candidate = 1, path

@@ -47,8 +47,14 @@ def new_folder(parent: Path) -> Path:
             return folder
 
 
+def outermost_absent(path: Path) -> Path | None:
+    """Return the outermost folder that has to be created for the folder `path`; None if it exists."""
+    absent = [folder for folder in (path, *path.parents) if not folder.exists()]
+    return absent[-1] if absent else None
+
+
 def discard_if_empty(folder: Path, root: Path) -> None:
-    """Remove an empty folder and its empty parents up to and including `root`.
+    """Remove an empty folder and its empty parents up to and including `root`, which must contain it.
 
     A lock file and the copy of initial weights alone count as empty: a run that did not begin has no more.
     """

@@ -18,7 +18,7 @@ from mipi_pl.algorithms.mipi import MIPI
 from mipi_pl.datamodules.background import Background
 from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.replay import ReplayDataModule
-from mipi_pl.utils.errors import FailedError
+from mipi_pl.utils.errors import FailedError, UserError
 
 
 def pair(**options: Any) -> tuple[ReplayDataModule, MIPI]:
@@ -119,5 +119,5 @@ def _broken(*_: Any) -> None:
 def test_threads_of_numba_that_are_not_safe_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numba.threading_layer", lambda: "workqueue")
     work: Callable[[], int] = int
-    with pytest.raises(ValueError, match=r"workqueue.*docs/collection\.md"):
+    with pytest.raises(UserError, match=r"workqueue.*docs/collection\.md"):
         Background[int]().start(work)

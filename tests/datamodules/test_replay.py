@@ -13,10 +13,13 @@ from script_world import ScriptWorld
 from tensordict import TensorDict
 
 from mipi_pl import distributed
+from mipi_pl import spec as keys
 from mipi_pl.datamodules import collection
 from mipi_pl.datamodules.episode_buffer import EpisodeBuffer
+from mipi_pl.datamodules.episodes import empty_episodes
 from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.replay import ReplayDataModule
+from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import TooManyFaultsError
 
 
@@ -262,3 +265,35 @@ def test_collecting_without_a_policy_is_an_error() -> None:
     module = ReplayDataModule(partial(ScriptWorld, LENGTHS), num_envs=3)
     with pytest.raises(RuntimeError, match="connect"):
         module.collect()
+
+
+@pytest.mark.parametrize("storage", ["ram", "memmap"])
+def test_more_episodes_at_once_than_the_replay_holds_leave_the_newest_whole(storage: str, tmp_path: Path) -> None:
+    """Several threads write large fields in parallel: an index that occurs twice would mix two episodes."""
+    spec = EntitySpec(
+        n_agents=8, n_entities=16, n_features=15, n_actions=14, max_steps=150, action_names=tuple("abcdefghijklmn")
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for first in range(0, 96, 48):
+            buffer = EpisodeBuffer(32, storage, tmp_path if storage == "memmap" else None)
+            buffer.extend(_numbered(0, spec, 16))  # so that the next ones begin in the middle
+            buffer.extend(_numbered(first + 16, spec, 48))
+            kept = buffer.numbered(range(64 - 32, 64))
+            for key in (keys.ENTITIES, keys.ACTION, keys.REWARD):
+                values = kept[key].flatten(1).float()
+                assert torch.equal(values.amin(1), values.amax(1)), f"{key} of two episodes"
+                assert values[:, 0].tolist() == list(range(first + 32, first + 64))
+            buffer.close()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _numbered(first: int, spec: EntitySpec, count: int) -> TensorDict:
+    """Episodes that have their numbers in every field."""
+    episodes = empty_episodes(count, spec)
+    for n in range(count):
+        for key in (keys.ENTITIES, keys.ACTION, keys.REWARD):
+            episodes[key][n] = first + n
+    return episodes

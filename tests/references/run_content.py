@@ -23,12 +23,13 @@ def content(folder: Path) -> dict[str, Any]:
         ]
     results = json.loads((folder / "results.json").read_text())
     scores = {key: results[key] for key in ("training", "held_out", "before", "frames", "updates")}
-    logs = {"metrics": without_speeds(folder / "metrics.csv"), "evaluations": (folder / "evaluations.csv").read_text()}
+    logs = {"metrics": without_speeds(folder / "metrics.csv"), "evaluations": (folder / "evaluations.csv").read_bytes()}
     return {**saved, "random": record["random"], "scores": scores, "logs": logs}
 
 
 def without_speeds(path: Path) -> list[dict[str, str]]:
     """The rows of a log but for what a clock measured."""
+    assert b"\n" not in path.read_bytes().replace(b"\r\n", b""), "line ends of two kinds"
     with path.open(newline="") as file:
         return [{key: row[key] for key in row if not key.startswith("speed/")} for row in csv.DictReader(file)]
 

@@ -237,6 +237,13 @@ def test_a_policy_that_is_not_greedy_draws() -> None:
     assert "sampling" in repr(mipi_pl.load_policy("sz", greedy=False))
 
 
+def test_an_agent_without_an_available_action_has_action_0_also_where_actions_are_drawn() -> None:
+    policy = mipi_pl.load_policy("sz", greedy=False)
+    td = mipi_pl.make_env("sz", num_envs=16).reset()
+    td["agents", "action_mask"][:, 1] = False
+    assert not any(policy(td)[:, 1].any() for _ in range(3))
+
+
 def test_a_run_with_modules_of_its_own_is_resumed_evaluated_and_loaded_with_their_folder(
     trained: tuple[mipi_pl.TrainedRun, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

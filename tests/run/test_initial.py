@@ -130,6 +130,17 @@ def test_a_resumed_run_needs_its_own_copy_only(warm: Path, tmp_path: Path, capfd
     assert "has no file initial.*, its copy of" in capfd.readouterr().err
 
 
+def test_a_run_that_began_with_a_file_without_a_suffix_is_resumed(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copy(finished_run / "checkpoints" / "last.ckpt", tmp_path / "policy")
+    assert main(["train", *GAME, f"algorithm.init_from={tmp_path / 'policy'}", f"output_dir={tmp_path}"]) == 0
+    run = (tmp_path / "latest").resolve()
+    (run / "results.json").unlink()
+    assert main(["resume", str(run)]) == 0
+    (run / "results.json").unlink()
+    (run / "initial.ckpt").rename(run / "initial")  # its name in earlier versions
+    assert main(["resume", str(run)]) == 0
+
+
 def test_mistakes_are_refused_before_a_folder_is_left(
     warm: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +154,14 @@ def test_mistakes_are_refused_before_a_folder_is_left(
         assert main(["train", *GAME, *words.split(), f"output_dir={root}"]) == 2
         assert told in capfd.readouterr().err
         assert not root.exists()
+
+
+def test_a_run_that_does_not_begin_leaves_the_users_own_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert main(["train", *GAME, "held_out.baselines=[nosuch]", f"output_dir={tmp_path / 'mine'}"]) == 2
+    assert main(["train", *GAME, "held_out.baselines=[nosuch]", f"output_dir={tmp_path / 'mine' / 'more'}"]) == 2
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert not list((tmp_path / "mine").iterdir())
 
 
 def test_an_exported_policy_does_not_name_the_file(warm: Path, tmp_path: Path) -> None:

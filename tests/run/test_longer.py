@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from contextlib import suppress
@@ -15,7 +16,7 @@ from run_content import content, differences
 
 import mipi_pl
 from mipi_pl.cli import main
-from mipi_pl.run.longer import lengthened
+from mipi_pl.run.longer import begin, lengthened
 from mipi_pl.utils.errors import UserError
 
 OPTIONS = [
@@ -118,6 +119,36 @@ def test_what_cannot_be_extended_says_why(
     (line,) = capfd.readouterr().err.splitlines()
     assert re.search(told, line), line
     assert (short / "results.json").exists()
+
+
+def test_results_that_are_set_aside_never_replace_others(tmp_path: Path) -> None:
+    """Also where a run goes on from an older checkpoint than that of its results."""
+    for frames, resumed_at in ((1000, 1000), (2000, 1000), (2000, 2000)):
+        (tmp_path / "results.json").write_text(json.dumps({"frames": frames}))
+        (tmp_path / "results.csv").write_text(f"{frames} frames")
+        begin(tmp_path, 5000, resumed_at)
+    earlier = {path.parent.name: path.read_text() for path in (tmp_path / "earlier").glob("*/results.csv")}
+    assert earlier == {
+        "1000_frames": "1000 frames",
+        "2000_frames": "2000 frames",
+        "2000_frames-2": "2000 frames",
+    }
+
+
+def test_an_extension_that_a_budget_of_its_own_would_end_at_once_is_refused(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = copy.parent / "own"
+    assert main(["train", *OPTIONS, "total_frames=100", "callbacks.frame_budget.total_frames=60", *to(own)]) == 0
+    run = (own / "latest").resolve()
+    assert main(["resume", str(run), "total_frames=200"]) == 2
+    assert "callbacks.frame_budget.total_frames=60 has its own value and would end the run" in capfd.readouterr().err
+    assert (run / "results.json").exists()
+    assert not (run / "earlier").exists()
+
+
+def to(root: Path) -> list[str]:
+    return [f"output_dir={root}"]
 
 
 def test_a_damaged_record_of_an_extension_is_refused(copy: Path) -> None:

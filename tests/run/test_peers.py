@@ -51,11 +51,12 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def pair(counters: Memory, ended: list[int], second: int | None = None) -> list[Peers]:
+def pair(counters: Memory, ended: list[int], second: int | None = None, run: int = 0) -> list[Peers]:
     here = os.getpid()
     places = [Place("host", here), Place("host", second or here)]
     return [
-        Peers(counters, rank, places, LIMIT * peers.BEAT_S, lambda rank=rank: ended.append(rank)) for rank in (0, 1)
+        Peers(counters, rank, places, LIMIT * peers.BEAT_S, lambda rank=rank: ended.append(rank), run)
+        for rank in (0, 1)
     ]
 
 
@@ -105,7 +106,7 @@ def test_a_first_process_that_is_stopped_takes_the_counters_with_it(capfd: pytes
     ended: list[int] = []
     counters = Memory()
     _, second = pair(counters, ended)
-    counters.counts["mipi/alive/0"] = 1
+    counters.counts["mipi/0/alive/0"] = 1
     second.start()
     counters.answers.clear()
     until(lambda: ended)
@@ -157,3 +158,16 @@ def test_a_stopped_process_runs_and_one_that_is_gone_does_not(sleeper: subproces
     until(lambda: not is_running(sleeper.pid))  # also while nobody has waited for it
     sleeper.wait()
     assert not is_running(sleeper.pid)
+
+
+def test_a_second_run_of_the_same_processes_notices_a_stopped_process_too() -> None:
+    ended: list[int] = []
+    counters = Memory()
+    for one in (former := pair(counters, ended)):
+        one.start()
+    for one in former:
+        one.close()
+    first, _ = pair(counters, ended, run=1)
+    first.start()
+    until(lambda: ended)
+    assert "process 1 of this run" in str(first.loss)
