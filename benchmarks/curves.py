@@ -58,8 +58,8 @@ def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
     """Returns the evaluations of each run in folders and tables, by frames.
 
     Raises:
-        UserError: if there is no finished run, one has no win rates on training and held-out teams, or a file is no
-            table of this script.
+        UserError: if there is no finished run, one has no win rates on training and held-out teams or cannot be
+            read, or a file is no table of this script.
     """
     tables, folders = tables_and_folders(paths)
     found: dict[Key, list[Point]] = {}
@@ -103,12 +103,20 @@ def require_both(evaluations: set[str], name: str) -> None:
 
 
 def points_of(run: Run) -> list[Point]:
-    """Returns the evaluations of the greedy policy of a run."""
+    """Returns the evaluations of the greedy policy of a run.
+
+    Raises:
+        UserError: if they cannot be read.
+    """
+    path = run.folder / "evaluations.csv"
     head = {"environment": run.environment, "algorithm": run.algorithm, "seed": str(run.seed or 0)}
     head["commit"] = (run.commit or "?")[:7]
-    with (run.folder / "evaluations.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if (row["policy"], row["level"]) == ("greedy", "all")]
-    return [as_point({name: row[name] for name in COLUMNS if name in row} | head) for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if (row["policy"], row["level"]) == ("greedy", "all")]
+        return [as_point({name: row[name] for name in COLUMNS if name in row} | head) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cannot read {path} ({type(error).__name__}: {error}); leave it out") from error
 
 
 def as_point(row: dict[str, str]) -> Point:

@@ -42,6 +42,7 @@ PARTS = {
         "_improve_critic": "critic",
     },
     "off-policy": {
+        "_loss": "critic and mixer, without the backward pass",
         "_evaluate_joint_policy": "critic and mixer",
         "_fit_marginal": "marginal policy, backward",
         "_step_policy": "policy, backward",
@@ -79,7 +80,8 @@ class Loop:
         self.algorithm = build("algorithm", config["algorithm"], spec=self.data.env.entity_spec)
         self.data.connect(self.algorithm.actor(greedy=False, seed=0))
         self._partition, self.clock = ImaginaryPartition(), Clock()
-        self.parts = PARTS["on-policy" if self.algorithm.on_policy else "off-policy"]
+        parts = PARTS["on-policy" if self.algorithm.on_policy else "off-policy"]
+        self.parts = {method: part for method, part in parts.items() if hasattr(self.algorithm, method)}
         for method, part in self.parts.items():
             object.__setattr__(self.algorithm, method, self.clock.timed(part, getattr(self.algorithm, method)))
         self._collect = self.clock.timed("collection", self.data.next_batch)

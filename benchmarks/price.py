@@ -110,16 +110,18 @@ def chosen_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
         UserError: if a folder has no run, no run has a price, or runs of one environment differ in more than the price.
     """
-    newest: dict[tuple[str, Price, int], Run] = {}
-    for run in sorted(find_runs(folders), key=lambda run: run.precedence):
-        regularizer = run.config.get("algorithm", {}).get("regularizer")
-        if run.state == "finished" and run.algorithm == "mipi_ppo" and regularizer == "mutual_information":
-            newest[run.environment, price_of(run), run.seed or 0] = run
-    if not newest:
+    priced = [
+        run
+        for run in sorted(find_runs(folders), key=lambda run: run.precedence)
+        if run.state == "finished"
+        and run.algorithm == "mipi_ppo"
+        and run.config.get("algorithm", {}).get("regularizer") == "mutual_information"
+    ]
+    if not priced:
         where = ", ".join(map(str, folders))
         raise UserError(f"expected finished runs of algorithm=mipi_ppo with a marginal policy, got none in {where}")
-    for environment in {environment for environment, *_ in newest}:
-        members = [run for run in newest.values() if run.environment == environment]
+    for environment in sorted({run.environment for run in priced}):
+        members = [run for run in priced if run.environment == environment]
         evaluations = sorted({", ".join(sorted(run.policies["trained"])) for run in members})
         if len(evaluations) > 1:
             raise UserError(
@@ -133,6 +135,7 @@ def chosen_runs(folders: Sequence[Path]) -> list[Run]:
                 f"the runs of {environment} differ in more than the price, in {', '.join(differing[:5])}: "
                 "name the folders of one protocol"
             )
+    newest = {(run.environment, price_of(run), run.seed or 0): run for run in priced}
     return [run for _, run in sorted(newest.items(), key=lambda item: item[0])]
 
 

@@ -23,6 +23,7 @@ from mipi_pl.envs import flat
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.picture import draw
 from mipi_pl.run.world import make_world
+from mipi_pl.utils.checks import is_seed
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.extras import how_to_install
 
@@ -149,9 +150,14 @@ class EntityParallelEnv(ParallelEnv):
 
         Returns:
             Observation and info of each agent.
+
+        Raises:
+            ValueError: if the seed is no whole number from 0.
         """
         if seed is not None:
-            self.world.set_seed(seed)
+            if not is_seed(seed):
+                raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
+            self.world.set_seed(int(seed))
         self._td = self.world.reset()
         self.agents = self._acting()
         return self._observations(self.agents), {agent: _info() for agent in self.agents}

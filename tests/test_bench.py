@@ -6,9 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import bench
+import loop_profile
 
 EARLIER = """
 | script | figure | value |
@@ -57,3 +60,11 @@ def test_only_measurements_of_speed_run_and_those_of_peers_only_with_their_check
 def test_the_figures_of_the_committed_results_can_be_read() -> None:
     figures = bench.last_figures(bench.RESULTS.read_text(encoding="utf-8"))
     assert ("peer_loop.py", "refil_ratio_frames_per_core_h") in figures
+
+
+@pytest.mark.parametrize("algorithm", ["mappo", "mipi_ppo", "mipi", "refil"])
+def test_the_parts_of_every_learner_are_timed(algorithm: str) -> None:
+    sizes = ["env=marines", "datamodule.num_envs=2", "network.width=4", "network.heads=1", "network.hidden=4"]
+    loop = loop_profile.Loop([f"algorithm={algorithm}", *sizes])
+    assert loop.parts
+    loop.data.teardown("fit")

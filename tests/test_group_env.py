@@ -179,3 +179,8 @@ def test_a_team_has_as_many_slots_as_agents() -> None:
         env.render("human")
     env.close()
     assert env.world.is_closed
+
+
+def test_actions_before_the_first_episode_are_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"no episode has begun, .*: call reset first"):
+        group_env(*SMALL, num_envs=4).rand_action()

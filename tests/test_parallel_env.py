@@ -215,6 +215,12 @@ def test_mistakes_are_refused(battle: EntityParallelEnv) -> None:
         parallel_env("sz", observation="image")
     with pytest.raises(UserError, match="render_mode must be rgb_array or None, got 'human'"):
         parallel_env("sz", render_mode="human")
+    for seed in (-1, 1.5, True):
+        with pytest.raises(ValueError, match=rf"^seed must be a whole number from 0, got {seed}$"):
+            battle.reset(seed=seed)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=rf"^seed must be a whole number from 0, got {seed}$"):
+            parallel_env("sz", team_size=3, seed=seed)  # type: ignore[arg-type]
+    battle.reset(seed=np.int64(3))  # type: ignore[arg-type]
     battle.reset()
     with pytest.raises(ValueError, match=r"step needs an action for each of .*, got some for \['ally_0'\]"):
         battle.step({"ally_0": 1})

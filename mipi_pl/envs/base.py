@@ -99,6 +99,7 @@ class EntityEnv(EnvBase):
         self.compositions = tuple(compositions)
         self.num_envs = num_envs
         self._frame = Frame.empty(num_envs, spec)
+        self._has_begun = False
         self._played = np.zeros(num_envs, dtype=np.int64)  # steps of each running episode
         self._given_up: dict[int, str] = {}
         self._messages = faults.Messages()
@@ -219,6 +220,7 @@ class EntityEnv(EnvBase):
         if "counts" in state:
             self._played[:] = state["counts"]["played"].numpy()
         self._frame = Frame(**{name: tensor.clone() for name, tensor in state["frame"].items()})
+        self._has_begun = True
 
     # ------------------------------------------------------------------ TorchRL
 
@@ -230,7 +232,7 @@ class EntityEnv(EnvBase):
         # Rows that are not reset keep their observation, so the new frame starts as a copy of the last one.
         frame = self._frame.clone()
         self._begin(rows, frame)
-        self._frame = frame
+        self._frame, self._has_begun = frame, True
         return self._pack({**frame.observation(rows), **frame.end_flags()})
 
     def _begin(self, rows: Tensor, frame: Frame) -> None:
@@ -347,8 +349,13 @@ class EntityEnv(EnvBase):
 
         Args:
             tensordict: holds the current observation; None uses the last observation of the environment.
+
+        Raises:
+            RuntimeError: if no episode has begun.
         """
         if tensordict is None:
+            if not self._has_begun:
+                raise RuntimeError("no episode has begun, so no action is available: call reset first")
             tensordict = self._pack(self._frame.observation(torch.zeros(self.num_envs, dtype=torch.bool)))
         mask = tensordict.get(keys.ACTION_MASK)
         flat = mask.reshape(-1, mask.shape[-1]).float()

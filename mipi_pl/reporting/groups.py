@@ -164,8 +164,8 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
     """Return the settings under `keys` as flat dotted keys, without settings that do not affect results.
 
     A number of frames equal to ``total_frames`` is replaced by that name, so that settings derived from the budget do
-    not count as further differences. Null and false are omitted, because most keys that newer versions added have such
-    a value, and runs of older versions lack the key.
+    not count as further differences. A whole number counts as the same in either form, 1 or 1.0. Null and false are
+    omitted, because most keys that newer versions added have such a value, and runs of older versions lack the key.
     """
     flat: dict[str, str] = {}
 
@@ -180,7 +180,14 @@ def settings(config: Mapping[str, Any], keys: Sequence[str]) -> Settings:
         elif node is not None and node is not False and any(path == key or path.startswith(f"{key}.") for key in keys):
             derived = path != "total_frames" and not path.startswith(("env.", "held_out."))
             is_budget = derived and type(node) is int and node == config.get("total_frames")
-            flat[path] = "total_frames" if is_budget else str(node)
+            flat[path] = "total_frames" if is_budget else _text_of(node)
 
     flatten(config, "")
     return tuple(sorted(flat.items()))
+
+
+def _text_of(value: object) -> str:
+    """Return a value as text, in which equal numbers are equal: 1.0 is 1."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_text_of, value))}]"
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -41,7 +41,7 @@ def labelled(sets: Sequence[RunSet]) -> dict[str, RunSet]:
     found: dict[str, RunSet] = {}
     for name in dict.fromkeys(one.name for one in sets):
         same = sorted((one for one in sets if one.name == name), key=lambda one: one.began)
-        found.update(zip(_unique(labels_of(same), found), same, strict=True))
+        found.update(zip(unique(labels_of(same), found), same, strict=True))
     return dict(sorted(found.items()))
 
 
@@ -127,8 +127,8 @@ def _text(chosen: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.removeprefix('algorithm.').removeprefix('env.')}={value}" for key, value in chosen.items())
 
 
-def _unique(labels: Sequence[str], taken: Mapping[str, object]) -> list[str]:
-    """Append apostrophes to labels that another name has, such as a label that the user gave."""
+def unique(labels: Sequence[str], taken: Mapping[str, object]) -> list[str]:
+    """Append apostrophes to labels that are among those taken, such as one that the user gave, or occur before."""
     unique = []
     for label in labels:
         while label in taken or label in unique:

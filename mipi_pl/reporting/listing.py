@@ -34,9 +34,9 @@ def runs_table(runs: Sequence[Run], root: Path) -> str:
 
 
 def name_of(run: Run, root: Path) -> str:
-    """Return the folder of a run relative to `root`."""
+    """Return the folder of a run relative to `root`, with question marks for characters that cannot be printed."""
     relative = os.path.relpath(run.folder, root.resolve())
-    return run.folder.name if relative == "." else relative
+    return _printable(run.folder.name if relative == "." else relative)
 
 
 def wrapped(text: str) -> str:
@@ -44,8 +44,11 @@ def wrapped(text: str) -> str:
 
     Non-printable characters are replaced by question marks.
     """
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return textwrap.fill(printable, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.fill(_printable(text), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _cells(run: Run) -> list[str]:

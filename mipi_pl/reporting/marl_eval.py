@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.reporting.groups import Group, World
+from mipi_pl.reporting.labels import unique
 from mipi_pl.reporting.run_files import read_mapping
 from mipi_pl.reporting.runs import Run
 from mipi_pl.reporting.tallies import Played, Tally, read_policy
@@ -32,7 +33,8 @@ def write_marl_eval(path: Path, worlds: Sequence[World]) -> list[str]:
     Raises:
         OSError: if the file cannot be written.
     """
-    content = {world.label.lower(): _tasks(world) for world in worlds}
+    names = _lowered([world.label for world in worlds])
+    content = {name: _tasks(world) for name, world in zip(names, worlds, strict=True)}
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return [note for world in worlds for note in _notes(world)]
@@ -53,10 +55,16 @@ def _tasks(world: World) -> Tree:
             for place, run in enumerate(group.runs)
         }
 
+    names = _lowered([world.sizes_of(evaluation) for evaluation in world.evaluations])
     return {
-        world.sizes_of(evaluation).lower(): {group.label: runs_of(group, evaluation) for group in world.groups}
-        for evaluation in world.evaluations
+        name: {group.label: runs_of(group, evaluation) for group in world.groups}
+        for name, evaluation in zip(names, world.evaluations, strict=True)
     }
+
+
+def _lowered(names: Sequence[str]) -> list[str]:
+    """Return names in small letters, as marl-eval writes them; those that become equal get apostrophes."""
+    return unique([name.lower() for name in names], {})
 
 
 def _steps(run: Run, evaluation: str) -> Tree:

@@ -111,6 +111,7 @@ def by_team(
     references: Mapping[str, Sequence[float]],
     label: str,
     is_rate: bool,
+    signed: bool = False,
 ) -> str:
     """Draw a point with its interval for each algorithm and team, and other policies as horizontal lines.
 
@@ -119,11 +120,13 @@ def by_team(
         algorithms: an estimate per team, by algorithm.
         references: a value per team, by policy.
         label: label of the value axis.
-        is_rate: whether the values are rates from 0 to 1; otherwise they may be differences.
+        is_rate: whether the values are rates from 0 to 1.
+        signed: whether the values are differences, which have a sign.
 
     Returns:
         The SVG as text.
     """
+    places = 2 if is_rate or signed else 1
     width = min(2.2 * _WIDTH, max(6.4, (0.5 + 0.16 * len(algorithms)) * len(names)))
     figure, marks = new_figure(width, _HEIGHT), Marks()
     axes = figure.add_subplot()
@@ -135,7 +138,7 @@ def by_team(
             x, [e.value for e in estimates], np.maximum(ends, 0), fmt=marker, color=colour, capsize=2.5, markersize=6
         )
         points, caps, bars = drawn.lines
-        texts = [f"teams of {team}: {marked_text(e, 2, not is_rate)}" for team, e in zip(names, estimates, strict=True)]
+        texts = [f"teams of {team}: {marked_text(e, places, signed)}" for team, e in zip(names, estimates, strict=True)]
         marks.add(points, name, texts)
         for artist in (*caps, *bars):
             marks.add(artist, name)
@@ -162,7 +165,7 @@ def change(names: Sequence[str], algorithms: Mapping[str, Sequence[Estimate]], l
     Returns:
         The SVG as text.
     """
-    return by_team(names, algorithms, {}, f"{label}\n\u2190 worse   better \u2192", False)
+    return by_team(names, algorithms, {}, f"{label}\n\u2190 worse   better \u2192", False, signed=True)
 
 
 @styled

@@ -139,7 +139,7 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read a run folder; problems are collected in the result."""
     problems: list[str] = []
-    config = with_present_names(attempt(lambda: read_mapping(folder / CONFIG), CONFIG, problems) or {})
+    config = attempt(lambda: with_present_names(read_mapping(folder / CONFIG)), CONFIG, problems) or {}
     environment, algorithm, seed = _names(folder, config, problems)
     curve = attempt(lambda: read_curve(folder / EVALUATIONS, problems), EVALUATIONS, problems) or []
     finished = (folder / RESULTS).exists()

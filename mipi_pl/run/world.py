@@ -12,6 +12,7 @@ from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.signatures import check_targets
+from mipi_pl.utils.checks import is_seed
 from mipi_pl.utils.errors import UserError
 
 
@@ -38,10 +39,12 @@ def make_world(
         The environment, and its name in configs/env.
 
     Raises:
-        UserError: if an override is invalid, or the world has no such team.
+        UserError: if an override or the seed is invalid, or the world has no such team.
     """
     if not words:
         raise UserError("name a world, such as 'sz'")
+    if not is_seed(seed):
+        raise UserError(f"seed must be a whole number from 0, got {seed!r}")
     composed = compose([word if "=" in word else f"env={word}" for word in words])
     for key, value in _team(team_size, composition).items():
         if key not in composed.env:

@@ -17,7 +17,8 @@ _PRESENT = tuple(f"mipi_pl.{package}." for package in FORMER_PACKAGES)
 
 _TARGET = "_target_"
 _MAPPO, _MIPI_PPO = "mipi_pl.algorithms.mappo.MAPPO", "mipi_pl.algorithms.mipi_ppo.MIPIPPO"
-_OF_MIPI_PPO = ("regularizer", "alpha", "priced", "marginal_teams", "marginal_epochs")
+OF_MIPI_PPO = ("regularizer", "alpha", "priced", "marginal_teams", "marginal_epochs")
+"""Keys that MAPPO had in earlier configs and MIPI-PPO alone has now."""
 
 
 def present_name(target: str) -> str:
@@ -58,7 +59,7 @@ def _split_mappo(algorithm: dict[str, Any]) -> dict[str, Any]:
     if algorithm.get(_TARGET) != _MAPPO or "regularizer" not in algorithm:
         return algorithm
     if algorithm["regularizer"] == "none" and "marginal" not in algorithm:
-        return {key: value for key, value in algorithm.items() if key not in _OF_MIPI_PPO}
+        return {key: value for key, value in algorithm.items() if key not in OF_MIPI_PPO}
     return {**algorithm, _TARGET: _MIPI_PPO}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from numbers import Integral
 from typing import TypeVar
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -57,6 +58,11 @@ def require(name: str, value: float, low: float, high: float = math.inf, *, abov
     kind = "a finite number " if value == math.inf == high else ""
     bound = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
     raise ValueError(f"{name} must be {kind}{bound}, got {value!r}")
+
+
+def is_seed(value: object) -> bool:
+    """Return whether a value is a whole number from 0, also one of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
 def require_lost_after(name: str, value: float) -> None:

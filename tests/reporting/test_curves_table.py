@@ -84,3 +84,13 @@ def test_a_table_without_held_out_teams_is_refused(tmp_path: Path) -> None:
         UserError, match=r"training and held-out teams, got marines, mipi, 0 in .*some\.csv; leave it out"
     ):
         curves.read([table])
+
+
+@pytest.mark.parametrize("content", [None, "policy,level,frames\ngreedy,all,x\n"])
+def test_a_run_whose_evaluations_cannot_be_read_is_refused(content: str | None, tmp_path: Path) -> None:
+    evaluations = make_run(tmp_path) / "evaluations.csv"
+    evaluations.unlink()
+    if content is not None:
+        evaluations.write_text(content)
+    with pytest.raises(UserError, match=r"cannot read .*evaluations\.csv .*leave it out"):
+        curves.read([tmp_path])

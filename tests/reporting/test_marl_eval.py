@@ -107,6 +107,13 @@ def test_different_seeds_are_numbered_and_unequal_numbers_are_said(tmp_path: Pat
         write_marl_eval(tmp_path, [])
 
 
+def test_names_that_differ_in_capitals_alone_stay_apart(tmp_path: Path) -> None:
+    for environment in ("marines", "Marines"):
+        make_run(tmp_path / "runs", environment=environment)
+    found, _ = exported(tmp_path / "runs", tmp_path, "win_rate", "return")
+    assert {environment for environment, *_ in found} == {"marines", "marines'"}
+
+
 def test_the_absolute_metric_is_that_of_the_best_checkpoint_with_ten_times_the_episodes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     best = run / "checkpoints" / "best.ckpt"

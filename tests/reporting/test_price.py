@@ -135,7 +135,11 @@ def test_runs_that_differ_in_more_than_the_price_are_not_put_into_one_table(monk
     runs.append(finished(0.02, 1_000, priced="kind"))
     monkeypatch.setattr(price, "find_runs", lambda _: runs)
     assert [str(price.price_of(run)) for run in price.chosen_runs([])] == ["0", "0.02", "0.02 (kind)"]
-    runs.append(finished(0.05, 400))
+    assert price.chosen_runs([])[1] is runs[0]
+    runs.append(finished(0.02, 2_000))
+    with pytest.raises(UserError, match="the runs of sz differ in more than the price, in total_frames"):
+        price.chosen_runs([])
+    runs[-1] = finished(0.05, 400)
     with pytest.raises(UserError, match="the runs of sz differ in more than the price, in total_frames"):
         price.chosen_runs([])
     runs[-1] = finished(0.05, 1_000, enemy_delta=-1)

@@ -275,6 +275,13 @@ def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Pat
     }
 
 
+def test_a_whole_number_is_the_same_setting_as_an_integer_and_as_a_float(tmp_path: Path) -> None:
+    for seed, alpha in enumerate((0, 0.0)):
+        make_run(tmp_path, "mipi", seed, algorithm_keys={"alpha": alpha, "betas": [alpha, 0.5]})
+    (world,) = worlds_of(find_runs([tmp_path]))
+    assert [len(group.runs) for group in world.groups] == [2]
+
+
 def test_arguments_of_a_world_of_ones_own_count_whatever_their_names_are(tmp_path: Path) -> None:
     for workers, seed in ((3, 0), (9, 0), (9, 1)):
         make_run(tmp_path / str(workers), seed=seed, env={"workers": workers, "parallel": seed})
@@ -388,6 +395,17 @@ def test_returns_are_reported_where_nothing_is_won(tmp_path: Path) -> None:
     text = next((tmp_path / "out").glob("*/report.md")).read_text()
     assert "win rate" not in text
     assert "6.0 ± 0.0" in text, "half of the episodes return 10 and half 2, the mean of 6, 7, 8"
+    teams = next((tmp_path / "out").glob("*/*_teams.svg")).read_text()
+    assert re.search(r"teams of 6: \d\.\d \[", teams), "no difference, which would have a sign"
+
+
+def test_a_command_that_is_no_text_is_shown_in_the_report(tmp_path: Path) -> None:
+    """Such as a path in another encoding."""
+    run = make_run(tmp_path / "runs")
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps({**results, "command": "mipi train output_dir=caf\udce9"}))
+    assert main(["report", str(tmp_path / "runs"), "--output-dir", str(tmp_path / "out")]) == 0
+    assert "caf\\udce9" in next((tmp_path / "out").glob("*/report.html")).read_text()
 
 
 def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

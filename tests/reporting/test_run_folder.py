@@ -80,6 +80,7 @@ def test_a_run_that_is_under_way_tells_how_far_it_is(tmp_path: Path) -> None:
         ),
         ("results.json", "\udcff", "results.json is damaged or was not written by mipi"),
         ("config.yaml", "a: [1", "config.yaml is damaged or was not written by mipi"),
+        ("config.yaml", "algorithm: &x {b: *x}", "config.yaml is damaged or was not written by mipi"),
         ("config.yaml", "title: my site", "config.yaml is not the config of a run"),
         ("config.yaml", None, "config.yaml is missing"),
         ("evaluations.csv", None, "evaluations.csv is missing"),
@@ -180,6 +181,7 @@ def test_the_list_of_runs_fits_80_columns_and_any_log(tmp_path: Path, capsys: py
         tmp_path, "alpha_infinity", environment="resource_collection", time="2026-01-01_00-00-00-with-a-tail"
     )
     (long / "config.yaml").write_text("a: \x07[")
+    make_run(tmp_path / "a\x1b[31m")
     assert main(["runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
