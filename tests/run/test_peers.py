@@ -160,14 +160,15 @@ def test_a_stopped_process_runs_and_one_that_is_gone_does_not(sleeper: subproces
     assert not is_running(sleeper.pid)
 
 
-def test_a_second_run_of_the_same_processes_notices_a_stopped_process_too() -> None:
+def test_a_second_run_of_the_same_processes_notices_a_stopped_process_too(sleeper: subprocess.Popen[bytes]) -> None:
     ended: list[int] = []
     counters = Memory()
     for one in (former := pair(counters, ended)):
         one.start()
     for one in former:
         one.close()
-    first, _ = pair(counters, ended, run=1)
+    first, _ = pair(counters, ended, sleeper.pid, run=1)
+    sleeper.send_signal(signal.SIGSTOP)
     first.start()
     until(lambda: ended)
-    assert "process 1 of this run" in str(first.loss)
+    assert first.loss == f"process 1 of this run (pid {sleeper.pid}) has not answered for 0.2 s"
