@@ -94,8 +94,8 @@ class EpisodeBuffer:
     def extend(self, episodes: TensorDict) -> None:
         """Store further episodes [N] in the layout of `mipi_pl.datamodules.episodes.empty_episodes`."""
         # An index that occurs twice in one write would mix two episodes, whose fields several threads write.
-        for part in episodes.split(self.capacity):
-            self._buffer.extend(part)
+        for first in range(0, len(episodes), self.capacity):
+            self._buffer.extend(episodes[first : first + self.capacity])
 
     def sample(self, count: int, n_agents: int, generator: torch.Generator) -> TensorDict:
         """Draw `count` different episodes uniformly, independently of earlier draws, and trim them.

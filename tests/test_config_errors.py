@@ -129,6 +129,7 @@ MISTAKES = [
     (["seed=${nothing:1}"], "the config cannot be resolved: seed: Unsupported interpolation type nothing"),
     # choices
     (["algorithm=mappo", "algorithm.regularizer=entropy"], "algorithm=mappo has no algorithm.regularizer: choose alg"),
+    (["algorithm=mappo", "+algorithm.alpha=0.1"], "algorithm=mappo has no algorithm.alpha: choose algorithm=mipi_ppo"),
     (["algorithm=mipi_ppo", "+algorithm.gama=0.9"], "unknown key algorithm.gama; did you mean algorithm.gamma?"),
     (["algorithm=mipi_ppo", "algorithm.epochs=many"], "algorithm.epochs must be an integer, got 'many'"),
     (["algorithm=mappo", "mixer=sum"], "mixer cannot be chosen, because no other choice"),

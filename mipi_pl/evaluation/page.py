@@ -50,7 +50,7 @@ def write_page(path: Path, title: str, note: str, episodes: Mapping[str, Sequenc
     for name, part in parts.items():
         text = text.replace(f"<!--{name}-->", part)
     with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")  # of the command
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")  # of a path in the command
 
 
 def _part(name: str) -> str:

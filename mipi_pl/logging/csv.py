@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 
-from mipi_pl.storage.files import appending, replacing, text_of
+from mipi_pl.storage.files import appending, replacing, text_of, with_csv_ends
 from mipi_pl.utils.compat import CSVWriter
 
 
@@ -92,4 +92,4 @@ class ResumableCSVLogger(CSVLogger):
             path.unlink(missing_ok=True)  # all its rows belong to updates that were lost
             return
         with replacing(path) as unfinished:
-            unfinished.write_text(content["text"], encoding="utf-8", newline="")
+            unfinished.write_text(with_csv_ends(content["text"]), encoding="utf-8", newline="")

@@ -171,7 +171,7 @@ def write(folder: Path, blocks: Sequence[Block]) -> None:
     contents |= {f"{block.name}.svg": block.svg for block in blocks if isinstance(block, Picture)}
     for name, content in contents.items():
         with replacing(folder / name) as unfinished:
-            unfinished.write_text(content, encoding="utf-8", errors="backslashreplace")  # of commands
+            unfinished.write_text(content, encoding="utf-8", errors="backslashreplace")  # of a path in a command
 
 
 def as_html(blocks: Sequence[Block]) -> str:

@@ -24,7 +24,7 @@ from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.naming import name_run
 from mipi_pl.run.own_folder import as_override, named_folder, search_path, use_modules
 from mipi_pl.run.train import train
-from mipi_pl.storage.former_names import OF_MIPI_PPO
+from mipi_pl.storage.former_names import moved_key
 from mipi_pl.utils.compat import sweep
 from mipi_pl.utils.errors import UserError, did_you_mean, one_message
 
@@ -97,9 +97,7 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
 
 def _moved_hint(key: str, overrides: Sequence[str]) -> str | None:
     """Return what to choose for a key of MIPI-PPO, which MAPPO had in earlier versions."""
-    if key.removeprefix("algorithm.") in OF_MIPI_PPO and "algorithm=mappo" in overrides:
-        return f"algorithm=mappo has no {key}: choose algorithm=mipi_ppo"
-    return None
+    return moved_key(key) if "algorithm=mappo" in overrides else None
 
 
 def _map_hint(overrides: Sequence[str]) -> str:

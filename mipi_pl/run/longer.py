@@ -85,19 +85,20 @@ def lengthened(config: Config, total: int) -> Config:
     return longer
 
 
-def refuse_own_budgets(config: Config, frames: int) -> None:
-    """Check that no callback of a longer run ends it at once.
+def refuse_own_budgets(config: Config) -> None:
+    """Check that no callback ends a longer run before its budget.
 
     Raises:
-        UserError: if one has a budget of its own that the run has reached.
+        UserError: if one has a smaller budget of its own.
     """
     for name, node in config["callbacks"].items():
         own = node.get(KEY) if isinstance(node, dict) else None
-        reached = own is not None and own <= frames
-        if reached and getattr(imported(node["_target_"], f"callbacks.{name}"), "ends_training", False):
+        if not isinstance(own, (int, float)) or own >= config[KEY]:
+            continue
+        if getattr(imported(node["_target_"], f"callbacks.{name}"), "ends_training", False):
             raise UserError(
-                f"callbacks.{name}.{KEY}={own} has its own value and would end the run, which has {frames:,} frames, "
-                "at once: begin a new run with algorithm.init_from"
+                f"callbacks.{name}.{KEY}={own} is a budget of its own and would end the run before {config[KEY]:,} "
+                "frames: begin a new run with algorithm.init_from"
             )
 
 

@@ -79,7 +79,8 @@ def resume(
         longer.refuse_short(wanted, frames, run)
     if (total := recorded if wanted is None else wanted) is not None:
         config = longer.lengthened(config, total)
-        longer.refuse_own_budgets(config, frames)
+    if wanted is not None:  # a recorded extension may have come to its end without its results
+        longer.refuse_own_budgets(config)
 
     def require_standing() -> None:
         if _standing(folder) != standing:

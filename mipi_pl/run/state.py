@@ -17,7 +17,7 @@ from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.config import Config
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD
-from mipi_pl.storage.files import replacing, text_of
+from mipi_pl.storage.files import replacing, text_of, with_csv_ends
 from mipi_pl.storage.index import FORMAT
 from mipi_pl.utils.errors import UserError
 
@@ -113,7 +113,7 @@ class RunState(Callback):
             return
         try:
             with replacing(self._folder / run_folder.EVALUATIONS) as unfinished:
-                unfinished.write_text(record["evaluations"], encoding="utf-8", newline="")
+                unfinished.write_text(with_csv_ends(record["evaluations"]), encoding="utf-8", newline="")
             for log, content in zip(_csv_logs(trainer), record["metrics"], strict=True):
                 log.restore(content)
         except OSError as error:

@@ -259,7 +259,7 @@ class Run:
 
 
 def _make_folder(root: Path, name: str) -> tuple[Path, Path]:
-    """Create the run folder; returns it and the outermost folder that was created for it."""
+    """Create the run folder; returns it and the outermost folder that was created, which may be the run folder."""
     parent = root / name.replace("/", "-")
     try:
         created = run_folder.outermost_absent(parent)

@@ -48,6 +48,11 @@ def text_of(path: Path) -> str:
         return file.read()
 
 
+def with_csv_ends(text: str) -> str:
+    """Return the text of a CSV with the line ends of the csv module, which checkpoints of earlier versions lost."""
+    return text.replace("\r\n", "\n").replace("\n", "\r\n")
+
+
 def unused(path: Path) -> Path:
     """Return `path` if it does not exist, else the first free numbered name, such as ``name-2.end``."""
     number, candidate = 1, path

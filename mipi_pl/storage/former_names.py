@@ -17,7 +17,7 @@ _PRESENT = tuple(f"mipi_pl.{package}." for package in FORMER_PACKAGES)
 
 _TARGET = "_target_"
 _MAPPO, _MIPI_PPO = "mipi_pl.algorithms.mappo.MAPPO", "mipi_pl.algorithms.mipi_ppo.MIPIPPO"
-OF_MIPI_PPO = ("regularizer", "alpha", "priced", "marginal_teams", "marginal_epochs")
+_OF_MIPI_PPO = ("regularizer", "alpha", "priced", "marginal_teams", "marginal_epochs")
 """Keys that MAPPO had in earlier configs and MIPI-PPO alone has now."""
 
 
@@ -37,7 +37,8 @@ def with_present_names(config: Any) -> Any:
     Args:
         config: config of a run, as it was read from a file.
     """
-    is_newer = any(target.startswith(_PRESENT) for target in _targets(config))
+    targets = list(_targets(config))  # all of them, so that a config that contains itself is met here
+    is_newer = any(target.startswith(_PRESENT) for target in targets)
     config = config if is_newer else _renamed(config)
     if isinstance(config, dict) and isinstance(algorithm := config.get("algorithm"), dict):
         return {**config, "algorithm": _split_mappo(algorithm)}
@@ -51,6 +52,17 @@ def _targets(node: Any) -> Iterator[str]:
         yield from _targets(child)
 
 
+def moved_key(key: str) -> str | None:
+    """Return what to choose for a key that MAPPO had in earlier versions and MIPI-PPO has now; None for others."""
+    moved = key.removeprefix("algorithm.") in _OF_MIPI_PPO
+    return f"algorithm=mappo has no {key}: choose algorithm=mipi_ppo" if moved else None
+
+
+def is_mappo(target: object) -> bool:
+    """Return whether a ``_target_`` names MAPPO."""
+    return target == _MAPPO
+
+
 def _split_mappo(algorithm: dict[str, Any]) -> dict[str, Any]:
     """Return the config of an algorithm in which MIPI-PPO has its own class.
 
@@ -59,7 +71,7 @@ def _split_mappo(algorithm: dict[str, Any]) -> dict[str, Any]:
     if algorithm.get(_TARGET) != _MAPPO or "regularizer" not in algorithm:
         return algorithm
     if algorithm["regularizer"] == "none" and "marginal" not in algorithm:
-        return {key: value for key, value in algorithm.items() if key not in OF_MIPI_PPO}
+        return {key: value for key, value in algorithm.items() if key not in _OF_MIPI_PPO}
     return {**algorithm, _TARGET: _MIPI_PPO}
 
 

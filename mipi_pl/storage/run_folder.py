@@ -54,7 +54,7 @@ def outermost_absent(path: Path) -> Path | None:
 
 
 def discard_if_empty(folder: Path, root: Path) -> None:
-    """Remove an empty folder and its empty parents up to and including `root`, which must contain it.
+    """Remove an empty folder and its empty parents up to and including `root`, which is `folder` or contains it.
 
     A lock file and the copy of initial weights alone count as empty: a run that did not begin has no more.
     """

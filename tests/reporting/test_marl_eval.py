@@ -13,7 +13,7 @@ from run_folders import make_run, results
 from mipi_pl.cli import main
 from mipi_pl.reporting.document import Heading
 from mipi_pl.reporting.groups import worlds_of
-from mipi_pl.reporting.marl_eval import write_marl_eval
+from mipi_pl.reporting.marl_eval import _lowered, write_marl_eval
 from mipi_pl.reporting.runs import find_runs
 from mipi_pl.run.report import as_json
 from mipi_pl.storage.files import sha256_of
@@ -112,6 +112,7 @@ def test_names_that_differ_in_capitals_alone_stay_apart(tmp_path: Path) -> None:
         make_run(tmp_path / "runs", environment=environment)
     found, _ = exported(tmp_path / "runs", tmp_path, "win_rate", "return")
     assert {environment for environment, *_ in found} == {"marines", "marines'"}
+    assert _lowered(["Big", "big", "BIG", "6"]) == ["big", "big'", "big''", "6"]
 
 
 def test_the_absolute_metric_is_that_of_the_best_checkpoint_with_ten_times_the_episodes(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_a_run_that_is_under_way_tells_how_far_it_is(tmp_path: Path) -> None:
         ("results.json", "\udcff", "results.json is damaged or was not written by mipi"),
         ("config.yaml", "a: [1", "config.yaml is damaged or was not written by mipi"),
         ("config.yaml", "algorithm: &x {b: *x}", "config.yaml is damaged or was not written by mipi"),
+        (
+            "config.yaml",
+            "algorithm: {agent: {_target_: mipi_pl.models.agent.EntityAgent}}\nenv: &x {b: *x}",
+            "config.yaml is damaged or was not written by mipi",
+        ),
         ("config.yaml", "title: my site", "config.yaml is not the config of a run"),
         ("config.yaml", None, "config.yaml is missing"),
         ("evaluations.csv", None, "evaluations.csv is missing"),

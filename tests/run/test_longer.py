@@ -16,7 +16,8 @@ from run_content import content, differences
 
 import mipi_pl
 from mipi_pl.cli import main
-from mipi_pl.run.longer import begin, lengthened
+from mipi_pl.run.longer import begin, lengthened, refuse_own_budgets
+from mipi_pl.storage.checksums import write_checked
 from mipi_pl.utils.errors import UserError
 
 OPTIONS = [
@@ -142,9 +143,19 @@ def test_an_extension_that_a_budget_of_its_own_would_end_at_once_is_refused(
     assert main(["train", *OPTIONS, "total_frames=100", "callbacks.frame_budget.total_frames=60", *to(own)]) == 0
     run = (own / "latest").resolve()
     assert main(["resume", str(run), "total_frames=200"]) == 2
-    assert "callbacks.frame_budget.total_frames=60 has its own value and would end the run" in capfd.readouterr().err
+    assert "callbacks.frame_budget.total_frames=60 is a budget of its own and would end" in capfd.readouterr().err
     assert (run / "results.json").exists()
     assert not (run / "earlier").exists()
+    # Earlier versions recorded it. Such a run that has come to its end, but not to its results, is finished.
+    (run / "results.json").unlink()
+    write_checked(run / "extended.json", {"total_frames": 200})
+    assert main(["resume", str(run)]) == 0
+    assert (run / "results.json").exists()
+
+
+def test_a_callback_of_ones_own_may_call_anything_total_frames() -> None:
+    callbacks = {"mine": {"_target_": "crash.Crash", "total_frames": "many"}, "none": None}
+    refuse_own_budgets({"total_frames": 100, "callbacks": callbacks})
 
 
 def to(root: Path) -> list[str]:

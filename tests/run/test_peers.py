@@ -160,6 +160,24 @@ def test_a_stopped_process_runs_and_one_that_is_gone_does_not(sleeper: subproces
     assert not is_running(sleeper.pid)
 
 
+def test_each_run_has_counters_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = Memory()
+    here = Place("host", os.getpid())
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setattr(distributed, "gather", lambda _: [here, here])
+    monkeypatch.setattr(peers.dist, "TCPStore", lambda *_, **__: counters)
+    for name, value in (("MASTER_ADDR", "localhost"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    for _ in range(2):
+        peers.watch(100.0)
+        until(lambda: peers._current[-1]._rounds)
+    monkeypatch.setattr(distributed, "size", lambda: 1)
+    peers.watch(100.0)
+    ended = [key for key, count in counters.counts.items() if "/ended/0" in key and count]
+    assert len(ended) == 2
+
+
 def test_a_second_run_of_the_same_processes_notices_a_stopped_process_too(sleeper: subprocess.Popen[bytes]) -> None:
     ended: list[int] = []
     counters = Memory()
