@@ -23,7 +23,6 @@ from mipi_pl.envs import flat
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.picture import draw
 from mipi_pl.run.world import make_world
-from mipi_pl.utils.checks import is_seed
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.extras import how_to_install
 
@@ -155,9 +154,7 @@ class EntityParallelEnv(ParallelEnv):
             ValueError: if the seed is no whole number from 0.
         """
         if seed is not None:
-            if not is_seed(seed):
-                raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
-            self.world.set_seed(int(seed))
+            self.world.set_seed(seed)
         self._td = self.world.reset()
         self.agents = self._acting()
         return self._observations(self.agents), {agent: _info() for agent in self.agents}

@@ -24,7 +24,7 @@ from mipi_pl.envs.frame import Frame, specs_of
 from mipi_pl.envs.plain_scene import plain_scene
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.checks import WorldFaultError, require_seed
 from mipi_pl.utils.errors import first_line
 from mipi_pl.utils.memory import require_memory
 
@@ -342,6 +342,8 @@ class EntityEnv(EnvBase):
         return td if self.device.type == "cpu" else td.to(self.device)
 
     def _set_seed(self, seed: int | None) -> None:
+        if seed is not None:
+            require_seed(seed)
         self.seed_rows(np.random.SeedSequence(seed).generate_state(self.num_envs, dtype=np.uint64))
 
     def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 
-from mipi_pl.storage.files import appending, replacing, text_of, with_csv_ends
+from mipi_pl.storage.files import appending, replacing, with_csv_ends
 from mipi_pl.utils.compat import CSVWriter
 
 
@@ -81,7 +81,7 @@ class ResumableCSVLogger(CSVLogger):
         """
         self.experiment.save()
         path = Path(self.experiment.metrics_file_path)
-        text = text_of(path) if path.is_file() else ""
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
         return {"text": text, "columns": list(self.experiment.metrics_keys)}
 
     def restore(self, content: dict[str, Any]) -> None:

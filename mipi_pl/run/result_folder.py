@@ -22,14 +22,13 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Iterator[Pat
     """
     parent = Path(output_dir) if output_dir else output_parent(path) / kind
     try:
-        created = run_folder.outermost_absent(parent)
-        folder = run_folder.new_folder(parent)
+        folder, root = run_folder.new_folder_and_root(parent)
     except OSError as error:
         raise not_writable(parent, error) from error
     try:
         yield folder
     except BaseException:
-        run_folder.discard_if_empty(folder, created or folder)
+        run_folder.discard_if_empty(folder, root)
         raise
 
 

@@ -17,7 +17,7 @@ from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.config import Config
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD
-from mipi_pl.storage.files import replacing, text_of, with_csv_ends
+from mipi_pl.storage.files import replacing, with_csv_ends
 from mipi_pl.storage.index import FORMAT
 from mipi_pl.utils.errors import UserError
 
@@ -93,7 +93,7 @@ class RunState(Callback):
     def _logs(self, trainer: Trainer) -> dict[str, Any]:
         evaluations = self._folder / run_folder.EVALUATIONS
         return {
-            "evaluations": text_of(evaluations) if evaluations.is_file() else "",
+            "evaluations": evaluations.read_text(encoding="utf-8") if evaluations.is_file() else "",
             "metrics": [log.content() for log in _csv_logs(trainer)],
         }
 

@@ -259,12 +259,9 @@ class Run:
 
 
 def _make_folder(root: Path, name: str) -> tuple[Path, Path]:
-    """Create the run folder; returns it and the outermost folder that was created, which may be the run folder."""
-    parent = root / name.replace("/", "-")
+    """Create the run folder; return it and the outermost folder that was created, which may be the run folder."""
     try:
-        created = run_folder.outermost_absent(parent)
-        folder = run_folder.new_folder(parent)
-        return folder, created or folder
+        return run_folder.new_folder_and_root(root / name.replace("/", "-"))
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"output_dir: cannot write to {root} ({reason})") from error

@@ -12,7 +12,7 @@ from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.signatures import check_targets
-from mipi_pl.utils.checks import is_seed
+from mipi_pl.utils.checks import require_seed
 from mipi_pl.utils.errors import UserError
 
 
@@ -43,8 +43,10 @@ def make_world(
     """
     if not words:
         raise UserError("name a world, such as 'sz'")
-    if not is_seed(seed):
-        raise UserError(f"seed must be a whole number from 0, got {seed!r}")
+    try:
+        require_seed(seed)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     composed = compose([word if "=" in word else f"env={word}" for word in words])
     for key, value in _team(team_size, composition).items():
         if key not in composed.env:

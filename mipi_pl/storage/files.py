@@ -42,14 +42,8 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def text_of(path: Path) -> str:
-    """Return the text of a file with its own line ends, which ``read_text`` would change."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return file.read()
-
-
 def with_csv_ends(text: str) -> str:
-    """Return the text of a CSV with the line ends of the csv module, which checkpoints of earlier versions lost."""
+    """Return the text of a CSV with the line ends of the csv module, which ``read_text`` replaces."""
     return text.replace("\r\n", "\n").replace("\n", "\r\n")
 
 

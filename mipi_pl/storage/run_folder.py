@@ -47,10 +47,15 @@ def new_folder(parent: Path) -> Path:
             return folder
 
 
-def outermost_absent(path: Path) -> Path | None:
-    """Return the outermost folder that has to be created for the folder `path`; None if it exists."""
-    absent = [folder for folder in (path, *path.parents) if not folder.exists()]
-    return absent[-1] if absent else None
+def new_folder_and_root(parent: Path) -> tuple[Path, Path]:
+    """Create a folder like `new_folder`; return it and the outermost folder that was created, for `discard_if_empty`.
+
+    Raises:
+        OSError: if the folder cannot be created.
+    """
+    absent = [path for path in (parent, *parent.parents) if not path.exists()]
+    folder = new_folder(parent)
+    return folder, absent[-1] if absent else folder
 
 
 def discard_if_empty(folder: Path, root: Path) -> None:

@@ -60,9 +60,14 @@ def require(name: str, value: float, low: float, high: float = math.inf, *, abov
     raise ValueError(f"{name} must be {kind}{bound}, got {value!r}")
 
 
-def is_seed(value: object) -> bool:
-    """Return whether a value is a whole number from 0, also one of NumPy."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+def require_seed(value: object) -> None:
+    """Check that a value is a whole number from 0, also one of NumPy.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 0:
+        raise ValueError(f"seed must be a whole number from 0, got {value!r}")
 
 
 def require_lost_after(name: str, value: float) -> None:
