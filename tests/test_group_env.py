@@ -115,7 +115,6 @@ def test_ippo_of_torchrl_learns_the_matrix_game(ippo: ModuleType) -> None:
 def test_qmix_of_torchrl_trains(battle: GroupEnv) -> None:
     torch.manual_seed(0)
     battle.set_seed(1)  # whatever the other tests have played
-    torch.manual_seed(0)
     spec = battle.world.entity_spec
     agents = ("agents", "action_value")
     net = MultiAgentMLP(
@@ -138,7 +137,8 @@ def test_qmix_of_torchrl_trains(battle: GroupEnv) -> None:
     optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)
     batch = battle.rollout(12, policy, break_when_any_done=False).reshape(-1)
     batch["next", "reward"] = batch["next", "agents", "reward"].mean(dim=-2)  # the mixed value has one reward
-    errors = [_descend(loss, batch, optimizer) for _ in range(20)]
+    # The first step of Adam overshoots, so that 20 steps ended above the start for some seeds.
+    errors = [_descend(loss, batch, optimizer) for _ in range(60)]
     assert errors[-1] < errors[0]
 
 
