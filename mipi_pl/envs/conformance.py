@@ -13,7 +13,7 @@ import torch
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import MakeEnv
 from mipi_pl.envs.faults import reason_of
-from mipi_pl.envs.trace import Trace, difference, draws, play, play_on
+from mipi_pl.envs.trace import Trace, difference, draws, global_generators_kept, play, play_on
 from mipi_pl.utils.checks import UnavailableActionError
 
 _RESUMED_STEPS = 200
@@ -55,8 +55,9 @@ _ADVICE = {
 """What to do, by check, in the order of the checks."""
 
 
+@global_generators_kept()
 def examine(make_env: MakeEnv, seed: int = 0, seconds: float = 2.0, steps: int = 2_000) -> list[Check]:
-    """Check a world.
+    """Check a world. The global generators of random numbers are as before, also if the world draws from them.
 
     Args:
         make_env: factory of the environment.

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -107,38 +106,39 @@ def play(make_env: MakeEnv, seed: int, seconds: float = np.inf, steps: int = 2_0
         seed: seed of the environment and of the actions.
         seconds: time after the first step at which playing ends.
         steps: steps after which it ends.
-        disturb: play exactly `steps`, and set global generators to other states than usual.
+        disturb: play exactly `steps`, and set the global generators to other states before.
     """
+    if disturb:
+        _disturb_global_generators()
     env = make_env(num_envs=_NUM_ENVS, seed=seed)
     env.checked = env.tolerant = False
     _guard(env)
     trace = Trace(env.entity_spec, env.compositions, env.num_envs, env.resumable)
     draw, ended, until = draws(seed), [0] * env.num_envs, np.inf
     trace.failed_in = f"{type(env).__name__}.reset"
-    with _global_generators(disturb):
-        before = torch.random.get_rng_state()
-        try:
-            td, started = env.reset(), [0] * env.num_envs
-            while len(trace.steps) < steps and (disturb or min(ended) < _EPISODES):
-                if time.monotonic() > until:
-                    break
-                trace.failed_in = f"{type(env).__name__}.step"
-                step, td = env.step_and_maybe_reset(_acted(td, draw))
-                trace.steps.append(step.clone())
-                if len(trace.steps) == 1:  # the first reset may take long, for example to start a game
-                    until = time.monotonic() + seconds
-                trace.started.append(started)
-                done = step["next", keys.DONE].flatten().tolist()
-                trace.lengths += [n + 1 for n, over in zip(started, done, strict=True) if over]
-                ended = [n + over for n, over in zip(ended, done, strict=True)]
-                started = [0 if over else n + 1 for n, over in zip(started, done, strict=True)]
-        except (UserError, FailedError):
-            raise
-        except Exception as error:
-            trace.error = error
-        finally:
-            env.close()
-        trace.drew_globally = not torch.equal(torch.random.get_rng_state(), before)
+    before = torch.random.get_rng_state()
+    try:
+        td, started = env.reset(), [0] * env.num_envs
+        while len(trace.steps) < steps and (disturb or min(ended) < _EPISODES):
+            if time.monotonic() > until:
+                break
+            trace.failed_in = f"{type(env).__name__}.step"
+            step, td = env.step_and_maybe_reset(_acted(td, draw))
+            trace.steps.append(step.clone())
+            if len(trace.steps) == 1:  # the first reset may take long, for example to start a game
+                until = time.monotonic() + seconds
+            trace.started.append(started)
+            done = step["next", keys.DONE].flatten().tolist()
+            trace.lengths += [n + 1 for n, over in zip(started, done, strict=True) if over]
+            ended = [n + over for n, over in zip(ended, done, strict=True)]
+            started = [0 if over else n + 1 for n, over in zip(started, done, strict=True)]
+    except (UserError, FailedError):
+        raise
+    except Exception as error:
+        trace.error = error
+    finally:
+        env.close()
+    trace.drew_globally = not torch.equal(torch.random.get_rng_state(), before)
     return trace
 
 
@@ -191,16 +191,18 @@ def _guard(env: EntityEnv) -> None:
 
 
 @contextmanager
-def _global_generators(disturb: bool) -> Iterator[None]:
-    """Restore the global generators afterwards; if `disturb`, set them to another state before."""
-    kept: tuple[Any, Any] = random.getstate(), np.random.get_state()  # noqa: NPY002
+def global_generators_kept() -> Iterator[None]:
+    """Restore the global generators of Python, NumPy and PyTorch afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        if disturb:
-            random.seed(99)
-            np.random.seed(99)  # noqa: NPY002
-            torch.manual_seed(99)
         try:
             yield
         finally:
-            random.setstate(kept[0])
-            np.random.set_state(kept[1])  # noqa: NPY002
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _disturb_global_generators() -> None:
+    random.seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    torch.manual_seed(99)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -105,6 +106,18 @@ def global_noise(_: Any, frame: Frame) -> None:
 
 def global_torch_noise(_: Any, frame: Frame) -> None:
     torch.rand(1)
+
+
+def draw_from_global_generators() -> None:
+    random.random()
+    np.random.rand()  # noqa: NPY002
+    torch.rand(1)
+
+
+def global_states() -> tuple[Any, ...]:
+    """Return the states of the generators; NumPy's has a block of numbers and the place of the next one in it."""
+    _, block, place, *_ = np.random.get_state()  # noqa: NPY002
+    return random.getstate(), (block.tobytes(), place), torch.random.get_rng_state().tolist()
 
 
 def endless(self: Any, frame: Frame) -> None:
@@ -345,10 +358,22 @@ def test_a_world_that_cannot_be_made_again_fails_and_the_other_one_is_closed() -
 
 
 def test_checking_leaves_the_global_generators_alone() -> None:
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    by_name(altered(second, global_noise))
-    assert torch.equal(torch.random.get_rng_state(), before[0])
-    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    class Drawing(Sound):
+        """Draws when it is made, and in every step."""
+
+        def __init__(self, num_envs: int, seed: int = 0) -> None:
+            super().__init__(num_envs, seed)
+            draw_from_global_generators()
+
+        def advance(self, action: Tensor, frame: Frame) -> None:
+            super().advance(action, frame)
+            draw_from_global_generators()
+
+    before = global_states()
+    examine(Drawing)
+    assert global_states() == before
+    draw_from_global_generators()
+    assert all(now != then for now, then in zip(global_states(), before, strict=True))  # a draw shows
 
 
 def test_playing_ends_after_its_time() -> None:
