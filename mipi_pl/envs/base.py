@@ -18,13 +18,13 @@ from torch import Tensor
 from torchrl.envs import EnvBase
 
 from mipi_pl import spec as keys
-from mipi_pl.envs import faults
 from mipi_pl.envs.composition import Composition, refuse_compositions
+from mipi_pl.envs.fault_handler import FaultHandler
 from mipi_pl.envs.frame import Frame, specs_of
 from mipi_pl.envs.plain_scene import plain_scene
 from mipi_pl.envs.scene import Scene
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import WorldFaultError, require_seed
+from mipi_pl.utils.checks import require_seed
 from mipi_pl.utils.errors import first_line
 from mipi_pl.utils.memory import require_memory
 
@@ -100,9 +100,7 @@ class EntityEnv(EnvBase):
         self.num_envs = num_envs
         self._frame = Frame.empty(num_envs, spec)
         self._has_begun = False
-        self._played = np.zeros(num_envs, dtype=np.int64)  # steps of each running episode
-        self._given_up: dict[int, str] = {}
-        self._messages = faults.Messages()
+        self._faults = FaultHandler(num_envs)
         specs = specs_of(spec, len(self.compositions), self.batch_size, self.device)
         self.observation_spec, self.action_spec = specs.observation, specs.action
         self.reward_spec, self.done_spec = specs.reward, specs.done
@@ -131,7 +129,7 @@ class EntityEnv(EnvBase):
         Its part of the frame is ignored, and the next call of `begin` includes it. An environment that is not `checked`
         raises WorldFaultError instead.
         """
-        self._given_up[index] = reason
+        self._faults.given_up[index] = reason
 
     @abstractmethod
     def seed_rows(self, seeds: np.ndarray) -> None:
@@ -193,7 +191,7 @@ class EntityEnv(EnvBase):
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
         """Return the world's state, its last observation and the steps of each episode, as copies in plain tensors."""
         frame = {name: tensor.clone() for name, tensor in vars(self._frame).items()}
-        counts = {"played": torch.from_numpy(self._played.copy())}
+        counts = {"played": torch.from_numpy(self._faults.played.copy())}
         return {"world": self.memory(), "frame": frame, "counts": counts}
 
     def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
@@ -215,10 +213,10 @@ class EntityEnv(EnvBase):
                         f"the saved state has {name} of shape {tuple(saved.shape)}, but this environment needs "
                         f"{tuple(tensor.shape)}: create it with the same num_envs and scenario as the saved one"
                     )
-        self._played[:] = 0
+        self._faults.played[:] = 0
         self.remember(state["world"])
         if "counts" in state:
-            self._played[:] = state["counts"]["played"].numpy()
+            self._faults.played[:] = state["counts"]["played"].numpy()
         self._frame = Frame(**{name: tensor.clone() for name, tensor in state["frame"].items()})
         self._has_begun = True
 
@@ -231,111 +229,17 @@ class EntityEnv(EnvBase):
         rows = rows.reshape(self.num_envs).cpu()
         # Rows that are not reset keep their observation, so the new frame starts as a copy of the last one.
         frame = self._frame.clone()
-        self._begin(rows, frame)
+        self._faults.begin(self, rows, frame, self._frame)
         self._frame, self._has_begun = frame, True
         return self._pack({**frame.observation(rows), **frame.end_flags()})
-
-    def _begin(self, rows: Tensor, frame: Frame) -> None:
-        """Begin episodes; where the world fails, try again with the next episode.
-
-        Raises:
-            WorldFaultError: if the world fails too often, or is not `tolerant`, or not `checked`.
-        """
-        if not self.checked:
-            frame.clear_flags(rows)
-            self.begin(rows, frame)
-            self._refuse_given_up()
-            return
-        self._played[rows.numpy()] = 0
-        for attempt in range(1, faults.ATTEMPTS + 1):
-            frame.clear_flags(rows)
-            failed = self._faults("begin", frame, rows)
-            if not failed:
-                return
-            message = faults.described(failed, self._played)
-            if not self.tolerant:
-                raise WorldFaultError(message)
-            self._messages.say(message)
-            if attempt == faults.ATTEMPTS:
-                raise WorldFaultError(f"{message}; {attempt} attempts to begin an episode have failed")
-            rows = torch.zeros_like(rows).index_fill(0, torch.tensor(list(failed)), True)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         frame = Frame.empty(self.num_envs, self.entity_spec)
         action = tensordict.get(keys.ACTION).cpu()
-        if self.checked:
-            reward = self._advance(action, frame)
-        else:
-            self.advance(action, frame)
-            self._refuse_given_up()
-            reward = frame.reward
+        reward = self._faults.advance(self, action, frame, self._frame)
         self._frame = frame
         observation = frame.observation(torch.zeros(self.num_envs, dtype=torch.bool))
         return self._pack({**observation, keys.REWARD: reward.unsqueeze(-1), **frame.end_flags()})
-
-    def _refuse_given_up(self) -> None:
-        """Check that a world that is not `checked`, of which nothing replaces an episode, has given up none.
-
-        Raises:
-            WorldFaultError: if it has.
-        """
-        given_up, self._given_up = self._given_up, {}
-        if given_up:
-            raise WorldFaultError(faults.described(dict(sorted(given_up.items()))))
-
-    def _faults(self, method: str, frame: Frame, rows: Tensor, action: Tensor | None = None) -> dict[int, str]:
-        """Call `begin` or `advance` for the environments `rows` and return the reason of each that fails."""
-        self._given_up = {}
-        try:
-            if action is None:
-                self.begin(rows, frame)
-            else:
-                self.advance(action, frame)
-            begun = rows if action is None else None
-            found = faults.faults_of(frame, self._frame, len(self.compositions), begun)
-            if action is not None:
-                found = {**self._too_long(frame, rows), **found}
-        except faults.NOT_OF_THE_WORLD:
-            raise
-        except Exception as error:
-            if not (self.tolerant or isinstance(error, WorldFaultError)):
-                raise  # used directly, the traceback into the world is more helpful
-            reason = faults.reason_of(error, f"{type(self).__name__}.{method}")
-            found = dict.fromkeys(rows.nonzero().flatten().tolist(), reason)
-            if not found:
-                raise
-        return dict(sorted({**found, **self._given_up}.items()))
-
-    def _too_long(self, frame: Frame, going: Tensor) -> dict[int, str]:
-        """Return a reason for each environment of `going` (bool [B]) whose episode goes on at the time limit."""
-        limit = self.entity_spec.max_steps
-        late = going & torch.from_numpy(self._played >= limit) & ~(frame.terminated | frame.truncated)
-        reason = f"the episode goes on after {limit} steps, max_steps of its spec; it must end there, as truncated"
-        return dict.fromkeys(late.nonzero().flatten().tolist(), reason)
-
-    def _advance(self, action: Tensor, frame: Frame) -> Tensor:
-        """Play one step and return the rewards: NaN where the world failed and the episode ends as truncated.
-
-        Raises:
-            WorldFaultError: if the world fails and is not `tolerant`.
-        """
-        before = self._frame
-        going = ~(before.terminated | before.truncated)
-        self._played[going.numpy()] += 1
-        failed = self._faults("advance", frame, going, action)
-        if not failed:
-            return frame.reward
-        message = faults.described(failed, self._played)
-        if not self.tolerant:
-            raise WorldFaultError(message)
-        self._messages.say(message)
-        rows = torch.tensor(list(failed))
-        for name, last in vars(before).items():  # the last observation stays
-            if not faults.fits(getattr(frame, name), last):
-                setattr(frame, name, last.clone())
-            getattr(frame, name)[rows] = last[rows]
-        frame.reward[rows], frame.truncated[rows] = 0.0, True
-        return frame.reward.index_fill(0, rows, float("nan"))
 
     def _pack(self, content: dict[str, Tensor | TensorDict]) -> TensorDict:
         td = TensorDict(content, batch_size=self.batch_size)

@@ -115,7 +115,7 @@ class SmacGames(EntityEnv):
             self._ends[b], self._lost[b] = (False, False, False), False
             self._episodes[b] += 1
             frame.composition[b] = composition
-            if b not in self._given_up:
+            if b not in self._faults.given_up:
                 self._describe(b, frame)
 
     def advance(self, action: Tensor, frame: Frame) -> None:

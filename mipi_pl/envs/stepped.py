@@ -185,7 +185,7 @@ class SteppedEnv(EntityEnv):
             _, view = self._reset_game(b)
             while self._steps[b] < steps[b]:
                 view = self._step_game(b)
-            self._played[b] = steps[b]
+            self._faults.played[b] = steps[b]
             self._ended[b] = view.terminated or view.truncated
 
     # ------------------------------------------------------------------ one game
