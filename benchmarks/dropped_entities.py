@@ -25,7 +25,7 @@ from mipi_pl.evaluation.generalization import evaluate
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakePolicy, Worlds
 from mipi_pl.run.build import policies_of
-from mipi_pl.run.subject import Subject, check_worlds, open_checkpoint
+from mipi_pl.run.loaded_run import LoadedRun, check_worlds, open_checkpoint
 from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 
@@ -75,27 +75,27 @@ def dropping(make_policy: MakePolicy, most: int, attackable: bool) -> MakePolicy
     return make
 
 
-def opened(paths: Sequence[Path], words: Sequence[str]) -> list[Subject]:
+def opened(paths: Sequence[Path], words: Sequence[str]) -> list[LoadedRun]:
     """Returns the policies to play.
 
     Raises:
         UserError: if a policy cannot be used, or its actions are not fixed ones and attacks on the enemies.
     """
-    subjects = [open_checkpoint(located(path), words) for path in paths]
-    for path, subject in zip(paths, subjects, strict=True):
-        check_worlds(subject)
-        if (targets := subject.algorithm.spec.targets) != ("others",):
+    runs = [open_checkpoint(located(path), words) for path in paths]
+    for path, loaded in zip(paths, runs, strict=True):
+        check_worlds(loaded)
+        if (targets := loaded.algorithm.spec.targets) != ("others",):
             raise UserError(
                 f"{path}: expected a policy whose only targets are enemies (('others',)), got {targets!r}: name one of "
                 "sz or csz, trained with env.target_actions=slots"
             )
-    return subjects
+    return runs
 
 
-def win_rates(subject: Subject, most: int) -> Iterable[list[float]]:
+def win_rates(loaded: LoadedRun, most: int) -> Iterable[list[float]]:
     """Yields the win rates by team size, for each of `WAYS`."""
-    plan, policies = subject.plan, policies_of(subject.algorithm)
-    with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
+    plan, policies = loaded.plan, policies_of(loaded.algorithm)
+    with Worlds(loaded.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
         for make_policy in (
             policies,
             dropping(policies, most, attackable=True),
@@ -116,8 +116,8 @@ def main() -> None:
     chosen = parser.parse_args()
     words = [f"env.capacity={max(chosen.sizes)}", f"env.team_sizes=[{','.join(map(str, chosen.sizes))}]"]
     words += [f"held_out.episodes={chosen.episodes}", "threads=1"]
-    subjects = read_or_exit(parser, lambda paths: opened(paths, words), chosen.policies)
-    rates = [list(win_rates(subject, chosen.most)) for subject in subjects]
+    runs = read_or_exit(parser, lambda paths: opened(paths, words), chosen.policies)
+    rates = [list(win_rates(loaded, chosen.most)) for loaded in runs]
     print(f"| agents see | {' | '.join(map(str, chosen.sizes))} |\n" + "|---" * (1 + len(chosen.sizes)) + "|")
     for way, of_policies in zip(WAYS, zip(*rates, strict=True), strict=True):
         print(f"| {way} | {' | '.join(spread(column) for column in zip(*of_policies, strict=True))} |")

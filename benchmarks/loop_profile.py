@@ -36,13 +36,13 @@ from mipi_pl.utils.threads import set_threads
 
 PARTS = {
     "on-policy": {
-        "_look_back": "log-probabilities, values and advantages before learning",
+        "_evaluate_rollout": "log-probabilities, values and advantages before learning",
         "_learn_marginal": "marginal policy",
         "_improve_policy": "policy",
         "_improve_critic": "critic",
     },
     "off-policy": {
-        "_loss": "critic and mixer, without the backward pass",
+        "critic_loss": "critic and mixer, without the backward pass",
         "_evaluate_joint_policy": "critic and mixer",
         "_fit_marginal": "marginal policy, backward",
         "_step_policy": "policy, backward",

@@ -30,7 +30,7 @@ from torch import Tensor
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.reporting.runs import Run
 from mipi_pl.run.build import build
-from mipi_pl.run.subject import open_checkpoint
+from mipi_pl.run.loaded_run import open_checkpoint
 
 PARTS = ("what", "where", "whom")
 _STAY, _MOVE, _ATTACK = range(3)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mipi_pl.algorithms.mipi import MIPI
     from mipi_pl.algorithms.mipi_ppo import MIPIPPO
     from mipi_pl.algorithms.q_learning import QLearning
-    from mipi_pl.evaluation.frame import Table
+    from mipi_pl.evaluation.results_table import Table
     from mipi_pl.run.api import TrainedRun, evaluate, load_policy, make_env, resume, train
     from mipi_pl.run.policy import Policy
 
@@ -36,7 +36,7 @@ _HOMES = {
     "resume": "mipi_pl.run.api",
     "TrainedRun": "mipi_pl.run.api",
     "Policy": "mipi_pl.run.policy",
-    "Table": "mipi_pl.evaluation.frame",
+    "Table": "mipi_pl.evaluation.results_table",
     "MIPI": "mipi_pl.algorithms.mipi",
     "MAPPO": "mipi_pl.algorithms.mappo",
     "MIPIPPO": "mipi_pl.algorithms.mipi_ppo",

@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import config, install_import_hook
 
-# Before anything imports them. Only networks and losses: the hook and numba do not go together.
-_CHECKED = [
-    f"mipi_pl.models.{name}"
-    for name in ("agent", "attention", "collaq", "critics", "fused", "marginal", "mixers", "targets")
-]
-install_import_hook([*_CHECKED, "mipi_pl.losses"], "beartype.beartype")
+# Before anything imports them. Only networks, losses and batches: the hook and numba do not go together.
+_NETWORKS = sorted((Path(__file__).parents[1] / "models").glob("*.py"))
+_CHECKED = [f"mipi_pl.models.{path.stem}" for path in _NETWORKS if path.stem != "__init__"]
+install_import_hook([*_CHECKED, "mipi_pl.losses", "mipi_pl.algorithms.batch"], "beartype.beartype")
 
 sys.path.insert(0, str(Path(__file__).parent / "references"))
 

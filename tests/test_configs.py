@@ -199,4 +199,4 @@ def test_a_dataclass_argument_reaches_the_constructor_unchanged() -> None:
 def test_every_mixer_trains(name: str, tmp_path: Path) -> None:
     # Sampled targets take mixers that are not linear as well.
     chosen = [f"mixer@algorithm.mixer={name}", "algorithm.target=sampled", f"output_dir={tmp_path}"]
-    assert main(["train", "env=marines", "debug=tiny", *BARE, *chosen]) == 0
+    assert main(["train", "env=marines", "debug=tiny", SHORT, *BARE, *chosen]) == 0

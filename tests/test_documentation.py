@@ -23,5 +23,5 @@ def test_the_algorithm_of_the_tutorial_trains(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     small = ["debug=tiny", "env.episode_limit=8", "held_out.baselines=[]", "held_out.episodes=1"]
     assert main([*shlex.split(line), *small]) == 0
-    assert "_td_targets" in vars(sys.modules["plain_q"].PlainQLearning)
+    assert "td_targets" in vars(sys.modules["plain_q"].PlainQLearning)
     assert main(["eval", "outputs/latest/checkpoints/last.ckpt", "held_out.episodes=1"]) == 0

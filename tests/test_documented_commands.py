@@ -119,9 +119,9 @@ ELSEWHERE = {
         "tests/test_documentation.py",
         "needs the file that the document shows",
     ),
-    "mipi resume outputs/latest total_frames=2_000_000": ("tests/run/test_longer.py", "two million frames"),
+    "mipi resume outputs/latest total_frames=2_000_000": ("tests/run/test_extension.py", "two million frames"),
     "mipi train experiment=quickstart algorithm.init_from=quickstart env.enemy_delta=1": (
-        "tests/run/test_initial.py",
+        "tests/run/test_warm_start.py",
         "warm starts are tested there, in a smaller world",
     ),
     (

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from mipi_pl.cli import main
-from mipi_pl.run import evaluate, subject
+from mipi_pl.run import evaluate, loaded_run
 from mipi_pl.run.processes import _in_a_multirun
 from mipi_pl.storage.files import sha256_of
 
@@ -148,13 +148,13 @@ def test_the_checksum_is_that_of_the_checkpoint_that_was_played(
     shutil.copy(finished_run / "checkpoints" / "last.ckpt", path)
     assert train(tmp_path / "goes_on", "seed=1", "total_frames=40") == 0
     newer = tmp_path / "goes_on" / "latest" / "checkpoints" / "last.ckpt"
-    build = subject._subject
+    build = loaded_run._load
 
-    def replaced_meanwhile(*arguments: Any) -> subject.Subject:
+    def replaced_meanwhile(*arguments: Any) -> loaded_run.LoadedRun:
         shutil.copy(newer, path)
         return build(*arguments)
 
-    monkeypatch.setattr(subject, "_subject", replaced_meanwhile)
+    monkeypatch.setattr(loaded_run, "_load", replaced_meanwhile)
     assert main(["eval", str(path), f"output_dir={tmp_path / 'eval'}"]) == 0
     (folder,) = (tmp_path / "eval").iterdir()
     played = results(folder)["checkpoint"]
@@ -165,7 +165,7 @@ def test_the_checksum_is_that_of_the_checkpoint_that_was_played(
 def test_a_checkpoint_that_does_not_stay_is_told(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path, build = tmp_path / "last.ckpt", subject._subject
+    path, build = tmp_path / "last.ckpt", loaded_run._load
     shutil.copy(finished_run / "checkpoints" / "last.ckpt", path)
     checksums = map(str, count())
     with monkeypatch.context() as changed:
@@ -173,11 +173,11 @@ def test_a_checkpoint_that_does_not_stay_is_told(
         assert main(["eval", str(path)]) == 2
     assert "last.ckpt to stay the same while it is loaded, but it changed 5 times" in capfd.readouterr().err
 
-    def removed_meanwhile(*arguments: Any) -> subject.Subject:
+    def removed_meanwhile(*arguments: Any) -> loaded_run.LoadedRun:
         path.unlink()
         return build(*arguments)
 
-    monkeypatch.setattr(subject, "_subject", removed_meanwhile)
+    monkeypatch.setattr(loaded_run, "_load", removed_meanwhile)
     assert main(["eval", str(path)]) == 2
     assert "no checkpoint at " in capfd.readouterr().err
 

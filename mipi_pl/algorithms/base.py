@@ -45,6 +45,15 @@ def require_options(low: float, high: float = math.inf, *, above: bool = False, 
         require(f"algorithm.{name}", value, low, high, above=above)
 
 
+_FORMER_METHODS = {
+    "_td_targets": "td_targets",
+    "_loss": "critic_loss",
+    "_augmented_reward": "augmented_reward",
+    "_learn_from": "learn_from",
+}
+"""Methods that algorithms of users override, by their names in version 0.1."""
+
+
 class EntityAlgorithm(LightningModule, ABC):
     """Algorithm with manual optimization: one optimizer per part, and one counted update per training step.
 
@@ -73,6 +82,17 @@ class EntityAlgorithm(LightningModule, ABC):
         self.gradient_clip = gradient_clip
         self.register_buffer("_updates", torch.zeros((), dtype=torch.int64))
         self._targets: list[tuple[nn.Module, nn.Module]] = []
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a method with the name of version 0.1, which would never be called.
+
+        Raises:
+            TypeError: if the class has one.
+        """
+        super().__init_subclass__()
+        for former, present in _FORMER_METHODS.items():
+            if former in vars(cls):
+                raise TypeError(f"{cls.__name__}.{former} is never called: its name is now {present}")
 
     @abstractmethod
     def configure_optimizers(self) -> list[Optimizer]:

@@ -147,10 +147,15 @@ class EpisodeBatch:
         """Return the mean over the played steps; with several processes, see `mipi_pl.distributed.joint_mean`."""
         return joint_mean_of(values[self.played])
 
-    def by_time(self, values: Float[Tensor, "P ..."]) -> Float[Tensor, "S N ..."]:
-        """Arrange the values of the played steps by time and episode, with zeros as padding."""
-        rows = values.new_zeros(len(self.reward), *values.shape[1:]).index_put((self.played,), values)
-        return self.steps.pad(rows)
+    def on_grid(self, *values: Float[Tensor, " P"]) -> tuple[Float[Tensor, "S N"], ...]:
+        """Arrange values of the played steps by time and episode, with zeros as padding.
+
+        Returns:
+            The values; then 1 where the target of a step bootstraps; then 1 where a step was played.
+        """
+        bootstraps = (~self.terminal[self.played]).to(values[0])
+        flat = (*values, bootstraps, torch.ones_like(bootstraps))
+        return tuple(self.steps.pad(x.new_zeros(len(self.reward)).index_put((self.played,), x)) for x in flat)
 
 
 def _renumbered(kept: Int64[Tensor, " kept"], n_actions: int) -> Int64[Tensor, " U"]:

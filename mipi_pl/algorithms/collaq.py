@@ -66,11 +66,12 @@ class CollaQ(QLearning):
         )
         self.mara_weight = mara_weight
 
-    def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
+    def critic_loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
+        """Return the TD loss plus the weighted MARA loss, and metrics."""
         seen, alone = self.agent.trunk.attributed(b.inputs, b.visible.unsqueeze(1), b.steps)
-        loss, metrics = self._td_loss(b, seen, self._td_targets(b, seen.view(FULL).detach()))
+        loss, metrics = self._td_loss(b, seen, self.td_targets(b, seen.view(FULL).detach()))
         mara = self._mara(b, alone.view(FULL))
-        return loss + self.mara_weight * mara, metrics | {"loss/mara": mara}
+        return loss + self.mara_weight * mara, metrics | {"loss/mara": mara.detach()}
 
     def _mara(self, b: EpisodeBatch, alone: Perceived) -> Tensor:
         """Return the MARA loss: the mean of Q_collab(o_i^alone, u_i)^2 over the actions taken."""

@@ -83,9 +83,6 @@ def advantages(
         gae_lambda: see `mipi_pl.losses.ppo.advantages`.
     """
     now, after = b.played, b.played + 1
-    reward, value_now, value_next, bootstraps, played = (
-        b.by_time(x)
-        for x in (earned[now], value[now], value[after], (~b.terminal[now]).to(value), torch.ones_like(value[now]))
-    )
+    reward, value_now, value_next, bootstraps, played = b.on_grid(earned[now], value[now], value[after])
     advantage, returns = ppo.advantages(reward, value_now, value_next, bootstraps, played, gamma, gae_lambda)
     return b.steps.pack(advantage), b.steps.pack(returns)

@@ -91,16 +91,16 @@ class JointValueAlgorithm(EntityAlgorithm):
             loss_imagined = info.mean_square(imagined - target)
             loss = torch.lerp(loss_td, loss_imagined, self.imaginary_weight)
             metrics["loss/imagined"] = loss_imagined
-        metrics["mixer/weight"] = info.masked_mean(weights.of_agents().detach(), b.acting[b.played])
-        return loss, metrics
+        metrics["mixer/weight"] = info.masked_mean(weights.of_agents(), b.acting[b.played])
+        return loss, {name: value.detach() for name, value in metrics.items()}
 
-    def _target_utilities(self, b: EpisodeBatch) -> Tensor:
+    def target_utilities(self, b: EpisodeBatch) -> Tensor:
         """Return the utilities [L, A, U] of the target network."""
         seen = self._perceive(b, b.visible.unsqueeze(1), self.target_agent).view(FULL)
         utilities: Tensor = self.target_agent.utilities(seen)
         return utilities
 
-    def _bootstrapped(self, b: EpisodeBatch, utility: Tensor, cost: Tensor | None = None) -> Tensor:
+    def bootstrapped(self, b: EpisodeBatch, utility: Tensor, cost: Tensor | None = None) -> Tensor:
         """Return the TD targets [P] of the played steps.
 
         Args:
@@ -114,10 +114,8 @@ class JointValueAlgorithm(EntityAlgorithm):
         value = mixer.mix(utility[after].unsqueeze(1), weights, [FULL])
         team_cost = torch.zeros_like(value) if cost is None else torch.where(b.acting, cost, 0.0).sum(dim=-1)[after]
         value = value - team_cost
-        now, terminal = b.reward[b.played], b.terminal[b.played]
-        by_step = (now, value, team_cost, (~terminal).to(value), torch.ones_like(value))
-        now, value, team_cost, bootstraps, played = (b.by_time(x) for x in by_step)
-        targets = lambda_targets(now, value, team_cost, bootstraps, played, self.gamma, self.td_lambda)
+        reward, value, team_cost, bootstraps, played = b.on_grid(b.reward[b.played], value, team_cost)
+        targets = lambda_targets(reward, value, team_cost, bootstraps, played, self.gamma, self.td_lambda)
         return b.steps.pack(targets)[b.played]
 
     # ------------------------------------------------------------------ networks on a batch

@@ -14,7 +14,7 @@ from mipi_pl import spec as keys
 from mipi_pl.algorithms.base import EntityAlgorithm, Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
 from mipi_pl.algorithms.experience import LARGEST_DECAY, Experience, ReturnScale, advantages
-from mipi_pl.algorithms.memory import RolloutMemory, States
+from mipi_pl.algorithms.rollout_memory import RolloutMemory, States
 from mipi_pl.losses import information as info
 from mipi_pl.losses import ppo
 from mipi_pl.models.agent import EntityAgent
@@ -139,18 +139,21 @@ class MAPPO(EntityAlgorithm):
         """Learn for `epochs` epochs from a rollout of the present policy."""
         b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
         states = self._memory.before(batch)
-        experience, metrics, last = self._look_back(b, states)
+        experience, metrics, last = self._evaluate_rollout(b, states)
         steps: list[Metrics] = []
         for epoch in range(self.epochs):
             for sequences in self._minibatches(batch):
                 part, rows = b.select(sequences)
                 initial = {name: state[sequences] for name, state in states.items()}
-                steps.append(self._learn_from(part, experience.rows(rows), initial, epoch))
+                steps.append(self.learn_from(part, experience.rows(rows), initial, epoch))
         self._memory.keep(batch, last)
         self.report(metrics | means(steps))
 
-    def _learn_from(self, b: EpisodeBatch, old: Experience, states: States, epoch: int) -> Metrics:
-        """Take one step of the policy and one of the critic on a minibatch of an epoch, counted from 0."""
+    def learn_from(self, b: EpisodeBatch, old: Experience, states: States, epoch: int) -> Metrics:
+        """Take one step of the policy and one of the critic on a minibatch of an epoch, counted from 0.
+
+        A subclass with further networks adds their steps.
+        """
         return self._improve_policy(b, old, states) | self._improve_critic(b, old, states)
 
     def _minibatches(self, batch: TensorDictBase) -> Sequence[Tensor]:
@@ -160,7 +163,7 @@ class MAPPO(EntityAlgorithm):
         return order.tensor_split(min(self.minibatches, environments))
 
     @torch.no_grad()
-    def _look_back(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:
+    def _evaluate_rollout(self, b: EpisodeBatch, states: States) -> tuple[Experience, Metrics, States]:
         """Evaluate the rollout before any parameter changes.
 
         Returns:
@@ -169,7 +172,7 @@ class MAPPO(EntityAlgorithm):
         log_pi, last_policy = self._log_policy(b, b.visible, states)
         value, last_critic = self._values(b, states)
         last = {"policy": last_policy} | ({} if last_critic is None else {"critic": last_critic})
-        reward, metrics = self._augmented_reward(b, log_pi, states, last)
+        reward, metrics, further = self.augmented_reward(b, log_pi, states)
         scaled_value = self.return_scale.to_return(value)
         advantage, returns = advantages(b, reward, scaled_value, self.gamma, self.gae_lambda)
         self.return_scale.update(returns[b.played])
@@ -179,20 +182,21 @@ class MAPPO(EntityAlgorithm):
             "value/explained_variance": ppo.explained_variance(scaled_value[b.played], returns[b.played]),
             "advantage/deviation": std,
         }
-        return Experience(info.of_action(log_pi, b.action), value, normalized, returns), metrics, last
+        return Experience(info.of_action(log_pi, b.action), value, normalized, returns), metrics, {**last, **further}
 
-    def _augmented_reward(
-        self, b: EpisodeBatch, log_pi: Tensor, states: States, last: States
-    ) -> tuple[Tensor, Metrics]:
-        """Return the reward [L] to learn from, which is the environment's, and metrics of the policy.
+    def augmented_reward(self, b: EpisodeBatch, log_pi: Tensor, states: States) -> tuple[Tensor, Metrics, States]:
+        """Return the reward to learn from. It is the environment's; a subclass may change it.
 
         Args:
             b: the rollout.
             log_pi: [L, A, U], log-probabilities of the policy.
-            states: recurrent states before the rollout.
-            last: recurrent states after it; those of further networks are added.
+            states: recurrent states before the rollout, by name of the network.
+
+        Returns:
+            The reward [L]; metrics of the policy; and the recurrent states after the rollout of the networks that are
+            computed here alone.
         """
-        return b.reward, {"policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding)}
+        return b.reward, {"policy/entropy": info.masked_mean(info.entropy(log_pi), b.deciding)}, {}
 
     def _improve_policy(self, b: EpisodeBatch, old: Experience, states: States) -> Metrics:
         """Take one step of the policy on the clipped surrogate loss and the entropy bonus."""

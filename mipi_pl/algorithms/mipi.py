@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from tensordict import TensorDictBase
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import FULL, EpisodeBatch
-from mipi_pl.algorithms.informed import InformationCost
+from mipi_pl.algorithms.information_cost import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Divergence, Regularizer, Temperature
@@ -165,18 +165,18 @@ class MIPI(InformationCost, JointValueAlgorithm):
     def _evaluate_joint_policy(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """Take one step of the critic on (16) with REFIL's imaginary objective."""
         seen = self._perceive(b, self._critic_views(b, b.visible))
-        target = self._td_targets(b, seen.view(FULL).detach(), log_marginal)
+        target = self.td_targets(b, seen.view(FULL).detach(), log_marginal)
         loss, metrics = self._td_loss(b, seen, target)
         return metrics | {"gradient_norm/critic": self.descend("critic", loss)}
 
     @torch.no_grad()
-    def _td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
+    def td_targets(self, b: EpisodeBatch, seen: Perceived, log_marginal: Tensor | None) -> Tensor:
         """Return the right-hand side of (16) [P] for the played steps.
 
         The actions u' come from the current policy, their values from the target networks.
         """
         log_pi = self._log_policy(b, seen)
-        utilities = self._target_utilities(b) if self.target_networks else self.agent.utilities(seen)
+        utilities = self.target_utilities(b) if self.target_networks else self.agent.utilities(seen)
         cost = self.alpha * self._penalty(b, log_pi, log_marginal)
         if self.target is TargetKind.EXPECTED:
             utility, cost = info.expectation(log_pi, utilities), info.expectation(log_pi, cost)
@@ -184,26 +184,23 @@ class MIPI(InformationCost, JointValueAlgorithm):
             # A policy that is not finite cannot be drawn from; the NaN stays in its loss, where `descend` finds it.
             drawn = torch.distributions.Categorical(logits=log_pi.nan_to_num()).sample()
             utility, cost = info.of_action(utilities, drawn), info.of_action(cost, drawn)
-        return self._bootstrapped(b, utility, cost)
+        return self.bootstrapped(b, utility, cost)
 
     def _improve_policies(self, b: EpisodeBatch, log_marginal: Tensor | None) -> Metrics:
         """Run M alternations of (17) and (18) with the fixed utilities of the evaluation (16)."""
+        features = self._features(b)
         with torch.no_grad():
-            full, teams = self._perceive_teams(b, range(self.iterations))
-            utilities = self.agent.utilities(full)
+            utilities = self.agent.utilities(features(0)[0])
             temperature = self._temperature(b)
         metrics: Metrics = {}
         for m in range(self.iterations):
-            if self.policy_moves_trunk:
-                full, teams = self._perceive_teams(b, [m])
-            if log_marginal is not None:
-                log_team = self._log_policy(b, teams[m]).detach()
+            if log_marginal is not None:  # (17)
+                with torch.no_grad():
+                    log_team = self._log_policy(b, features(m)[1])
                 metrics |= self._fit_marginal(b, log_marginal, log_team)
                 log_marginal = self._log_marginal(b)
-            for step in range(self.policy_steps):
-                if self.policy_moves_trunk and step > 0:
-                    full, _ = self._perceive_teams(b, [m])
-                log_pi = self._log_policy(b, full)
+            for _ in range(self.policy_steps):  # (18)
+                log_pi = self._log_policy(b, features(m)[0])
                 metrics |= self._step_policy(b, log_pi, log_marginal, utilities, temperature)
         return metrics | self._information_metrics(b, log_pi, log_marginal)  # of the policy before its last step
 
@@ -224,7 +221,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
         else:
             cost = self._penalty(b, log_pi, log_marginal)
             loss = info.policy_loss(log_pi, cost, utilities, temperature, b.deciding)
-        return {"loss/policy": loss, "gradient_norm/policy": self.descend("policy", loss)}
+        return {"loss/policy": loss.detach(), "gradient_norm/policy": self.descend("policy", loss)}
 
     def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
         """Return the penalty [L, A, U], which alpha multiplies, of the probabilities mixed with the uniform share."""
@@ -242,20 +239,28 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     # ------------------------------------------------------------------ networks on a batch
 
-    def _perceive_teams(
-        self, b: EpisodeBatch, alternations: Sequence[int]
-    ) -> tuple[Perceived, Mapping[int, Perceived]]:
-        """Return the features in the full team, and those in the team that each alternation fits the marginal to.
+    def _features(self, b: EpisodeBatch) -> Callable[[int], tuple[Perceived, Perceived]]:
+        """Return a function of m: the features in the full team, and in the team of (17) in alternation m.
+
+        They are computed once, without gradient, unless the policy's steps move the trunk.
+        """
+        if self.policy_moves_trunk:
+            return lambda m: self._perceive_teams(b, [m])[0]
+        with torch.no_grad():
+            return self._perceive_teams(b, range(self.iterations)).__getitem__
+
+    def _perceive_teams(self, b: EpisodeBatch, alternations: Sequence[int]) -> list[tuple[Perceived, Perceived]]:
+        """Return for each alternation the features in the full team, and in the team that the marginal is fitted to.
 
         The imaginary teams are computed in one pass with the full team. Without them, every alternation fits the
         marginal to the full team.
         """
         if not self._averages_imaginary_teams:
             full = self._perceive(b, b.visible.unsqueeze(1)).view(FULL)
-            return full, dict.fromkeys(alternations, full)
+            return [(full, full)] * len(alternations)
         imaginary = [b.within(b.visible, 1 + m) for m in alternations]  # partition 0 is the critic's
         seen = self._perceive(b, torch.stack([b.visible, *imaginary], dim=1))
-        return seen.view(FULL), {m: seen.view(number) for number, m in enumerate(alternations, start=1)}
+        return [(seen.view(FULL), seen.view(1 + number)) for number in range(len(alternations))]
 
     def _log_policy(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
         return info.log_policy(self.agent.policy_logits(seen), b.available)

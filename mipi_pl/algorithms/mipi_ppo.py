@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from mipi_pl.algorithms.base import Metrics, OptimizerFactory, require_options
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.experience import Experience
-from mipi_pl.algorithms.informed import InformationCost
+from mipi_pl.algorithms.information_cost import InformationCost
 from mipi_pl.algorithms.mappo import MAPPO
-from mipi_pl.algorithms.memory import States
+from mipi_pl.algorithms.rollout_memory import States
 from mipi_pl.losses import information as info
 from mipi_pl.losses.information import Part, Regularizer
 from mipi_pl.spec import EntitySpec
@@ -109,19 +109,17 @@ class MIPIPPO(InformationCost, MAPPO):
 
     # ------------------------------------------------------------------ the learning step
 
-    def _augmented_reward(
-        self, b: EpisodeBatch, log_pi: Tensor, states: States, last: States
-    ) -> tuple[Tensor, Metrics]:
-        """Return the reward [L] minus the information cost of the team, (3), and metrics."""
-        log_marginal = None
+    def augmented_reward(self, b: EpisodeBatch, log_pi: Tensor, states: States) -> tuple[Tensor, Metrics, States]:
+        """Return the reward [L] minus the information cost of the team, (3), metrics, and states of the marginal."""
+        log_marginal, further = None, {}
         if self.regularizer is Regularizer.MUTUAL_INFORMATION:
-            log_marginal, last["marginal"] = self._marginal_from(b, b.decisions, states.get("marginal"))
+            log_marginal, further["marginal"] = self._marginal_from(b, b.decisions, states.get("marginal"))
         cost = self.alpha * self._penalty(b, log_pi, log_marginal)
         team_cost = torch.where(b.deciding, info.of_action(cost, b.action), 0.0).sum(dim=-1)
         metrics = self._information_metrics(b, log_pi, log_marginal)
         if self.regularizer is not Regularizer.NONE:
             metrics["cost"] = b.mean_of_played(team_cost)
-        return b.reward - team_cost, metrics
+        return b.reward - team_cost, metrics, further
 
     def _penalty(self, b: EpisodeBatch, log_pi: Tensor, log_marginal: Tensor | None) -> Tensor:
         """Return the penalty [L, A, U] of the priced part of a decision; kind and target add up to the whole."""
@@ -133,11 +131,11 @@ class MIPIPPO(InformationCost, MAPPO):
         of_kind = info.penalty(self.regularizer, info.log_kinds(log_pi, kinds), log_marginal_kinds)
         return of_kind if self.priced is Part.KIND else whole - of_kind
 
-    def _learn_from(self, b: EpisodeBatch, old: Experience, states: States, epoch: int) -> Metrics:
+    def learn_from(self, b: EpisodeBatch, old: Experience, states: States, epoch: int) -> Metrics:
         """Take one step of the marginal policy, in its epochs, then one of the policy and one of the critic."""
         learns = self.regularizer is Regularizer.MUTUAL_INFORMATION and epoch < self.marginal_epochs
         marginal = self._learn_marginal(b, states, epoch) if learns else {}
-        return marginal | super()._learn_from(b, old, states, epoch)
+        return marginal | super().learn_from(b, old, states, epoch)
 
     def _learn_marginal(self, b: EpisodeBatch, states: States, epoch: int) -> Metrics:
         """Take one step of the marginal policy on (17), towards the policy in the imaginary teams of this epoch."""

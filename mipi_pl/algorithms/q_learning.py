@@ -83,20 +83,21 @@ class QLearning(JointValueAlgorithm):
     def training_step(self, batch: TensorDictBase, batch_idx: int) -> None:
         """Take one step on the TD loss of a batch of episodes."""
         b = EpisodeBatch.from_tensordict(batch, self.spec, self.truncation_is_terminal)
-        loss, metrics = self._loss(b)
+        loss, metrics = self.critic_loss(b)
         self.report(metrics | {"gradient_norm/critic": self.descend("critic", loss)})
 
-    def _loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
+    def critic_loss(self, b: EpisodeBatch) -> tuple[Tensor, Metrics]:
+        """Return the TD loss of agent and mixer, and metrics."""
         seen = self._perceive(b, self._critic_views(b, b.visible))
-        return self._td_loss(b, seen, self._td_targets(b, seen.view(FULL).detach()))
+        return self._td_loss(b, seen, self.td_targets(b, seen.view(FULL).detach()))
 
     @torch.no_grad()
-    def _td_targets(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
+    def td_targets(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
         """Return the double Q-learning targets [P] of the played steps.
 
         The network chooses the best action u' and the target network evaluates it. Without target networks, the network
         does both: Q-learning.
         """
         own = self.agent.utilities(seen)
-        value = self._target_utilities(b) if self.target_networks else own
-        return self._bootstrapped(b, info.of_action(value, greedy_actions(own, b.available)))
+        value = self.target_utilities(b) if self.target_networks else own
+        return self.bootstrapped(b, info.of_action(value, greedy_actions(own, b.available)))

@@ -11,14 +11,14 @@ from typing import Any
 
 from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.evaluation.frame import Table
+from mipi_pl.evaluation.results_table import Table
 from mipi_pl.run.compose import compose
 from mipi_pl.run.evaluate import evaluate_checkpoint
+from mipi_pl.run.loaded_run import open_checkpoint
 from mipi_pl.run.overrides import Override, as_words
 from mipi_pl.run.own_folder import as_flag, split
 from mipi_pl.run.policy import Policy
 from mipi_pl.run.resume import resume as resume_run
-from mipi_pl.run.subject import open_checkpoint
 from mipi_pl.run.train import train as train_composed
 from mipi_pl.run.world import make_world
 from mipi_pl.storage import run_folder, shipped
@@ -188,10 +188,10 @@ def load_policy(
         mipi_pl.utils.errors.UserError: if the checkpoint cannot be used.
     """
     path = shipped.located(_file_of(checkpoint))
-    subject = open_checkpoint(path, _named(checkpoint, config_dir))
-    actor: Actor = subject.algorithm.actor(greedy=greedy, seed=seed)
+    loaded = open_checkpoint(path, _named(checkpoint, config_dir))
+    actor: Actor = loaded.algorithm.actor(greedy=greedy, seed=seed)
     # Absolute, because the program may change its working directory.
-    return Policy(actor, subject.algorithm.spec, path.absolute(), subject.record)
+    return Policy(actor, loaded.algorithm.spec, path.absolute(), loaded.record)
 
 
 def make_env(name: str, *overrides: Override, num_envs: int = 1, seed: int = 0, **arguments: Any) -> EntityEnv:

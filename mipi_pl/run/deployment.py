@@ -23,7 +23,7 @@ from mipi_pl.models.agent import Agent
 from mipi_pl.models.targets import Perceived
 from mipi_pl.run import own_folder
 from mipi_pl.run.changes import parsed_overrides, read_overrides
-from mipi_pl.run.subject import Subject, open_checkpoint
+from mipi_pl.run.loaded_run import LoadedRun, open_checkpoint
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import UserError
@@ -130,11 +130,11 @@ def export(checkpoint: Path, target: Path, overrides: Sequence[str] = ()) -> Non
         raise UserError(f"ONNX needs {' and '.join(missing)}: {how_to_install('onnx')}, or use --format pt2")
     config_dir, changes = own_folder.split(overrides)
     _refuse_others(changes)
-    subject = open_checkpoint(checkpoint, [*own_folder.as_flag(config_dir), *changes])
-    spec = subject.spec
-    _refuse_without_effect(changes, subject, spec)
-    decision = Decision(subject.algorithm.agent, spec).eval().requires_grad_(False)
-    about = json.dumps(_about(decision, spec, subject.record), indent=2)
+    loaded = open_checkpoint(checkpoint, [*own_folder.as_flag(config_dir), *changes])
+    spec = loaded.spec
+    _refuse_without_effect(changes, loaded, spec)
+    decision = Decision(loaded.algorithm.agent, spec).eval().requires_grad_(False)
+    about = json.dumps(_about(decision, spec, loaded.record), indent=2)
     was_enabled = fused.enabled()
     fused.enable(False)
     try:
@@ -161,9 +161,9 @@ def _refuse_others(changes: Sequence[str]) -> None:
         raise UserError(f"{_CHANGES}; {' '.join(others)} has no effect")
 
 
-def _refuse_without_effect(changes: Sequence[str], subject: Subject, spec: EntitySpec) -> None:
+def _refuse_without_effect(changes: Sequence[str], loaded: LoadedRun, spec: EntitySpec) -> None:
     """Raise a UserError if changes of the environment leave the program as it is."""
-    if subject.plan.changes and _program_sizes(spec) == _program_sizes(subject.algorithm.spec):
+    if loaded.plan.changes and _program_sizes(spec) == _program_sizes(loaded.algorithm.spec):
         raise UserError(f"{_CHANGES}; {' '.join(changes)} has no effect")
 
 

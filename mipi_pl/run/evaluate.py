@@ -13,10 +13,10 @@ from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_note
 from mipi_pl.evaluation.worlds import Worlds, workload_note
 from mipi_pl.run.config import Config
 from mipi_pl.run.evaluation_plan import Plan
+from mipi_pl.run.loaded_run import LoadedRun, check_worlds, open_checkpoint
 from mipi_pl.run.playing import play_learned, play_scripted
 from mipi_pl.run.report import as_json
 from mipi_pl.run.result_folder import not_writable, result_folder
-from mipi_pl.run.subject import Subject, check_worlds, open_checkpoint
 from mipi_pl.storage import provenance, run_folder, shipped
 from mipi_pl.storage.files import sha256_of, write_json
 from mipi_pl.utils.errors import UserError
@@ -43,16 +43,16 @@ def evaluate_checkpoint(
         UserError: if the checkpoint cannot be used, an override is invalid, or the folder cannot be written to.
     """
     path = shipped.located(path)
-    subject, sha256 = _open_unchanged(path, overrides)
-    check_worlds(subject)
-    plan = subject.plan
+    loaded, sha256 = _open_unchanged(path, overrides)
+    check_worlds(loaded)
+    plan = loaded.plan
     checkpoint = {"path": str(path.resolve()), "sha256": sha256}
-    checkpoint |= {key: subject.record[key] for key in ("frames", "updates", "commit")}
-    if note := workload_note(len(plan.worlds), plan.held_out["episodes"], subject.spec.max_steps):
+    checkpoint |= {key: loaded.record[key] for key in ("frames", "updates", "commit")}
+    if note := workload_note(len(plan.worlds), plan.held_out["episodes"], loaded.spec.max_steps):
         say(note)
-    title = " ".join([subject.name, *(f"[{text}]" for text in _texts_of(plan.changes))])
+    title = " ".join([loaded.name, *(f"[{text}]" for text in _texts_of(plan.changes))])
     with result_folder(path, "eval", plan.output_dir) as folder:
-        policies = _played(subject)
+        policies = _played(loaded)
         _tell(title, policies, say)
         try:
             _write(folder, title, {"absolute": absolute, "checkpoint": checkpoint}, policies, plan)
@@ -64,7 +64,7 @@ def evaluate_checkpoint(
     return folder
 
 
-def _open_unchanged(path: Path, overrides: Sequence[str]) -> tuple[Subject, str]:
+def _open_unchanged(path: Path, overrides: Sequence[str]) -> tuple[LoadedRun, str]:
     """Load a checkpoint, and return its checksum too.
 
     A run that is being trained replaces its checkpoints. If that happens meanwhile, the new file is loaded.
@@ -74,9 +74,9 @@ def _open_unchanged(path: Path, overrides: Sequence[str]) -> tuple[Subject, str]
     """
     for _ in range(_ATTEMPTS):
         before = _checksum(path)
-        subject = open_checkpoint(path, overrides)  # says why a file cannot be read
+        loaded = open_checkpoint(path, overrides)  # says why a file cannot be read
         if before is not None and _checksum(path) == before:
-            return subject, before
+            return loaded, before
     raise UserError(
         f"expected {run_folder.shown(path)} to stay the same while it is loaded, but it changed {_ATTEMPTS} times; "
         "evaluate a copy of it"
@@ -99,12 +99,12 @@ def _texts_of(changes: Config) -> list[str]:
     ]
 
 
-def _played(subject: Subject) -> dict[str, list[Result]]:
+def _played(loaded: LoadedRun) -> dict[str, list[Result]]:
     """Return the results of the policy, and of the scripted ones that the plan names."""
-    plan = subject.plan
-    with Worlds(subject.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
+    plan = loaded.plan
+    with Worlds(loaded.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
         scripted = play_scripted(plan.held_out["baselines"], worlds)  # first, so that an unknown name is found early
-        return {"trained": play_learned(subject.algorithm, worlds), **scripted}
+        return {"trained": play_learned(loaded.algorithm, worlds), **scripted}
 
 
 def _tell(title: str, policies: dict[str, list[Result]], say: Callable[[str], None]) -> None:

@@ -15,8 +15,8 @@ from filelock import Timeout
 from lightning import LightningDataModule, Trainer
 
 from mipi_pl import distributed
+from mipi_pl.run.lost_processes import losses_named
 from mipi_pl.run.parts import Parts
-from mipi_pl.run.peers import losses_named
 from mipi_pl.run.roles import having
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mipi_pl import distributed
-from mipi_pl.run import longer
+from mipi_pl.run import extension
 from mipi_pl.run.config import Config
+from mipi_pl.run.lost_processes import watch
 from mipi_pl.run.own_folder import open_run
-from mipi_pl.run.peers import watch
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
 from mipi_pl.run.train import Run
@@ -44,7 +44,7 @@ def resume(
         UserError: if the run cannot be resumed, or another process is training in its folder.
         Interrupted: if the user stopped training again.
     """
-    wanted, folder = longer.wanted_total(overrides), run.resolve()
+    wanted, folder = extension.wanted_total(overrides), run.resolve()
     if folder.is_file() and folder.parent.name == "checkpoints":
         parent = run_folder.shown(folder.parent.parent)
         raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {parent}")
@@ -56,7 +56,7 @@ def resume(
             f"{run} is finished: its results.json exists; to train it longer, name the new total: "
             f"mipi resume {run_folder.shown(folder)} total_frames=..."
         )
-    recorded = None if wanted is not None else longer.recorded_total(folder)
+    recorded = None if wanted is not None else extension.recorded_total(folder)
     newest = _newest(folder, say if is_first_process() else lambda _: None)
     content, config = open_run(newest, config_dir)
     quieten()
@@ -76,11 +76,11 @@ def resume(
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
     config, frames = _moved(config, folder), content[RECORD]["frames"]
     if wanted is not None:
-        longer.refuse_short(wanted, frames, run)
+        extension.refuse_short(wanted, frames, run)
     if (total := recorded if wanted is None else wanted) is not None:
-        config = longer.lengthened(config, total)
+        config = extension.lengthened(config, total)
     if wanted is not None:  # a recorded extension may have come to its end without its results
-        longer.refuse_own_budgets(config)
+        extension.refuse_own_budgets(config)
 
     def require_standing() -> None:
         if _standing(folder) != standing:
@@ -88,7 +88,7 @@ def resume(
 
     with Run(config, folder, trainer, checkpoint=checkpoint, say=say, once_locked=require_standing) as training:
         if wanted is not None:
-            distributed.on_first_rank(lambda: longer.begin(folder, wanted, frames))
+            distributed.on_first_rank(lambda: extension.begin(folder, wanted, frames))
         training.carry_out()
     return folder
 

@@ -17,12 +17,12 @@ from mipi_pl.evaluation.tables import comparison_table
 from mipi_pl.evaluation.worlds import Worlds, worlds_of
 from mipi_pl.logging.hooks import closing
 from mipi_pl.models import fused
-from mipi_pl.run import initial, report, workload
+from mipi_pl.run import report, warm_start, workload
 from mipi_pl.run.build import environment_factory
 from mipi_pl.run.config import Config, check_train, resolve
 from mipi_pl.run.fit import fit, held
+from mipi_pl.run.lost_processes import losses_named, watch
 from mipi_pl.run.parts import Parts, assemble
-from mipi_pl.run.peers import losses_named, watch
 from mipi_pl.run.playing import play_learned, play_scripted
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
@@ -51,7 +51,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     """
     config = resolve(composed)
     check_train(config)
-    initial.settle(composed)
+    warm_start.settle(composed)
     quieten()
     teams = teams_of(config)
     trainer = connect(config["trainer"])
@@ -133,7 +133,7 @@ class Run:
         seed_everything(config["seed"], workers=True, verbose=False)
         self.teams = self._known_teams or teams_of(config)
         self.parts = distributed.on_all_ranks(self._assembled)
-        note = initial.apply(self.parts.algorithm, config, folder, resumed=self.checkpoint is not None)
+        note = warm_start.apply(self.parts.algorithm, config, folder, resumed=self.checkpoint is not None)
         if note is not None and self.checkpoint is None:
             self.say(f"{note}\n")
         held_out = config["held_out"]

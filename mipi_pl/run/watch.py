@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.algorithms.informed import InformationCost
+from mipi_pl.algorithms.information_cost import InformationCost
 from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.inspection import InspectedPolicy
@@ -21,8 +21,8 @@ from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif
 from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, Worlds, seed_of, workload_note
 from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
+from mipi_pl.run.loaded_run import LoadedRun, check_worlds, open_checkpoint, open_opponent
 from mipi_pl.run.result_folder import not_writable, result_folder
-from mipi_pl.run.subject import Subject, check_worlds, open_checkpoint, open_opponent
 from mipi_pl.storage import provenance, run_folder, shipped
 from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import UserError
@@ -67,17 +67,17 @@ def watch_checkpoint(
     if "mp4" in formats and not can_write_mp4():
         raise UserError(f"--format mp4 needs the package imageio-ffmpeg: {how_to_install('video')}, or use gif")
     path = shipped.located(path)
-    subject = _opened(path, overrides)
-    plan = subject.plan
-    _refuse_many(subject, episodes, 1 if against is None else 2)
-    if note := workload_note(len(plan.worlds), episodes, subject.spec.max_steps):
+    loaded = _opened(path, overrides)
+    plan = loaded.plan
+    _refuse_many(loaded, episodes, 1 if against is None else 2)
+    if note := workload_note(len(plan.worlds), episodes, loaded.spec.max_steps):
         say(note)
-    players = [_learned(subject), *([] if against is None else [_opponent(against, subject)])]
+    players = [_learned(loaded), *([] if against is None else [_opponent(against, loaded)])]
     shown: dict[str, tuple[Recording, ...]] = {}
     stems = []
     with (
         result_folder(path, "watch", plan.output_dir) as folder,
-        Worlds(subject.make_env, plan.worlds, episodes, plan.held_out["seed"]) as worlds,
+        Worlds(loaded.make_env, plan.worlds, episodes, plan.held_out["seed"]) as worlds,
     ):
         for world in worlds.worlds:
             recordings = [_play(player, worlds, world) for player in players]
@@ -86,41 +86,41 @@ def watch_checkpoint(
                 stems.append(f"{world.name}_{number}")
                 say(f"{world.name:<9} {number:>3}   {_summary(plays)}")
         try:
-            _write(folder, subject, shown, stems, formats, say)
+            _write(folder, loaded, shown, stems, formats, say)
         except OSError as error:
             raise not_writable(folder, error) from error
     return folder
 
 
-def _opened(path: Path, overrides: Sequence[str]) -> Subject:
+def _opened(path: Path, overrides: Sequence[str]) -> LoadedRun:
     """Load a checkpoint whose plan has only the worlds to watch: the sizes that were named, or the training teams."""
-    subject = open_checkpoint(path, overrides)
-    worlds = subject.plan.worlds
+    loaded = open_checkpoint(path, overrides)
+    worlds = loaded.plan.worlds
     if worlds[0].name == TRAINING:
-        subject = replace(subject, plan=replace(subject.plan, worlds=worlds[:1]))
-    check_worlds(subject)
-    return subject
+        loaded = replace(loaded, plan=replace(loaded.plan, worlds=worlds[:1]))
+    check_worlds(loaded)
+    return loaded
 
 
-def _refuse_many(subject: Subject, episodes: int, players: int) -> None:
+def _refuse_many(loaded: LoadedRun, episodes: int, players: int) -> None:
     """Check that the recordings fit into the memory of this machine.
 
     Raises:
         UserError: if they do not.
     """
-    recordings = episodes * len(subject.plan.worlds) * players
-    size = _SCENE_BYTES * recordings * subject.spec.max_steps * subject.spec.n_entities
+    recordings = episodes * len(loaded.plan.worlds) * players
+    size = _SCENE_BYTES * recordings * loaded.spec.max_steps * loaded.spec.n_entities
     try:
-        require_memory(f"{recordings:,} recordings of up to {subject.spec.max_steps:,} steps", size, "lower --episodes")
+        require_memory(f"{recordings:,} recordings of up to {loaded.spec.max_steps:,} steps", size, "lower --episodes")
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _learned(subject: Subject) -> Player:
+def _learned(loaded: LoadedRun) -> Player:
     def make(_: EntityEnv, seed: int) -> Policy:
-        return inspected(subject.algorithm, seed)
+        return inspected(loaded.algorithm, seed)
 
-    return subject.name, make
+    return loaded.name, make
 
 
 def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
@@ -131,11 +131,11 @@ def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
     return InspectedPolicy(algorithm.actor(True, seed), marginal, isinstance(algorithm, JointValueAlgorithm))
 
 
-def _opponent(against: str, subject: Subject) -> Player:
+def _opponent(against: str, loaded: LoadedRun) -> Player:
     path = shipped.located(Path(against))
     if path.is_file():
-        return _learned(open_opponent(path, subject.plan))
-    with one_environment(subject.make_env) as env:
+        return _learned(open_opponent(path, loaded.plan))
+    with one_environment(loaded.make_env) as env:
         known = env.scripted
     if against not in known:
         names = ", ".join(known) or "this world has none"
@@ -165,16 +165,16 @@ def _summary(plays: Sequence[Recording]) -> str:
 
 def _write(
     folder: Path,
-    subject: Subject,
+    loaded: LoadedRun,
     shown: dict[str, tuple[Recording, ...]],
     stems: Sequence[str],
     formats: Sequence[str],
     say: Callable[[str], None],
 ) -> None:
     if "html" in formats:
-        others = {play.policy for plays in shown.values() for play in plays} - {subject.name}
-        title = " and ".join([subject.name, *sorted(others)])
-        note = f"Greedy episodes, seed {subject.plan.held_out['seed']}. Made by: {provenance.command()}"
+        others = {play.policy for plays in shown.values() for play in plays} - {loaded.name}
+        title = " and ".join([loaded.name, *sorted(others)])
+        note = f"Greedy episodes, seed {loaded.plan.held_out['seed']}. Made by: {provenance.command()}"
         write_page(folder / "watch.html", title, note, shown)
         say(f"page       {run_folder.shown(folder / 'watch.html')}")
     for kind, write in (("gif", write_gif), ("mp4", write_mp4)):

@@ -77,7 +77,7 @@ def leave_alone(launcher: object) -> None:
 
     Lightning kills them at once with SIGKILL. They stop by themselves between two updates, and must close what they
     have open. Its observer, which kills all processes if one fails, has done its work once they are connected:
-    `mipi_pl.run.peers` watches them from then on. Checked with lightning 2.6.6.
+    `mipi_pl.run.lost_processes` watches them from then on. Checked with lightning 2.6.6.
     """
     if isinstance(launcher, ScriptLauncher):
         launcher.procs = []

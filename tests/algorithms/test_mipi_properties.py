@@ -148,7 +148,7 @@ def test_the_expected_target_is_the_mean_of_sampled_ones() -> None:
 
     def targets(algorithm: MIPI) -> torch.Tensor:
         seen = algorithm._perceive(b, b.visible.unsqueeze(1)).view(0)
-        return algorithm._td_targets(b, seen, algorithm._log_marginal(b)).view(copies, -1)
+        return algorithm.td_targets(b, seen, algorithm._log_marginal(b)).view(copies, -1)
 
     torch.manual_seed(0)
     with torch.no_grad():

@@ -45,8 +45,8 @@ def test_the_best_action_is_the_networks_and_its_value_the_targets() -> None:
     b = EpisodeBatch.from_tensordict(random_batch(s), s.spec, truncation_is_terminal=False)
     seen = algorithm._perceive(b, b.visible.unsqueeze(1)).view(0)
     own = algorithm.agent.utilities(seen)
-    target = algorithm._target_utilities(b)
-    found = algorithm._td_targets(b, seen)
+    target = algorithm.target_utilities(b)
+    found = algorithm.td_targets(b, seen)
     differs = 0
     for k, row in enumerate(b.played.tolist()):
         value = largest = 0.0

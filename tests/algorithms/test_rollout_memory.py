@@ -19,7 +19,7 @@ from mipi_pl import spec as keys
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.experience import advantages
 from mipi_pl.algorithms.mappo import MAPPO
-from mipi_pl.algorithms.memory import RolloutMemory, States
+from mipi_pl.algorithms.rollout_memory import RolloutMemory, States
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.losses.information import log_policy
 

@@ -12,8 +12,8 @@ from matplotlib.image import imread
 from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.curve import Point, read_curve
 from mipi_pl.evaluation.figures import draw_curve, draw_evaluation, draw_run, draw_teams
-from mipi_pl.evaluation.frame import Table
 from mipi_pl.evaluation.generalization import Result
+from mipi_pl.evaluation.results_table import Table
 from mipi_pl.evaluation.rollout import Episodes
 from mipi_pl.evaluation.statistics import Estimate, wilson
 from mipi_pl.evaluation.style import legend_below, new_figure, wrapped

@@ -15,7 +15,7 @@ from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
-from mipi_pl.run.initial import load, settle
+from mipi_pl.run.warm_start import load, settle
 from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 

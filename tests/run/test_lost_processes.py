@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from mipi_pl import distributed
-from mipi_pl.run import peers
-from mipi_pl.run.peers import Peers, Place, is_running, losses_named
+from mipi_pl.run import lost_processes
+from mipi_pl.run.lost_processes import Peers, Place, is_running, losses_named
 from mipi_pl.utils.errors import FailedError
 
 LIMIT = 10
@@ -39,8 +39,8 @@ class Memory:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "BEAT_S", 0.02)
-    monkeypatch.setattr(peers, "GRACE_S", 0.0)
+    monkeypatch.setattr(lost_processes, "BEAT_S", 0.02)
+    monkeypatch.setattr(lost_processes, "GRACE_S", 0.0)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def pair(counters: Memory, ended: list[int], second: int | None = None, run: int
     here = os.getpid()
     places = [Place("host", here), Place("host", second or here)]
     return [
-        Peers(counters, rank, places, LIMIT * peers.BEAT_S, lambda rank=rank: ended.append(rank), run)
+        Peers(counters, rank, places, LIMIT * lost_processes.BEAT_S, lambda rank=rank: ended.append(rank), run)
         for rank in (0, 1)
     ]
 
@@ -72,9 +72,9 @@ def test_processes_that_live_and_processes_that_have_ended_are_not_lost() -> Non
     first, second = pair(Memory(), ended)
     first.start()
     second.start()
-    time.sleep(3 * LIMIT * peers.BEAT_S)
+    time.sleep(3 * LIMIT * lost_processes.BEAT_S)
     second.close()
-    time.sleep(3 * LIMIT * peers.BEAT_S)
+    time.sleep(3 * LIMIT * lost_processes.BEAT_S)
     first.close()
     assert (first.loss, second.loss, ended) == (None, None, [])
 
@@ -122,13 +122,13 @@ def test_a_failed_exchange_names_the_process_that_is_gone(
     sleeper.kill()
     sleeper.wait()
     monkeypatch.setattr(distributed, "is_lost", lambda error: "gloo" in str(error))
-    monkeypatch.setattr(peers, "_current", [first])
+    monkeypatch.setattr(lost_processes, "_current", [first])
     message = rf"process 1 of this run \(pid {sleeper.pid}\) has ended; resume"
     with pytest.raises(FailedError, match=message) as caught, losses_named(tmp_path):
         raise RuntimeError("gloo: connection closed by peer")
     assert not caught.value.reported_by_any_process, "the first process prints it in any case"
     second._places = [Place("host", sleeper.pid), Place("host", os.getpid())]
-    monkeypatch.setattr(peers, "_current", [second])
+    monkeypatch.setattr(lost_processes, "_current", [second])
     with pytest.raises(FailedError, match="process 0") as caught, losses_named(tmp_path):
         raise RuntimeError("gloo: connection closed by peer")
     assert caught.value.reported_by_any_process
@@ -144,7 +144,7 @@ def test_processes_of_other_machines_are_not_looked_up_here(capfd: pytest.Captur
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     places = [here, here._replace(host="elsewhere", pid=gone.pid, machine="another")]
-    first = Peers(counters, 0, places, LIMIT * peers.BEAT_S, lambda: ended.append(0))
+    first = Peers(counters, 0, places, LIMIT * lost_processes.BEAT_S, lambda: ended.append(0))
     first.start()
     until(lambda: ended)
     assert f"process 1 of this run (pid {gone.pid} on elsewhere) has not answered for 0.2 s" in capfd.readouterr().err
@@ -165,15 +165,15 @@ def test_each_run_has_counters_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     here = Place("host", os.getpid())
     monkeypatch.setattr(distributed, "size", lambda: 2)
     monkeypatch.setattr(distributed, "gather", lambda _: [here, here])
-    monkeypatch.setattr(peers.dist, "TCPStore", lambda *_, **__: counters)
+    monkeypatch.setattr(lost_processes.dist, "TCPStore", lambda *_, **__: counters)
     for name, value in (("MASTER_ADDR", "localhost"), ("MASTER_PORT", "1")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(distributed, "rank", lambda: 0)
     for _ in range(2):
-        peers.watch(100.0)
-        until(lambda: peers._current[-1]._rounds)
+        lost_processes.watch(100.0)
+        until(lambda: lost_processes._current[-1]._rounds)
     monkeypatch.setattr(distributed, "size", lambda: 1)
-    peers.watch(100.0)
+    lost_processes.watch(100.0)
     ended = [key for key, count in counters.counts.items() if "/ended/0" in key and count]
     assert len(ended) == 2
 

@@ -25,7 +25,7 @@ from mipi_pl.utils.threads import set_threads
 
 
 @dataclass
-class Subject:
+class LoadedRun:
     """A loaded checkpoint with everything needed to play it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Subject:
     spec: EntitySpec
 
 
-def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
+def open_checkpoint(path: Path, overrides: Sequence[str]) -> LoadedRun:
     """Load a checkpoint and apply overrides. The worlds of the plan are not checked; see `check_worlds`.
 
     Side effects on the process: sets the number of threads, the use of compiled kernels, the import path and the
@@ -65,14 +65,14 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> Subject:
     set_threads(plan.threads)
     fused.enable(config.get("fused", True))
     quieten()
-    subject = _subject(path, content, config, plan)
-    if misfit := _misfit(subject.algorithm, subject.spec):
-        keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
+    loaded = _load(path, content, config, plan)
+    if misfit := _misfit(loaded.algorithm, loaded.spec):
+        keys = _unfit_keys(loaded.algorithm, plan.env, config["env"])
         raise UserError(f"{misfit}{f'; {keys} cannot be changed after training' if keys else ''}")
-    return subject
+    return loaded
 
 
-def open_opponent(path: Path, plan: Plan) -> Subject:
+def open_opponent(path: Path, plan: Plan) -> LoadedRun:
     """Load a second checkpoint to play the plan of the first.
 
     Raises:
@@ -83,32 +83,32 @@ def open_opponent(path: Path, plan: Plan) -> Subject:
         raise UserError(
             f"{path} was trained in {config['env']['_target_']}, the other checkpoint in {plan.env['_target_']}"
         )
-    subject = _subject(path, content, config, plan)
-    if misfit := _misfit(subject.algorithm, subject.spec):
-        keys = _unfit_keys(subject.algorithm, plan.env, config["env"])
+    loaded = _load(path, content, config, plan)
+    if misfit := _misfit(loaded.algorithm, loaded.spec):
+        keys = _unfit_keys(loaded.algorithm, plan.env, config["env"])
         raise UserError(
             f"{run_folder.shown(path)}: {misfit}{f' (they differ in {keys})' if keys else ''}; name a policy that was "
             "trained in the same world, or a scripted one"
         )
-    check_worlds(subject)
-    return subject
+    check_worlds(loaded)
+    return loaded
 
 
-def check_worlds(subject: Subject) -> None:
+def check_worlds(loaded: LoadedRun) -> None:
     """Check that the policy can act in every world of its plan.
 
     Raises:
         UserError: if it cannot, or a world cannot be created.
     """
-    plan = subject.plan
+    plan = loaded.plan
     try:
         for world in plan.worlds:
-            world.environment(subject.make_env, 1, plan.held_out["seed"], subject.algorithm.spec).close()
+            world.environment(loaded.make_env, 1, plan.held_out["seed"], loaded.algorithm.spec).close()
     except WorldError as error:
         raise UserError(str(error)) from error
 
 
-def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject:
+def _load(path: Path, content: Config, config: Config, plan: Plan) -> LoadedRun:
     with one_environment(environment_factory(config["env"])) as env:
         trained = env.entity_spec
     algorithm = build_algorithm(config["algorithm"], trained)
@@ -118,7 +118,7 @@ def _subject(path: Path, content: Config, config: Config, plan: Plan) -> Subject
     with one_environment(make_env) as env:
         played = env.entity_spec
     name = f"{config['run']['name']} after {content[RECORD]['frames']:,} frames"
-    return Subject(name, content[RECORD], plan, algorithm, make_env, played)
+    return LoadedRun(name, content[RECORD], plan, algorithm, make_env, played)
 
 
 def _unfit_keys(algorithm: EntityAlgorithm, env: Config, trained: Config) -> str:
