@@ -21,10 +21,9 @@ from torch import Tensor
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
-from mipi_pl.evaluation.generalization import evaluate
+from mipi_pl.evaluation.generalization import evaluate, greedy_policies
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.worlds import MakePolicy, Worlds
-from mipi_pl.run.build import policies_of
 from mipi_pl.run.loaded_run import LoadedRun, check_worlds, open_checkpoint
 from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
@@ -94,7 +93,7 @@ def opened(paths: Sequence[Path], words: Sequence[str]) -> list[LoadedRun]:
 
 def win_rates(loaded: LoadedRun, most: int) -> Iterable[list[float]]:
     """Yields the win rates by team size, for each of `WAYS`."""
-    plan, policies = loaded.plan, policies_of(loaded.algorithm)
+    plan, policies = loaded.plan, greedy_policies(loaded.algorithm)
     with Worlds(loaded.make_env, plan.worlds, plan.held_out["episodes"], plan.held_out["seed"]) as worlds:
         for make_policy in (
             policies,

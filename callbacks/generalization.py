@@ -10,9 +10,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
-from mipi_pl.envs.base import EntityEnv, MakeEnv
-from mipi_pl.evaluation.generalization import Result, evaluate
-from mipi_pl.evaluation.rollout import Policy
+from mipi_pl.envs.base import MakeEnv
+from mipi_pl.evaluation.generalization import Result, evaluate, greedy_policies
 from mipi_pl.evaluation.tables import Row, append_csv, rows_of
 from mipi_pl.evaluation.worlds import TRAINING, World, Worlds, worlds_of
 from mipi_pl.logging.hooks import call_hook
@@ -99,11 +98,7 @@ class GeneralizationEvaluation(Callback):
             self._write(trainer)
 
     def _play(self, algorithm: Any, chosen: Sequence[World] | None = None, **how: bool) -> list[Result]:
-        def policy(_: EntityEnv, seed: int) -> Policy:
-            actor: Policy = algorithm.actor(greedy=True, seed=seed, **how)
-            return actor
-
-        return evaluate(policy, self.worlds, chosen)
+        return evaluate(greedy_policies(algorithm, **how), self.worlds, chosen)
 
     def _write(self, trainer: Trainer) -> None:
         try:

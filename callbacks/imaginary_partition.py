@@ -11,6 +11,7 @@ from tensordict import TensorDictBase
 from mipi_pl import distributed
 from mipi_pl import spec as keys
 from mipi_pl.losses.partition import draw_groups
+from mipi_pl.utils.checks import require_seed
 
 
 class ImaginaryPartition(Callback):
@@ -18,9 +19,15 @@ class ImaginaryPartition(Callback):
 
     Args:
         seed: seed of the partitions; several processes derive different seeds from it.
+
+    Raises:
+        ValueError: if `seed` is no whole number from 0.
     """
 
+    adds_partitions = True
+
     def __init__(self, seed: int = 0) -> None:
+        require_seed(seed)
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
 

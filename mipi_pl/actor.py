@@ -86,6 +86,7 @@ class Actor(nn.Module):
                 action = self._held(probabilities.cpu(), uniform.cpu(), td.get(keys.IS_INIT).cpu()).to(available.device)
             else:
                 action = self._drawn(torch.lerp(probabilities, uniform, self.epsilon).cpu()).to(available.device)
+        action = action.masked_fill(~available.any(dim=-1), 0)  # an agent that cannot act has no choice to remember
         self._last_action = action
         self.thought = Thought(seen, available, probabilities, action)
         return td.set(keys.ACTION, action)

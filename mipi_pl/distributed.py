@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mipi_pl.utils.checks import DivergedError
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import FailedError, UserError, reason_of
 
 T = TypeVar("T")
 Task = TypeVar("Task")
@@ -208,9 +208,30 @@ def on_all_ranks(work: Callable[[], T]) -> T:
 
 
 def map_over_ranks(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
-    """Divide the tasks among the processes and return the results of `work`, in the order of the tasks."""
+    """Divide the tasks among the processes and return the results of `work`, in the order of the tasks.
+
+    Raises:
+        Exception: of `work`, in the process that it ends. Its attribute ``already_reported`` is True except in the
+            first process, which reports the reason.
+        FailedError: with the reason, in the other processes.
+    """
     tasks = list(tasks)
-    results = gather([work(task) for task in tasks[rank() :: size()]])
+    if size() == 1:
+        return [work(task) for task in tasks]
+    own: list[T] = []
+    failure: Any = None
+    try:
+        own = [work(task) for task in tasks[rank() :: size()]]
+    except Exception as error:  # of any kind, because the other processes wait for the results
+        failure = error
+    reasons = gather(None if failure is None else reason_of(failure))
+    if failure is not None:
+        failure.already_reported = rank() > 0
+        raise failure
+    for number, reason in enumerate(reasons):
+        if reason is not None:
+            raise FailedError(f"process {number}: {reason}")
+    results = gather(own)
     return [results[number % size()][number // size()] for number in range(len(tasks))]
 
 

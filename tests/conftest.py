@@ -11,11 +11,12 @@ import pytest
 from jaxtyping import config, install_import_hook
 
 # Before anything imports them. Only networks, losses and batches: the hook and numba do not go together.
-_NETWORKS = sorted((Path(__file__).parents[1] / "models").glob("*.py"))
+_TESTS = Path(__file__).parent
+_NETWORKS = sorted((_TESTS.parent / "models").glob("*.py"))
 _CHECKED = [f"mipi_pl.models.{path.stem}" for path in _NETWORKS if path.stem != "__init__"]
 install_import_hook([*_CHECKED, "mipi_pl.losses", "mipi_pl.algorithms.batch"], "beartype.beartype")
 
-sys.path.insert(0, str(Path(__file__).parent / "references"))
+sys.path.insert(0, str(_TESTS / "references"))
 
 import read_once  # noqa: E402
 
@@ -48,7 +49,8 @@ def pytest_collection_finish() -> None:
 def _shapes_are_checked(request: pytest.FixtureRequest) -> None:
     """Not where whole runs are trained, which would take a fifth longer; the other tests check the shapes."""
     trains = request.path.stem in ("test_training_run", "test_learner_against_exact")
-    config.update("jaxtyping_disable", trains or request.path.parent == Path(__file__).parent)
+    trains |= request.path.parent in (_TESTS, _TESTS / "run", _TESTS / "callbacks", _TESTS / "reproduction")
+    config.update("jaxtyping_disable", trains)
 
 
 @pytest.fixture

@@ -57,6 +57,13 @@ MISTAKES = [
     (["total_frames=0"], "total_frames must be at least 1, got 0"),
     (["total_frames=many"], "total_frames must be an integer"),
     (["seed=-1"], "seed must be between"),
+    (["callbacks.generalization.seed=-1"], "callbacks.generalization: seed must be a whole number from 0, got -1"),
+    (["callbacks.imaginary_partition.seed=-1"], "callbacks.imaginary_partition: seed must be a whole number from 0"),
+    (["~callbacks.imaginary_partition"], "MIPI learns with imaginary teams and no callback draws them: keep callbacks"),
+    (
+        ["algorithm=mipi_ppo", "algorithm.marginal_teams=imaginary", "~callbacks.imaginary_partition"],
+        "MIPIPPO learns with imaginary teams and no callback draws them",
+    ),
     (["lost_after_s=4"], "lost_after_s must be at least 5 and at most 604800, got 4"),
     (["lost_after_s=inf"], "lost_after_s must be at least 5 and at most 604800, got inf"),
     (["lost_after_s=1e30"], "lost_after_s must be at least 5 and at most 604800, got 1e+30"),

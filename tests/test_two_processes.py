@@ -269,6 +269,7 @@ def test_processes_that_do_not_fit_the_devices_are_counted(
     ("error", "stderr"),
     [
         (FailedError("diverged"), ""),
+        (FailedError("a worker died", reported_by_any_process=True), "mipi (process 1): a worker died\n"),
         (UserError("my disk is full"), "mipi (process 1): my disk is full\n"),
         (decided_by_the_first(UserError("in use")), ""),
     ],
@@ -324,3 +325,23 @@ def test_a_mistake_that_only_a_later_process_finds_is_told_by_the_first(monkeypa
         with pytest.raises(UserError, match="my disk is full") as caught:
             distributed.on_all_ranks(work)
         assert caught.value.already_reported is is_silent  # type: ignore[attr-defined]
+
+
+def test_a_task_that_fails_in_one_process_ends_all_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(task: int) -> int:
+        if task == 1:
+            raise ValueError("task 1 cannot be done")
+        return 2 * task
+
+    reasons = [None, "task 1 cannot be done"]
+    gathered: list[object] = []
+    monkeypatch.setattr("mipi_pl.distributed.size", lambda: 2)
+    monkeypatch.setattr("mipi_pl.distributed.gather", lambda own: (gathered.append(own), reasons)[1])
+    monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
+    with pytest.raises(ValueError, match=r"^task 1 cannot be done$") as caught:
+        distributed.map_over_ranks(range(4), work)
+    assert caught.value.already_reported  # type: ignore[attr-defined]
+    monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 0)
+    with pytest.raises(FailedError, match=r"^process 1: task 1 cannot be done$"):
+        distributed.map_over_ranks(range(4), work)
+    assert gathered == ["task 1 cannot be done", None]

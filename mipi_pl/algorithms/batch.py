@@ -138,8 +138,7 @@ class EpisodeBatch:
         if k >= self.groups.shape[1]:
             raise ValueError(
                 f"expected a batch with at least {k + 1} imaginary partitions, got {self.groups.shape[1]}: "
-                "add the ImaginaryPartition callback, or set algorithm.imaginary_weight=0 and "
-                "algorithm.marginal_teams=actual"
+                "add the callback ImaginaryPartition"
             )
         return same_group(self.groups[:, k], self.acting.shape[1])
 

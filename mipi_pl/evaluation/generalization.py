@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from mipi_pl import distributed
+from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.rollout import Episodes, play
+from mipi_pl.evaluation.rollout import Episodes, Policy, play
 from mipi_pl.evaluation.statistics import Estimate, mean, wilson
 from mipi_pl.evaluation.worlds import MakePolicy, World, Worlds, seed_of, size_range
 
@@ -118,6 +119,16 @@ class Result:
                 label: {"size": size, **score.as_dict()} for label, (size, score) in self.by_composition.items()
             },
         }
+
+
+def greedy_policies(algorithm: Any, **how: bool) -> MakePolicy:
+    """Return a factory of greedy policies of an algorithm, with other arguments of `EntityAlgorithm.actor`."""
+
+    def make(_: EntityEnv, seed: int) -> Policy:
+        policy: Policy = algorithm.actor(greedy=True, seed=seed, **how)
+        return policy
+
+    return make
 
 
 def evaluate(make_policy: MakePolicy, worlds: Worlds, chosen: Iterable[World] | None = None) -> list[Result]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import require
+from mipi_pl.utils.checks import require, require_seed
 from mipi_pl.utils.memory import require_memory
 
 _RESULT_BYTES = 64
@@ -148,12 +148,13 @@ class Worlds:
         seed: random seed of environments and policies.
 
     Raises:
-        ValueError: if `episodes` is not positive, their results do not fit into the memory of this machine, or two
-            worlds have the same name.
+        ValueError: if `episodes` is not positive, `seed` is no whole number from 0, the results of the episodes do not
+            fit into the memory of this machine, or two worlds have the same name.
     """
 
     def __init__(self, make_env: MakeEnv, worlds: Iterable[World], episodes: int, seed: int) -> None:
         require_episodes("episodes", episodes)
+        require_seed(seed)
         self.worlds = tuple(worlds)
         names = [world.name for world in self.worlds]
         if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:

@@ -12,8 +12,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.envs.base import EntityEnv, MakeEnv
-from mipi_pl.evaluation.rollout import Policy
-from mipi_pl.evaluation.worlds import MakePolicy
 from mipi_pl.run.kinds import SETTINGS, kind_of, refuse_object
 from mipi_pl.utils.errors import UserError, first_line, reason_of
 
@@ -101,13 +99,3 @@ def one_environment(make_env: MakeEnv, **changes: Any) -> Iterator[EntityEnv]:
     env.tolerant = True
     with closing(env):
         yield env
-
-
-def policies_of(algorithm: Any) -> MakePolicy:
-    """Return a factory of greedy policies of an algorithm."""
-
-    def make(_: EntityEnv, seed: int) -> Policy:
-        policy: Policy = algorithm.actor(greedy=True, seed=seed)
-        return policy
-
-    return make

@@ -65,7 +65,8 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
                 "algorithm.init_from=CHECKPOINT begins with the weights of an earlier checkpoint"
             ) from error
         except (WorkerError, WorldFaultError) as error:
-            raise FailedError(f"{error}. {_what_is_left(folder)}") from error
+            unknown = not getattr(error, "already_reported", False)  # to the first process
+            raise FailedError(f"{error}. {_what_is_left(folder)}", reported_by_any_process=unknown) from error
         except TooManyFaultsError as error:
             raise FailedError(
                 f"{error}. A checkpoint was written; resume with: mipi resume {run_folder.shown(folder)}"

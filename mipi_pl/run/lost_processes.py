@@ -237,9 +237,8 @@ def losses_named(folder: Path) -> Iterator[None]:
             raise
         peers = _current[-1] if _current else None
         loss = peers.find_loss() if peers else None
-        failure = FailedError(
+        raise FailedError(
             f"{loss or 'another process of this run has ended and prints the reason itself'}; resume from the last "
-            f"checkpoint with: mipi resume {run_folder.shown(folder)}"
-        )
-        failure.reported_by_any_process = peers is not None and peers.lost == 0 and peers.reports
-        raise failure from error
+            f"checkpoint with: mipi resume {run_folder.shown(folder)}",
+            reported_by_any_process=peers is not None and peers.lost == 0 and peers.reports,
+        ) from error

@@ -90,6 +90,13 @@ def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callback
             "callbacks=default or include targets in callbacks=[...]; a callback of your own must set "
             "`refreshes_targets = True`"
         )
+    if algorithm.partitions_per_batch and not having(callbacks, "adds_partitions"):
+        needless = "algorithm.marginal_teams=actual (algorithm.imaginary_weight=0 for the objective of REFIL)"
+        raise UserError(
+            f"algorithm: {type(algorithm).__name__} learns with imaginary teams and no callback draws them: keep "
+            f"callbacks.imaginary_partition, or do without the teams: {needless}; a callback of your own must set "
+            "`adds_partitions = True`"
+        )
     by_utilities = any(callback.by_utilities for callback in having(callbacks, "by_utilities"))
     if by_utilities and not algorithm.fits_policy_to_utilities:
         raise UserError(

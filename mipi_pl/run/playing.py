@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.evaluation.baselines import play_baselines
-from mipi_pl.evaluation.generalization import Result, evaluate
+from mipi_pl.evaluation.generalization import Result, evaluate, greedy_policies
 from mipi_pl.evaluation.worlds import WorldError, Worlds
-from mipi_pl.run.build import policies_of
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.modules import evaluating
 
@@ -26,7 +25,7 @@ def play_learned(algorithm: EntityAlgorithm, worlds: Worlds, key: str = "") -> l
     """
     try:
         with evaluating(algorithm):
-            return evaluate(policies_of(algorithm), worlds)
+            return evaluate(greedy_policies(algorithm), worlds)
     except WorldError as error:
         raise UserError(f"{key}{error}") from error
 

@@ -117,9 +117,7 @@ class Policy:
         self._n_agents = n_agents
         td.set(keys.IS_INIT, begins)
         self._fresh = False
-        drawn: Tensor = self.actor(td).get(keys.ACTION)
-        can_act = td.get(keys.ACTION_MASK).any(dim=-1).to(drawn.device)
-        action = drawn.masked_fill(~can_act, 0)  # a drawn action of an agent that cannot act has no meaning
+        action: Tensor = self.actor(td).get(keys.ACTION)
         return action[0] if is_single else action
 
     def _read(self, observation: Mapping[str, Any] | TensorDictBase) -> tuple[TensorDict, bool]:

@@ -44,19 +44,14 @@ def resume(
         UserError: if the run cannot be resumed, or another process is training in its folder.
         Interrupted: if the user stopped training again.
     """
-    wanted, folder = extension.wanted_total(overrides), run.resolve()
-    if folder.is_file() and folder.parent.name == "checkpoints":
-        parent = run_folder.shown(folder.parent.parent)
-        raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {parent}")
-    if not folder.is_dir():
-        raise UserError(f"there is no run folder {run}; mipi train creates run folders below outputs/")
+    wanted, folder = extension.wanted_total(overrides), _existing_folder(run)
     finished, _ = standing = _standing(folder)
     if wanted is None and finished:
         raise UserError(
             f"{run} is finished: its results.json exists; to train it longer, name the new total: "
             f"mipi resume {run_folder.shown(folder)} total_frames=..."
         )
-    recorded = None if wanted is not None else extension.recorded_total(folder)
+    total = extension.recorded_total(folder) if wanted is None else wanted
     newest = _newest(folder, say if is_first_process() else lambda _: None)
     content, config = open_run(newest, config_dir)
     quieten()
@@ -65,21 +60,14 @@ def resume(
     checkpoint = distributed.on_first_rank(lambda: newest)
     if checkpoint != newest:  # the first process may have found another checkpoint
         content, config = open_run(checkpoint, config_dir)
-    written_by = content[RECORD].get("processes", 1)
-    if written_by != distributed.size():
-        raise UserError(
-            f"{run} was trained by {written_by} processes, each with its own state, and cannot be resumed with "
-            f"{distributed.size()}: resume it with as many devices as before"
-        )
-    written_at, now = content[RECORD]["commit"], provenance.commit()
-    if written_at != now and distributed.rank() == 0:
-        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
-    config, frames = _moved(config, folder), content[RECORD]["frames"]
-    if wanted is not None:
-        extension.refuse_short(wanted, frames, run)
-    if (total := recorded if wanted is None else wanted) is not None:
+    record = content[RECORD]
+    _refuse_other_size(record, run)
+    _note_other_commit(record, checkpoint, say)
+    config = _moved(config, folder)
+    if total is not None:
         config = extension.lengthened(config, total)
     if wanted is not None:  # a recorded extension may have come to its end without its results
+        extension.refuse_short(wanted, record["frames"], run)
         extension.refuse_own_budgets(config)
 
     def require_standing() -> None:
@@ -88,9 +76,35 @@ def resume(
 
     with Run(config, folder, trainer, checkpoint=checkpoint, say=say, once_locked=require_standing) as training:
         if wanted is not None:
-            distributed.on_first_rank(lambda: extension.begin(folder, wanted, frames))
+            distributed.on_first_rank(lambda: extension.begin(folder, wanted, record["frames"]))
         training.carry_out()
     return folder
+
+
+def _existing_folder(run: Path) -> Path:
+    folder = run.resolve()
+    if folder.is_file() and folder.parent.name == "checkpoints":
+        parent = run_folder.shown(folder.parent.parent)
+        raise UserError(f"{run} is a checkpoint; resume takes the folder of its run: mipi resume {parent}")
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder {run}; mipi train creates run folders below outputs/")
+    return folder
+
+
+def _refuse_other_size(record: Config, run: Path) -> None:
+    """Check that there are as many processes as wrote the checkpoint with this record."""
+    written_by = record.get("processes", 1)
+    if written_by != distributed.size():
+        raise UserError(
+            f"{run} was trained by {written_by} processes, each with its own state, and cannot be resumed with "
+            f"{distributed.size()}: resume it with as many devices as before"
+        )
+
+
+def _note_other_commit(record: Config, checkpoint: Path, say: Callable[[str], None]) -> None:
+    written_at, now = record["commit"], provenance.commit()
+    if written_at != now and distributed.rank() == 0:
+        say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
 
 
 def _standing(folder: Path) -> tuple[bool, list[Entry]]:

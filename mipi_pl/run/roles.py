@@ -8,6 +8,7 @@ from typing import Any, Literal
 Role = Literal[
     "ends_training",
     "refreshes_targets",
+    "adds_partitions",
     "by_utilities",
     "at_evaluations",
     "evaluated_at",
@@ -20,6 +21,7 @@ Role = Literal[
 
 * ends_training: True if it ends training, so that the Trainer needs no limit.
 * refreshes_targets: True if it updates the target networks of the algorithm.
+* adds_partitions: True if it adds the imaginary partitions that the algorithm needs to each batch.
 * by_utilities: True if it also evaluates the actions of highest utility, which an algorithm must have beside a policy.
 * at_evaluations: True if it acts at evaluations, so that another callback must evaluate.
 * evaluated_at: frames at its latest evaluation; None before the first.

@@ -30,11 +30,18 @@ class UserError(Exception):
 class FailedError(Exception):
     """A failure that is not a mistake by the user; the command line prints only the message and exits with code 1.
 
-    Attributes:
-        reported_by_any_process: whether a process other than the first one of a run prints the message, too.
+    Args:
+        message: the message.
+        reported_by_any_process: whether a process other than the first one of a run prints the message, too, because
+            the first one does not know it.
     """
 
     reported_by_any_process = False
+
+    def __init__(self, message: str = "", reported_by_any_process: bool | None = None) -> None:
+        super().__init__(message)
+        if reported_by_any_process is not None:
+            self.reported_by_any_process = reported_by_any_process
 
 
 def reason_of(error: BaseException) -> str:

@@ -187,3 +187,12 @@ def test_an_agent_without_an_available_action_does_not_stop_the_others(epsilon: 
     actor.epsilon = epsilon
     td = observation([[True, False, False, False], [False] * 4], envs=2)
     assert (actor(td)[keys.ACTION][:, 0] == 0).all()
+
+
+def test_an_agent_that_cannot_act_remembers_the_first_action() -> None:
+    actor = small_mipi(Sizes().spec).actor(greedy=False)
+    td = observation([[True] * 4, [False] * 4], envs=50)
+    assert (actor(td)[keys.ACTION][:, 1] == 0).all()
+    assert actor._last_action is not None
+    assert (actor._last_action[:, 1] == 0).all()
+    assert (actor._last_action[:, 0] > 0).any()

@@ -146,6 +146,31 @@ def unseen(view: View) -> np.ndarray:
     return ~np.eye(2, 3, dtype=bool)
 
 
+class Forgetful(ScriptWorld):
+    """Does not write which slots are filled, in the frame of step `at`."""
+
+    at = 0
+
+    def begin(self, rows: Tensor, frame: Frame) -> None:
+        super().begin(rows, frame)
+        if self.at == 0:
+            frame.present[:, 1:] = False
+
+    def advance(self, action: Tensor, frame: Frame) -> None:
+        super().advance(action, frame)
+        if self.at == 1:
+            frame.present[:, 1:] = False
+
+
+@pytest.mark.parametrize(("at", "when"), [(0, "the first observation"), (1, "step 1")])
+def test_an_agent_that_sees_an_empty_slot_is_a_fault(at: int, when: str) -> None:
+    env = Forgetful([[4, 4]] * 2, num_envs=2)
+    env.at = at
+    message = rf"environment 0, {when}: agent \d sees slot \d, which is empty; present must be True for every entity"
+    with pytest.raises(WorldFaultError, match=message):
+        steps_of(env, 2)
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [

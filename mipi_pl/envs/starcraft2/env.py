@@ -154,7 +154,8 @@ class StarCraft2Env(BattleEnv):
                 reason = error
         raise FailedError(
             f"StarCraft II could not start a battle in {self._attempts} attempts; the last error: {reason}; "
-            "to find the cause, run: mipi doctor"
+            "to find the cause, run: mipi doctor",
+            reported_by_any_process=True,
         ) from reason
 
     def _play(self, b: int) -> None:
