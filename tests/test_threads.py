@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from mipi_pl.utils.threads import set_threads
 
 # In a process of its own: numba starts its threads once.
 COUNT = """
@@ -27,3 +30,17 @@ def test_a_kernel_leaves_the_number_of_threads_as_it_was_asked_for(threads: int 
     command = [sys.executable, "-c", COUNT.format(threads=threads)]
     found = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert found.stdout.split() == ["1", "1"]
+
+
+def test_without_a_number_the_threads_are_those_before_another_one_was_asked_for() -> None:
+    before = torch.get_num_threads()
+    try:
+        set_threads(before + 1)
+        set_threads(None)
+        assert torch.get_num_threads() == before
+        torch.set_num_threads(before + 2)  # by the user
+        set_threads(None)
+        assert torch.get_num_threads() == before + 2
+    finally:
+        torch.set_num_threads(before)
+        set_threads(None)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numba
 import torch
 
+_numbers: dict[str, int] = {}
+"""PyTorch's ``default`` number of threads, and the number ``chosen`` by the last call of `set_threads`."""
+
 
 def set_threads(threads: int | None) -> None:
     """Set the number of threads of PyTorch and of numba's kernels.
@@ -13,9 +16,14 @@ def set_threads(threads: int | None) -> None:
     cores. Its threads are therefore started here, before PyTorch's number is set.
 
     Args:
-        threads: number of threads; None keeps PyTorch's default, OMP_NUM_THREADS or else all cores.
+        threads: number of threads; None for PyTorch's default, OMP_NUM_THREADS or else all cores, also after a call
+            with a number in the same process. A number that the user has set in PyTorch counts as its default.
     """
-    chosen = torch.get_num_threads() if threads is None else threads
+    present = torch.get_num_threads()
+    if present != _numbers.get("chosen"):
+        _numbers["default"] = present
+    chosen = _numbers["default"] if threads is None else threads
     available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # fewer than cores in a container
     numba.set_num_threads(min(chosen, available))
     torch.set_num_threads(chosen)
+    _numbers["chosen"] = chosen
