@@ -75,18 +75,19 @@ class Actor(nn.Module):
             DivergedError: if probabilities or utilities are not finite.
         """
         available = td.get(keys.ACTION_MASK)
+        can_act = available.any(dim=-1)
         seen = self._perceive(td)
         probabilities = self._probabilities(seen, available)
         if self.greedy:
             action = probabilities.argmax(dim=-1)
         else:
-            drawable = available | ~available.any(dim=-1, keepdim=True)  # an agent that cannot act draws any action
+            drawable = available | ~can_act.unsqueeze(-1)  # an agent that cannot act draws any action
             uniform = drawable / drawable.sum(dim=-1, keepdim=True)
             if self.hold > 1.0:
                 action = self._held(probabilities.cpu(), uniform.cpu(), td.get(keys.IS_INIT).cpu()).to(available.device)
             else:
                 action = self._drawn(torch.lerp(probabilities, uniform, self.epsilon).cpu()).to(available.device)
-        action = action.masked_fill(~available.any(dim=-1), 0)  # an agent that cannot act has no choice to remember
+        action = action.masked_fill(~can_act, 0)  # an agent that cannot act has no choice to remember
         self._last_action = action
         self.thought = Thought(seen, available, probabilities, action)
         return td.set(keys.ACTION, action)

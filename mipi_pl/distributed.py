@@ -211,28 +211,32 @@ def map_over_ranks(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
     """Divide the tasks among the processes and return the results of `work`, in the order of the tasks.
 
     Raises:
-        Exception: of `work`, in the process that it ends. Its attribute ``already_reported`` is True except in the
-            first process, which reports the reason.
-        FailedError: with the reason, in the other processes.
+        Exception: of `work`. If it is one of this program, all processes raise it, otherwise the others raise a
+            FailedError with its message. The attribute ``already_reported`` is True except in the first process.
     """
     tasks = list(tasks)
-    if size() == 1:
-        return [work(task) for task in tasks]
     own: list[T] = []
     failure: Any = None
     try:
         own = [work(task) for task in tasks[rank() :: size()]]
     except Exception as error:  # of any kind, because the other processes wait for the results
+        if size() == 1:
+            raise
         failure = error
-    reasons = gather(None if failure is None else reason_of(failure))
-    if failure is not None:
-        failure.already_reported = rank() > 0
-        raise failure
-    for number, reason in enumerate(reasons):
+    outcomes = gather((own, None if failure is None else _repeatable(failure)))
+    for _, reason in outcomes:
         if reason is not None:
-            raise FailedError(f"process {number}: {reason}")
-    results = gather(own)
-    return [results[number % size()][number // size()] for number in range(len(tasks))]
+            failure = failure or reason[0](reason[1])
+            failure.already_reported = rank() > 0
+            raise failure
+    return [outcomes[number % size()][0][number // size()] for number in range(len(tasks))]
+
+
+def _repeatable(error: Exception) -> tuple[type[Exception], str]:
+    """Return type and message of an exception, to raise it in other processes, which may not know its type."""
+    if type(error).__module__.startswith("mipi_pl."):
+        return type(error), str(error)
+    return FailedError, f"process {rank()}: {type(error).__name__}: {reason_of(error)}"
 
 
 def is_lost(error: RuntimeError) -> bool:

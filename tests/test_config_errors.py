@@ -59,10 +59,16 @@ MISTAKES = [
     (["seed=-1"], "seed must be between"),
     (["callbacks.generalization.seed=-1"], "callbacks.generalization: seed must be a whole number from 0, got -1"),
     (["callbacks.imaginary_partition.seed=-1"], "callbacks.imaginary_partition: seed must be a whole number from 0"),
-    (["~callbacks.imaginary_partition"], "MIPI learns with imaginary teams and no callback draws them: keep callbacks"),
+    (
+        ["algorithm.marginal_teams=imaginary", "~callbacks.imaginary_partition"],
+        "MIPI learns with imaginary teams and no callback draws them: keep callbacks.imaginary_partition, or set "
+        "algorithm.marginal_teams=actual and algorithm.imaginary_weight=0; a callback of your own must set "
+        "`adds_partitions = True`",
+    ),
     (
         ["algorithm=mipi_ppo", "algorithm.marginal_teams=imaginary", "~callbacks.imaginary_partition"],
-        "MIPIPPO learns with imaginary teams and no callback draws them",
+        "MIPIPPO learns with imaginary teams and no callback draws them: keep callbacks.imaginary_partition, or set "
+        "algorithm.marginal_teams=actual; a callback",
     ),
     (["lost_after_s=4"], "lost_after_s must be at least 5 and at most 604800, got 4"),
     (["lost_after_s=inf"], "lost_after_s must be at least 5 and at most 604800, got inf"),

@@ -200,3 +200,11 @@ def test_every_mixer_trains(name: str, tmp_path: Path) -> None:
     # Sampled targets take mixers that are not linear as well.
     chosen = [f"mixer@algorithm.mixer={name}", "algorithm.target=sampled", f"output_dir={tmp_path}"]
     assert main(["train", "env=marines", "debug=tiny", SHORT, *BARE, *chosen]) == 0
+
+
+@pytest.mark.parametrize("algorithm", ["mipi", "refil", "mipi_ppo"])
+def test_without_imaginary_teams_no_callback_needs_to_draw_them(algorithm: str, tmp_path: Path) -> None:
+    off = {"mipi": ["imaginary_weight=0", "marginal_teams=actual"], "refil": ["imaginary_weight=0"]}
+    chosen = [f"algorithm.{word}" for word in off.get(algorithm, ["marginal_teams=actual"])]
+    game = ["experiment=matrix_game", f"algorithm={algorithm}", "debug=tiny", *BARE, f"output_dir={tmp_path}"]
+    assert main(["train", *game, *chosen, "~callbacks.imaginary_partition"]) == 0

@@ -32,8 +32,11 @@ def test_a_kernel_leaves_the_number_of_threads_as_it_was_asked_for(threads: int 
     assert found.stdout.split() == ["1", "1"]
 
 
-def test_without_a_number_the_threads_are_those_before_another_one_was_asked_for() -> None:
+def test_without_a_number_the_threads_are_those_before_another_one_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr("mipi_pl.utils.threads._numbers", {})
     try:
         set_threads(before + 1)
         set_threads(None)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from run_content import content, differences
 from mipi_pl import distributed
 from mipi_pl.cli import main
 from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.utils.checks import DivergedError
 from mipi_pl.utils.errors import FailedError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -327,21 +329,42 @@ def test_a_mistake_that_only_a_later_process_finds_is_told_by_the_first(monkeypa
         assert caught.value.already_reported is is_silent  # type: ignore[attr-defined]
 
 
-def test_a_task_that_fails_in_one_process_ends_all_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def work(task: int) -> int:
-        if task == 1:
-            raise ValueError("task 1 cannot be done")
+def test_tasks_are_divided_and_a_failure_ends_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ran(task: int) -> int:
+        if task in failing:
+            raise failing[task]
         return 2 * task
 
-    reasons = [None, "task 1 cannot be done"]
-    gathered: list[object] = []
+    def outcomes(ranks: int) -> list[object]:
+        """What each process gathers, found by running its share alone."""
+        found: list[object] = []
+        monkeypatch.setattr("mipi_pl.distributed.gather", lambda own: (found.append(own), [own] * ranks)[1])
+        for rank in range(ranks):
+            monkeypatch.setattr("mipi_pl.distributed.rank", lambda rank=rank: rank)
+            with suppress(Exception):
+                distributed.map_over_ranks(range(5), ran)
+        return found
+
+    def results(rank: int) -> list[int]:
+        shared = outcomes(2)
+        monkeypatch.setattr("mipi_pl.distributed.gather", lambda _: shared)
+        monkeypatch.setattr("mipi_pl.distributed.rank", lambda: rank)
+        return distributed.map_over_ranks(range(5), ran)
+
     monkeypatch.setattr("mipi_pl.distributed.size", lambda: 2)
-    monkeypatch.setattr("mipi_pl.distributed.gather", lambda own: (gathered.append(own), reasons)[1])
-    monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
-    with pytest.raises(ValueError, match=r"^task 1 cannot be done$") as caught:
-        distributed.map_over_ranks(range(4), work)
-    assert caught.value.already_reported  # type: ignore[attr-defined]
-    monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 0)
-    with pytest.raises(FailedError, match=r"^process 1: task 1 cannot be done$"):
-        distributed.map_over_ranks(range(4), work)
-    assert gathered == ["task 1 cannot be done", None]
+    failing: dict[int, Exception] = {}
+    assert results(0) == results(1) == [0, 2, 4, 6, 8]
+    expected: Any
+    for task, error, expected in (
+        (1, UserError("no such map"), (UserError, "no such map")),
+        (2, DivergedError("NaN"), (DivergedError, "NaN")),
+        (3, ValueError("a bug"), (FailedError, "process 1: ValueError: a bug")),
+    ):
+        failing = {task: error}
+        for rank in (0, 1):
+            with pytest.raises(Exception, match=r".") as caught:
+                results(rank)
+            own = task % 2 == rank
+            kind, message = (type(error), str(error)) if own else expected
+            assert (type(caught.value), str(caught.value)) == (kind, message)
+            assert caught.value.already_reported is (rank > 0)  # type: ignore[attr-defined]

@@ -48,10 +48,12 @@ def require_options(low: float, high: float = math.inf, *, above: bool = False, 
 _FORMER_METHODS = {
     "_td_targets": "td_targets",
     "_loss": "critic_loss",
+    "_bootstrapped": "bootstrapped",
+    "_target_utilities": "target_utilities",
     "_augmented_reward": "augmented_reward",
     "_learn_from": "learn_from",
 }
-"""Methods that algorithms of users override, by their names in version 0.1."""
+"""Methods that a subclass may override, by their names in version 0.1."""
 
 
 class EntityAlgorithm(LightningModule, ABC):
@@ -91,7 +93,7 @@ class EntityAlgorithm(LightningModule, ABC):
         """
         super().__init_subclass__()
         for former, present in _FORMER_METHODS.items():
-            if former in vars(cls):
+            if former in vars(cls) and hasattr(cls, present):
                 raise TypeError(f"{cls.__name__}.{former} is never called: its name is now {present}")
 
     @abstractmethod

@@ -138,7 +138,7 @@ class EpisodeBatch:
         if k >= self.groups.shape[1]:
             raise ValueError(
                 f"expected a batch with at least {k + 1} imaginary partitions, got {self.groups.shape[1]}: "
-                "add the callback ImaginaryPartition"
+                "add the ImaginaryPartition callback"
             )
         return same_group(self.groups[:, k], self.acting.shape[1])
 

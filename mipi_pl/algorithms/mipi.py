@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from tensordict import TensorDictBase
@@ -146,7 +146,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
     @property
     def partitions_per_batch(self) -> int:
         """G, number of imaginary partitions that a batch needs: one for the critic and one per alternation."""
-        return 1 + (self.iterations if self._averages_imaginary_teams else 0)
+        return 1 + self.iterations if self._averages_imaginary_teams else super().partitions_per_batch
 
     def steps_per_update(self, num_envs: int) -> int:
         """Return the number of optimizer steps of an update: one of the critic, and those of marginal and policy."""
@@ -190,17 +190,17 @@ class MIPI(InformationCost, JointValueAlgorithm):
         """Run M alternations of (17) and (18) with the fixed utilities of the evaluation (16)."""
         features = self._features(b)
         with torch.no_grad():
-            utilities = self.agent.utilities(features(0)[0])
+            utilities = self.agent.utilities(features(None))
             temperature = self._temperature(b)
         metrics: Metrics = {}
         for m in range(self.iterations):
             if log_marginal is not None:  # (17)
                 with torch.no_grad():
-                    log_team = self._log_policy(b, features(m)[1])
+                    log_team = self._log_policy(b, features(m))
                 metrics |= self._fit_marginal(b, log_marginal, log_team)
                 log_marginal = self._log_marginal(b)
             for _ in range(self.policy_steps):  # (18)
-                log_pi = self._log_policy(b, features(m)[0])
+                log_pi = self._log_policy(b, features(None))
                 metrics |= self._step_policy(b, log_pi, log_marginal, utilities, temperature)
         return metrics | self._information_metrics(b, log_pi, log_marginal)  # of the policy before its last step
 
@@ -239,28 +239,21 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     # ------------------------------------------------------------------ networks on a batch
 
-    def _features(self, b: EpisodeBatch) -> Callable[[int], tuple[Perceived, Perceived]]:
-        """Return a function of m: the features in the full team, and in the team of (17) in alternation m.
+    def _features(self, b: EpisodeBatch) -> Callable[[int | None], Perceived]:
+        """Return a function of m: the features in the full team for None, or in the team of (17) in alternation m.
 
-        They are computed once, without gradient, unless the policy's steps move the trunk.
+        They are computed in one pass, without gradient, unless the policy's steps move the trunk. Without imaginary
+        teams, every alternation fits the marginal to the full team.
         """
+        views: dict[int | None, Tensor] = {None: b.visible}
+        if self._averages_imaginary_teams:
+            views |= {m: b.within(b.visible, 1 + m) for m in range(self.iterations)}  # partition 0 is the critic's
         if self.policy_moves_trunk:
-            return lambda m: self._perceive_teams(b, [m])[0]
+            return lambda m: self._perceive(b, views.get(m, b.visible).unsqueeze(1)).view(FULL)
         with torch.no_grad():
-            return self._perceive_teams(b, range(self.iterations)).__getitem__
-
-    def _perceive_teams(self, b: EpisodeBatch, alternations: Sequence[int]) -> list[tuple[Perceived, Perceived]]:
-        """Return for each alternation the features in the full team, and in the team that the marginal is fitted to.
-
-        The imaginary teams are computed in one pass with the full team. Without them, every alternation fits the
-        marginal to the full team.
-        """
-        if not self._averages_imaginary_teams:
-            full = self._perceive(b, b.visible.unsqueeze(1)).view(FULL)
-            return [(full, full)] * len(alternations)
-        imaginary = [b.within(b.visible, 1 + m) for m in alternations]  # partition 0 is the critic's
-        seen = self._perceive(b, torch.stack([b.visible, *imaginary], dim=1))
-        return [(seen.view(FULL), seen.view(1 + number)) for number in range(len(alternations))]
+            seen = self._perceive(b, torch.stack(list(views.values()), dim=1))
+        place = {m: number for number, m in enumerate(views)}
+        return lambda m: seen.view(place.get(m, FULL))
 
     def _log_policy(self, b: EpisodeBatch, seen: Perceived) -> Tensor:
         return info.log_policy(self.agent.policy_logits(seen), b.available)

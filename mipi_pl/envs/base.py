@@ -59,8 +59,8 @@ class EntityEnv(EnvBase):
         max_evaluation_envs: maximum number of episodes stepped at once in an evaluation; further episodes follow.
         team_arguments: constructor arguments that only select which teams play.
         withheld: compositions that the world keeps out of training, for evaluation.
-        checked: whether each frame is checked for NaN, masks without an action, and agents that cannot act. The
-            compiled worlds of this project are not: their tests establish the contract.
+        checked: whether each frame is checked for NaN, masks without an action, agents that cannot act, and seen slots
+            that are empty. The compiled worlds of this project are not: their tests establish the contract.
         tolerant: whether a fault of the world ends only its own episode, as truncated and with a reward of NaN, after
             which the episode is thrown away; set for training and evaluation. If not, a fault raises an exception.
 

@@ -106,10 +106,9 @@ def faults_of(frame: Frame, expected: Frame, n_compositions: int, begun: Tensor 
     checks = {
         "entities": frame.entities.isfinite().flatten(1),
         "action_mask": frame.action_mask.any(dim=-1),
+        "present": (frame.present.unsqueeze(1) | ~frame.visible).flatten(1),
         "composition": ((frame.composition >= 0) & (frame.composition < n_compositions)).unsqueeze(-1),
     }
-    seen_but_empty = frame.visible & ~frame.present.unsqueeze(1)
-    checks["present"] = ~seen_but_empty.flatten(1)
     if begun is None:
         checks["reward"] = frame.reward.isfinite().unsqueeze(-1)
     else:
@@ -133,7 +132,10 @@ def _reason(name: str, b: int, place: int, frame: Frame) -> str:
         return f"agent {place} has no available action; action_mask must have at least one True per agent"
     if name == "present":
         agent, slot = divmod(place, frame.present.shape[-1])
-        return f"agent {agent} sees slot {slot}, which is empty; present must be True for every entity that is there"
+        return (
+            f"agent {agent} sees slot {slot}, which is empty; present must be True for every entity that is there, and "
+            "visible False for an empty slot"
+        )
     if name == "composition":
         return f"composition must be an index of the world's compositions, got {int(frame.composition[b])}"
     if name == "reward":

@@ -90,12 +90,14 @@ def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callback
             "callbacks=default or include targets in callbacks=[...]; a callback of your own must set "
             "`refreshes_targets = True`"
         )
-    if algorithm.partitions_per_batch and not having(callbacks, "adds_partitions"):
-        needless = "algorithm.marginal_teams=actual (algorithm.imaginary_weight=0 for the objective of REFIL)"
+    partitioned = any(callback.adds_partitions for callback in having(callbacks, "adds_partitions"))
+    if algorithm.partitions_per_batch and not partitioned:
+        off = {"marginal_teams": "algorithm.marginal_teams=actual", "imaginary_weight": "algorithm.imaginary_weight=0"}
+        without = " and ".join(text for name, text in off.items() if hasattr(algorithm, name))
         raise UserError(
             f"algorithm: {type(algorithm).__name__} learns with imaginary teams and no callback draws them: keep "
-            f"callbacks.imaginary_partition, or do without the teams: {needless}; a callback of your own must set "
-            "`adds_partitions = True`"
+            f"callbacks.imaginary_partition{f', or set {without}' if without else ''}; a callback of your own must "
+            "set `adds_partitions = True`"
         )
     by_utilities = any(callback.by_utilities for callback in having(callbacks, "by_utilities"))
     if by_utilities and not algorithm.fits_policy_to_utilities:

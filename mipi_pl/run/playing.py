@@ -8,7 +8,7 @@ from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.evaluation.baselines import play_baselines
 from mipi_pl.evaluation.generalization import Result, evaluate, greedy_policies
 from mipi_pl.evaluation.worlds import WorldError, Worlds
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import mistake
 from mipi_pl.utils.modules import evaluating
 
 
@@ -27,7 +27,7 @@ def play_learned(algorithm: EntityAlgorithm, worlds: Worlds, key: str = "") -> l
         with evaluating(algorithm):
             return evaluate(greedy_policies(algorithm), worlds)
     except WorldError as error:
-        raise UserError(f"{key}{error}") from error
+        raise mistake(f"{key}{error}", error) from error
 
 
 def play_scripted(names: Sequence[str] | None, worlds: Worlds, key: str = "") -> dict[str, list[Result]]:
@@ -44,6 +44,6 @@ def play_scripted(names: Sequence[str] | None, worlds: Worlds, key: str = "") ->
     try:
         return play_baselines(names, worlds)
     except WorldError as error:
-        raise UserError(f"{key}{error}") from error
+        raise mistake(f"{key}{error}", error) from error
     except ValueError as error:
-        raise UserError(f"held_out.baselines: {error}") from error
+        raise mistake(f"held_out.baselines: {error}", error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any, cast
 
 _IN_PLAIN_WORDS = {
     # OmegaConf says this in both cases.
@@ -36,12 +37,16 @@ class FailedError(Exception):
             the first one does not know it.
     """
 
-    reported_by_any_process = False
-
-    def __init__(self, message: str = "", reported_by_any_process: bool | None = None) -> None:
+    def __init__(self, message: str, *, reported_by_any_process: bool = False) -> None:
         super().__init__(message)
-        if reported_by_any_process is not None:
-            self.reported_by_any_process = reported_by_any_process
+        self.reported_by_any_process = reported_by_any_process
+
+
+def mistake(message: str, cause: Exception) -> UserError:
+    """Return a mistake with a message about its cause; it is already reported if the cause is."""
+    error: Any = UserError(message)
+    error.already_reported = getattr(cause, "already_reported", False)
+    return cast(UserError, error)
 
 
 def reason_of(error: BaseException) -> str:

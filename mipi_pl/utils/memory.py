@@ -24,13 +24,12 @@ class ShortageError(FailedError):
         error: exception of Python, NumPy or PyTorch.
     """
 
-    reported_by_any_process = True
-
     def __init__(self, error: BaseException) -> None:
         super().__init__(
             f"memory was used up ({first_line(error)}), and this machine has {readable_size(memory_bytes())}: lower "
             "the sizes of batches, networks, worlds or evaluations; a run that was training can be resumed from its "
-            "last checkpoint"
+            "last checkpoint",
+            reported_by_any_process=True,
         )
 
 

@@ -17,7 +17,8 @@ def set_threads(threads: int | None) -> None:
 
     Args:
         threads: number of threads; None for PyTorch's default, OMP_NUM_THREADS or else all cores, also after a call
-            with a number in the same process. A number that the user has set in PyTorch counts as its default.
+            with a number in the same process. Another number that the user has set in PyTorch since then counts as
+            its default.
     """
     present = torch.get_num_threads()
     if present != _numbers.get("chosen"):

@@ -10,6 +10,7 @@ import torch
 from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, small_q
 
 from mipi_pl import spec as keys
+from mipi_pl.algorithms.base import _FORMER_METHODS, EntityAlgorithm
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.q_learning import QLearning
 
@@ -141,3 +142,10 @@ def test_target_networks_that_have_just_been_copied_give_the_update_without_them
         found += drive(algorithm, [batch.clone()])
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, msg=name)
+
+
+@pytest.mark.parametrize("name", ["_td_targets", "_loss", "_bootstrapped", "_target_utilities"])
+def test_a_method_with_a_former_name_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^Mine\.{name} is never called: its name is now {_FORMER_METHODS[name]}$"):
+        type("Mine", (QLearning,), {name: lambda self: None})
+    type("Mine", (EntityAlgorithm,), {name: lambda self: None})  # which has no such method

@@ -11,12 +11,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mipi_pl import distributed
 from mipi_pl.run import lost_processes
+from mipi_pl.run.fit import fit
 from mipi_pl.run.lost_processes import Peers, Place, is_running, losses_named
+from mipi_pl.utils.checks import WorkerError
 from mipi_pl.utils.errors import FailedError
 
 LIMIT = 10
@@ -190,3 +194,20 @@ def test_a_second_run_of_the_same_processes_notices_a_stopped_process_too(sleepe
     first.start()
     until(lambda: ended)
     assert first.loss == f"process 1 of this run (pid {sleeper.pid}) has not answered for 0.2 s"
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_failure_that_the_first_process_does_not_know_is_reported_where_it_happens(
+    known: bool, tmp_path: Path
+) -> None:
+    error: Any = WorkerError("worker 0 died")
+    error.already_reported = known
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    trainer = SimpleNamespace(fit=fail, callbacks=[], interrupted=False)
+    parts: Any = SimpleNamespace(trainer=trainer, algorithm=None, datamodule=SimpleNamespace(teardown=lambda _: None))
+    with pytest.raises(FailedError, match=r"^worker 0 died\. No checkpoint was written yet") as caught:
+        fit(parts, tmp_path, None, print)
+    assert caught.value.reported_by_any_process is not known
