@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lightning import Trainer
 
 from mipi_pl import distributed
 from mipi_pl.run import lost_processes
@@ -206,7 +207,8 @@ def test_a_failure_that_the_first_process_does_not_know_is_reported_where_it_hap
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    trainer = SimpleNamespace(fit=fail, callbacks=[], interrupted=False)
+    trainer: Any = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit = fail
     parts: Any = SimpleNamespace(trainer=trainer, algorithm=None, datamodule=SimpleNamespace(teardown=lambda _: None))
     with pytest.raises(FailedError, match=r"^worker 0 died\. No checkpoint was written yet") as caught:
         fit(parts, tmp_path, None, print)
