@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mipi_pl.evaluation.results_table import Table
     from mipi_pl.run.api import TrainedRun, evaluate, load_policy, make_env, resume, train
     from mipi_pl.run.policy import Policy
+    from mipi_pl.utils.errors import UserError
 
 try:
     __version__ = version("mipi-pl")
@@ -37,6 +38,7 @@ _HOMES = {
     "TrainedRun": "mipi_pl.run.api",
     "Policy": "mipi_pl.run.policy",
     "Table": "mipi_pl.evaluation.results_table",
+    "UserError": "mipi_pl.utils.errors",
     "MIPI": "mipi_pl.algorithms.mipi",
     "MAPPO": "mipi_pl.algorithms.mappo",
     "MIPIPPO": "mipi_pl.algorithms.mipi_ppo",
@@ -53,6 +55,7 @@ __all__ = [
     "QLearning",
     "Table",
     "TrainedRun",
+    "UserError",
     "__version__",
     "evaluate",
     "load_policy",

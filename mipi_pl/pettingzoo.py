@@ -22,6 +22,7 @@ from mipi_pl import spec as keys
 from mipi_pl.envs import flat
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.picture import draw
+from mipi_pl.run.overrides import Override
 from mipi_pl.run.world import make_world
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.extras import how_to_install
@@ -39,7 +40,7 @@ Infos = dict[str, dict[str, Any]]
 
 
 def parallel_env(
-    *world: str,
+    *world: Override,
     team_size: int | None = None,
     composition: Mapping[str, int] | None = None,
     seed: int = 0,
@@ -49,8 +50,8 @@ def parallel_env(
     """Make a parallel environment of PettingZoo, which plays one episode at a time.
 
     Args:
-        world: name of a world, such as ``"sz"``, or overrides of the command line, such as ``"env=sz"`` and
-            ``"env.enemy_delta=1"``.
+        world: name of a world, such as ``"sz"``, and arguments of it: words of the command line, such as
+            ``"env.enemy_delta=1"``, or dictionaries, such as ``{"enemy_delta": 1}``.
         team_size: number of agents; there are as many agent slots. None draws teams of the sizes in the config.
         composition: the only team, such as ``{"stalker": 3, "zealot": 2}``, with as many agent slots.
         seed: seed of the episodes until `reset` gets one.

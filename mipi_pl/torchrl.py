@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import torch
 
 from mipi_pl.envs.group import GroupEnv
+from mipi_pl.run.overrides import Override
 from mipi_pl.run.world import make_world
 
 
 def group_env(
-    *world: str,
+    *world: Override,
     num_envs: int,
     team_size: int | None = None,
     composition: Mapping[str, int] | None = None,
@@ -21,8 +22,8 @@ def group_env(
     """Make a TorchRL environment with one group of agents, which steps B episodes at once.
 
     Args:
-        world: name of a world, such as ``"sz"``, or overrides of the command line, such as ``"env=sz"`` and
-            ``"env.enemy_delta=1"``.
+        world: name of a world, such as ``"sz"``, and arguments of it: words of the command line, such as
+            ``"env.enemy_delta=1"``, or dictionaries, such as ``{"enemy_delta": 1}``.
         num_envs: B.
         team_size: number of agents; there are as many agent slots. None draws teams of the sizes in the config.
         composition: the only team, such as ``{"stalker": 3, "zealot": 2}``, with as many agent slots.

@@ -173,6 +173,7 @@ def test_mistakes_are_refused_in_one_line(world: tuple[str, ...], team: dict[str
 
 def test_a_team_has_as_many_slots_as_agents() -> None:
     assert group_env("sz", "env.capacity=5", num_envs=1, team_size=3).world.entity_spec.n_agents == 5
+    assert group_env("sz", {"capacity": 5}, num_envs=1, team_size=3).world.entity_spec.n_agents == 5
     env = group_env("sz", "env.enemy_delta=1", num_envs=1, composition={"stalker": 2, "zealot": 1})
     assert [c.label for c in env.world.compositions] == ["2 stalker + 1 zealot"]
     assert (env.world.entity_spec.n_agents, env.world.entity_spec.n_entities) == (3, 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -194,16 +195,26 @@ def load_policy(
     return Policy(actor, loaded.algorithm.spec, path.absolute(), loaded.record)
 
 
-def make_env(name: str, *overrides: Override, num_envs: int = 1, seed: int = 0, **arguments: Any) -> EntityEnv:
+def make_env(
+    name: str,
+    *overrides: Override,
+    num_envs: int = 1,
+    team_size: int | None = None,
+    composition: Mapping[str, int] | None = None,
+    seed: int = 0,
+    **arguments: Any,
+) -> EntityEnv:
     """Make an environment, a batched TorchRL environment.
 
     Args:
         name: file of configs/env, such as ``sz``, or of your own folder with ``"config_dir=FOLDER"``.
         overrides: arguments of the environment as dictionaries, or words of the command line, such as
-            ``"env.team_sizes=[8]"`` or ``"network=refil"``.
+            ``"env.enemy_delta=1"`` or ``"network=refil"``.
         num_envs: B, environments stepped at once.
+        team_size: number of agents; there are as many agent slots. None draws teams of the sizes in the config.
+        composition: the only team, such as ``{"stalker": 3, "zealot": 2}``, with as many agent slots.
         seed: seed of the environments.
-        arguments: a last dictionary of arguments: ``make_env("sz", team_sizes=[8])``.
+        arguments: a last dictionary of arguments: ``make_env("sz", team_sizes=[6, 7, 8])``.
 
     Returns:
         The environment.
@@ -211,9 +222,7 @@ def make_env(name: str, *overrides: Override, num_envs: int = 1, seed: int = 0, 
     Raises:
         mipi_pl.utils.errors.UserError: if there is no such environment or it rejects an argument.
     """
-    words = as_words(overrides, within="env") + as_words([], arguments, within="env")
-    env, _ = make_world([f"env={name}", *words], num_envs, seed)
-    return env
+    return make_world([f"env={name}", *overrides, arguments], num_envs, seed, team_size, composition)[0]
 
 
 def _named(source: object, config_dir: str | Path | None = None) -> list[str]:

@@ -1,8 +1,8 @@
-"""A single world from the words of the command line, without a run around it."""
+"""A single world from its name and overrides, without a run around it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,13 +11,14 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.run.build import build
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
+from mipi_pl.run.overrides import Override, as_words
 from mipi_pl.run.signatures import check_targets
 from mipi_pl.utils.checks import require_seed
 from mipi_pl.utils.errors import UserError
 
 
 def make_world(
-    words: Sequence[str],
+    overrides: Iterable[Override],
     num_envs: int,
     seed: int,
     team_size: int | None = None,
@@ -27,7 +28,8 @@ def make_world(
     """Make an environment from overrides, without building anything else of a run.
 
     Args:
-        words: overrides of the command line; a word without ``=``, such as ``sz``, stands for ``env=sz``.
+        overrides: words of the command line, where one without ``=``, such as ``sz``, stands for ``env=sz``, or
+            dictionaries of arguments of the environment.
         num_envs: B, number of episodes stepped at once.
         seed: seed of the episodes.
         team_size: number of agents; there are as many agent slots. None leaves the sizes to the config.
@@ -41,6 +43,7 @@ def make_world(
     Raises:
         UserError: if an override or the seed is invalid, or the world has no such team.
     """
+    words = as_words(overrides, within="env")
     if not words:
         raise UserError("name a world, such as 'sz'")
     try:

@@ -119,10 +119,14 @@ def test_an_environment_is_made_by_name() -> None:
     env = mipi_pl.make_env("sz", team_sizes=[8], num_envs=2)
     assert (env.num_envs, {c.size for c in env.compositions}) == (2, {8})
     assert str(mipi_pl.make_env("matrix_game", device="cpu").device) == "cpu"
+    fixed = mipi_pl.make_env("sz", {"enemy_delta": 1}, composition={"stalker": 2, "zealot": 1})
+    assert {c.label for c in fixed.compositions} == {"2 stalker + 1 zealot"}
+    assert (fixed.entity_spec.n_agents, fixed.entity_spec.n_entities) == (3, 7)
     refused: list[tuple[Callable[[], Any], str]] = [
         (lambda: mipi_pl.make_env("nowhere"), "env can be"),
         (lambda: mipi_pl.make_env("sz", team_sizse=[8]), r"did you mean env\.team_sizes"),
         (lambda: mipi_pl.make_env("sz", team_sizes=[99]), "capacity"),
+        (lambda: mipi_pl.make_env("sz", team_size=3, composition={"zealot": 3}), "give either team_size"),
         (lambda: mipi_pl.make_env("sz", {"seed": 3}), r"env\.seed cannot be chosen here"),
         (lambda: mipi_pl.make_env("sz", device="nowhere"), "device must be one that PyTorch can use here, got nowhere"),
     ]
