@@ -18,6 +18,7 @@ from mipi_pl.datamodules.curriculum import Curriculum
 from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
+from mipi_pl.utils.closing import closed_on_error
 from mipi_pl.utils.memory import require_memory
 
 _MOST_SUMMARIES = 1_000
@@ -104,7 +105,7 @@ class CollectionDataModule(LightningDataModule):
         self.exact_resume = kind is CollectorKind.INLINE
         self.env = make_env(num_envs=num_envs if self.exact_resume else 1, seed=seed)
         self.env.tolerant = True
-        try:
+        with closed_on_error(self.env):
             if self.env.device is not None and self.env.device.type != "cpu":
                 raise ValueError(
                     f"the environments of training must be on the processor, got device {self.env.device}: leave out "
@@ -120,9 +121,6 @@ class CollectionDataModule(LightningDataModule):
             self._connect = make_source(
                 kind, self.env, make_env, num_envs, steps_per_collection, workers, own_copy, lost_after_s
             )
-        except BaseException:
-            self.env.close(raise_if_closed=False)
-            raise
         self.seed, self.num_envs = seed, num_envs
         self.steps_per_collection, self.updates_per_epoch = steps_per_collection, updates_per_epoch
         self.max_faults = max_faults

@@ -21,6 +21,7 @@ from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import MakeEnv
 from mipi_pl.utils.checks import LOST_AFTER_S, require
+from mipi_pl.utils.closing import closed_on_error
 
 REPLAY_FOLDER = "checkpoints/replay"
 """Folder of the stored episodes, relative to the run folder."""
@@ -113,12 +114,9 @@ class ReplayDataModule(CollectionDataModule):
             lost_after_s=lost_after_s,
             curriculum=curriculum,
         )
-        try:
+        with closed_on_error(self.env):
             self._buffer.require_room(self.env.entity_spec, num_envs)
-        except ValueError:
-            self.env.close(raise_if_closed=False)
-            raise
-        self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
+            self._assembler = EpisodeAssembler(num_envs, self.env.entity_spec)
         self._background: Background[Played] | None = Background() if overlap else None
         self.batch_size = batch_size
         self.updates_per_episode = updates_per_episode

@@ -24,6 +24,7 @@ from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.picture import draw
 from mipi_pl.run.overrides import Override
 from mipi_pl.run.world import make_world
+from mipi_pl.utils.closing import closed_on_error
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.extras import how_to_install
 
@@ -63,9 +64,9 @@ def parallel_env(
     """
     env, name = make_world(world, 1, seed, team_size, composition)
     try:
-        return EntityParallelEnv(env, name, observation, render_mode)
+        with closed_on_error(env):
+            return EntityParallelEnv(env, name, observation, render_mode)
     except ValueError as error:
-        env.close()
         raise UserError(str(error)) from error
 
 

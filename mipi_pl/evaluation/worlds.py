@@ -17,6 +17,7 @@ from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.checks import require, require_seed
+from mipi_pl.utils.closing import closed_on_error
 from mipi_pl.utils.memory import require_memory
 
 _RESULT_BYTES = 64
@@ -61,26 +62,26 @@ class World:
             WorldError: if the environment refuses the changes, a list of mixes overrides the team sizes, or policies
                 trained in the world `trained` cannot act in this one. The message names the evaluation.
         """
-        env = None
         try:
-            env = make_env(num_envs=num_envs, seed=seed, **self.changes)
-            env.tolerant = True
-            played = sorted({composition.size for composition in env.compositions})
-            only_sizes = set(self.changes) == {"team_sizes"} and "mixes" in env.team_arguments
-            if only_sizes and not set(played) <= set(self.changes["team_sizes"]):
-                raise ValueError(
-                    f"team_sizes has no effect, teams of {size_range(played)} are played because env.mixes lists them: "
-                    "leave the size out of held_out.team_sizes, give the evaluation its own mixes in held_out.worlds, "
-                    "or pass env.mixes=all to mipi eval or mipi watch"
-                )
-            if trained is not None:
-                trained.refuse_misfit(env.entity_spec)
-            return env
+            with closed_on_error(make_env(num_envs=num_envs, seed=seed, **self.changes)) as env:
+                env.tolerant = True
+                self._refuse_sizes_without_effect(env)
+                if trained is not None:
+                    trained.refuse_misfit(env.entity_spec)
+                return env
         except (TypeError, ValueError) as error:
-            if env is not None:
-                env.close()
             changes = ", ".join(f"{key}={value}" for key, value in self.changes.items())
             raise WorldError(f"evaluation {self.name!r} ({changes or 'as in training'}): {error}") from error
+
+    def _refuse_sizes_without_effect(self, env: EntityEnv) -> None:
+        played = sorted({composition.size for composition in env.compositions})
+        only_sizes = set(self.changes) == {"team_sizes"} and "mixes" in env.team_arguments
+        if only_sizes and not set(played) <= set(self.changes["team_sizes"]):
+            raise ValueError(
+                f"team_sizes has no effect, teams of {size_range(played)} are played because env.mixes lists them: "
+                "leave the size out of held_out.team_sizes, give the evaluation its own mixes in held_out.worlds, "
+                "or pass env.mixes=all to mipi eval or mipi watch"
+            )
 
 
 def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]) -> tuple[World, ...]:
@@ -210,15 +211,11 @@ class Worlds:
         self.check()
         is_open = world.name in self._open
         env, state = self._open.pop(world.name) if is_open else self._fresh(world)
-        try:
-            with _global_generator_kept():
-                env.set_seed(seed_of(world.name, self.seed))
-                if state is not None:
-                    env.set_extra_state(state)
-                yield env
-        except BaseException:
-            env.close()
-            raise
+        with closed_on_error(env), _global_generator_kept():
+            env.set_seed(seed_of(world.name, self.seed))
+            if state is not None:
+                env.set_extra_state(state)
+            yield env
         if state is None:
             env.close()
         else:
