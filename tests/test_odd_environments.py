@@ -235,6 +235,32 @@ def test_machine_code_is_cached_and_a_damaged_cache_is_replaced(
     assert capfd.readouterr().err == ""
 
 
+def test_a_change_of_a_called_function_in_another_file_is_compiled(
+    kernel: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "called_by_kernel"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (tmp_path / "kernel.py").write_text(
+        KERNEL.replace("2 * x", "factor() * x")
+        .replace("njit(double)", "njit(double), 'called_by_kernel'")
+        .replace("\ndef", "from called_by_kernel.rules import factor\n\ndef")
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def with_factor(number: int) -> Any:
+        (package / "rules.py").write_text(f"from numba import njit\n\n@njit\ndef factor():\n    return {number}\n")
+        for name in ("called_by_kernel.rules", "called_by_kernel"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        compiled.source_hash.cache_clear()
+        return kernel()
+
+    for number, hits in ((2, 0), (2, 1), (3_000, 0), (2, 1)):
+        module = with_factor(number)
+        assert (module.double(2), sum(module.double.stats.cache_hits.values())) == (2 * number, hits)
+
+
 def test_without_a_folder_for_the_cache_kernels_are_compiled_and_one_line_says_so(
     kernel: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

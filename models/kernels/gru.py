@@ -7,7 +7,6 @@ GRU together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from numba import prange
 
 from mipi_pl.models.kernels.matrices import product
 from mipi_pl.models.kernels.vector import ONE, TWO, entry, exp, row_loop
-from mipi_pl.utils.compiled import source_hash
 
 
 @row_loop
@@ -66,116 +64,104 @@ def _gru_step_backward(
         grad_state_part[2 * hidden + j] = grad_candidate * reset
 
 
-def _make_forward(source: int) -> Callable[..., int]:
-    @entry
-    def forward(
-        rows: Any,
-        from_input: Any,
-        from_state: Any,
-        input_bias: Any,
-        state_bias: Any,
-        agents: Any,
-        agent_starts: Any,
-        starts: Any,
-        states: Any,
-        last: Any,
-        gates: Any,
-        recurrent: Any,
-        before: Any,
-    ) -> int:
-        """Compute all states of the GRU.
+@entry
+def forward(
+    rows: Any,
+    from_input: Any,
+    from_state: Any,
+    input_bias: Any,
+    state_bias: Any,
+    agents: Any,
+    agent_starts: Any,
+    starts: Any,
+    states: Any,
+    last: Any,
+    gates: Any,
+    recurrent: Any,
+    before: Any,
+) -> None:
+    """Compute all states of the GRU.
 
-        Args:
-            rows: [Q * V, I], inputs.
-            from_input: [I, G], transpose of PyTorch's input weight.
-            from_state: [hidden, G], transpose of PyTorch's recurrent weight.
-            input_bias: [G].
-            state_bias: [G].
-            agents: [Q], agent of each row.
-            agent_starts: [L + 1], first agent row of each step, and Q.
-            starts: [N + 1], first step of each episode, and L.
-            states: [Q * V, hidden], written.
-            last: [N, A, V, hidden], the initial states; overwritten with the states after the last step.
-            gates: [Q * V, G], written for the backward pass: the values of the gates. Empty if there is no backward
-                pass.
-            recurrent: [Q * V, hidden], written for the backward pass: recurrent part of the new gate, before it is
-                multiplied by the reset gate.
-            before: [Q * V, hidden], written for the backward pass: the states before each step.
-        """
-        hidden, n_views, keep = len(from_state), last.shape[2], len(gates) > 0
-        for n in prange(len(starts) - 1):
-            max_rows, end = last.shape[1] * n_views, agent_starts[starts[n + 1]] * n_views
-            buffer = np.empty((0 if keep else max(_BLOCK, max_rows), 3 * hidden), np.float32)
-            input_part = gates if keep else buffer
-            state_part, old = np.empty((max_rows, 3 * hidden), np.float32), np.empty((max_rows, hidden), np.float32)
-            begin = stop = agent_starts[starts[n]] * n_views  # rows of the present block
-            for t in range(starts[n], starts[n + 1]):
-                first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
-                if first + count > stop:
-                    begin, stop = first, min(first + max(_BLOCK, count), end)
-                    _linear(input_part, begin if keep else 0, rows, begin, from_input, input_bias, stop - begin)
-                for r in range(count):
-                    old[r] = last[n, agents[(first + r) // n_views], r % n_views]
-                _linear(state_part, 0, old, 0, from_state, state_bias, count)
-                place = first if keep else first - begin
-                for r in range(count):
-                    _gru_step(input_part[place + r], state_part[r], old[r], states[first + r])
-                    last[n, agents[(first + r) // n_views], r % n_views] = states[first + r]
-                if keep:
-                    recurrent[first : first + count] = state_part[:count, 2 * hidden :]
-                    before[first : first + count] = old[:count]
-        return source
-
-    return forward
+    Args:
+        rows: [Q * V, I], inputs.
+        from_input: [I, G], transpose of PyTorch's input weight.
+        from_state: [hidden, G], transpose of PyTorch's recurrent weight.
+        input_bias: [G].
+        state_bias: [G].
+        agents: [Q], agent of each row.
+        agent_starts: [L + 1], first agent row of each step, and Q.
+        starts: [N + 1], first step of each episode, and L.
+        states: [Q * V, hidden], written.
+        last: [N, A, V, hidden], the initial states; overwritten with the states after the last step.
+        gates: [Q * V, G], written for the backward pass: the values of the gates. Empty if there is no backward
+            pass.
+        recurrent: [Q * V, hidden], written for the backward pass: recurrent part of the new gate, before it is
+            multiplied by the reset gate.
+        before: [Q * V, hidden], written for the backward pass: the states before each step.
+    """
+    hidden, n_views, keep = len(from_state), last.shape[2], len(gates) > 0
+    for n in prange(len(starts) - 1):
+        max_rows, end = last.shape[1] * n_views, agent_starts[starts[n + 1]] * n_views
+        buffer = np.empty((0 if keep else max(_BLOCK, max_rows), 3 * hidden), np.float32)
+        input_part = gates if keep else buffer
+        state_part, old = np.empty((max_rows, 3 * hidden), np.float32), np.empty((max_rows, hidden), np.float32)
+        begin = stop = agent_starts[starts[n]] * n_views  # rows of the present block
+        for t in range(starts[n], starts[n + 1]):
+            first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
+            if first + count > stop:
+                begin, stop = first, min(first + max(_BLOCK, count), end)
+                _linear(input_part, begin if keep else 0, rows, begin, from_input, input_bias, stop - begin)
+            for r in range(count):
+                old[r] = last[n, agents[(first + r) // n_views], r % n_views]
+            _linear(state_part, 0, old, 0, from_state, state_bias, count)
+            place = first if keep else first - begin
+            for r in range(count):
+                _gru_step(input_part[place + r], state_part[r], old[r], states[first + r])
+                last[n, agents[(first + r) // n_views], r % n_views] = states[first + r]
+            if keep:
+                recurrent[first : first + count] = state_part[:count, 2 * hidden :]
+                before[first : first + count] = old[:count]
 
 
-def _make_backward(source: int) -> Callable[..., int]:
-    @entry
-    def backward(
-        gates: Any,
-        recurrent: Any,
-        before: Any,
-        weight: Any,
-        agents: Any,
-        agent_starts: Any,
-        starts: Any,
-        gradient: Any,
-        carried: Any,
-    ) -> int:
-        """Compute the gradients before the non-linearities by back-propagation through time.
+@entry
+def backward(
+    gates: Any,
+    recurrent: Any,
+    before: Any,
+    weight: Any,
+    agents: Any,
+    agent_starts: Any,
+    starts: Any,
+    gradient: Any,
+    carried: Any,
+) -> None:
+    """Compute the gradients before the non-linearities by back-propagation through time.
 
-        Args:
-            gates: [Q * V, G], written by `forward`; overwritten with the gradient of the input part of the gates.
-            recurrent: [Q * V, hidden], written by `forward`; overwritten with the gradient of the recurrent part of
-                the new gate.
-            before: [Q * V, hidden], written by `forward`.
-            weight: [G, hidden], PyTorch's recurrent weight.
-            agents: [Q], agent of each row.
-            agent_starts: [L + 1], first agent row of each step, and Q.
-            starts: [N + 1], first step of each episode, and L.
-            gradient: [Q * V, hidden], gradient of the states.
-            carried: [N, A, V, hidden], gradient of the last states; overwritten with that of the initial states.
-        """
-        hidden, n_views = len(weight) // 3, carried.shape[2]
-        for n in prange(len(starts) - 1):
-            max_rows = carried.shape[1] * n_views
-            direct, indirect = np.empty((max_rows, hidden), np.float32), np.empty((max_rows, hidden), np.float32)
-            grad_state_part = np.empty((max_rows, 3 * hidden), np.float32)
-            for t in range(starts[n + 1] - 1, starts[n] - 1, -1):
-                first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
-                for r in range(count):
-                    row = first + r
-                    direct[r] = carried[n, agents[row // n_views], r % n_views]
-                    _gru_step_backward(
-                        gates[row], recurrent[row], before[row], gradient[row], direct[r], grad_state_part[r]
-                    )
-                product(indirect, 0, grad_state_part, 0, weight, count)
-                for r in range(count):
-                    carried[n, agents[(first + r) // n_views], r % n_views] = direct[r] + indirect[r]
-        return source
-
-    return backward
-
-
-forward = _make_forward(source_hash(__package__))
-backward = _make_backward(source_hash(__package__))
+    Args:
+        gates: [Q * V, G], written by `forward`; overwritten with the gradient of the input part of the gates.
+        recurrent: [Q * V, hidden], written by `forward`; overwritten with the gradient of the recurrent part of
+            the new gate.
+        before: [Q * V, hidden], written by `forward`.
+        weight: [G, hidden], PyTorch's recurrent weight.
+        agents: [Q], agent of each row.
+        agent_starts: [L + 1], first agent row of each step, and Q.
+        starts: [N + 1], first step of each episode, and L.
+        gradient: [Q * V, hidden], gradient of the states.
+        carried: [N, A, V, hidden], gradient of the last states; overwritten with that of the initial states.
+    """
+    hidden, n_views = len(weight) // 3, carried.shape[2]
+    for n in prange(len(starts) - 1):
+        max_rows = carried.shape[1] * n_views
+        direct, indirect = np.empty((max_rows, hidden), np.float32), np.empty((max_rows, hidden), np.float32)
+        grad_state_part = np.empty((max_rows, 3 * hidden), np.float32)
+        for t in range(starts[n + 1] - 1, starts[n] - 1, -1):
+            first, count = agent_starts[t] * n_views, (agent_starts[t + 1] - agent_starts[t]) * n_views
+            for r in range(count):
+                row = first + r
+                direct[r] = carried[n, agents[row // n_views], r % n_views]
+                _gru_step_backward(
+                    gates[row], recurrent[row], before[row], gradient[row], direct[r], grad_state_part[r]
+                )
+            product(indirect, 0, grad_state_part, 0, weight, count)
+            for r in range(count):
+                carried[n, agents[(first + r) // n_views], r % n_views] = direct[r] + indirect[r]

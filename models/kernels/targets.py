@@ -7,7 +7,6 @@ shows. They never store an array of size A * T * K, and the backward pass recomp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -26,7 +25,6 @@ from mipi_pl.models.kernels.vector import (
     row_loop,
     whole_constant,
 )
-from mipi_pl.utils.compiled import source_hash
 
 
 @instructions
@@ -82,83 +80,71 @@ def _pair_backward(
         grad_target[k] += passed
 
 
-def _make_forward(source: int) -> Callable[..., int]:
-    @entry
-    def forward(query: Any, key: Any, weights: Any, own: Any, target: Any, views: Any, first: int, scores: Any) -> int:
-        """Compute <query, key> + <weights, relu(own + target)> where a view shows the target, else 0.
+@entry
+def forward(query: Any, key: Any, weights: Any, own: Any, target: Any, views: Any, first: int, scores: Any) -> None:
+    """Compute <query, key> + <weights, relu(own + target)> where a view shows the target, else 0.
 
-        Args:
-            query: [L, V, A, H].
-            key: [L, T, H].
-            weights: [L, V, A, K].
-            own: [L, A, K].
-            target: [L, T, K].
-            views: [L, V, A, E].
-            first: entity slot of the first target.
-            scores: [L, V, A, T], written.
-        """
-        n_views, n_agents, n_targets = scores.shape[1:]
-        for step in prange(len(views)):
-            for v in range(n_views):
-                for a in range(n_agents):
-                    for t in range(n_targets):
-                        scores[step, v, a, t] = (
-                            _dot(query[step, v, a], key[step, t], weights[step, v, a], own[step, a], target[step, t])
-                            if views[step, v, a, first + t]
-                            else ZERO
+    Args:
+        query: [L, V, A, H].
+        key: [L, T, H].
+        weights: [L, V, A, K].
+        own: [L, A, K].
+        target: [L, T, K].
+        views: [L, V, A, E].
+        first: entity slot of the first target.
+        scores: [L, V, A, T], written.
+    """
+    n_views, n_agents, n_targets = scores.shape[1:]
+    for step in prange(len(views)):
+        for v in range(n_views):
+            for a in range(n_agents):
+                for t in range(n_targets):
+                    scores[step, v, a, t] = (
+                        _dot(query[step, v, a], key[step, t], weights[step, v, a], own[step, a], target[step, t])
+                        if views[step, v, a, first + t]
+                        else ZERO
+                    )
+
+
+@entry
+def backward(
+    query: Any,
+    key: Any,
+    weights: Any,
+    own: Any,
+    target: Any,
+    views: Any,
+    first: int,
+    gradient: Any,
+    grad_query: Any,
+    grad_key: Any,
+    grad_weights: Any,
+    grad_own: Any,
+    grad_target: Any,
+) -> None:
+    """Compute the gradients of the inputs of `forward` from the gradient of its output.
+
+    Args: as in the forward kernel; gradient [L, V, A, T] of `scores`; a gradient of the shape of each input,
+        written.
+    """
+    n_views, n_agents, n_targets = gradient.shape[1:]
+    for step in prange(len(views)):
+        grad_key[step], grad_own[step], grad_target[step] = ZERO, ZERO, ZERO
+        for v in range(n_views):
+            for a in range(n_agents):
+                grad_query[step, v, a], grad_weights[step, v, a] = ZERO, ZERO
+                for t in range(n_targets):
+                    if views[step, v, a, first + t]:
+                        passed = gradient[step, v, a, t]
+                        _dot_backward(
+                            passed, query[step, v, a], key[step, t], grad_query[step, v, a], grad_key[step, t]
                         )
-        return source
-
-    return forward
-
-
-def _make_backward(source: int) -> Callable[..., int]:
-    @entry
-    def backward(
-        query: Any,
-        key: Any,
-        weights: Any,
-        own: Any,
-        target: Any,
-        views: Any,
-        first: int,
-        gradient: Any,
-        grad_query: Any,
-        grad_key: Any,
-        grad_weights: Any,
-        grad_own: Any,
-        grad_target: Any,
-    ) -> int:
-        """Compute the gradients of the inputs of `forward` from the gradient of its output.
-
-        Args: as in the forward kernel; gradient [L, V, A, T] of `scores`; a gradient of the shape of each input,
-            written.
-        """
-        n_views, n_agents, n_targets = gradient.shape[1:]
-        for step in prange(len(views)):
-            grad_key[step], grad_own[step], grad_target[step] = ZERO, ZERO, ZERO
-            for v in range(n_views):
-                for a in range(n_agents):
-                    grad_query[step, v, a], grad_weights[step, v, a] = ZERO, ZERO
-                    for t in range(n_targets):
-                        if views[step, v, a, first + t]:
-                            passed = gradient[step, v, a, t]
-                            _dot_backward(
-                                passed, query[step, v, a], key[step, t], grad_query[step, v, a], grad_key[step, t]
-                            )
-                            _pair_backward(
-                                passed,
-                                weights[step, v, a],
-                                own[step, a],
-                                target[step, t],
-                                grad_weights[step, v, a],
-                                grad_own[step, a],
-                                grad_target[step, t],
-                            )
-        return source
-
-    return backward
-
-
-forward = _make_forward(source_hash(__package__))
-backward = _make_backward(source_hash(__package__))
+                        _pair_backward(
+                            passed,
+                            weights[step, v, a],
+                            own[step, a],
+                            target[step, t],
+                            grad_weights[step, v, a],
+                            grad_own[step, a],
+                            grad_target[step, t],
+                        )

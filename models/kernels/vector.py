@@ -33,13 +33,9 @@ def row_loop(function: _Function) -> _Function:
     return cast(_Function, njit(**_PART)(function))
 
 
-def entry(function: _Function) -> _Function:
-    """Compile a function that Python calls. ``prange`` runs on all threads, and the machine code is cached on disk.
-
-    Use it inside a factory that takes `mipi_pl.utils.compiled.source_hash`; otherwise the cached code would survive a
-    change of the source.
-    """
-    return cached(cast(_Function, njit(**_FAST, parallel=True, nogil=True)(function)))
+def entry(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile a function that Python calls. ``prange`` runs on all threads, and the machine code is cached on disk."""
+    return cached(njit(**_FAST, parallel=True, nogil=True)(function), __package__)
 
 
 def instructions(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -36,7 +36,6 @@ from mipi_pl.envs.battle.scenario import Scenario, type_groups
 from mipi_pl.envs.kernels.compiled import entry
 from mipi_pl.envs.kernels.records import Output
 from mipi_pl.envs.starcraft2 import protobuf
-from mipi_pl.utils.compiled import source_hash
 
 protobuf.enable()
 from s2clientprotocol import common_pb2, data_pb2, debug_pb2, raw_pb2  # noqa: E402
@@ -53,18 +52,11 @@ USUAL = {"colossus": 4, "marauder": 51, "marine": 48, "medivac": 54, "stalker": 
 ORDERS = {4: IDLE, 16: MOVE, 23: ATTACK, 386: HEAL}
 
 
-def _make_play(source: int) -> Any:
-    @entry()
-    def play(battles, units, pairs, world, loops):  # type: ignore[no-untyped-def]
-        for _ in range(loops):
-            if outcome(units[0], world.rules[0]) == GOING_ON:
-                play_loop(battles[0], units[0], pairs[0], world.damage, world.rules[0])
-        return source
-
-    return play
-
-
-_play = _make_play(source_hash("mipi_pl.envs.battle", "mipi_pl.envs.kernels"))
+@entry("mipi_pl.envs.battle")
+def _play(battles, units, pairs, world, loops):  # type: ignore[no-untyped-def]
+    for _ in range(loops):
+        if outcome(units[0], world.rules[0]) == GOING_ON:
+            play_loop(battles[0], units[0], pairs[0], world.damage, world.rules[0])
 
 
 class Field:

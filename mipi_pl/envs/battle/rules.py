@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.rules_combat import explode, follow_order, give_order, mend, pass_time, strike
 from mipi_pl.envs.battle.rules_judge import judge, outcome, write_result
 from mipi_pl.envs.battle.rules_movement import list_living, move
@@ -21,7 +20,6 @@ from mipi_pl.envs.battle.rules_spawn import spawn
 from mipi_pl.envs.battle.rules_state import GOING_ON, MEND, STRIKE
 from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.kernels.records import Record, Records
-from mipi_pl.utils.compiled import source_hash
 
 
 @rule
@@ -96,62 +94,50 @@ def _advance_one(b, action, battles, units, pairs, world, columns, out):  # type
 class Entries(NamedTuple):
     """Compiled loops over battles. A parallel and a serial version exist; their results are equal."""
 
-    begin: Callable[..., int]
+    begin: Callable[..., None]
     """(rows bool [B], battles, units, pairs, world, columns, out)"""
-    advance: Callable[..., int]
+    advance: Callable[..., None]
     """(action int64 [B, A], battles, units, pairs, world, columns, out)"""
 
 
-def _parallel_entries(source: int) -> Entries:
-    @entry(parallel=True)
-    def begin_parallel(rows, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
-        for b in prange(rows.size):
-            if rows[b]:
-                # The index of a parallel loop is unsigned. Unconverted, it would compile all rules a second time.
-                _begin_one(np.int64(b), battles, units, pairs, world, columns, out)
-        return source
-
-    @entry(parallel=True)
-    def advance_parallel(action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
-        for b in prange(action.shape[0]):
-            _advance_one(np.int64(b), action, battles, units, pairs, world, columns, out)
-        return source
-
-    return Entries(begin_parallel, advance_parallel)
+@entry(__package__, parallel=True)
+def _begin_parallel(rows, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
+    for b in prange(rows.size):
+        if rows[b]:
+            # The index of a parallel loop is unsigned. Unconverted, it would compile all rules a second time.
+            _begin_one(np.int64(b), battles, units, pairs, world, columns, out)
 
 
-def _serial_entries(source: int) -> Entries:
-    @entry()
-    def begin_serial(rows, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
-        for b in range(rows.size):
-            if rows[b]:
-                _begin_one(np.int64(b), battles, units, pairs, world, columns, out)
-        return source
-
-    @entry()
-    def advance_serial(action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
-        for b in range(action.shape[0]):
-            _advance_one(np.int64(b), action, battles, units, pairs, world, columns, out)
-        return source
-
-    return Entries(begin_serial, advance_serial)
+@entry(__package__, parallel=True)
+def _advance_parallel(action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
+    for b in prange(action.shape[0]):
+        _advance_one(np.int64(b), action, battles, units, pairs, world, columns, out)
 
 
-def _make_find_unavailable(source: int) -> Callable[..., int]:
-    @entry()
-    def find_unavailable(action, battles, units, world):  # type: ignore[no-untyped-def]
-        rules, _ = world.rules[0], source
-        for b in range(action.shape[0]):
-            if battles[b].ended == GOING_ON:
-                for i in range(rules.n_agents):
-                    if not is_available(units[b], i, action[b, i], world.damage, rules):
-                        return b * rules.n_agents + i
-        return -1
-
-    return find_unavailable
+@entry(__package__)
+def _begin_serial(rows, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
+    for b in range(rows.size):
+        if rows[b]:
+            _begin_one(np.int64(b), battles, units, pairs, world, columns, out)
 
 
-parallel_entries = _parallel_entries(source_hash(__package__, kernels.__name__))
-serial_entries = _serial_entries(source_hash(__package__, kernels.__name__))
-find_unavailable = _make_find_unavailable(source_hash(__package__, kernels.__name__))
-"""(action int64 [B, A], battles, units, world): flat index b x A + i of the first unavailable action, or -1."""
+@entry(__package__)
+def _advance_serial(action, battles, units, pairs, world, columns, out):  # type: ignore[no-untyped-def]
+    for b in range(action.shape[0]):
+        _advance_one(np.int64(b), action, battles, units, pairs, world, columns, out)
+
+
+parallel_entries = Entries(_begin_parallel, _advance_parallel)
+serial_entries = Entries(_begin_serial, _advance_serial)
+
+
+@entry(__package__)
+def find_unavailable(action, battles, units, world):  # type: ignore[no-untyped-def]
+    """Return the flat index b x A + i of the first action int64 [B, A] that is not available, or -1."""
+    rules = world.rules[0]
+    for b in range(action.shape[0]):
+        if battles[b].ended == GOING_ON:
+            for i in range(rules.n_agents):
+                if not is_available(units[b], i, action[b, i], world.damage, rules):
+                    return b * rules.n_agents + i
+    return -1

@@ -6,12 +6,9 @@ range; otherwise they follow the most wounded ally or the army.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from torchrl.envs import EnvBase, TransformedEnv
 
-from mipi_pl.envs import kernels
 from mipi_pl.envs.battle.env import BattleEnv
 from mipi_pl.envs.battle.rules_observe import is_available
 from mipi_pl.envs.battle.rules_state import FIRST_MOVE, FIRST_TARGET, NO_OP, STOP
@@ -19,7 +16,6 @@ from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.kernels.random import below
 from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.envs.kernels.scripted import ScriptedPolicy
-from mipi_pl.utils.compiled import source_hash
 
 POLICIES = {name: number for number, name in enumerate(BattleEnv.scripted)}
 """Name of each scripted policy and its number in the kernel."""
@@ -99,26 +95,19 @@ def _heal(units: Records, i: int, damage: np.ndarray, rules: Record) -> int:
     return _walk(units, i, x / count, y / count, damage, rules) if count > 0 else STOP
 
 
-def _make_choose(source: int) -> Callable[..., int]:
-    @entry()
-    def choose(policy, generators, units, world, action):  # type: ignore[no-untyped-def]
-        rules, damage = world.rules[0], world.damage
-        for b in range(action.shape[0]):
-            for i in range(rules.n_agents):
-                if not units[b, i].alive:
-                    action[b, i] = NO_OP
-                elif policy == 0:
-                    action[b, i] = _random_action(units[b], i, damage, rules, generators[b])
-                elif units[b, i].heals:
-                    action[b, i] = _heal(units[b], i, damage, rules)
-                else:
-                    action[b, i] = _fight(units[b], i, policy == 2, damage, rules)
-        return source
-
-    return choose
-
-
-_choose = _make_choose(source_hash(__package__, kernels.__name__))
+@entry(__package__)
+def _choose(policy, generators, units, world, action):  # type: ignore[no-untyped-def]
+    rules, damage = world.rules[0], world.damage
+    for b in range(action.shape[0]):
+        for i in range(rules.n_agents):
+            if not units[b, i].alive:
+                action[b, i] = NO_OP
+            elif policy == 0:
+                action[b, i] = _random_action(units[b], i, damage, rules, generators[b])
+            elif units[b, i].heals:
+                action[b, i] = _heal(units[b], i, damage, rules)
+            else:
+                action[b, i] = _fight(units[b], i, policy == 2, damage, rules)
 
 
 def make_scripted(name: str, env: EnvBase, seed: int = 0) -> ScriptedPolicy:

@@ -31,7 +31,12 @@ def rule(function: _Function) -> _Function:
     return cast(_Function, njit(**_RULE)(function))
 
 
-def entry(parallel: bool = False) -> Callable[[_Function], _Function]:
-    """Compile a function that Python calls. Its machine code is cached on disk."""
+def entry(*packages: str, parallel: bool = False) -> Callable[[_Function], _Function]:
+    """Compile a function that Python calls. Its machine code is cached on disk.
+
+    Args:
+        packages: packages whose functions it calls, as in `mipi_pl.utils.compiled.cached`; this package is added.
+        parallel: whether ``prange`` runs on all threads.
+    """
     compile_ = njit(error_model="numpy", parallel=parallel, nogil=True)
-    return cast(Any, lambda function: cached(compile_(function)))
+    return cast(Any, lambda function: cached(compile_(function), __package__, *packages))

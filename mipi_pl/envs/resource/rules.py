@@ -11,13 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from mipi_pl.envs import kernels
 from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.resource.rules_events import go_on, pay
 from mipi_pl.envs.resource.rules_motion import move_team
 from mipi_pl.envs.resource.rules_observe import is_available, observe
 from mipi_pl.envs.resource.rules_spawn import spawn
-from mipi_pl.utils.compiled import source_hash
 
 
 @rule
@@ -56,63 +54,49 @@ def _advance_one(b, action, state, land, columns, out):  # type: ignore[no-untyp
 class Entries(NamedTuple):
     """Compiled loops over episodes. A parallel and a serial version exist; their results are equal."""
 
-    begin: Callable[..., int]
+    begin: Callable[..., None]
     """(rows bool [B], state, land, columns, out)"""
-    advance: Callable[..., int]
+    advance: Callable[..., None]
     """(action int64 [B, A], state, land, columns, out)"""
 
 
-def _parallel_entries(source: int) -> Entries:
-    @entry(parallel=True)
-    def begin_parallel(rows, state, land, columns, out):  # type: ignore[no-untyped-def]
-        for b in prange(rows.size):
-            if rows[b]:
-                # The index of a parallel loop is unsigned. Unconverted, it would compile all rules a second time.
-                _begin_one(np.int64(b), state, land, columns, out)
-        return source
-
-    @entry(parallel=True)
-    def advance_parallel(action, state, land, columns, out):  # type: ignore[no-untyped-def]
-        for b in prange(action.shape[0]):
-            _advance_one(np.int64(b), action, state, land, columns, out)
-        return source
-
-    return Entries(begin_parallel, advance_parallel)
+@entry(__package__, parallel=True)
+def _begin_parallel(rows, state, land, columns, out):  # type: ignore[no-untyped-def]
+    for b in prange(rows.size):
+        if rows[b]:
+            # The index of a parallel loop is unsigned. Unconverted, it would compile all rules a second time.
+            _begin_one(np.int64(b), state, land, columns, out)
 
 
-def _serial_entries(source: int) -> Entries:
-    @entry()
-    def begin_serial(rows, state, land, columns, out):  # type: ignore[no-untyped-def]
-        for b in range(rows.size):
-            if rows[b]:
-                _begin_one(np.int64(b), state, land, columns, out)
-        return source
-
-    @entry()
-    def advance_serial(action, state, land, columns, out):  # type: ignore[no-untyped-def]
-        for b in range(action.shape[0]):
-            _advance_one(np.int64(b), action, state, land, columns, out)
-        return source
-
-    return Entries(begin_serial, advance_serial)
+@entry(__package__, parallel=True)
+def _advance_parallel(action, state, land, columns, out):  # type: ignore[no-untyped-def]
+    for b in prange(action.shape[0]):
+        _advance_one(np.int64(b), action, state, land, columns, out)
 
 
-def _make_find_unavailable(source: int) -> Callable[..., int]:
-    @entry()
-    def find_unavailable(action, episodes):  # type: ignore[no-untyped-def]
-        _ = source
-        for b in range(action.shape[0]):
-            if not episodes[b].ended:
-                for i in range(action.shape[1]):
-                    if not is_available(episodes[b].team, i, action[b, i]):
-                        return b * action.shape[1] + i
-        return -1
-
-    return find_unavailable
+@entry(__package__)
+def _begin_serial(rows, state, land, columns, out):  # type: ignore[no-untyped-def]
+    for b in range(rows.size):
+        if rows[b]:
+            _begin_one(np.int64(b), state, land, columns, out)
 
 
-_SOURCE = source_hash(__package__, kernels.__name__)
-parallel_entries = _parallel_entries(_SOURCE)
-serial_entries = _serial_entries(_SOURCE)
-find_unavailable = _make_find_unavailable(_SOURCE)
-"""(action int64 [B, A], episodes): flat index b x A + i of the first unavailable action, or -1."""
+@entry(__package__)
+def _advance_serial(action, state, land, columns, out):  # type: ignore[no-untyped-def]
+    for b in range(action.shape[0]):
+        _advance_one(np.int64(b), action, state, land, columns, out)
+
+
+parallel_entries = Entries(_begin_parallel, _advance_parallel)
+serial_entries = Entries(_begin_serial, _advance_serial)
+
+
+@entry(__package__)
+def find_unavailable(action, episodes):  # type: ignore[no-untyped-def]
+    """Return the flat index b x A + i of the first action int64 [B, A] that is not available, or -1."""
+    for b in range(action.shape[0]):
+        if not episodes[b].ended:
+            for i in range(action.shape[1]):
+                if not is_available(episodes[b].team, i, action[b, i]):
+                    return b * action.shape[1] + i
+    return -1

@@ -7,18 +7,15 @@ the nearest resource of their best skill. All of them steer around bodies in the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from mipi_pl.envs import kernels
 from mipi_pl.envs.kernels.compiled import entry, rule
 from mipi_pl.envs.kernels.random import below
 from mipi_pl.envs.kernels.records import Record, Records
 from mipi_pl.envs.kernels.scripted import ScriptedPolicy
 from mipi_pl.envs.resource.env import ResourceCollection
 from mipi_pl.envs.resource.rules_state import EAST, N_ACTIONS, NORTH, NOTHING, SOUTH, STAY, WEST
-from mipi_pl.utils.compiled import source_hash
 
 POLICIES = {name: number for number, name in enumerate(ResourceCollection.scripted)}
 """Name of each scripted policy and its number in the kernel."""
@@ -110,26 +107,19 @@ def _expert(i, chaser, episode, agents, skills, resources, rules):  # type: igno
     return _steer(i, episode, agents, resources, resources[j].x, resources[j].y, j, rules)
 
 
-def _make_choose(source: int) -> Callable[..., int]:
-    @entry()
-    def choose(policy, generators, state, land, action):  # type: ignore[no-untyped-def]
-        rules = land.rules[0]
-        for b in range(action.shape[0]):
-            episode, agents = state.episodes[b], state.agents[b]
-            chaser = _nearest_to_invader(episode, agents)
-            for i in range(action.shape[1]):
-                if i >= episode.team:
-                    action[b, i] = STAY
-                elif policy == 0:
-                    action[b, i] = below(generators[b], N_ACTIONS)
-                else:
-                    action[b, i] = _expert(i, chaser, episode, agents, state.skills[b], state.resources[b], rules)
-        return source
-
-    return choose
-
-
-_choose = _make_choose(source_hash(__package__, kernels.__name__))
+@entry(__package__)
+def _choose(policy, generators, state, land, action):  # type: ignore[no-untyped-def]
+    rules = land.rules[0]
+    for b in range(action.shape[0]):
+        episode, agents = state.episodes[b], state.agents[b]
+        chaser = _nearest_to_invader(episode, agents)
+        for i in range(action.shape[1]):
+            if i >= episode.team:
+                action[b, i] = STAY
+            elif policy == 0:
+                action[b, i] = below(generators[b], N_ACTIONS)
+            else:
+                action[b, i] = _expert(i, chaser, episode, agents, state.skills[b], state.resources[b], rules)
 
 
 def make_scripted(name: str, env: ResourceCollection, seed: int = 0) -> ScriptedPolicy:
