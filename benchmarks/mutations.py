@@ -28,6 +28,7 @@ TWINS = [
     "tests/models/test_mixers.py",
     "tests/algorithms/test_mipi_update.py",
     "tests/algorithms/test_mipi_properties.py",
+    "tests/algorithms/test_learner_properties.py",
     "tests/algorithms/test_mipi_optimizers.py",
     "tests/algorithms/test_learner_against_exact.py",
 ]

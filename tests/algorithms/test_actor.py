@@ -13,7 +13,7 @@ from mipi_pl.actor import Actor
 from mipi_pl.models.agent import Agent
 from mipi_pl.models.targets import ActionHead, ActionKinds
 from mipi_pl.models.trunk import Trunk
-from mipi_pl.utils.checks import DivergedError
+from mipi_pl.utils.errors import DivergedError
 
 
 def shares(actor: Actor, td: TensorDict) -> torch.Tensor:

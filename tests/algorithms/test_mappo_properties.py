@@ -8,18 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings
 from lightning import Callback, Trainer, seed_everything
 from ppo_worlds import LEARNED, as_rollout, rollouts_of, small_mappo
 from script_world import ScriptWorld
 from tensordict import TensorDict
-from worlds import ALL_DEAD, SINGLE, Sizes, drive, parameters_of, random_batch, sizes
+from worlds import Sizes, drive, parameters_of, random_batch
 
 from mipi_pl import spec as keys
 from mipi_pl.algorithms.mappo import MAPPO
 from mipi_pl.callbacks.imaginary_partition import ImaginaryPartition
 from mipi_pl.datamodules.on_policy import OnPolicyDataModule
-from mipi_pl.datamodules.trimming import trim
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.run.learner import check_optimizers
 from mipi_pl.utils.errors import UserError
@@ -46,42 +44,6 @@ def assert_same(found: list[dict[str, torch.Tensor]], expected: list[dict[str, t
 # ------------------------------------------------------------------ symmetries and masks
 
 
-@pytest.mark.parametrize("options", BOTH, ids=["mappo", "mipi_ppo"])
-def test_permuting_agents_and_permuting_others_changes_nothing(options: dict[str, Any]) -> None:
-    s = Sizes()
-    batch, permuted = random_batch(s), random_batch(s)
-    agents, everyone = torch.tensor([2, 0, 1]), torch.tensor([2, 0, 1, 4, 3])
-    for key in ("entities", "present", "imaginary_groups"):
-        permuted[key] = batch[key][:, :, everyone]
-    permuted["agents", "visible"] = batch["agents", "visible"][:, :, agents][..., everyone]
-    for key in ("action", "action_mask"):
-        permuted["agents", key] = batch["agents", key][:, :, agents]
-    assert_same(learn(permuted, s.spec, **options), learn(batch, s.spec, **options))
-
-
-@pytest.mark.parametrize("options", BOTH, ids=["mappo", "mipi_ppo"])
-def test_absent_entities_and_steps_after_the_end_change_nothing(options: dict[str, Any]) -> None:
-    s = Sizes()
-    batch, changed = random_batch(s), random_batch(s)
-    changed["entities"][~batch["present"]] = 50.0
-    for n, length in enumerate(s.lengths):
-        changed["entities"][n, length + 1 :] = -3.0
-        changed["reward"][n, length:] = 7.0
-        changed["agents", "visible"][n, length + 1 :] ^= True
-        changed["terminated"][n, length:] = True
-        changed["agents", "action"][n, length:] = 0
-    assert_same(learn(changed, s.spec, **options), learn(batch, s.spec, **options))
-
-
-def test_a_trimmed_batch_gives_the_same_update() -> None:
-    s = Sizes(absent=((2, 4), (2, 4), (1, 2, 4)), lifetimes=((9, 2, 0), (9, 9, 0), (1, 0, 0)))
-    batch = random_batch(s)
-    trimmed = trim(batch, s.n_agents)
-    trimmed["imaginary_groups"] = batch["imaginary_groups"][..., torch.tensor([0, 1, 3])]
-    for options in BOTH:
-        assert_same(learn(trimmed, s.spec, **options), learn(batch, s.spec, **options))
-
-
 def test_a_team_that_never_acts_teaches_the_critic_and_nobody_else() -> None:
     s = Sizes(lengths=(2, 3), lifetimes=((0, 0), (0, 0)), absent=((), ()), n_agents=2, truncated=(True, False))
     before = parameters_of(small_mappo(s.spec, **BOTH[1]).double(), *LEARNED)
@@ -98,19 +60,6 @@ def test_the_teams_value_goes_on_after_an_agent_has_died() -> None:
     found, expected = (learn(b, s.spec, gae_lambda=1.0, epochs=1) for b in (richer, batch))
     assert found[0]["loss/value"] != expected[0]["loss/value"]
     assert not torch.equal(found[1]["agent.policy_logits.weight"], expected[1]["agent.policy_logits.weight"])
-
-
-@settings(max_examples=4, deadline=None)
-@given(sizes())
-@example(ALL_DEAD)
-@example(SINGLE)
-def test_single_precision_gives_neither_nan_nor_infinity(s: Sizes) -> None:
-    batch = as_rollout(random_batch(s, dtype=torch.float32))
-    for options in BOTH:
-        algorithm = small_mappo(s.spec, **options)
-        for logged in drive(algorithm, [batch, batch]):
-            assert all(torch.isfinite(value).all() for value in logged.values()), logged
-        assert all(torch.isfinite(value).all() for value in algorithm.state_dict().values())
 
 
 # ------------------------------------------------------------------ options
