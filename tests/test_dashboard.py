@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from mipi_pl.cli import main
-from mipi_pl.run.compose import _combinations, compose
+from mipi_pl.run.compose import compose
 from mipi_pl.run.config import check_train, resolve
+from mipi_pl.run.launch import combinations
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,7 +85,7 @@ def test_the_sweep_and_the_multirun_of_the_documents_make_the_same_runs() -> Non
         check_train(resolve(compose(run)))
     text = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^mipi train -m (.*algorithm\.alpha=.*)$", text, re.MULTILINE)
-    assert sorted(map(sorted, _combinations(line.split()))) == sorted(map(sorted, runs))
+    assert sorted(map(sorted, combinations(line.split()))) == sorted(map(sorted, runs))
 
 
 def test_the_sweep_maximizes_a_metric_that_is_logged_for_teams_that_do_not_judge_the_result() -> None:

@@ -61,7 +61,7 @@ def _of_training(command: str, words: Sequence[str], current: str) -> list[str]:
     chosen = defaults_with({group: name for group, name in named.items() if group in groups()})
     keys = [name for name in meanings(chosen) if not name.startswith("run.") and "_partial_" not in name]
     nodes = {name.rpartition(".")[0] for name in keys} | {"run"}
-    flags = _TRAIN_FLAGS if command == "train" else ("--help",)
+    flags = _TRAIN_FLAGS if command == "train" else ("--config-dir", "--help")
     return [*sorted(f"{name}=" for name in {*groups(), *keys} - (nodes - set(groups()))), *flags]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from mipi_pl.commands.options import AddParser
-from mipi_pl.run.config_files import CONFIG_DIR
+from mipi_pl.commands.options import AddParser, add_config_dir, add_overrides
 from mipi_pl.utils.errors import FailedError
 
 _DESCRIPTION = """\
@@ -17,15 +16,15 @@ The exit code is 1 if a check fails or could not be made."""
 
 
 def declare(add_parser: AddParser) -> None:
-    """Add the parser of the command; it takes the same arguments as `mipi train`."""
-    add_parser(
+    """Add the parser of the command; it takes the overrides of `mipi train`."""
+    parser = add_parser(
         "check-env",
         help="check an environment, for example your own",
         description=_DESCRIPTION,
-        usage="%(prog)s [--config-dir FOLDER] [key=value ...]",
-        raw=True,
-        flags=CONFIG_DIR,
-    ).set_defaults(run=run)
+    )
+    add_overrides(parser, "as for mipi train")
+    add_config_dir(parser, "folder of your own configs and modules")
+    parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
@@ -39,8 +38,9 @@ def run(options: Namespace) -> None:
     from mipi_pl.run.build import environment_factory, one_environment
     from mipi_pl.run.compose import compose
     from mipi_pl.run.config import check_train, resolve
+    from mipi_pl.run.own_folder import as_flag
 
-    config = resolve(compose(options.words))
+    config = resolve(compose([*as_flag(options.config_dir), *options.overrides]))
     check_train(config)
     make_env = environment_factory(config["env"])
     with one_environment(make_env):  # refuses arguments with a message

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from mipi_pl.commands.options import AddParser
-from mipi_pl.run.config_files import CONFIG_DIR
+from mipi_pl.commands.options import AddParser, add_config_dir, add_overrides
 
 _DESCRIPTION = """\
 Prints the compositions that `mipi train` with the same keys would train on and the compositions it would be evaluated
@@ -13,23 +12,24 @@ on, without training. It rejects a split in which they overlap. env.split sets t
 
 
 def declare(add_parser: AddParser) -> None:
-    """Add the parser of the command; it takes the same arguments as `mipi train`."""
-    add_parser(
+    """Add the parser of the command; it takes the overrides of `mipi train`."""
+    parser = add_parser(
         "compositions",
         help="list training and held-out teams, for example of env=sz",
         description=_DESCRIPTION,
-        usage="%(prog)s [--config-dir FOLDER] [key=value ...]",
-        raw=True,
-        flags=CONFIG_DIR,
-    ).set_defaults(run=run)
+    )
+    add_overrides(parser, "as for mipi train")
+    add_config_dir(parser, "folder of your own configs and modules")
+    parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
     """Print the split of a config."""
     from mipi_pl.run.compose import compose
     from mipi_pl.run.config import check_train, resolve
+    from mipi_pl.run.own_folder import as_flag
     from mipi_pl.run.teams import teams_of
 
-    config = resolve(compose(options.words))
+    config = resolve(compose([*as_flag(options.config_dir), *options.overrides]))
     check_train(config)
     print(f"{config['run']['environment']}: {teams_of(config).table()}")

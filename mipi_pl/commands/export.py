@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import AddParser, add_config_dir
+from mipi_pl.commands.options import AddParser, add_checkpoint, add_config_dir, add_overrides, checkpoint_of
 from mipi_pl.utils.errors import UserError
 
 _DESCRIPTION = """\
@@ -25,8 +25,8 @@ def declare(add_parser: AddParser) -> None:
     """Add the parser of the command."""
     summary = "write the policy of a checkpoint to one small file, or as a program for deployment"
     parser = add_parser("export", help=summary, description=_DESCRIPTION)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a file written by mipi train")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", default=(), help="see above; for pt2 and onnx")
+    add_checkpoint(parser, "a file written by mipi train")
+    add_overrides(parser, "see above; for pt2 and onnx")
     parser.add_argument(
         "--format", choices=_FORMATS, help="format of the file (default: that of its suffix, or safetensors)"
     )
@@ -47,7 +47,7 @@ def run(options: Namespace) -> None:
     from mipi_pl.run.result_folder import output_parent
     from mipi_pl.storage import run_folder, shipped
 
-    path = shipped.located(options.checkpoint)
+    path = shipped.located(checkpoint_of(options))
     suffix = _suffix_of(options)
     target: Path = options.output or output_parent(path) / f"policy{suffix}"
     if target.suffix != suffix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import mipi_pl
@@ -28,8 +29,7 @@ class Parser(argparse.ArgumentParser):
     the options. A raw command receives all its arguments in ``words``, in order.
 
     Args:
-        raw: pass on all arguments except ``--help`` unparsed, including flags.
-        flags: flags that a raw command takes, with their arguments; None for any flag.
+        raw: pass on all arguments unparsed, including flags.
         details: returns a text that ``--help`` prints at the end, unwrapped.
         settings: arguments of `argparse.ArgumentParser`.
 
@@ -41,14 +41,12 @@ class Parser(argparse.ArgumentParser):
         self,
         *,
         raw: bool = False,
-        flags: Sequence[str] | None = None,
         details: Callable[[], str] | None = None,
         **settings: Any,
     ) -> None:
         self.arguments: list[argparse.Action] = []
         super().__init__(formatter_class=_Paragraphs, allow_abbrev=False, **settings)
-        self._raw, self._flags = raw, flags
-        self._details = details
+        self._raw, self._details = raw, details
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse the arguments; argparse also calls this for the subparser of a command.
@@ -61,18 +59,13 @@ class Parser(argparse.ArgumentParser):
         """
         options, rest = super().parse_known_args(args, namespace)
         if self._raw:
-            options.words, rest = rest, self._unknown_flags(rest)
+            options.words, rest = rest, []
         elif "overrides" in options:
             options.overrides = [*options.overrides, *(word for word in rest if not word.startswith("-"))]
             rest = [word for word in rest if word.startswith("-")]
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return options, []
-
-    def _unknown_flags(self, words: Sequence[str]) -> list[str]:
-        if self._flags is None:
-            return []
-        return [word for word in words if word.startswith("-") and word.partition("=")[0] not in self._flags]
 
     def format_help(self) -> str:
         """Return the text of ``--help``."""
@@ -111,9 +104,32 @@ class ShowVersion(argparse.Action):
         parser.exit()
 
 
-def add_config_dir(parser: Parser) -> None:
-    """Add the flag that names the user's own folder of modules, for commands that open a checkpoint."""
-    parser.add_argument(*CONFIG_DIR, metavar="FOLDER", help="folder of your own modules that the run was trained with")
+def add_checkpoint(parser: Parser, meaning: str) -> None:
+    """Add the first argument of a command that opens a checkpoint; `checkpoint_of` returns it."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=meaning)
+    parser.set_defaults(command=parser.prog)
+
+
+def checkpoint_of(options: argparse.Namespace) -> Path:
+    """Return the checkpoint that was named.
+
+    Raises:
+        UserError: if it is an override instead of a file.
+    """
+    checkpoint: Path = options.checkpoint
+    if "=" in str(checkpoint) and not checkpoint.exists():
+        raise UserError(f"the first argument must be a checkpoint file, got {checkpoint}; see {options.command} --help")
+    return checkpoint
+
+
+def add_overrides(parser: Parser, meaning: str) -> None:
+    """Add the overrides ``key=value``, which may be anywhere among the other arguments."""
+    parser.add_argument("overrides", metavar="key=value", nargs="*", default=(), help=meaning)
+
+
+def add_config_dir(parser: Parser, meaning: str = "folder of your own modules that the run was trained with") -> None:
+    """Add the flag that names the user's own folder of modules."""
+    parser.add_argument(*CONFIG_DIR, metavar="FOLDER", help=meaning)
 
 
 AddParser = Callable[..., Parser]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from mipi_pl.commands.options import AddParser, arguments_of, whole_number
+from mipi_pl.commands.options import AddParser, add_overrides, arguments_of, whole_number
 from mipi_pl.reproduction.plan import SCALES, TARGETS
 
 _DESCRIPTION = """\
@@ -23,7 +23,7 @@ def declare(add_parser: AddParser) -> None:
     summary = "reproduce a table or figure of the paper and compare the numbers"
     parser = add_parser("reproduce", help=summary, description=_DESCRIPTION)
     parser.add_argument("target", metavar="TARGET", choices=TARGETS, help=", ".join(TARGETS))
-    parser.add_argument("overrides", metavar="key=value", nargs="*", default=(), help="overrides for all runs")
+    add_overrides(parser, "overrides for all runs")
     parser.add_argument("--scale", choices=SCALES, default="smoke", help="(default: %(default)s)")
     parser.add_argument("--seeds", type=whole_number, nargs="+", help="seeds, instead of those of the scale")
     parser.add_argument("--tasks", nargs="+", help="tasks of the table, such as SZ (default: all)")

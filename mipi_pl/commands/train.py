@@ -15,6 +15,6 @@ def declare(add_parser: AddParser) -> None:
 
 def run(options: Namespace) -> None:
     """Train once or, with ``-m``, several times."""
-    from mipi_pl.run.compose import launch
+    from mipi_pl.run.launch import launch
 
     launch(options.words)

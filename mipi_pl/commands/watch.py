@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 
-from mipi_pl.commands.options import AddParser, add_config_dir, whole_number
+from mipi_pl.commands.options import (
+    AddParser,
+    add_checkpoint,
+    add_config_dir,
+    add_overrides,
+    checkpoint_of,
+    whole_number,
+)
 from mipi_pl.utils.errors import UserError
 
 _DESCRIPTION = """\
@@ -23,13 +29,10 @@ def declare(add_parser: AddParser) -> None:
     parser = add_parser(
         "watch", help="record episodes of a policy as an HTML page and videos", description=_DESCRIPTION
     )
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        type=Path,
-        help="a file written by mipi train or export, or a policy that comes with the program: see mipi eval --help",
+    add_checkpoint(
+        parser, "a file written by mipi train or export, or a policy that comes with the program: see mipi eval --help"
     )
-    parser.add_argument("overrides", metavar="key=value", nargs="*", default=(), help="see above")
+    add_overrides(parser, "see above")
     parser.add_argument(
         "--episodes", type=whole_number, default=3, help="episodes per team size (default: %(default)s)"
     )
@@ -51,11 +54,9 @@ def run(options: Namespace) -> None:
     Raises:
         UserError: if the number of episodes is below 1, or the first argument is an override instead of a checkpoint.
     """
-    checkpoint, episodes = options.checkpoint, options.episodes
+    checkpoint, episodes = checkpoint_of(options), options.episodes
     if episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {episodes}")
-    if "=" in str(checkpoint) and not checkpoint.exists():
-        raise UserError(f"the first argument must be a checkpoint file, got {checkpoint}; see mipi watch --help")
 
     from mipi_pl.run.own_folder import as_flag
     from mipi_pl.run.watch import watch_checkpoint

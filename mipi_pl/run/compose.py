@@ -1,7 +1,4 @@
-"""Composition of configs and launch of runs from command-line overrides, by Hydra.
-
-The jobs of a multirun are started one after the other.
-"""
+"""Composition of configs from command-line overrides, by Hydra."""
 
 from __future__ import annotations
 
@@ -12,20 +9,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mipi_pl.run.config import check_structure, check_train, resolve
+from mipi_pl.run.config import check_structure
 from mipi_pl.run.config_files import files_below, groups, inner_choices
-from mipi_pl.run.flags import no_other_hydra, read_flags, through_hydra
-from mipi_pl.run.help import help_text
+from mipi_pl.run.flags import no_other_hydra
 from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.naming import name_run
 from mipi_pl.run.own_folder import as_override, named_folder, search_path, use_modules
-from mipi_pl.run.train import train
 from mipi_pl.storage.former_names import moved_key
-from mipi_pl.utils.compat import sweep
 from mipi_pl.utils.errors import UserError, did_you_mean, one_message
 
 _SEVERAL = {"callbacks", "logger"}
@@ -49,7 +42,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: if a choice or a key does not exist, or an override cannot be parsed.
     """
-    overrides = as_override(_as_hydra_has_it(overrides))
+    overrides = as_override(as_hydra_has_it(overrides))
     _check_optional(overrides)
     _check_choices(overrides)
     try:
@@ -109,7 +102,8 @@ def _map_hint(overrides: Sequence[str]) -> str:
     return f"{hint}, or without the game with env={simulated}" if is_simulated else hint
 
 
-def _as_hydra_has_it(arguments: Sequence[str]) -> list[str]:
+def as_hydra_has_it(arguments: Sequence[str]) -> list[str]:
+    """Return the overrides without those that repeat a default, and with choices in the place of removals."""
     return [_ALIASES.get(word, word) for word in arguments if word not in _NOTHING]
 
 
@@ -179,39 +173,3 @@ def _keys_below(node: object, path: str = "") -> Iterator[str]:
     for key, value in node.items() if isinstance(node, dict) else ():
         yield f"{path}{key}"
         yield from _keys_below(value, f"{path}{key}.")
-
-
-def launch(arguments: Sequence[str]) -> None:
-    """Train once or, with ``-m``, once for each combination of overrides.
-
-    The configs of all runs are checked before the first run starts.
-
-    Raises:
-        UserError: if any of the configs is invalid, or there is no such flag.
-    """
-    flags = read_flags(as_override(_as_hydra_has_it(arguments)))
-    if flags.wants_help:
-        first = _combinations(flags.overrides)[0] if flags.is_multirun else flags.overrides
-        own = named_folder(first)
-        print(help_text(compose(first), first, None if own is None else Path(own)))
-        return
-    if not flags.words:
-        train(compose(flags.overrides))
-        return
-    for job in _combinations(flags.overrides) if flags.is_multirun else [flags.overrides]:
-        check_train(resolve(compose(job)))
-    through_hydra([*flags.overrides, *search_path(flags.overrides), *flags.words], _train)
-
-
-def _train(config: DictConfig) -> None:
-    hydra_config = HydraConfig.get()
-    check_structure(config)
-    name_run(config, hydra_config.runtime.choices, hydra_config.overrides.task)
-    train(config)
-
-
-def _combinations(overrides: list[str]) -> list[list[str]]:
-    try:
-        return sweep(overrides)
-    except HydraException as error:
-        raise UserError(one_message(error)) from error

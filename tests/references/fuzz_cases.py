@@ -155,8 +155,8 @@ def import_everything() -> None:
     import mipi_pl.commands.doctor_checks
     import mipi_pl.reporting.report
     import mipi_pl.reproduction.reproduce
-    import mipi_pl.run.compose
     import mipi_pl.run.evaluate
+    import mipi_pl.run.launch
     import mipi_pl.run.resume
     import mipi_pl.run.watch
     import mipi_pl.theory.report  # noqa: F401

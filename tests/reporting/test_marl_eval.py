@@ -168,7 +168,7 @@ def test_mipi_eval_makes_the_absolute_metric(
     for words, message in (
         ([str(run)], "does not say how many episodes"),
         ([str(tmp_path)], "needs a run folder with checkpoints/best.ckpt"),
-        ([], "the checkpoint is missing"),
+        ([], "the following arguments are required: CHECKPOINT"),
     ):
         assert main(["eval", "--absolute", *words]) == 2
         assert message in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""Launch of the runs of one command, by Hydra. The jobs of a multirun are started one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from mipi_pl.run.compose import as_hydra_has_it, compose
+from mipi_pl.run.config import check_structure, check_train, resolve
+from mipi_pl.run.flags import read_flags, through_hydra
+from mipi_pl.run.help import help_text
+from mipi_pl.run.naming import name_run
+from mipi_pl.run.own_folder import as_override, named_folder, search_path
+from mipi_pl.run.train import train
+from mipi_pl.utils.compat import sweep
+from mipi_pl.utils.errors import UserError, one_message
+
+
+def launch(arguments: Sequence[str]) -> None:
+    """Train once or, with ``-m``, once for each combination of overrides.
+
+    The configs of all runs are checked before the first run starts.
+
+    Raises:
+        UserError: if any of the configs is invalid, or there is no such flag.
+    """
+    flags = read_flags(as_override(as_hydra_has_it(arguments)))
+    if flags.wants_help:
+        first = combinations(flags.overrides)[0] if flags.is_multirun else flags.overrides
+        own = named_folder(first)
+        print(help_text(compose(first), first, None if own is None else Path(own)))
+        return
+    if not flags.words:
+        train(compose(flags.overrides))
+        return
+    for job in combinations(flags.overrides) if flags.is_multirun else [flags.overrides]:
+        check_train(resolve(compose(job)))
+    through_hydra([*flags.overrides, *search_path(flags.overrides), *flags.words], _train)
+
+
+def _train(config: DictConfig) -> None:
+    hydra_config = HydraConfig.get()
+    check_structure(config)
+    name_run(config, hydra_config.runtime.choices, hydra_config.overrides.task)
+    train(config)
+
+
+def combinations(overrides: list[str]) -> list[list[str]]:
+    """Return the overrides of each job of a multirun.
+
+    Raises:
+        UserError: if an override cannot be parsed.
+    """
+    try:
+        return sweep(overrides)
+    except HydraException as error:
+        raise UserError(one_message(error)) from error
