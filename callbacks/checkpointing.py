@@ -18,7 +18,8 @@ from mipi_pl.storage import sealed
 from mipi_pl.storage.checkpoint_io import SealedCheckpointIO
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.files import replacing
-from mipi_pl.utils.checks import DivergedError, TooManyFaultsError, require
+from mipi_pl.utils.checks import require
+from mipi_pl.utils.errors import DivergedError, TooManyFaultsError
 
 _WITHOUT_HELD_OUT = {"best-heldout.ckpt": "held_out/score"}
 """The metric that a run without held-out teams lacks for good reason, by file."""

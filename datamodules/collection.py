@@ -17,8 +17,9 @@ from mipi_pl.datamodules.collectors import CollectorKind, check_workers, make_so
 from mipi_pl.datamodules.curriculum import Curriculum
 from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import MakeEnv
-from mipi_pl.utils.checks import LOST_AFTER_S, TooManyFaultsError, choose, require
+from mipi_pl.utils.checks import LOST_AFTER_S, choose, require
 from mipi_pl.utils.closing import closed_on_error
+from mipi_pl.utils.errors import TooManyFaultsError
 from mipi_pl.utils.memory import require_memory
 
 _MOST_SUMMARIES = 1_000

@@ -23,8 +23,8 @@ from mipi_pl.actor import Actor
 from mipi_pl.datamodules.sources import StepSource
 from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.models import fused
-from mipi_pl.utils.checks import LOST_AFTER_S, DivergedError, WorkerError, WorldFaultError
-from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.checks import LOST_AFTER_S
+from mipi_pl.utils.errors import DivergedError, FailedError, UserError, WorkerError, WorldFaultError
 from mipi_pl.utils.signals import STOP_SIGNALS
 
 _DIVERGED = 3

@@ -15,7 +15,7 @@ from mipi_pl.models.agent import Agent
 from mipi_pl.models.attention import with_last_action
 from mipi_pl.models.packing import PackedSteps
 from mipi_pl.models.targets import Perceived
-from mipi_pl.utils.checks import DivergedError
+from mipi_pl.utils.errors import DivergedError
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from importlib import import_module
 
 from mipi_pl.commands import COMMANDS, module_of
 from mipi_pl.commands.options import Parser, ShowVersion
-from mipi_pl.utils.checks import DivergedError, WorldFaultError
-from mipi_pl.utils.errors import FailedError, UserError, did_you_mean
+from mipi_pl.utils.errors import DivergedError, FailedError, UserError, WorldFaultError, did_you_mean, is_reported
 from mipi_pl.utils.memory import ShortageError, is_shortage
 from mipi_pl.utils.output import LostOutputError, standard_streams
 
@@ -138,7 +137,7 @@ def _parser() -> Parser:
 def _complain(error: Exception, code: int) -> int:
     # If an error ends all processes of a run, only the first process prints it.
     only_first = code == FAILED and not getattr(error, "reported_by_any_process", False)
-    if _process() > 0 and (only_first or getattr(error, "already_reported", False)):
+    if _process() > 0 and (only_first or is_reported(error)):
         return code
     # Messages of libraries can have several lines.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

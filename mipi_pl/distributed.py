@@ -16,8 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mipi_pl.utils.checks import DivergedError
-from mipi_pl.utils.errors import FailedError, UserError, reason_of
+from mipi_pl.utils.errors import DivergedError, FailedError, UserError, mark_reported, reason_of
 
 T = TypeVar("T")
 Task = TypeVar("Task")
@@ -166,7 +165,7 @@ def gather(own: T) -> list[T]:
 def on_first_rank(work: Callable[[], T]) -> T:
     """Run `work` in the first process only and return its result, or raise its exception, in all processes.
 
-    In the other processes the exception's attribute ``already_reported`` is True: the first process informs the user.
+    In the other processes the exception is marked as reported: the first process informs the user.
     """
     if size() == 1:
         return work()
@@ -178,7 +177,7 @@ def on_first_rank(work: Callable[[], T]) -> T:
             outcome[1] = error
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
-        outcome[1].already_reported = rank() > 0
+        mark_reported(outcome[1], rank() > 0)
         raise outcome[1]
     return cast(T, outcome[0])
 
@@ -188,8 +187,8 @@ def on_all_ranks(work: Callable[[], T]) -> T:
 
     Raises:
         UserError: the mistake of this process, or of the first process that has one. The first process reports its own
-            or the first other one. In another process, the attribute ``already_reported`` is True if a process of lower
-            rank reports the same message, or this process has none.
+            or the first other one. In another process it is marked as reported if a process of lower rank reports the
+            same message, or this process has none.
     """
     if size() == 1:
         return work()
@@ -202,8 +201,8 @@ def on_all_ranks(work: Callable[[], T]) -> T:
     first = next((message for message in messages if message is not None), None)
     if mistake is None and first is None:
         return result
-    ended: Any = mistake or UserError(first)
-    ended.already_reported = rank() > 0 and (mistake is None or str(mistake) in (first, *messages[: rank()]))
+    ended = mistake or UserError(first)
+    mark_reported(ended, rank() > 0 and (mistake is None or str(mistake) in (first, *messages[: rank()])))
     raise ended
 
 
@@ -212,11 +211,11 @@ def map_over_ranks(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
 
     Raises:
         Exception: of `work`. If it is one of this program, all processes raise it, otherwise the others raise a
-            FailedError with its message. The attribute ``already_reported`` is True except in the first process.
+            FailedError with its message. It is marked as reported except in the first process.
     """
     tasks = list(tasks)
     own: list[T] = []
-    failure: Any = None
+    failure: Exception | None = None
     try:
         own = [work(task) for task in tasks[rank() :: size()]]
     except Exception as error:  # of any kind, because the other processes wait for the results
@@ -227,7 +226,7 @@ def map_over_ranks(tasks: Iterable[Task], work: Callable[[Task], T]) -> list[T]:
     for _, reason in outcomes:
         if reason is not None:
             failure = failure or reason[0](reason[1])
-            failure.already_reported = rank() > 0
+            mark_reported(failure, rank() > 0)
             raise failure
     return [outcomes[number % size()][0][number // size()] for number in range(len(tasks))]
 

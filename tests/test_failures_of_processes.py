@@ -9,12 +9,11 @@ import pytest
 
 from mipi_pl import distributed
 from mipi_pl.cli import main
-from mipi_pl.utils.checks import DivergedError
-from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.errors import DivergedError, FailedError, UserError, is_reported, mark_reported
 
 
 def decided_by_the_first(error: Exception) -> Exception:
-    error.already_reported = True  # type: ignore[attr-defined]
+    mark_reported(error, True)
     return error
 
 
@@ -33,7 +32,7 @@ def test_what_ends_all_processes_is_reported_once(
     def fail(_: list[str]) -> None:
         raise error
 
-    monkeypatch.setattr("mipi_pl.run.compose.launch", fail)
+    monkeypatch.setattr("mipi_pl.run.launch.launch", fail)
     monkeypatch.setattr("mipi_pl.distributed.rank", lambda: 1)
     assert main(["train"]) in (1, 2)
     assert capfd.readouterr().err == stderr
@@ -64,7 +63,7 @@ def test_a_mistake_that_several_processes_find_is_told_once(
         return
     with pytest.raises(UserError, match=ended) as caught:
         distributed.on_all_ranks(work)
-    assert caught.value.already_reported is not is_told  # type: ignore[attr-defined]
+    assert is_reported(caught.value) is not is_told
 
 
 def test_a_mistake_that_only_a_later_process_finds_is_told_by_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +76,7 @@ def test_a_mistake_that_only_a_later_process_finds_is_told_by_the_first(monkeypa
         monkeypatch.setattr("mipi_pl.distributed.rank", lambda rank=rank: rank)
         with pytest.raises(UserError, match="my disk is full") as caught:
             distributed.on_all_ranks(work)
-        assert caught.value.already_reported is is_silent  # type: ignore[attr-defined]
+        assert is_reported(caught.value) is is_silent
 
 
 def test_tasks_are_divided_and_a_failure_ends_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,4 +117,4 @@ def test_tasks_are_divided_and_a_failure_ends_all_processes(monkeypatch: pytest.
             own = task % 2 == rank
             kind, message = (type(error), str(error)) if own else expected
             assert (type(caught.value), str(caught.value)) == (kind, message)
-            assert caught.value.already_reported is (rank > 0)  # type: ignore[attr-defined]
+            assert is_reported(caught.value) is (rank > 0)

@@ -19,7 +19,7 @@ from mipi_pl.datamodules.on_policy import OnPolicyDataModule
 from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.envs.frame import Frame
 from mipi_pl.storage.checkpoints import CheckpointFolder
-from mipi_pl.utils.checks import TooManyFaultsError
+from mipi_pl.utils.errors import TooManyFaultsError
 
 RUN = [
     "experiment=matrix_game",

@@ -22,8 +22,9 @@ from mipi_pl.actor import Actor
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.models.agent import Agent
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import DivergedError, require
+from mipi_pl.utils.checks import require
 from mipi_pl.utils.compat import without_step_counting
+from mipi_pl.utils.errors import DivergedError
 
 Network = TypeVar("Network", bound=nn.Module)
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import UnavailableActionError
+from mipi_pl.utils.errors import UnavailableActionError
 
 
 def first_unavailable(action: Tensor, action_mask: Tensor, rows: Tensor) -> int:

@@ -14,7 +14,7 @@ from mipi_pl import spec as keys
 from mipi_pl.envs.base import MakeEnv
 from mipi_pl.envs.faults import reason_of
 from mipi_pl.envs.trace import Trace, difference, draws, global_generators_kept, play, play_on
-from mipi_pl.utils.checks import UnavailableActionError
+from mipi_pl.utils.errors import UnavailableActionError
 
 _RESUMED_STEPS = 200
 """Steps that are played at most to compare a restored environment."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mipi_pl.envs import faults
 from mipi_pl.envs.frame import Frame
-from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.errors import WorldFaultError
 
 if TYPE_CHECKING:
     from mipi_pl.envs.base import EntityEnv

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from mipi_pl import spec as keys
 from mipi_pl.envs.frame import Frame
-from mipi_pl.utils.checks import DivergedError, UnavailableActionError, WorldFaultError
-from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.errors import DivergedError, FailedError, UnavailableActionError, UserError, WorldFaultError
 
 NOT_OF_THE_WORLD = (UserError, FailedError, DivergedError, UnavailableActionError)
 """Exceptions that a world raises about its arguments, its installation or the policy."""

@@ -12,7 +12,7 @@ import numpy as np
 from mipi_pl.envs.faults import array_of, flag_of, mask_of, number_of
 from mipi_pl.envs.stepped import View
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.errors import WorldFaultError
 
 Agent = Hashable
 """Name of an agent, usually a string."""

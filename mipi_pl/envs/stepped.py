@@ -20,7 +20,7 @@ from mipi_pl.envs.composition import Composition, drawn_of, refuse_compositions
 from mipi_pl.envs.faults import NOT_OF_THE_WORLD, array_of, flag_of, mask_of, number_of, reason_of
 from mipi_pl.envs.frame import Frame
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.errors import WorldFaultError
 
 
 @dataclass

@@ -16,7 +16,7 @@ from mipi_pl.actor import Actor, Thought
 from mipi_pl.losses.information import expectation, log_policy
 from mipi_pl.models.packing import PackedSteps
 from mipi_pl.models.targets import Perceived
-from mipi_pl.utils.checks import DivergedError
+from mipi_pl.utils.errors import DivergedError
 
 
 @dataclass(frozen=True)

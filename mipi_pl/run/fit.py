@@ -21,9 +21,16 @@ from mipi_pl.run.roles import having
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.lock import lock
-from mipi_pl.utils.checks import DivergedError, TooManyFaultsError, WorkerError, WorldFaultError
 from mipi_pl.utils.compat import without_signal_handlers
-from mipi_pl.utils.errors import FailedError, UserError
+from mipi_pl.utils.errors import (
+    DivergedError,
+    FailedError,
+    TooManyFaultsError,
+    UserError,
+    WorkerError,
+    WorldFaultError,
+    is_reported,
+)
 from mipi_pl.utils.signals import STOP_SIGNALS
 
 
@@ -65,8 +72,10 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
                 "algorithm.init_from=CHECKPOINT begins with the weights of an earlier checkpoint"
             ) from error
         except (WorkerError, WorldFaultError) as error:
-            unknown = not getattr(error, "already_reported", False)  # to the first process
-            raise FailedError(f"{error}. {_what_is_left(folder)}", reported_by_any_process=unknown) from error
+            # The first process knows of a failure that is marked as reported.
+            raise FailedError(
+                f"{error}. {_what_is_left(folder)}", reported_by_any_process=not is_reported(error)
+            ) from error
         except TooManyFaultsError as error:
             raise FailedError(
                 f"{error}. A checkpoint was written; resume with: mipi resume {run_folder.shown(folder)}"

@@ -24,8 +24,7 @@ from mipi_pl.run.build import one_environment
 from mipi_pl.run.loaded_run import LoadedRun, check_worlds, open_checkpoint, open_opponent
 from mipi_pl.run.result_folder import not_writable, result_folder
 from mipi_pl.storage import provenance, run_folder, shipped
-from mipi_pl.utils.checks import DivergedError
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import DivergedError, UserError
 from mipi_pl.utils.extras import how_to_install
 from mipi_pl.utils.memory import require_memory
 

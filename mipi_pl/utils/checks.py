@@ -1,4 +1,4 @@
-"""Validation of numbers and choices, and the exceptions for diverged learning, failed worlds and failed workers."""
+"""Validation of numbers and choices."""
 
 from __future__ import annotations
 
@@ -12,26 +12,6 @@ Choice = TypeVar("Choice", bound=Enum)
 LOST_AFTER_S = 120.0
 """Default of `lost_after_s` in train.yaml: seconds without a sign of life after which a process counts as lost."""
 _SHORTEST_LOST_AFTER_S, _LONGEST_LOST_AFTER_S = 5.0, 7 * 86_400.0
-
-
-class DivergedError(ArithmeticError):
-    """Learning produced NaN or infinite numbers."""
-
-
-class WorldFaultError(ValueError):
-    """A world broke the contract of `mipi_pl.envs.base.EntityEnv` or raised an exception; not a fault of learning."""
-
-
-class UnavailableActionError(ValueError):
-    """A policy chose an action that its agent does not have."""
-
-
-class TooManyFaultsError(RuntimeError):
-    """A world failed in more episodes than `datamodule.max_faults` allows."""
-
-
-class WorkerError(RuntimeError):
-    """A worker process that steps environments died or could not be started."""
 
 
 def require(name: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:

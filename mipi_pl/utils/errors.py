@@ -1,11 +1,10 @@
-"""Exceptions that end a command with a message instead of a traceback."""
+"""Exceptions of this program, who reports them in a run of several processes, and their messages."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any, cast
 
 _IN_PLAIN_WORDS = {
     # OmegaConf says this in both cases.
@@ -42,11 +41,41 @@ class FailedError(Exception):
         self.reported_by_any_process = reported_by_any_process
 
 
+class DivergedError(ArithmeticError):
+    """Learning produced NaN or infinite numbers."""
+
+
+class WorldFaultError(ValueError):
+    """A world broke the contract of `mipi_pl.envs.base.EntityEnv` or raised an exception; not a fault of learning."""
+
+
+class UnavailableActionError(ValueError):
+    """A policy chose an action that its agent does not have."""
+
+
+class TooManyFaultsError(RuntimeError):
+    """A world failed in more episodes than `datamodule.max_faults` allows."""
+
+
+class WorkerError(RuntimeError):
+    """A worker process that steps environments died or could not be started."""
+
+
+def mark_reported(error: BaseException, reported: bool) -> None:
+    """Note on an exception whether another process of the run reports it, so that this one need not."""
+    error.already_reported = reported  # type: ignore[attr-defined]
+
+
+def is_reported(error: BaseException) -> bool:
+    """Return whether another process of the run reports an exception, see `mark_reported`."""
+    return getattr(error, "already_reported", False)
+
+
 def mistake(message: str, cause: Exception) -> UserError:
-    """Return a mistake with a message about its cause; it is already reported if the cause is."""
-    error: Any = UserError(message)
-    error.already_reported = getattr(cause, "already_reported", False)
-    return cast(UserError, error)
+    """Return a mistake with a message about its cause; it is reported if the cause is."""
+    error = UserError(message)
+    mark_reported(error, is_reported(cause))
+    return error
 
 
 def reason_of(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from mipi_pl.datamodules.episodes import empty_episodes
 from mipi_pl.datamodules.journal import EpisodeJournal
 from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import TooManyFaultsError
+from mipi_pl.utils.errors import TooManyFaultsError
 
 
 def ended(steps: int) -> int:

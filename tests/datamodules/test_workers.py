@@ -30,7 +30,7 @@ from mipi_pl.datamodules.replay import ReplayDataModule
 from mipi_pl.datamodules.rollouts import RolloutCutter
 from mipi_pl.datamodules.sources import InlineSource
 from mipi_pl.datamodules.workers import ProcessSource, RaySource, WorkerEnv, WorkerPolicy
-from mipi_pl.utils.checks import DivergedError, WorkerError
+from mipi_pl.utils.errors import DivergedError, WorkerError
 
 ENVS, STEPS, WORKERS, SEED = 4, 6, 2, 3
 

@@ -24,7 +24,7 @@ from mipi_pl.envs.pettingzoo import ParallelWorld
 from mipi_pl.envs.stepped import SteppedEnv, View
 from mipi_pl.envs.trace import play
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import UnavailableActionError
+from mipi_pl.utils.errors import UnavailableActionError
 
 LENGTHS = [[4, 6, 3]] * 2
 

@@ -17,7 +17,7 @@ from torchrl.envs.utils import check_env_specs
 from mipi_pl import spec as keys
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.envs.pettingzoo import FromTuples, flat
-from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.errors import WorldFaultError
 
 
 def act(td: TensorDictBase) -> TensorDictBase:

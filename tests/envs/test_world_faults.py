@@ -21,7 +21,7 @@ from mipi_pl.envs.frame import Frame
 from mipi_pl.envs.stepped import SteppedEnv, View
 from mipi_pl.evaluation.rollout import play
 from mipi_pl.spec import EntitySpec
-from mipi_pl.utils.checks import WorldFaultError
+from mipi_pl.utils.errors import WorldFaultError
 
 SPEC = EntitySpec(n_agents=2, n_entities=3, n_features=2, n_actions=3, max_steps=6)
 

@@ -28,7 +28,7 @@ from mipi_pl.losses.information import log_policy
 from mipi_pl.models.agent import EntityAgent, UtilityAgent
 from mipi_pl.models.collaq import CollaQAgent
 from mipi_pl.models.marginal import MarginalPolicy
-from mipi_pl.utils.checks import DivergedError
+from mipi_pl.utils.errors import DivergedError
 
 
 def world(num_envs: int = 2, seed: int = 4) -> ResourceCollection:

@@ -24,8 +24,7 @@ from mipi_pl.evaluation.generalization import evaluate
 from mipi_pl.evaluation.worlds import Worlds, worlds_of
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.state import RunState
-from mipi_pl.utils.checks import DivergedError
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import DivergedError, UserError
 
 PARTS = (
     Sizes(lengths=(2, 1, 3), seed=1),

@@ -21,8 +21,7 @@ from mipi_pl import distributed
 from mipi_pl.run import lost_processes
 from mipi_pl.run.fit import fit
 from mipi_pl.run.lost_processes import Peers, Place, is_running, losses_named
-from mipi_pl.utils.checks import WorkerError
-from mipi_pl.utils.errors import FailedError
+from mipi_pl.utils.errors import FailedError, WorkerError, mark_reported
 
 LIMIT = 10
 """Beats without an answer after which a process is lost."""
@@ -202,7 +201,7 @@ def test_a_failure_that_the_first_process_does_not_know_is_reported_where_it_hap
     known: bool, tmp_path: Path
 ) -> None:
     error: Any = WorkerError("worker 0 died")
-    error.already_reported = known
+    mark_reported(error, known)
 
     def fail(*_: Any, **__: Any) -> None:
         raise error
