@@ -11,6 +11,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl import distributed
+from mipi_pl.algorithms.base import algorithm_of
 from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of, needed_files
 from mipi_pl.logging.hooks import call_hook
@@ -148,7 +149,7 @@ class Checkpointing(Callback):
             DivergedError: if a parameter is not finite; no checkpoint is written then.
         """
         distributed.run_and_gather(lambda: _count_finite(trainer.lightning_module))
-        name = f"update_{int(trainer.lightning_module.updates):09d}.ckpt"  # type: ignore[arg-type]
+        name = f"update_{algorithm_of(trainer.lightning_module).updates:09d}.ckpt"
         data = datamodule_of(trainer)
         if (name, data.frames) == self._written or self._relinked(trainer, name):
             self.owed_files = []

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.algorithms.base import EntityAlgorithm, algorithm_of
 from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.envs.base import MakeEnv
@@ -76,9 +77,9 @@ class GeneralizationEvaluation(Callback):
         """Evaluate if the next multiple of `every_frames` has been reached."""
         frames = datamodule_of(trainer).frames
         if self._schedule.due(frames):
-            self.evaluate(trainer, pl_module, frames)
+            self.evaluate(trainer, algorithm_of(pl_module), frames)
 
-    def evaluate(self, trainer: Trainer, algorithm: Any, frames: int) -> None:
+    def evaluate(self, trainer: Trainer, algorithm: EntityAlgorithm, frames: int) -> None:
         """Evaluate the policy, keep the results in `latest`, log them and write them to ``evaluations.csv``."""
         with evaluating(algorithm):
             self.latest, self.evaluated_at = self._play(algorithm), frames
@@ -97,7 +98,7 @@ class GeneralizationEvaluation(Callback):
             self._unwritten += [{**head, **row} for row in rows]
             self._write(trainer)
 
-    def _play(self, algorithm: Any, chosen: Sequence[World] | None = None, **how: bool) -> list[Result]:
+    def _play(self, algorithm: EntityAlgorithm, chosen: Sequence[World] | None = None, **how: bool) -> list[Result]:
         return evaluate(greedy_policies(algorithm, **how), self.worlds, chosen)
 
     def _write(self, trainer: Trainer) -> None:

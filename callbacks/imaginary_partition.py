@@ -10,6 +10,7 @@ from tensordict import TensorDictBase
 
 from mipi_pl import distributed
 from mipi_pl import spec as keys
+from mipi_pl.algorithms.base import algorithm_of
 from mipi_pl.losses.partition import draw_groups
 from mipi_pl.utils.checks import require_seed
 
@@ -40,7 +41,7 @@ class ImaginaryPartition(Callback):
     ) -> None:
         """Add ``imaginary_groups`` [N, G, E] to `batch`."""
         entities = batch.get(keys.ENTITIES)
-        count = int(pl_module.partitions_per_batch)  # type: ignore[arg-type]
+        count = algorithm_of(pl_module).partitions_per_batch
         groups = draw_groups(len(batch), count, entities.shape[2], self.generator)
         batch.set(keys.GROUPS, groups.transpose(0, 1).to(entities.device))
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from mipi_pl.algorithms.base import algorithm_of
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 
@@ -82,7 +83,7 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar if the output is a terminal."""
         self._last_s = time.monotonic()
-        self._throughput.update(self._last_s, self._frames(trainer), self._updates(pl_module))
+        self._throughput.update(self._last_s, *_counts(trainer, pl_module))
         if self._enabled and sys.stdout.isatty():
             columns = (BarColumn(bar_width=16), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
             self._bar = RichProgress(*columns, console=Console(file=sys.stdout), refresh_per_second=4)
@@ -91,7 +92,7 @@ class Progress(ProgressBar):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Redraw the bar, or print a plain line every `every_s` seconds."""
-        now_s, frames, updates = time.monotonic(), self._frames(trainer), self._updates(pl_module)
+        now_s, (frames, updates) = time.monotonic(), _counts(trainer, pl_module)
         self._throughput.update(now_s, frames, updates)
         if self._bar is not None and self._task is not None:
             text = [*self.describe(frames, updates), *chain(*self._below(trainer, _BESIDE_BAR))]
@@ -145,13 +146,9 @@ class Progress(ProgressBar):
             self._bar.stop()
             self._bar = None
 
-    @staticmethod
-    def _frames(trainer: Trainer) -> int:
-        return datamodule_of(trainer).frames
 
-    @staticmethod
-    def _updates(algorithm: Any) -> int:
-        return int(algorithm.updates)
+def _counts(trainer: Trainer, module: LightningModule) -> tuple[int, int]:
+    return datamodule_of(trainer).frames, algorithm_of(module).updates
 
 
 def score_lines(metrics: Any, width: int) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.algorithms.base import algorithm_of
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.utils.checks import require
 
@@ -33,7 +34,7 @@ class TargetUpdate(Callback):
         """Update the targets if enough episodes were collected since the last update."""
         episodes = datamodule_of(trainer).episodes
         if episodes - self.last_update >= self.every_episodes:
-            pl_module.update_targets()  # type: ignore[operator]
+            algorithm_of(pl_module).update_targets()
             self.last_update = episodes
 
     def state_dict(self) -> dict[str, Any]:

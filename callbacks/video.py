@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from mipi_pl.algorithms.base import EntityAlgorithm, algorithm_of
 from mipi_pl.callbacks.schedule import EveryFrames
 from mipi_pl.datamodule import datamodule_of
 from mipi_pl.envs.base import MakeEnv
@@ -18,6 +19,7 @@ from mipi_pl.evaluation.recording import record
 from mipi_pl.evaluation.video import write_gif
 from mipi_pl.evaluation.worlds import World, seed_of, worlds_of
 from mipi_pl.logging.hooks import call_hook
+from mipi_pl.roles import callbacks_of, having
 from mipi_pl.storage.files import unused
 from mipi_pl.utils.checks import require
 from mipi_pl.utils.modules import evaluating
@@ -91,16 +93,16 @@ class EpisodeVideo(Callback):
         self._filmed_at = frames
         if trainer.is_global_zero:
             for world in self.worlds:
-                self._film(trainer, pl_module, world, frames)
+                self._film(trainer, algorithm_of(pl_module), world, frames)
 
     def _due(self, trainer: Trainer, frames: int) -> bool:
         if self.at_evaluations:
-            callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-            evaluated = any(getattr(callback, "evaluated_at", None) == frames for callback in callbacks)
+            evaluating = having(callbacks_of(trainer), "evaluated_at")
+            evaluated = any(callback.evaluated_at == frames for callback in evaluating)
             return evaluated and frames != self._filmed_at  # replay makes several batches of one collection
         return self._schedule is not None and self._schedule.due(frames)
 
-    def _film(self, trainer: Trainer, algorithm: Any, world: World, frames: int) -> None:
+    def _film(self, trainer: Trainer, algorithm: EntityAlgorithm, world: World, frames: int) -> None:
         seed = seed_of(world.name, self.seed)
         # Seeding a TorchRL environment may seed PyTorch's global generator as well.
         with (

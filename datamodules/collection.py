@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from lightning import LightningDataModule
@@ -12,7 +12,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from mipi_pl import distributed
 from mipi_pl.actor import Actor
-from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.algorithms.base import algorithm_of
 from mipi_pl.datamodules.collectors import CollectorKind, check_workers, make_source
 from mipi_pl.datamodules.curriculum import Curriculum
 from mipi_pl.datamodules.sources import StepSource
@@ -142,7 +142,7 @@ class CollectionDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Connect the collector to the algorithm being trained."""
         if self._source is None and self.trainer is not None:
-            algorithm = cast(EntityAlgorithm, self.trainer.lightning_module)
+            algorithm = algorithm_of(self.trainer.lightning_module)
             seed = distributed.rank_seed(self.seed)
             if seed != self.seed:
                 self.reseed(seed)

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from lightning import LightningModule
@@ -219,3 +219,8 @@ class EntityAlgorithm(LightningModule, ABC):
         """
         wrapped = None if self._trainer is None else self._trainer.strategy.model
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+
+def algorithm_of(module: LightningModule) -> EntityAlgorithm:
+    """Return the module of a run as the algorithm that it is, for callbacks, which Lightning passes its base class."""
+    return cast(EntityAlgorithm, module)

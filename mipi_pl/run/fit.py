@@ -15,9 +15,9 @@ from filelock import Timeout
 from lightning import LightningDataModule, Trainer
 
 from mipi_pl import distributed
+from mipi_pl.roles import callbacks_of, having
 from mipi_pl.run.lost_processes import losses_named
 from mipi_pl.run.parts import Parts
-from mipi_pl.run.roles import having
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.lock import lock
@@ -90,8 +90,7 @@ def fit(parts: Parts, folder: Path, checkpoint: Path | None, say: Callable[[str]
 
 def _stoppable(trainer: Trainer) -> list[Any]:
     """Return the callbacks that end training between two updates, with a checkpoint, if they are asked to."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return having(callbacks, "stop_requested")
+    return having(callbacks_of(trainer), "stop_requested")
 
 
 def _is_saved(trainer: Trainer) -> bool:

@@ -16,10 +16,10 @@ from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.datamodule import DataModule
 from mipi_pl.evaluation.worlds import WorldError, Worlds
 from mipi_pl.logging.hooks import call_hook, never_fatal
+from mipi_pl.roles import having
 from mipi_pl.run.build import build
 from mipi_pl.run.config import Config
 from mipi_pl.run.learner import build_algorithm, check_optimizers, refuse_large_batches
-from mipi_pl.run.roles import having
 from mipi_pl.run.state import RunState
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.compat import attach

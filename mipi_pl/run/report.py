@@ -13,10 +13,10 @@ from mipi_pl.evaluation.tables import append_csv, comparison_table, fault_notes,
 from mipi_pl.evaluation.worlds import TRAINING
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.logging.hooks import call_hook
+from mipi_pl.roles import callbacks_of, having
 from mipi_pl.run.build import factory
 from mipi_pl.run.config import Config
 from mipi_pl.run.parts import Parts
-from mipi_pl.run.roles import having
 from mipi_pl.run.teams import Teams
 from mipi_pl.storage import checksums, run_folder
 from mipi_pl.utils.errors import first_line
@@ -128,8 +128,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _files_of(parts: Parts, kind: Literal["owed_files", "lost_files"]) -> list[str]:
-    callbacks: list[Any] = parts.trainer.callbacks  # type: ignore[attr-defined]
-    return [name for callback in having(callbacks, kind) for name in getattr(callback, kind)]
+    return [name for callback in having(callbacks_of(parts.trainer), kind) for name in getattr(callback, kind)]
 
 
 def _content(outcome: Outcome) -> dict[str, Any]:

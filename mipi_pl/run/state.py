@@ -12,6 +12,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from mipi_pl import distributed
+from mipi_pl.algorithms.base import algorithm_of
 from mipi_pl.datamodule import datamodule_of, needed_files
 from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.run.config import Config
@@ -77,7 +78,7 @@ class RunState(Callback):
             **self.provenance,
             "resumed_at": self.resumed_at,
             "frames": datamodule_of(trainer).frames,
-            "updates": int(pl_module.updates),  # type: ignore[arg-type]
+            "updates": algorithm_of(pl_module).updates,
             "seconds": self.seconds + time.monotonic() - self._start_s,
             "seconds_training": self.training_seconds(),
             "processor_seconds": self.processor_seconds(),

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mipi_pl.evaluation.worlds import Worlds, workload_note
+from mipi_pl.roles import callbacks_of, having
 from mipi_pl.run.parts import Parts
-from mipi_pl.run.roles import having
 
 _MANY_FRAMES = 5_000_000
 """Environment steps of a run."""
@@ -41,10 +41,8 @@ def notes(parts: Parts, worlds: Worlds, total_frames: int) -> Iterator[str]:
         worlds: worlds of the evaluations at its start and end.
         total_frames: frames of the run.
     """
-    callbacks: list[Any] = parts.trainer.callbacks  # type: ignore[attr-defined]
-    while_training = [
-        callback.worlds for callback in having(callbacks, "worlds") if isinstance(callback.worlds, Worlds)
-    ]
+    evaluating = having(callbacks_of(parts.trainer), "worlds")
+    while_training = [callback.worlds for callback in evaluating if isinstance(callback.worlds, Worlds)]
     most = max(each.episodes for each in (worlds, *while_training))
     evaluation = workload_note(len(worlds.worlds), most, parts.datamodule.env.entity_spec.max_steps)
     if evaluation:

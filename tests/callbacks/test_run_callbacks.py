@@ -152,8 +152,7 @@ def test_progress_fits_80_columns(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(Progress, "_frames", lambda *_: 10_123_456)
-    monkeypatch.setattr(Progress, "_updates", lambda *_: 1_234_567)
+    monkeypatch.setattr("mipi_pl.callbacks.progress._counts", lambda *_: (10_123_456, 1_234_567))
     monkeypatch.setattr(Throughput, "speeds", lambda _: (123_456.0, 1234.5))
     scores = {
         f"eval/{kind}_{name}": 0.5 for name in ("training", *range(6, 13), "a[/b]") for kind in ("score", "win_rate")

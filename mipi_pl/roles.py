@@ -1,9 +1,11 @@
-"""Roles of callbacks: what a run needs to know about them, beyond Lightning's interface."""
+"""The callbacks of a run, and their roles: what a run needs to know about them beyond Lightning's interface."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+from lightning import Trainer
 
 Role = Literal[
     "ends_training",
@@ -30,6 +32,11 @@ Role = Literal[
 * owed_files: names of files that the end of the run needs and that could not be written so far.
 * lost_files: names of files that could not be written and that the end of the run does not need.
 """
+
+
+def callbacks_of(trainer: Trainer) -> list[Any]:
+    """Return the callbacks of a run. The attribute of Lightning's Trainer has no type."""
+    return cast(list[Any], trainer.callbacks)  # type: ignore[attr-defined]
 
 
 def having(callbacks: Iterable[Any], role: Role) -> list[Any]:
