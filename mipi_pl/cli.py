@@ -17,7 +17,15 @@ from importlib import import_module
 
 from mipi_pl.commands import COMMANDS, module_of
 from mipi_pl.commands.options import Parser, ShowVersion
-from mipi_pl.utils.errors import DivergedError, FailedError, UserError, WorldFaultError, did_you_mean, is_reported
+from mipi_pl.utils.errors import (
+    DivergedError,
+    FailedError,
+    UserError,
+    WorldFaultError,
+    did_you_mean,
+    is_reported,
+    marked_as,
+)
 from mipi_pl.utils.memory import ShortageError, is_shortage
 from mipi_pl.utils.output import LostOutputError, standard_streams
 
@@ -58,11 +66,11 @@ def _carry_out(words: list[str]) -> int:
     except (FailedError, WorldFaultError, DivergedError) as error:
         return _complain(error, FAILED)
     except OSError as error:
-        return _complain(_about_file(error), MISTAKE)
+        return _complain(marked_as(error, _about_file(error)), MISTAKE)
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise
-        return _complain(ShortageError(error), FAILED)
+        return _complain(marked_as(error, ShortageError(error)), FAILED)
     except SystemExit as end:  # after --help; Hydra also exits this way, even after a failed job of a multirun
         return end.code if isinstance(end.code, int) else OK
     except KeyboardInterrupt as interrupt:

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mipi_pl.utils.errors import DivergedError, FailedError, UserError, mark_reported, reason_of
+from mipi_pl.utils.errors import DivergedError, FailedError, UserError, mark_reported
+from mipi_pl.utils.memory import ShortageError, is_shortage
 
 T = TypeVar("T")
 Task = TypeVar("Task")
@@ -235,7 +236,9 @@ def _repeatable(error: Exception) -> tuple[type[Exception], str]:
     """Return type and message of an exception, to raise it in other processes, which may not know its type."""
     if type(error).__module__.startswith("mipi_pl."):
         return type(error), str(error)
-    return FailedError, f"process {rank()}: {type(error).__name__}: {reason_of(error)}"
+    if is_shortage(error):
+        return FailedError, f"process {rank()}: {ShortageError(error)}"
+    return FailedError, f"process {rank()}: {': '.join(filter(None, (type(error).__name__, str(error))))}"
 
 
 def is_lost(error: RuntimeError) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from mipi_pl import distributed
 from mipi_pl.cli import main
 from mipi_pl.utils.errors import DivergedError, FailedError, UserError, is_reported, mark_reported
+from mipi_pl.utils.memory import ShortageError
 
 
 def decided_by_the_first(error: Exception) -> Exception:
@@ -24,6 +25,9 @@ def decided_by_the_first(error: Exception) -> Exception:
         (FailedError("a worker died", reported_by_any_process=True), "mipi (process 1): a worker died\n"),
         (UserError("my disk is full"), "mipi (process 1): my disk is full\n"),
         (decided_by_the_first(UserError("in use")), ""),
+        (MemoryError(), f"mipi (process 1): {ShortageError(MemoryError())}\n"),
+        (decided_by_the_first(MemoryError()), ""),
+        (decided_by_the_first(PermissionError(13, "Permission denied", "map.bin")), ""),
     ],
 )
 def test_what_ends_all_processes_is_reported_once(
@@ -109,10 +113,12 @@ def test_tasks_are_divided_and_a_failure_ends_all_processes(monkeypatch: pytest.
         (1, UserError("no such map"), (UserError, "no such map")),
         (2, DivergedError("NaN"), (DivergedError, "NaN")),
         (3, ValueError("a bug"), (FailedError, "process 1: ValueError: a bug")),
+        (1, AssertionError(), (FailedError, "process 1: AssertionError")),
+        (1, MemoryError(), (FailedError, f"process 1: {ShortageError(MemoryError())}")),
     ):
         failing = {task: error}
         for rank in (0, 1):
-            with pytest.raises(Exception, match=r".") as caught:
+            with pytest.raises((type(error), expected[0])) as caught:
                 results(rank)
             own = task % 2 == rank
             kind, message = (type(error), str(error)) if own else expected

@@ -154,6 +154,9 @@ def _descend(loss: QMixerLoss, batch: TensorDictBase, optimizer: torch.optim.Opt
     ("world", "team", "message"),
     [
         ((), {}, "name a world, such as 'sz'"),
+        (({"enemy_delta": 1},), {}, "name a world, such as 'sz'"),
+        (("sz", {"team_sizes": [4]}), {"team_size": 3}, "give the team either by team_size or by env.team_sizes, got"),
+        (("sz", "env.mixes=all"), {"composition": {"zealot": 3}}, "either by composition or by env.mixes, got both"),
         (("nope",), {}, "there is no configs/env/nope.yaml; env can be: "),
         (("sz",), {"team_size": 0}, "team_size must be a whole number from 1, got 0"),
         (("sz",), {"team_size": 2}, "no composition of 2 agents exists: this family allows 3 to 64"),

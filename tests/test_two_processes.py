@@ -212,6 +212,22 @@ def test_as_many_processes_are_needed_to_go_on(
     assert "was trained by 2 processes" in capfd.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("held_out.baselines=[nope]", "held_out.baselines: this world has no scripted policies, got 'nope'"),
+        ("algorithm.init_from=quickstart", "algorithm.init_from: the policy in quickstart does not fit"),
+        ("algorithm.alpha=-1", "algorithm: algorithm.alpha must be at least 0, got -1"),
+    ],
+)
+def test_a_mistake_that_both_processes_find_is_printed_once(override: str, message: str, tmp_path: Path) -> None:
+    command = [*MIPI, "train", *TINY, "trainer.devices=2", override, f"output_dir={tmp_path}"]
+    said = [line for line in run(command, code=2).splitlines() if line.startswith("mipi")]
+    assert len(said) == 1, said
+    assert said[0].startswith(f"mipi: {message}")
+
+
 def test_a_job_that_slurm_starts_again_resumes_its_run(tmp_path: Path) -> None:
     folder = tmp_path / "outputs" / "job_4711" / "latest" / "checkpoints"
     folder.mkdir(parents=True)

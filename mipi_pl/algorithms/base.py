@@ -54,7 +54,7 @@ _FORMER_METHODS = {
     "_augmented_reward": "augmented_reward",
     "_learn_from": "learn_from",
 }
-"""Methods that a subclass may override, by their names in version 0.1."""
+"""Methods that a subclass may override, by their former names."""
 
 
 class EntityAlgorithm(LightningModule, ABC):
@@ -87,15 +87,16 @@ class EntityAlgorithm(LightningModule, ABC):
         self._targets: list[tuple[nn.Module, nn.Module]] = []
 
     def __init_subclass__(cls) -> None:
-        """Refuse a method with the name of version 0.1, which would never be called.
+        """Refuse a method with a former name, which would never be called.
 
         Raises:
-            TypeError: if the class has one.
+            TypeError: if the class, or one that it inherits from, has such a method and not the present one.
         """
         super().__init_subclass__()
         for former, present in _FORMER_METHODS.items():
-            if former in vars(cls) and hasattr(cls, present):
-                raise TypeError(f"{cls.__name__}.{former} is never called: its name is now {present}")
+            for owner in cls.__mro__ if hasattr(cls, present) else ():
+                if former in vars(owner) and present not in vars(owner):
+                    raise TypeError(f"{owner.__name__}.{former} is never called: its name is now {present}")
 
     @abstractmethod
     def configure_optimizers(self) -> list[Optimizer]:

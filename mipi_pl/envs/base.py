@@ -181,10 +181,18 @@ class EntityEnv(EnvBase):
         Raises:
             ValueError: if this world has no such policy.
         """
+        self.require_scripted(name)
+        return self.make_scripted(name, seed)
+
+    def require_scripted(self, name: str) -> None:
+        """Check that this world has a scripted policy.
+
+        Raises:
+            ValueError: if it has no policy of this name.
+        """
         if name not in self.scripted:
             known = f"scripted policies of this world are {', '.join(self.scripted)}"
             raise ValueError(f"{known if self.scripted else 'this world has no scripted policies'}, got {name!r}")
-        return self.make_scripted(name, seed)
 
     # ------------------------------------------------------------------ state
 

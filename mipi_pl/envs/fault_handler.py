@@ -58,6 +58,7 @@ class FaultHandler:
             message = self._told(world, failed)
             if attempt == faults.ATTEMPTS:
                 raise WorldFaultError(f"{message}; {attempt} attempts to begin an episode have failed")
+            _restore_misfits(frame, before)
             rows = torch.zeros_like(rows).index_fill(0, torch.tensor(list(failed)), True)
 
     def advance(self, world: EntityEnv, action: Tensor, frame: Frame, before: Frame) -> Tensor:
@@ -83,9 +84,8 @@ class FaultHandler:
             return frame.reward
         self._told(world, failed)
         rows = torch.tensor(list(failed))
+        _restore_misfits(frame, before)
         for name, last in vars(before).items():  # the last observation stays
-            if not faults.fits(getattr(frame, name), last):
-                setattr(frame, name, last.clone())
             getattr(frame, name)[rows] = last[rows]
         frame.reward[rows], frame.truncated[rows] = 0.0, True
         return frame.reward.index_fill(0, rows, float("nan"))
@@ -142,3 +142,10 @@ class FaultHandler:
         given_up, self.given_up = self.given_up, {}
         if given_up:
             raise WorldFaultError(faults.described(dict(sorted(given_up.items()))))
+
+
+def _restore_misfits(frame: Frame, before: Frame) -> None:
+    """Replace each field that a world has set to something else than a tensor of its shape and type."""
+    for name, last in vars(before).items():
+        if not faults.fits(getattr(frame, name), last):
+            setattr(frame, name, last.clone())

@@ -96,9 +96,22 @@ def _overridden(path: str) -> Iterator[tuple[str, str]]:
     for entry in read(f"{path}.yaml").defaults:
         if isinstance(entry, str) and entry != "_self_":
             yield from _overridden(_include(path, entry)[0])
-        for key, name in entry.items() if isinstance(entry, dict) else ():
-            if key.startswith("override "):
-                yield key.removeprefix("override ").lstrip("/").partition("@")[0], name
+    for key, name in _overrides(path).items():
+        group, _, package = key.partition("@")
+        # A choice with another package is one inside of a config, such as mixer@mixer.
+        if name is not None and (not package or package.startswith("_global_")):
+            yield group, name
+
+
+def _overrides(path: str, own: Path | None = None) -> dict[str, str | None]:
+    """Return the choices that a config overrides in the configs it includes, such as {"mixer@mixer": "sum"}."""
+    entries = [entry for entry in read(f"{path}.yaml", own).defaults if isinstance(entry, dict)]
+    return {
+        key.removeprefix("override ").lstrip("/"): name
+        for entry in entries
+        for key, name in entry.items()
+        if key.startswith("override ")
+    }
 
 
 def meanings(chosen: Mapping[str, str], own: Path | None = None) -> dict[str, str]:
@@ -115,19 +128,28 @@ def meanings(chosen: Mapping[str, str], own: Path | None = None) -> dict[str, st
     return found
 
 
-def _collect(path: str, package: str, chosen: Mapping[str, str], own: Path | None, found: dict[str, str]) -> None:
+def _collect(
+    path: str,
+    package: str,
+    chosen: Mapping[str, str],
+    own: Path | None,
+    found: dict[str, str],
+    overrides: Mapping[str, str | None] | None = None,
+) -> None:
     config = read(f"{path}.yaml", own)
+    overrides = {**_overrides(path, own), **(overrides or {})}
     package = "" if config.is_global else package
     for entry in config.defaults:
         name, place = entry, package
         if isinstance(entry, dict):
-            ((group, value),) = entry.items()
+            ((group, default),) = entry.items()
+            value = overrides.get(group.lstrip("/"), default)
             if group.startswith("override ") or value is None:
                 continue
             name = f"{group.partition('@')[0]}/{chosen.get(value[2:-1], '') if value.startswith('${') else value}"
             place = f"{package}.{group.partition('@')[2]}"
         if name != "_self_":
-            _collect(_include(path, name)[0], place, chosen, own, found)
+            _collect(_include(path, name)[0], place, chosen, own, found, overrides)
     for key, meaning in config.meanings.items():
         dotted = f"{package}.{key}" if package else key
         found[dotted] = found.get(dotted) or meaning if config.is_global or not meaning else meaning

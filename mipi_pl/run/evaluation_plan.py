@@ -9,7 +9,7 @@ from typing import Any
 
 from mipi_pl.evaluation.worlds import World, worlds_of
 from mipi_pl.run.changes import merged, read_overrides
-from mipi_pl.run.config import Config, check_evaluation
+from mipi_pl.run.config import Config, check_evaluation, check_seed
 from mipi_pl.run.signatures import check_node, check_targets, without_keys_of_the_program
 from mipi_pl.utils.errors import UserError
 
@@ -49,6 +49,7 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     wanted = read_overrides(overrides, stored["worlds"])
     held_out = {**stored, **{k: v for k, v in wanted["held_out"].items() if v is not None}}
     if wanted["seed"] is not None:
+        check_seed(wanted["seed"], "seed")
         held_out["seed"] = wanted["seed"]
     changes: dict[str, Any] = dict(wanted["env"])
     team_sizes = changes.pop("team_sizes", None)

@@ -47,12 +47,20 @@ def check_optimizers(algorithm: EntityAlgorithm) -> None:
     A bad learning rate or decay is found here, before the first evaluation, and not by an update that diverges.
 
     Raises:
-        UserError: if an optimizer rejects its arguments or does not keep the parameter finite.
+        UserError: if an optimizer rejects its arguments or does not keep the parameter finite, or the algorithm does
+            not name each of its optimizers.
     """
     try:
         optimizers = algorithm.configure_optimizers()
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"algorithm: {reason_of(error)}") from error
+    names = getattr(algorithm, "optimizer_names", None)
+    if names is None or len(names) != len(optimizers):
+        given = ", ".join(names or ()) or "none"
+        raise UserError(
+            f"algorithm: {type(algorithm).__name__}.optimizer_names must have a name for each optimizer, in the "
+            f"order of configure_optimizers: expected {len(optimizers)}, got {given}"
+        )
     for optimizer in optimizers:
         name = type(optimizer).__name__
         if not isinstance(optimizer, Optimizer):

@@ -61,20 +61,24 @@ def resume(
     if checkpoint != newest:  # the first process may have found another checkpoint
         content, config = open_run(checkpoint, config_dir)
     record = content[RECORD]
-    _refuse_other_size(record, run)
+
+    def going_on() -> Config:
+        _refuse_other_size(record, run)
+        moved = _moved(config, folder)
+        longer = moved if total is None else extension.lengthened(moved, total)
+        if wanted is not None:  # a recorded extension may have come to its end without its results
+            extension.refuse_short(wanted, record["frames"], run)
+            extension.refuse_own_budgets(longer)
+        return longer
+
+    longer = distributed.on_all_ranks(going_on)
     _note_other_commit(record, checkpoint, say)
-    config = _moved(config, folder)
-    if total is not None:
-        config = extension.lengthened(config, total)
-    if wanted is not None:  # a recorded extension may have come to its end without its results
-        extension.refuse_short(wanted, record["frames"], run)
-        extension.refuse_own_budgets(config)
 
     def require_standing() -> None:
         if _standing(folder) != standing:
             raise UserError(f"{run} has gone on meanwhile: another process has trained it; run this command again")
 
-    with Run(config, folder, trainer, checkpoint=checkpoint, say=say, once_locked=require_standing) as training:
+    with Run(longer, folder, trainer, checkpoint=checkpoint, say=say, once_locked=require_standing) as training:
         if wanted is not None:
             distributed.on_first_rank(lambda: extension.begin(folder, wanted, record["frames"]))
         training.carry_out()

@@ -122,8 +122,7 @@ class Run:
 
     def _build(self) -> None:
         config, folder = self.config, self.folder
-        if not all(distributed.gather(folder.is_dir())):
-            raise UserError(f"{folder} must be on a file system that all machines of the run share")
+        distributed.on_all_ranks(self._require_folder)
         shield_resource_tracker()
         self._open.enter_context(held(folder))
         distributed.on_first_rank(self._once_locked)
@@ -140,6 +139,10 @@ class Run:
         worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
         make_env = environment_factory(config["env"])
         self.worlds = self._open.enter_context(Worlds(make_env, worlds, held_out["episodes"], held_out["seed"]))
+
+    def _require_folder(self) -> None:
+        if not self.folder.is_dir():
+            raise UserError(f"{self.folder} must be on a file system that all machines of the run share")
 
     def _assembled(self) -> Parts:
         parts = assemble(self.config, self.folder, self._trainer)

@@ -55,17 +55,22 @@ def apply(algorithm: EntityAlgorithm, config: Config, folder: Path, resumed: boo
     source = config["algorithm"].get(INIT_FROM)
     if source is None:
         return None
+    path, note = distributed.on_all_ranks(lambda: _loaded(algorithm, source, folder if resumed else None))
+    if not resumed:
+        distributed.on_first_rank(lambda: _copy(path, folder / f"{run_folder.INITIAL}{path.suffix or _SUFFIX}"))
+    return note
+
+
+def _loaded(algorithm: EntityAlgorithm, source: str, folder: Path | None) -> tuple[Path, str]:
+    """Load the weights from `source`, or from its copy in `folder`, and return the file and a message."""
     try:
-        path = _copy_in(folder, source) if resumed else shipped.located(Path(source))
+        path = shipped.located(Path(source)) if folder is None else _copy_in(folder, source)
         content, _ = read_checkpoint(path)
-        note = load(algorithm, content["state_dict"], source)
+        return path, load(algorithm, content["state_dict"], source)
     except UserError as error:
         raise UserError(f"{_KEY}: {error}") from error
     except OSError as error:  # such as a name that is too long
         raise UserError(f"{_KEY}: cannot read {source} ({error.strerror or error})") from error
-    if not resumed:
-        distributed.on_first_rank(lambda: _copy(path, folder / f"{run_folder.INITIAL}{path.suffix or _SUFFIX}"))
-    return note
 
 
 def _copy_in(folder: Path, source: str) -> Path:

@@ -44,19 +44,22 @@ def make_world(
         UserError: if an override or the seed is invalid, or the world has no such team.
     """
     words = as_words(overrides, within="env")
-    if not words:
+    named = [word for word in words if "=" not in word or word.partition("=")[0] in ("env", "experiment")]
+    if not named:
         raise UserError("name a world, such as 'sz'")
     try:
         require_seed(seed)
     except ValueError as error:
         raise UserError(str(error)) from error
     composed = compose([word if "=" in word else f"env={word}" for word in words])
+    chosen = {word.lstrip("+").partition("=")[0] for word in words}
     for key, value in _team(team_size, composition).items():
         if key not in composed.env:
-            taken = "composition" if composition else "team_size"
-            raise UserError(f"{composed.run.environment} takes no {taken}: it has no env.{key}")
-        if key != "capacity" or not any(word.lstrip("+").startswith("env.capacity=") for word in words):
+            raise UserError(f"{composed.run.environment} takes no {_name_of(composition)}: it has no env.{key}")
+        if f"env.{key}" not in chosen:
             composed.env[key] = value
+        elif key != "capacity":
+            raise UserError(f"give the team either by {_name_of(composition)} or by env.{key}, got both")
     node = resolve(composed)["env"]
     check_targets(node, "env")
     # An environment of the user's own need not take a device.
@@ -85,6 +88,10 @@ def _team(team_size: int | None, composition: Mapping[str, int] | None) -> dict[
         )
     size = sum(composition.values())
     return {"team_sizes": [size], "capacity": size, "mixes": [dict(composition)]}
+
+
+def _name_of(composition: Mapping[str, int] | None) -> str:
+    return "team_size" if composition is None else "composition"
 
 
 def _is_processor(device: object) -> bool:

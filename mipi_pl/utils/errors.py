@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 _IN_PLAIN_WORDS = {
     # OmegaConf says this in both cases.
@@ -21,6 +22,9 @@ _GRAMMAR = (
     "KEY=\"'VALUE'\""
 )
 """Advice in the place of Hydra's link to its grammar."""
+
+
+Error = TypeVar("Error", bound=Exception)
 
 
 class UserError(Exception):
@@ -71,9 +75,8 @@ def is_reported(error: BaseException) -> bool:
     return getattr(error, "already_reported", False)
 
 
-def mistake(message: str, cause: Exception) -> UserError:
-    """Return a mistake with a message about its cause; it is reported if the cause is."""
-    error = UserError(message)
+def marked_as(cause: Exception, error: Error) -> Error:
+    """Mark an exception that is raised in the place of another one as reported if that one is, and return it."""
     mark_reported(error, is_reported(cause))
     return error
 

@@ -13,6 +13,8 @@ from mipi_pl import spec as keys
 from mipi_pl.algorithms.base import _FORMER_METHODS, EntityAlgorithm
 from mipi_pl.algorithms.batch import EpisodeBatch
 from mipi_pl.algorithms.q_learning import QLearning
+from mipi_pl.run.learner import check_optimizers
+from mipi_pl.utils.errors import UserError
 
 
 def step(kind: str, **options: Any) -> tuple[dict[str, torch.Tensor], set[str]]:
@@ -105,6 +107,16 @@ def test_values_out_of_range_are_refused(kind: str, option: str) -> None:
         small_q(Sizes().spec, kind, **{option: -0.5})
 
 
+@pytest.mark.parametrize("names", [("critic", "policy"), ()])
+def test_each_optimizer_must_have_a_name(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QLearning, "optimizer_names", names)
+    with pytest.raises(UserError, match=r"QLearning\.optimizer_names must have a name for each .*: expected 1, got"):
+        check_optimizers(small_q(Sizes().spec))
+    monkeypatch.delattr(QLearning, "optimizer_names")
+    with pytest.raises(UserError, match="expected 1, got none"):
+        check_optimizers(small_q(Sizes().spec))
+
+
 def test_targets_become_the_networks() -> None:
     algorithm: QLearning = small_q(Sizes().spec, "collaq")
     algorithm.update_targets()
@@ -139,4 +151,7 @@ def test_target_networks_that_have_just_been_copied_give_the_update_without_them
 def test_a_method_with_a_former_name_is_refused(name: str) -> None:
     with pytest.raises(TypeError, match=rf"^Mine\.{name} is never called: its name is now {_FORMER_METHODS[name]}$"):
         type("Mine", (QLearning,), {name: lambda self: None})
+    with pytest.raises(TypeError, match=rf"^Mixin\.{name} is never called"):
+        type("Mine", (type("Mixin", (), {name: lambda self: None}), QLearning), {})
+    type("Mine", (QLearning,), {name: lambda self: None, _FORMER_METHODS[name]: lambda self: None})  # a helper
     type("Mine", (EntityAlgorithm,), {name: lambda self: None})  # which has no such method

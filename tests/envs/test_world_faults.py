@@ -321,6 +321,34 @@ def test_a_batched_world_loses_the_episodes_of_the_broken_rows(
             steps_of(BreakingBatch(broken, at=3), 5)
 
 
+class BreakingStart(ScriptWorld):
+    """A batched world that replaces a tensor of its frame in one of its calls of `begin`, or in all of them."""
+
+    def __init__(self, field: str, at: int | None) -> None:
+        self.field, self.at, self.calls = field, at, 0
+        super().__init__([[2]] * 3, num_envs=3)
+        self.tolerant = True
+
+    def begin(self, rows: Tensor, frame: Frame) -> None:
+        super().begin(rows, frame)
+        self.calls += 1
+        if self.at in (None, self.calls):
+            setattr(frame, self.field, getattr(frame, self.field)[:1])
+
+
+@pytest.mark.parametrize("field", ["terminated", "entities"])
+def test_a_batched_world_that_replaced_a_tensor_begins_the_next_episode(
+    field: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    env = BreakingStart(field, at=2)
+    steps = steps_of(env, 5)
+    assert env.calls == 4, "the first reset, that after the second step, its repetition, and one after the fourth"
+    assert all(step["next", keys.ENTITIES].isfinite().all() for step in steps)
+    assert capfd.readouterr().err.count(f"{field} must be") == 1
+    with pytest.raises(WorldFaultError, match=f"{field} must be .*; 3 attempts to begin an episode have failed"):
+        BreakingStart(field, at=None).reset()
+
+
 def test_an_evaluation_counts_the_episode_as_cut_short_with_its_rewards_so_far() -> None:
     env = stepped(BROKEN["NaN reward"][0], 3, tolerant=True)
     played = play(env, env.rand_action)
