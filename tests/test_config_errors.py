@@ -52,6 +52,7 @@ MISTAKES = [
         "for each part: optimizer@algorithm.critic_optimizer=rmsprop optimizer@algorithm.policy_optimizer=rmsprop",
     ),
     (["algorithm=mappo", "optimizers=rmsprop", "bogus=1"], "unknown key bogus"),
+    (["+env=sz"], "env has a choice already: write env=NAME, without +, to change it"),
     (["env=[sz]"], "env is one choice, such as env=NAME, got env=[sz]"),
     (["logger=[1,2]"], "logger is a name or a list of names, such as logger=[NAME,NAME], got logger=[1,2]"),
     (["total_frames=0"], "total_frames must be at least 1, got 0"),

@@ -75,6 +75,10 @@ class EntityAlgorithm(LightningModule, ABC):
     """True if the algorithm learns only from rollouts of the present policy, False from a replay, None from either."""
     fits_policy_to_utilities = False
     """Whether the algorithm fits a policy to utilities, so that an actor can use either."""
+    trains_utilities = False
+    """Whether the utilities of the agent are trained."""
+    without_partitions: tuple[str, ...] = ()
+    """Overrides that together make an algorithm of this class need no imaginary partitions; for messages."""
     _updates: Tensor
 
     def __init__(self, spec: EntitySpec, gradient_clip: float) -> None:
@@ -106,6 +110,11 @@ class EntityAlgorithm(LightningModule, ABC):
     @abstractmethod
     def partitions_per_batch(self) -> int:
         """G, number of imaginary partitions that a batch needs."""
+
+    @property
+    def trained_marginal(self) -> nn.Module | None:
+        """The marginal policy, with the interface of `mipi_pl.models.marginal.MarginalPolicy`; None without one."""
+        return None
 
     def steps_per_update(self, num_envs: int) -> int:
         """Return the number of optimizer steps of an update, about; 1 unless an algorithm takes several.

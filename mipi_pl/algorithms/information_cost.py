@@ -31,6 +31,7 @@ class InformationCost(EntityAlgorithm):
         marginal: the marginal policy; used for mutual information only.
     """
 
+    without_partitions: tuple[str, ...] = ("algorithm.marginal_teams=actual",)
     regularizer: Regularizer
     marginal_teams: ImaginedTeams
     marginal: nn.Module
@@ -43,6 +44,11 @@ class InformationCost(EntityAlgorithm):
         """
         self.regularizer = choose("algorithm.regularizer", regularizer, Regularizer)
         self.marginal_teams = choose("algorithm.marginal_teams", marginal_teams, ImaginedTeams)
+
+    @property
+    def trained_marginal(self) -> nn.Module | None:
+        """The marginal policy; None unless the regularizer is mutual information."""
+        return self.marginal if self.regularizer is Regularizer.MUTUAL_INFORMATION else None
 
     @property
     def _averages_imaginary_teams(self) -> bool:

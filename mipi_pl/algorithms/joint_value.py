@@ -36,6 +36,8 @@ class JointValueAlgorithm(EntityAlgorithm):
     """
 
     on_policy = False
+    trains_utilities = True
+    without_partitions: tuple[str, ...] = ("algorithm.imaginary_weight=0",)
     agent: Agent
     mixer: Mixer
     target_agent: Agent

@@ -70,6 +70,7 @@ class MIPI(InformationCost, JointValueAlgorithm):
 
     agent: EntityAgent
     fits_policy_to_utilities = True
+    without_partitions = (*InformationCost.without_partitions, *JointValueAlgorithm.without_partitions)
     optimizer_names = ("critic", "marginal", "policy")
 
     def __init__(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -73,6 +74,8 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
         return f"there is no configs/{path}/{name}.yaml; {hint}{group} can be: {', '.join(options) or 'none'}"
     if isinstance(error, RecursionError):
         return "the config cannot be composed: config files or interpolations ${...} refer to one another"
+    if twice := re.match(r"Multiple values for (\S+?)\.? ", str(error)):
+        return f"{twice[1]} has a choice already: write {twice[1]}=NAME, without +, to change it"
     absent = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
     if not (absent and isinstance(error, ConfigCompositionException)):
         return one_message(error)
@@ -82,15 +85,11 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
         return f"{absent['key']} cannot be chosen, because no other choice (env, algorithm, ...) takes it here{hint}"
     if absent["key"] == "map":
         return _map_hint(overrides)
-    key, known = absent["key"], _known_keys(overrides)
+    key, chosen = absent["key"], _with_choices(overrides)
+    known = list(_keys_below(chosen))
     if key in known:  # the mapping exists and the entry does not
         return f"{key} has no such entry yet; to add one, write +{key}.NAME=..."
-    return _moved_hint(key, overrides) or unknown_key("", key, known)
-
-
-def _moved_hint(key: str, overrides: Sequence[str]) -> str | None:
-    """Return what to choose for a key of MIPI-PPO, which MAPPO had in earlier versions."""
-    return moved_key(key) if "algorithm=mappo" in overrides else None
+    return moved_key(chosen["algorithm"].get("_target_"), key) or unknown_key("", key, known)
 
 
 def _map_hint(overrides: Sequence[str]) -> str:
@@ -162,11 +161,11 @@ def _check_optimizers(overrides: Sequence[str], choices: Mapping[str, str]) -> N
         )
 
 
-def _known_keys(overrides: Sequence[str]) -> list[str]:
-    """Return all keys of the config that is composed with the same choices and no other overrides."""
+def _with_choices(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the config that is composed with the same choices and no other overrides."""
     choice_keys = {*groups(), "config_dir"} - {"optimizers"}  # which changes no key, and may be refused
     config = compose([override for override in overrides if override.split("=")[0].lstrip("+") in choice_keys])
-    return list(_keys_below(OmegaConf.to_container(config)))
+    return cast(dict[str, Any], OmegaConf.to_container(config))
 
 
 def _keys_below(node: object, path: str = "") -> Iterator[str]:

@@ -92,8 +92,7 @@ def _refuse_misfits(algorithm: EntityAlgorithm, datamodule: DataModule, callback
         )
     partitioned = any(callback.adds_partitions for callback in having(callbacks, "adds_partitions"))
     if algorithm.partitions_per_batch and not partitioned:
-        off = {"marginal_teams": "algorithm.marginal_teams=actual", "imaginary_weight": "algorithm.imaginary_weight=0"}
-        without = " and ".join(text for name, text in off.items() if hasattr(algorithm, name))
+        without = " and ".join(algorithm.without_partitions)
         raise UserError(
             f"algorithm: {type(algorithm).__name__} learns with imaginary teams and no callback draws them: keep "
             f"callbacks.imaginary_partition{f', or set {without}' if without else ''}; a callback of your own must "

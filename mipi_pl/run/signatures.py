@@ -15,7 +15,7 @@ from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.run.hints import check_value, is_plain, readable, unknown_key
 from mipi_pl.run.kinds import factory_of, imported, kind_of, refuse_class, settings_of
-from mipi_pl.storage.former_names import is_mappo, moved_key
+from mipi_pl.storage.former_names import moved_key
 from mipi_pl.utils.errors import UserError
 
 _MAX_FLOAT = float(torch.finfo(torch.float32).max)
@@ -95,7 +95,7 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
         if key in _HYDRA_KEYS:
             continue
         if key not in parameters and not open_ended:
-            moved = moved_key(f"{path}.{key}") if is_mappo(node["_target_"]) else None
+            moved = moved_key(node["_target_"], f"{path}.{key}")
             raise UserError(moved or unknown_key(f"{path}.", str(key), parameters))
         if isinstance(value, Mapping) and "_target_" in value:
             _check_part(parameters.get(key, Any), value, f"{path}.{key}")

@@ -6,11 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.algorithms.information_cost import InformationCost
-from mipi_pl.algorithms.joint_value import JointValueAlgorithm
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.inspection import InspectedPolicy
 from mipi_pl.evaluation.page import write_page
@@ -19,7 +15,6 @@ from mipi_pl.evaluation.recording import record as record_episodes
 from mipi_pl.evaluation.rollout import Policy
 from mipi_pl.evaluation.video import beside_each_other, can_write_mp4, write_gif, write_mp4
 from mipi_pl.evaluation.worlds import TRAINING, MakePolicy, World, WorldError, Worlds, seed_of, workload_note
-from mipi_pl.losses.information import Regularizer
 from mipi_pl.run.build import one_environment
 from mipi_pl.run.loaded_run import LoadedRun, check_worlds, open_checkpoint, open_opponent
 from mipi_pl.run.result_folder import not_writable, result_folder
@@ -124,10 +119,7 @@ def _learned(loaded: LoadedRun) -> Player:
 
 def inspected(algorithm: EntityAlgorithm, seed: int) -> InspectedPolicy:
     """Return the greedy policy of an algorithm, with its marginal policy and utilities if it has them."""
-    has_marginal = isinstance(algorithm, InformationCost) and algorithm.regularizer is Regularizer.MUTUAL_INFORMATION
-    marginal = algorithm.marginal if has_marginal else None
-    assert marginal is None or isinstance(marginal, torch.nn.Module)
-    return InspectedPolicy(algorithm.actor(True, seed), marginal, isinstance(algorithm, JointValueAlgorithm))
+    return InspectedPolicy(algorithm.actor(True, seed), algorithm.trained_marginal, algorithm.trains_utilities)
 
 
 def _opponent(against: str, loaded: LoadedRun) -> Player:

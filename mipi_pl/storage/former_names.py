@@ -19,6 +19,8 @@ _TARGET = "_target_"
 _MAPPO, _MIPI_PPO = "mipi_pl.algorithms.mappo.MAPPO", "mipi_pl.algorithms.mipi_ppo.MIPIPPO"
 _OF_MIPI_PPO = ("regularizer", "alpha", "priced", "marginal_teams", "marginal_epochs")
 """Keys that MAPPO had in earlier configs and MIPI-PPO alone has now."""
+_MOVED_KEYS = {_MAPPO: (_OF_MIPI_PPO, "algorithm=mappo has no {}: choose algorithm=mipi_ppo")}
+"""Keys that a class took in earlier versions, and the advice about them."""
 
 
 def present_name(target: str) -> str:
@@ -52,15 +54,15 @@ def _targets(node: Any) -> Iterator[str]:
         yield from _targets(child)
 
 
-def moved_key(key: str) -> str | None:
-    """Return what to choose for a key that MAPPO had in earlier versions and MIPI-PPO has now; None for others."""
-    moved = key.removeprefix("algorithm.") in _OF_MIPI_PPO
-    return f"algorithm=mappo has no {key}: choose algorithm=mipi_ppo" if moved else None
+def moved_key(target: object, key: str) -> str | None:
+    """Return what to choose for a key that a class no longer takes; None for other keys.
 
-
-def is_mappo(target: object) -> bool:
-    """Return whether a ``_target_`` names MAPPO."""
-    return target == _MAPPO
+    Args:
+        target: name of the class, a ``_target_``.
+        key: dotted key as the user writes it.
+    """
+    keys, advice = _MOVED_KEYS.get(str(target), ((), ""))
+    return advice.format(key) if key.rpartition(".")[2] in keys else None
 
 
 def _split_mappo(algorithm: dict[str, Any]) -> dict[str, Any]:
