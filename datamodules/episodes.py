@@ -113,8 +113,7 @@ class EpisodeAssembler:
             ended[again] = fresh[begun_by[row, piece[row, time]][again]]
         at = (torch.arange(len(row)), place[row, time] + 1)
         for key in OBSERVED:
-            nested = key if isinstance(key, tuple) else (key,)
-            ended.get(key)[at] = steps.get(("next", *nested))[row, time]
+            ended.get(key)[at] = steps.get(("next", key))[row, time]
         ended.set(keys.WON, steps.get(("next", keys.WON))[row, time].squeeze(-1))
         ended.set(keys.COMPOSITION, steps.get(keys.COMPOSITION)[row, time].squeeze(-1))
         rows = done.any(dim=1).nonzero().squeeze(-1)

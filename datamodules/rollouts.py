@@ -162,8 +162,7 @@ class RolloutCutter:
             fields[key] = values.new_zeros(*shape, *values.shape[2:])
             fields[key][place] = values
             if key != keys.ACTION:
-                nested = key if isinstance(key, tuple) else (key,)
-                final = steps.get(("next", *nested))[sequences.last].unsqueeze(1)
+                final = steps.get(("next", key))[sequences.last].unsqueeze(1)
                 fields[key][after] = kept_slots(key, final, n_agents, filled).squeeze(1)
         for key in PER_STEP:
             values = steps.get(("next", key)).squeeze(-1)

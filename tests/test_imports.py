@@ -49,6 +49,36 @@ def test_private_names_of_libraries_are_in_compat_alone() -> None:
     assert {path.name: names for path in modules() if path != COMPAT and (names := private_imports(path))} == {}
 
 
+def private_attributes(path: Path, own: set[str]) -> set[str]:
+    """Attributes with a leading underscore in a module that no module of the program defines."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return {name for name in names - own if re.match("_(?!_)", name)} - {"_fields", "_replace", "_asdict", "_exit"}
+
+
+def names_defined_in(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            found.add(node.attr)
+    return found
+
+
+def test_the_other_uses_of_private_names_are_listed_in_compat() -> None:
+    defined = {path: names_defined_in(path) for path in modules()}
+    anywhere = set().union(*defined.values()) - {"_cache", "_spec", "_trainer"}  # libraries have these as well
+    using = {
+        path.relative_to(ROOT).as_posix() for path in modules() if private_attributes(path, anywhere | defined[path])
+    }
+    using -= {COMPAT.relative_to(ROOT).as_posix()}
+    listed = re.findall(r"^\* (\S+\.py):", COMPAT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert using == {f"mipi_pl/{name}" for name in listed}
+
+
 def test_modules_import_each_other_by_their_whole_name() -> None:
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

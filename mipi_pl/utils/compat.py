@@ -1,8 +1,15 @@
-"""All uses of private names of libraries, each with the library version it was last checked with.
+"""Uses of private names of libraries, each with the library version it was last checked with.
 
-New versions of these libraries may rename them, so look here first if an upgrade fails. One use is elsewhere:
-`models/kernels` builds on numba's intrinsics (`numba.extending`, `numba.core.cgutils`, `numba.np.arrayobj`; 0.68) and
-has its own tests.
+New versions of these libraries may rename them, so look here first if an upgrade fails. Uses elsewhere, which belong to
+a class or a network connection of their module:
+
+* algorithms/base.py: `_trainer` of LightningModule, which is None without a Trainer (lightning 2.6.6)
+* envs/starcraft2/game.py: the socket of a connection (websockets, as pysc2 4 uses them)
+* logging/csv.py: hooks of CSVLogger (lightning 2.6.6)
+* logging/dashboard.py: the specification of a workspace (wandb-workspaces)
+* logging/wandb.py: state of WandbLogger (lightning 2.6.6)
+* utils/compiled.py: the cache of a compiled function (numba 0.68)
+* models/kernels: numba's intrinsics (`numba.extending`, `numba.core.cgutils`, `numba.np.arrayobj`; 0.68)
 """
 
 from __future__ import annotations

@@ -22,13 +22,8 @@ from mipi_pl.models.kernels.vector import (
     reduced,
     row_loop,
     store,
+    vectors_of,
 )
-
-
-def _parts(builder: Any, padded: Any) -> Any:
-    """Loop over the vectors of a row."""
-    begin, step = (ir.Constant(padded.type, number) for number in (0, LANES))
-    return cgutils.for_range_slice(builder, begin, padded, step, padded.type)
 
 
 @instructions
@@ -47,12 +42,12 @@ def _softmax(_context: Any, weights: Any, scores: Any, at: Any, shown: Any, row:
             score = load(context, builder, kinds[1], scores, builder.add(at, place), LANES)
             return builder.fcmp_ordered(">", flags, zero), score
 
-        with _parts(builder, padded) as (place, _):
+        with vectors_of(builder, padded) as (place, _):
             seen, score = seen_at(place)
             score = builder.select(seen, score, constant(vector, -np.inf))
             builder.store(maximum(builder, score, builder.load(largest)), largest)
         top = reduced(builder, builder.load(largest), lambda a, b: maximum(builder, a, b))
-        with _parts(builder, padded) as (place, _):
+        with vectors_of(builder, padded) as (place, _):
             seen, score = seen_at(place)
             weight = builder.select(seen, exp_of(builder, builder.fsub(score, top)), zero)
             store(context, builder, kinds[0], weights, builder.add(row, place), weight)
@@ -60,7 +55,7 @@ def _softmax(_context: Any, weights: Any, scores: Any, at: Any, shown: Any, row:
         # TINY avoids 0 / 0 in a row that shows nothing: its weights are 0.
         share = builder.fadd(reduced(builder, builder.load(total), builder.fadd), constant(vector, TINY))
         share = builder.fdiv(constant(vector, 1.0), share)
-        with _parts(builder, padded) as (place, _):
+        with vectors_of(builder, padded) as (place, _):
             index = builder.add(row, place)
             weight = builder.fmul(load(context, builder, kinds[0], weights, index, LANES), share)
             store(context, builder, kinds[0], weights, index, weight)
@@ -95,11 +90,11 @@ def _through_softmax(
             weight = load(context, builder, kinds[2], weights, builder.add(row, place), LANES)
             return weight, load(context, builder, kinds[4], grad_weights, builder.add(other, place), LANES)
 
-        with _parts(builder, padded) as (place, _):
+        with vectors_of(builder, padded) as (place, _):
             weight, gradient = loaded(place)
             builder.store(fma(builder, weight, gradient, builder.load(total)), total)
         mean = reduced(builder, builder.load(total), builder.fadd)
-        with _parts(builder, padded) as (place, _):
+        with vectors_of(builder, padded) as (place, _):
             weight, gradient = loaded(place)
             index = builder.add(at, place)
             old = load(context, builder, kinds[0], grad_scores, index, LANES)

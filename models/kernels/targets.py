@@ -23,6 +23,7 @@ from mipi_pl.models.kernels.vector import (
     load,
     reduced,
     row_loop,
+    vectors_of,
     whole_constant,
 )
 
@@ -42,14 +43,9 @@ def _dot(_context: Any, query: Any, key: Any, weights: Any, own: Any, target: An
         def loaded(of: int, place: Any) -> Any:
             return load(context, builder, kinds[of], arguments[of], place, LANES)
 
-        def parts(of: int) -> Any:
-            count = length(of)
-            begin, step = (ir.Constant(count.type, number) for number in (0, LANES))
-            return cgutils.for_range_slice(builder, begin, count, step, count.type)
-
-        with parts(0) as (place, _):
+        with vectors_of(builder, length(0)) as (place, _):
             builder.store(fma(builder, loaded(0, place), loaded(1, place), builder.load(total)), total)
-        with parts(2) as (place, _):
+        with vectors_of(builder, length(2)) as (place, _):
             unit = builder.fadd(loaded(3, place), loaded(4, place))
             unit = builder.select(builder.fcmp_ordered("<", unit, zero), zero, unit)
             builder.store(fma(builder, loaded(2, place), unit, builder.load(total)), total)

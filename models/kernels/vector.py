@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -132,6 +133,12 @@ def store(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector: An
         kept = builder.select(is_nan, whole_constant(wide, 0x7FC00000), rounded)
         vector = builder.trunc(builder.lshr(kept, whole_constant(wide, 16)), ir.VectorType(ir.IntType(16), lanes))
     builder.store(vector, _address(context, builder, kind, array, at, lanes), align=kind.dtype.bitwidth // 8)
+
+
+def vectors_of(builder: Any, count: Any) -> Any:
+    """Loop over the vectors of a row of `count` elements; yields the index of the first element of each."""
+    begin, step = (ir.Constant(count.type, number) for number in (0, LANES))
+    return cgutils.for_range_slice(builder, begin, count, step, count.type)
 
 
 def chosen(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
