@@ -40,8 +40,7 @@ def run(options: Namespace) -> None:
     from mipi_pl.run.config import check_train, resolve
     from mipi_pl.run.own_folder import as_flag
 
-    config = resolve(compose([*as_flag(options.config_dir), *options.overrides]))
-    check_train(config)
+    config = check_train(resolve(compose([*as_flag(options.config_dir), *options.overrides])))
     make_env = environment_factory(config["env"])
     with one_environment(make_env):  # refuses arguments with a message
         pass

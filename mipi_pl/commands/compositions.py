@@ -30,6 +30,5 @@ def run(options: Namespace) -> None:
     from mipi_pl.run.own_folder import as_flag
     from mipi_pl.run.teams import teams_of
 
-    config = resolve(compose([*as_flag(options.config_dir), *options.overrides]))
-    check_train(config)
+    config = check_train(resolve(compose([*as_flag(options.config_dir), *options.overrides])))
     print(f"{config['run']['environment']}: {teams_of(config).table()}")

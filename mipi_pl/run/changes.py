@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from mipi_pl.run.config import Config, check_eval, resolve
+from mipi_pl.run.config import check_eval, resolve
 from mipi_pl.run.hints import unknown_key
+from mipi_pl.run.schema import Evaluation, Node
 from mipi_pl.run.unresolved import unmerged
 from mipi_pl.utils.errors import UserError, one_message
 
@@ -19,7 +21,7 @@ _OPEN = ("env.", "held_out.worlds.")
 """Prefixes below which any key is accepted; those keys are checked against the environment."""
 
 
-def read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
+def read_overrides(overrides: Sequence[str], worlds: Node) -> Evaluation:
     """Return eval.yaml with its overrides, checked.
 
     Interpolations are resolved, except those below ``env``, which refer to the environment of the run: see `merged`.
@@ -48,7 +50,7 @@ def read_overrides(overrides: Sequence[str], worlds: Config) -> Config:
     return _checked(wanted, known)
 
 
-def merged(env: Config, changes: Config) -> Config:
+def merged(env: Node, changes: Node) -> Node:
     """Return the config of an environment with changed arguments; interpolations in them refer to its other arguments.
 
     Raises:
@@ -63,7 +65,7 @@ def merged(env: Config, changes: Config) -> Config:
     return resolve(both, "env")
 
 
-def _refuse_misfit(present: Config, changes: Config, path: str) -> None:
+def _refuse_misfit(present: Node, changes: Node, path: str) -> None:
     """Refuse a list in the place of a mapping, and a mapping in the place of a list, at any depth."""
     for key, value in changes.items():
         known, name = present.get(key), f"{path}.{key}"
@@ -97,10 +99,10 @@ def _checked_key(override: Override, known: Sequence[str]) -> str:
     return key
 
 
-def _checked(wanted: DictConfig, known: Sequence[str]) -> Config:
+def _checked(wanted: DictConfig, known: Sequence[str]) -> Evaluation:
     content = _content(wanted)
     env = content.pop("env")
-    config = {**resolve(OmegaConf.create(content), "the overrides"), "env": env}
+    config = cast(Evaluation, {**resolve(OmegaConf.create(content), "the overrides"), "env": env})
     for name in config["held_out"]:
         if f"held_out.{name}" not in known:
             raise UserError(unknown_key("", f"held_out.{name}", known))
@@ -108,7 +110,7 @@ def _checked(wanted: DictConfig, known: Sequence[str]) -> Config:
     return config
 
 
-def _content(wanted: DictConfig) -> Config:
+def _content(wanted: DictConfig) -> Node:
     """Return the content without resolving its interpolations, each of which is a text."""
     content = OmegaConf.to_container(wanted)
     assert isinstance(content, dict)

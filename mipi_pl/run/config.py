@@ -1,29 +1,25 @@
 """Validation of configs before a folder is created or a network is built.
 
 A node with a ``_target_`` must match the signature of its target, in its keys and in simple types
-(`mipi_pl.run.signatures`). Every other node must have the fields of a dataclass in `mipi_pl.run.schema`. NaN and
+(`mipi_pl.run.signatures`). Every other node must have the fields of a class in `mipi_pl.run.schema`. NaN and
 numbers that no tensor can hold are rejected everywhere.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from mipi_pl.evaluation.worlds import TRAINING, require_episodes
 from mipi_pl.run.hints import check_value, listed, unknown_key
-from mipi_pl.run.schema import HeldOut, Train
+from mipi_pl.run.schema import Config, Evaluation, HeldOut, Node
 from mipi_pl.run.signatures import check_call, check_targets, refuse_keys_of_the_program
 from mipi_pl.run.unresolved import unmerged
 from mipi_pl.utils.checks import require_lost_after
 from mipi_pl.utils.errors import UserError
-
-Config = dict[str, Any]
-"""A resolved config: plain containers, numbers, strings and None, which a checkpoint can store."""
 
 GROUPS = ("callbacks", "logger")
 """Nodes whose entries are nodes with a ``_target_``; they may be empty."""
@@ -31,7 +27,7 @@ _MAX_THREADS = 1024
 _MAX_SEED = 2**32 - 1
 
 
-def resolve(composed: DictConfig, name: str = "the config") -> Config:
+def resolve(composed: DictConfig, name: str = "the config") -> Node:
     """Resolve the interpolations of a composed config and convert it to plain containers.
 
     Args:
@@ -57,8 +53,8 @@ def check_structure(composed: DictConfig) -> None:
     """
     content = OmegaConf.to_container(composed)
     assert isinstance(content, dict)
-    for name, hint in typing.get_type_hints(Train).items():
-        if not dataclasses.is_dataclass(hint) and hint != dict[str, Any]:
+    for name, hint in typing.get_type_hints(Config).items():
+        if not typing.is_typeddict(hint) and hint != Node:
             continue
         if name not in content:
             raise UserError(f"{name} is missing; leave it as it is, or choose another file of configs/{name}/")
@@ -68,13 +64,13 @@ def check_structure(composed: DictConfig) -> None:
             raise UserError(f"{name} must be a mapping, got {node!r}; to change an entry of it, write {name}.KEY=...")
 
 
-def check_train(config: Config) -> None:
-    """Check a training config as far as possible without creating anything.
+def check_train(config: Node) -> Config:
+    """Check a training config as far as possible without creating anything, and return it.
 
     Raises:
         UserError: at the first mistake; the message names the key, the expected value and the value it got.
     """
-    _check_fields(config, Train, "")
+    _check_fields(config, Config, "")
     check_evaluation(config["held_out"], config["seed"])
     _at_least(1, config["total_frames"], "total_frames")
     _check_threads(config["threads"])
@@ -91,23 +87,25 @@ def check_train(config: Config) -> None:
                 raise UserError(f"{group}.{name} must be a node with a _target_, got {node!r}; known: {known}")
     check_targets(config, "")
     check_call(config["picture"], "picture", ("path", "title", "evaluations", "policies"))
+    return cast(Config, config)
 
 
-def check_eval(wanted: Config) -> None:
+def check_eval(wanted: Evaluation) -> None:
     """Check the fields of eval.yaml; each of them may be null.
 
     Raises:
         UserError: at the first mistake.
     """
-    for key, hint in (("seed", int | None), ("output_dir", str | None), ("threads", int | None)):
-        check_value(hint, wanted[key], key)
+    check_value(int | None, wanted["seed"], "seed")
+    check_value(str | None, wanted["output_dir"], "output_dir")
+    check_value(int | None, wanted["threads"], "threads")
     _check_threads(wanted["threads"])
     for key, hint in typing.get_type_hints(HeldOut).items():
         if (value := wanted["held_out"].get(key)) is not None:
             check_value(hint, value, f"held_out.{key}")
 
 
-def check_evaluation(held_out: Config, seed: int, sizes: str = "held_out.team_sizes") -> None:
+def check_evaluation(held_out: HeldOut, seed: int, sizes: str = "held_out.team_sizes") -> None:
     """Check the values of `held_out`, for training and for `mipi eval`.
 
     Args:
@@ -141,20 +139,20 @@ def check_evaluation(held_out: Config, seed: int, sizes: str = "held_out.team_si
         refuse_keys_of_the_program(changes, f"held_out.worlds.{name}")
 
 
-def _check_fields(config: Config, schema: type, path: str) -> None:
+def _check_fields(config: dict[str, Any], schema: type, path: str) -> None:
     hints = typing.get_type_hints(schema)
     for key in config:
         if key not in hints:
             raise UserError(unknown_key(path, str(key), hints))
-    for field in dataclasses.fields(schema):
-        hint, name = hints[field.name], f"{path}{field.name}"
-        if field.name not in config:
+    for key, hint in hints.items():
+        name = f"{path}{key}"
+        if key not in config:
             raise UserError(f"{name} is missing")
-        value = config[field.name]
-        if value is None and hint == dict[str, Any]:
-            config[field.name] = value = {}  # an empty group of configs is null in YAML
-        check_value(dict if dataclasses.is_dataclass(hint) else hint, value, name)
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        value = config[key]
+        if value is None and hint == Node:
+            config[key] = value = {}  # an empty group of configs is null in YAML
+        check_value(dict if typing.is_typeddict(hint) else hint, value, name)
+        if typing.is_typeddict(hint):
             _check_fields(value, hint, f"{name}.")
 
 

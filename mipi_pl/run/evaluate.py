@@ -11,12 +11,12 @@ from mipi_pl.evaluation.figures import draw_evaluation
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import comparison_table, detail_table, fault_notes, rows_of, write_csv
 from mipi_pl.evaluation.worlds import Worlds, workload_note
-from mipi_pl.run.config import Config
 from mipi_pl.run.evaluation_plan import Plan
 from mipi_pl.run.loaded_run import LoadedRun, check_worlds, open_checkpoint
 from mipi_pl.run.playing import play_learned, play_scripted
 from mipi_pl.run.report import as_json
 from mipi_pl.run.result_folder import not_writable, result_folder
+from mipi_pl.run.schema import Node
 from mipi_pl.storage import provenance, run_folder, shipped
 from mipi_pl.storage.files import sha256_of, write_json
 from mipi_pl.utils.errors import UserError
@@ -91,7 +91,7 @@ def _checksum(path: Path) -> str | None:
         return None
 
 
-def _texts_of(changes: Config) -> list[str]:
+def _texts_of(changes: Node) -> list[str]:
     """Return what was changed in the environment since training, for the title of the results."""
     return [
         f"env.{key} changed" if isinstance(value, (dict, list)) else f"env.{key}={value}"
@@ -124,7 +124,7 @@ def _finite(node: Any) -> Any:
     return str(node) if isinstance(node, float) and not math.isfinite(node) else node
 
 
-def _write(folder: Path, title: str, about: Config, policies: dict[str, list[Result]], plan: Plan) -> None:
+def _write(folder: Path, title: str, about: dict[str, Any], policies: dict[str, list[Result]], plan: Plan) -> None:
     trained, *scripted = policies
     content = {
         **as_json(policies[trained]),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mipi_pl.evaluation.worlds import World, worlds_of
 from mipi_pl.run.changes import merged, read_overrides
-from mipi_pl.run.config import Config, check_evaluation, check_seed
+from mipi_pl.run.config import check_evaluation, check_seed
+from mipi_pl.run.schema import Config, HeldOut, Node
 from mipi_pl.run.signatures import check_node, check_targets, without_keys_of_the_program
 from mipi_pl.utils.errors import UserError
 
@@ -28,13 +29,13 @@ class Plan:
         changes: arguments of the environment that differ from those of training, without the teams.
     """
 
-    env: Config
-    held_out: Config
+    env: Node
+    held_out: HeldOut
     worlds: tuple[World, ...]
     output_dir: str | None
     threads: int | None
     config_dir: Path | None = None
-    changes: Config = field(default_factory=dict)
+    changes: Node = field(default_factory=dict)
 
 
 def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
@@ -45,9 +46,9 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     """
     trained = without_keys_of_the_program(config["env"])
     worlds_there = {name: without_keys_of_the_program(world) for name, world in config["held_out"]["worlds"].items()}
-    stored = {**config["held_out"], "worlds": worlds_there}
-    wanted = read_overrides(overrides, stored["worlds"])
-    held_out = {**stored, **{k: v for k, v in wanted["held_out"].items() if v is not None}}
+    wanted = read_overrides(overrides, worlds_there)
+    named = {key: value for key, value in wanted["held_out"].items() if value is not None}
+    held_out = cast(HeldOut, {**config["held_out"], "worlds": worlds_there, **named})
     if wanted["seed"] is not None:
         check_seed(wanted["seed"], "seed")
         held_out["seed"] = wanted["seed"]
@@ -71,6 +72,6 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"], changes=changed_arguments(env, trained))
 
 
-def changed_arguments(env: Config, trained: Config) -> Config:
+def changed_arguments(env: Node, trained: Node) -> Node:
     """Return the arguments of an environment that differ from those of training."""
     return {key: value for key, value in env.items() if value != trained.get(key)}

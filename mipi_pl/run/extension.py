@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mipi_pl.run.changes import parsed_overrides
-from mipi_pl.run.config import Config
 from mipi_pl.run.kinds import imported
+from mipi_pl.run.schema import Config
 from mipi_pl.storage import checksums, run_folder
 from mipi_pl.storage.files import DamagedError, unused
 from mipi_pl.utils.errors import UserError
@@ -74,7 +74,7 @@ def refuse_short(total: int, frames: int, run: Path) -> None:
 
 def lengthened(config: Config, total: int) -> Config:
     """Return the config with another budget, in every entry ``total_frames`` that had the former one."""
-    former = config[KEY]
+    former = config["total_frames"]
 
     def change(node: Any) -> Any:
         if isinstance(node, dict):
@@ -91,13 +91,14 @@ def refuse_own_budgets(config: Config) -> None:
     Raises:
         UserError: if one has a smaller budget of its own.
     """
+    total = config["total_frames"]
     for name, node in config["callbacks"].items():
         own = node.get(KEY) if isinstance(node, dict) else None
-        if not isinstance(own, (int, float)) or own >= config[KEY]:
+        if not isinstance(own, (int, float)) or own >= total:
             continue
         if getattr(imported(node["_target_"], f"callbacks.{name}"), "ends_training", False):
             raise UserError(
-                f"callbacks.{name}.{KEY}={own} is a budget of its own and would end the run before {config[KEY]:,} "
+                f"callbacks.{name}.{KEY}={own} is a budget of its own and would end the run before {total:,} "
                 "frames: begin a new run with algorithm.init_from"
             )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import MakeEnv
@@ -13,10 +14,10 @@ from mipi_pl.evaluation.worlds import WorldError
 from mipi_pl.models import fused
 from mipi_pl.run import own_folder
 from mipi_pl.run.build import environment_factory, one_environment
-from mipi_pl.run.config import Config
 from mipi_pl.run.evaluation_plan import Plan, changed_arguments, make_plan
 from mipi_pl.run.learner import build_algorithm
 from mipi_pl.run.quiet import quieten
+from mipi_pl.run.schema import Config, Node
 from mipi_pl.spec import EntitySpec
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.checkpoint_file import RECORD, restore
@@ -38,7 +39,7 @@ class LoadedRun:
     """
 
     name: str
-    record: Config
+    record: dict[str, Any]
     plan: Plan
     algorithm: EntityAlgorithm
     make_env: MakeEnv
@@ -108,7 +109,7 @@ def check_worlds(loaded: LoadedRun) -> None:
         raise UserError(str(error)) from error
 
 
-def _load(path: Path, content: Config, config: Config, plan: Plan) -> LoadedRun:
+def _load(path: Path, content: dict[str, Any], config: Config, plan: Plan) -> LoadedRun:
     with one_environment(environment_factory(config["env"])) as env:
         trained = env.entity_spec
     algorithm = build_algorithm(config["algorithm"], trained)
@@ -121,14 +122,14 @@ def _load(path: Path, content: Config, config: Config, plan: Plan) -> LoadedRun:
     return LoadedRun(name, content[RECORD], plan, algorithm, make_env, played)
 
 
-def _unfit_keys(algorithm: EntityAlgorithm, env: Config, trained: Config) -> str:
+def _unfit_keys(algorithm: EntityAlgorithm, env: Node, trained: Node) -> str:
     """Return the changed keys of an environment that do not fit the policy, for messages; all if none does so alone."""
     changed = changed_arguments(env, trained)
     unfit = [key for key in changed if not _fits(algorithm, {**trained, key: env[key]})]
     return ", ".join(f"env.{key}" for key in unfit or changed)
 
 
-def _fits(algorithm: EntityAlgorithm, env: Config) -> bool:
+def _fits(algorithm: EntityAlgorithm, env: Node) -> bool:
     """Return whether the policy can act in an environment, also if that cannot be told because it cannot be built."""
     with suppress(UserError), one_environment(environment_factory(env)) as built:
         return _misfit(algorithm, built.entity_spec) is None

@@ -13,10 +13,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from mipi_pl.run.config import Config
 from mipi_pl.run.config_files import CONFIG_DIR
+from mipi_pl.run.schema import Config
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
@@ -114,7 +114,8 @@ def open_run(path: Path, folder: Path | None = None) -> tuple[dict[str, Any], Co
     Raises:
         UserError: if the file cannot be used, or needs modules of a folder that was not named.
     """
-    content, config = read_checkpoint(path)
+    content, stored = read_checkpoint(path)
+    config = cast(Config, stored)
     if folder is not None:
         config["config_dir"] = str(folder.resolve())
         use_modules(config["config_dir"])

@@ -18,8 +18,8 @@ from mipi_pl.evaluation.worlds import WorldError, Worlds
 from mipi_pl.logging.hooks import call_hook, never_fatal
 from mipi_pl.roles import having
 from mipi_pl.run.build import build
-from mipi_pl.run.config import Config
 from mipi_pl.run.learner import build_algorithm, check_optimizers, refuse_large_batches
+from mipi_pl.run.schema import Config, Node
 from mipi_pl.run.state import RunState
 from mipi_pl.spec import EntitySpec
 from mipi_pl.utils.compat import attach
@@ -126,7 +126,7 @@ def _check_worlds(callbacks: Mapping[str, Any], spec: EntitySpec) -> None:
                 raise UserError(f"callbacks.{name}: {error}") from error
 
 
-def _refuse_endless(trainer: Config, callbacks: list[Any]) -> None:
+def _refuse_endless(trainer: Node, callbacks: list[Any]) -> None:
     """Reject a run that nothing ends."""
     limited = trainer.get("max_time") or trainer.get("fast_dev_run") or trainer.get("max_steps", -1) != -1
     if not limited and not any(callback.ends_training for callback in having(callbacks, "ends_training")):

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from mipi_pl import distributed
 from mipi_pl.run.build import build
-from mipi_pl.run.config import Config
+from mipi_pl.run.schema import Node
 from mipi_pl.utils.compat import ScriptLauncher, leave_alone
 from mipi_pl.utils.errors import UserError
 
@@ -29,7 +29,7 @@ PRECISIONS = ("32-true", "bf16-mixed")
 """Supported precisions, which the learning steps are tested with; float16 would need loss scaling per optimizer."""
 
 
-def connect(node: Config) -> Trainer:
+def connect(node: Node) -> Trainer:
     """Build the Trainer, start the processes of the run and connect them.
 
     Args:
@@ -71,7 +71,7 @@ def _in_a_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
-def build_trainer(node: Config) -> Trainer:
+def build_trainer(node: Node) -> Trainer:
     """Build the Trainer of a run, without callbacks and loggers.
 
     Raises:

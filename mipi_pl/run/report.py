@@ -15,8 +15,8 @@ from mipi_pl.logging.csv import ResumableCSVLogger
 from mipi_pl.logging.hooks import call_hook
 from mipi_pl.roles import callbacks_of, having
 from mipi_pl.run.build import factory
-from mipi_pl.run.config import Config
 from mipi_pl.run.parts import Parts
+from mipi_pl.run.schema import Config
 from mipi_pl.run.teams import Teams
 from mipi_pl.storage import checksums, run_folder
 from mipi_pl.utils.errors import first_line

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mipi_pl import distributed
 from mipi_pl.run import extension
-from mipi_pl.run.config import Config
 from mipi_pl.run.lost_processes import watch
 from mipi_pl.run.own_folder import open_run
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
+from mipi_pl.run.schema import Config
 from mipi_pl.run.train import Run
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD, with_texts
@@ -95,7 +96,7 @@ def _existing_folder(run: Path) -> Path:
     return folder
 
 
-def _refuse_other_size(record: Config, run: Path) -> None:
+def _refuse_other_size(record: dict[str, Any], run: Path) -> None:
     """Check that there are as many processes as wrote the checkpoint with this record."""
     written_by = record.get("processes", 1)
     if written_by != distributed.size():
@@ -105,7 +106,7 @@ def _refuse_other_size(record: Config, run: Path) -> None:
         )
 
 
-def _note_other_commit(record: Config, checkpoint: Path, say: Callable[[str], None]) -> None:
+def _note_other_commit(record: dict[str, Any], checkpoint: Path, say: Callable[[str], None]) -> None:
     written_at, now = record["commit"], provenance.commit()
     if written_at != now and distributed.rank() == 0:
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")

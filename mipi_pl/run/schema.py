@@ -1,13 +1,14 @@
-"""Keys and types of train.yaml and of its nodes held_out, network and run."""
+"""Keys and types of a resolved train.yaml and of its nodes held_out, network and run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
+
+Node = dict[str, Any]
+"""A node with a ``_target_``, or a mapping of such nodes."""
 
 
-@dataclass
-class HeldOut:
+class HeldOut(TypedDict):
     """Evaluations in addition to the training teams.
 
     Attributes:
@@ -26,8 +27,25 @@ class HeldOut:
     baselines: list[str] | None
 
 
-@dataclass
-class MixerNetwork:
+class Evaluation(TypedDict):
+    """A resolved eval.yaml with the overrides of `mipi eval`; None: as in the run.
+
+    Attributes:
+        seed: seed of the evaluation environments.
+        output_dir: parent of the result folder.
+        threads: processor threads.
+        held_out: entries of `HeldOut`, each of which may be None.
+        env: changed arguments of the environment.
+    """
+
+    seed: int | None
+    output_dir: str | None
+    threads: int | None
+    held_out: dict[str, Any]
+    env: dict[str, Any]
+
+
+class MixerNetwork(TypedDict):
     """Settings shared by all mixers with attention.
 
     Attributes:
@@ -43,8 +61,7 @@ class MixerNetwork:
     pool: str
 
 
-@dataclass
-class Network:
+class Network(TypedDict):
     """Settings shared by all agent networks; algorithms, mixers and environments refer to them.
 
     Attributes:
@@ -68,8 +85,7 @@ class Network:
     mixer: MixerNetwork
 
 
-@dataclass
-class RunNames:
+class RunNames(TypedDict):
     """Names and folder of a run; the names are those of the chosen config files.
 
     Attributes:
@@ -93,9 +109,8 @@ class RunNames:
     folder: str
 
 
-@dataclass
-class Train:
-    """Top level of train.yaml. Fields of type `dict` hold nodes with a ``_target_``."""
+class Config(TypedDict):
+    """A resolved train.yaml: plain containers, numbers, strings and None, which a checkpoint can store."""
 
     seed: int
     total_frames: int
@@ -107,10 +122,10 @@ class Train:
     held_out: HeldOut
     run: RunNames
     network: Network
-    env: dict[str, Any]
-    algorithm: dict[str, Any]
-    datamodule: dict[str, Any]
-    callbacks: dict[str, Any]
-    trainer: dict[str, Any]
-    logger: dict[str, Any]
-    picture: dict[str, Any]
+    env: Node
+    algorithm: Node
+    datamodule: Node
+    callbacks: Node
+    trainer: Node
+    logger: Node
+    picture: Node

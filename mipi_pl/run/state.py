@@ -15,7 +15,7 @@ from mipi_pl import distributed
 from mipi_pl.algorithms.base import algorithm_of
 from mipi_pl.datamodule import datamodule_of, needed_files
 from mipi_pl.logging.csv import ResumableCSVLogger
-from mipi_pl.run.config import Config
+from mipi_pl.run.schema import Config
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD
 from mipi_pl.storage.files import replacing, with_csv_ends

@@ -12,7 +12,7 @@ from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.envs.composition import Composition
 from mipi_pl.evaluation.worlds import World, WorldError, size_range, worlds_of
 from mipi_pl.run.build import environment_factory, one_environment
-from mipi_pl.run.config import Config
+from mipi_pl.run.schema import Config
 from mipi_pl.utils.errors import UserError
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
@@ -19,13 +20,14 @@ from mipi_pl.logging.hooks import closing
 from mipi_pl.models import fused
 from mipi_pl.run import report, warm_start, workload
 from mipi_pl.run.build import environment_factory
-from mipi_pl.run.config import Config, check_train, resolve
+from mipi_pl.run.config import check_train, resolve
 from mipi_pl.run.fit import fit, held
 from mipi_pl.run.lost_processes import losses_named, watch
 from mipi_pl.run.parts import Parts, assemble
 from mipi_pl.run.playing import play_learned, play_scripted
 from mipi_pl.run.processes import connect
 from mipi_pl.run.quiet import quieten
+from mipi_pl.run.schema import Config
 from mipi_pl.run.teams import Teams, teams_of
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoints import CheckpointFolder
@@ -49,8 +51,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
         UserError: if the config is invalid.
         Interrupted: if the user stopped training; a checkpoint is written.
     """
-    config = resolve(composed)
-    check_train(config)
+    config = check_train(resolve(composed))
     warm_start.settle(composed)
     quieten()
     teams = teams_of(config)
@@ -60,7 +61,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     folder, created = distributed.on_first_rank(lambda: _make_folder(root, config["run"]["name"]))
     try:
         composed.run.folder = str(folder)  # paths into the run folder follow it
-        with Run(resolve(composed), folder, trainer, teams, say=say) as run:
+        with Run(cast(Config, resolve(composed)), folder, trainer, teams, say=say) as run:
             run.carry_out()
     except BaseException:
         if distributed.rank() == 0:
@@ -244,7 +245,7 @@ class Run:
         folder = self.folder
         try:
             with replacing(folder / run_folder.CONFIG) as unfinished:
-                OmegaConf.save(OmegaConf.create(self.config), unfinished)
+                OmegaConf.save(OmegaConf.create(dict(self.config)), unfinished)
             if self.checkpoint is None:
                 write_json(folder / run_folder.PROVENANCE, provenance.provenance())
                 run_folder.link_latest(folder.parent.parent, folder)

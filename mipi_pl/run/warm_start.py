@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.run.config import Config
 from mipi_pl.run.kinds import INIT_FROM
+from mipi_pl.run.schema import Config
 from mipi_pl.storage import run_folder, shipped
 from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
