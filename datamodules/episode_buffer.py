@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -40,7 +41,7 @@ class EpisodeBuffer:
             raise ValueError(f"datamodule.storage must be 'ram' or 'memmap', got {storage!r}")
         self.capacity = capacity
         self._in_memory = storage == "ram"
-        self._parent = storage_dir or tempfile.gettempdir()
+        self._parent = os.path.expanduser(storage_dir) if storage_dir else tempfile.gettempdir()
         self._remove_files: weakref.finalize[[str], EpisodeBuffer] | None = None
         self._buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(capacity) if self._in_memory else self._files())
 

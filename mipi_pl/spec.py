@@ -25,6 +25,7 @@ Masks are named by their meaning; True always means yes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -168,10 +169,28 @@ class EntitySpec:
         """Check that a policy trained in this environment can act in another.
 
         Raises:
-            ValueError: if it cannot; the message names the size that differs.
+            ValueError: if it cannot; the message names the size that differs, or the first feature or action that has
+                another name there.
         """
         bound = ("targets", "n_features", "n_kinds")
         for name in bound if other.targets else (*bound, "n_agents", "n_entities"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ValueError(f"the policy was trained with {name}={mine} and this environment has {theirs}")
+        fixed = self.n_kinds - len(self.targets)  # the names of the others depend on the number of targets
+        _refuse_other_names("feature", self.feature_names, other.feature_names)
+        _refuse_other_names("action", self.action_names[:fixed], other.action_names[:fixed])
+
+
+def _refuse_other_names(what: str, mine: Sequence[str], theirs: Sequence[str]) -> None:
+    """Check that two lists of names agree, where both are given.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    for number, (trained, here) in enumerate(zip(mine, theirs, strict=False)):
+        if trained != here:
+            raise ValueError(
+                f"{what} {number} was {trained!r} where the policy was trained and is {here!r} in this environment: "
+                "give unit types and other lists in the order of training"
+            )

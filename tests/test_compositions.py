@@ -58,6 +58,12 @@ def test_teams_that_are_trained_on_are_no_held_out_teams(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize("also", ["capacity: 27", "parallel: true"])
+def test_what_changes_no_rule_makes_no_held_out_team(also: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compositions", "env=sz", f"+held_out.worlds.large={{team_sizes: [5, 12], {also}}}"]) == 2
+    assert "evaluation 'large' plays compositions of training: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mixes", ["all", "[{stalker: 3}, {zealot: 8}]"])
 def test_mixes_that_the_split_holds_out_are_not_trained_on_by_another_key(
     mixes: str, capsys: pytest.CaptureFixture[str]
@@ -67,6 +73,16 @@ def test_mixes_that_the_split_holds_out_are_not_trained_on_by_another_key(
     assert capsys.readouterr().err == (
         "mipi: env.mixes trains on compositions that env.split holds out: 3 stalker; choose env.mixes=training or "
         "remove them from one of the two\n"
+    )
+
+
+def test_worlds_whose_features_mean_something_else_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    swapped = "groups: [{types: [zealot, stalker], min: 3, max: 64}]"
+    assert main(["compositions", "env=sz", f"+held_out.worlds.large={{team_sizes: [6], {swapped}}}"]) == 2
+    assert capsys.readouterr().err == (
+        "mipi: held_out: evaluation 'large' (team_sizes=[6], groups=[{'types': ['zealot', 'stalker'], 'min': 3, 'max': "
+        "64}]): feature 5 was 'type_stalker' where the policy was trained and is 'type_zealot' in this environment: "
+        "give unit types and other lists in the order of training\n"
     )
 
 

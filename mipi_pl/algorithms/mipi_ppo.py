@@ -44,7 +44,7 @@ class MIPIPPO(InformationCost, MAPPO):
             or without actions that have a target.
     """
 
-    optimizer_names = ("policy", "critic", "marginal")
+    optimizer_names: tuple[str, ...] = ("policy", "critic", "marginal")
 
     def __init__(
         self,
@@ -66,7 +66,9 @@ class MIPIPPO(InformationCost, MAPPO):
         self.marginal_epochs = self.epochs if marginal_epochs is None else marginal_epochs
         require_options(1, self.epochs, marginal_epochs=self.marginal_epochs)
         self._marginal_optimizer: OptimizerFactory | None = None
-        if self.regularizer is Regularizer.MUTUAL_INFORMATION:
+        if self.regularizer is not Regularizer.MUTUAL_INFORMATION:
+            self.optimizer_names = MAPPO.optimizer_names
+        else:
             if marginal is None or marginal_optimizer is None:
                 raise ValueError(
                     "algorithm.regularizer=mutual_information needs algorithm.marginal and "

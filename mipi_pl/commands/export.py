@@ -51,7 +51,8 @@ def run(options: Namespace) -> None:
     suffix = _suffix_of(options)
     target: Path = options.output or output_parent(path) / f"policy{suffix}"
     if target.suffix != suffix:
-        raise UserError(f"the name of the file must end in {suffix}, got {target}")
+        ending = suffix if options.format else ", ".join(f".{name}" for name in _FORMATS)
+        raise UserError(f"the name of the file must end in {ending}, got {target}")
     if target.exists():
         raise UserError(f"{target} exists already; name another file: --output FILE{suffix}")
     try:

@@ -58,6 +58,7 @@ class EntityEnv(EnvBase):
         resumable: whether `remember` restores the running episodes. If not, they end as truncated.
         max_evaluation_envs: maximum number of episodes stepped at once in an evaluation; further episodes follow.
         team_arguments: constructor arguments that only select which teams play.
+        neutral_arguments: constructor arguments that change neither the rules nor the teams.
         withheld: compositions that the world keeps out of training, for evaluation.
         checked: whether each frame is checked for NaN, masks without an action, agents that cannot act, and seen slots
             that are empty. The compiled worlds of this project are not: their tests establish the contract.
@@ -74,6 +75,7 @@ class EntityEnv(EnvBase):
     resumable: bool = True
     max_evaluation_envs: int = 256
     team_arguments: tuple[str, ...] = ("team_sizes",)
+    neutral_arguments: tuple[str, ...] = ("capacity", "device", "parallel")
     withheld: tuple[Composition, ...] = ()
     checked: bool = True
     tolerant: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -20,6 +21,7 @@ from mipi_pl.run.overrides import Override, as_words
 from mipi_pl.run.own_folder import as_flag, split
 from mipi_pl.run.policy import Policy
 from mipi_pl.run.resume import resume as resume_run
+from mipi_pl.run.state import random_states_kept
 from mipi_pl.run.train import train as train_composed
 from mipi_pl.run.world import make_world
 from mipi_pl.storage import run_folder, shipped
@@ -88,6 +90,7 @@ class TrainedRun:
 
     def resume(self, total_frames: int | None = None) -> TrainedRun:
         """Continue the run in its folder; see `resume`."""
+        self.__dict__.pop("policy", None)  # of the checkpoint that was the last one so far
         return resume(self, total_frames, self.config_dir)
 
     def __fspath__(self) -> str:
@@ -107,7 +110,7 @@ class TrainedRun:
 
 
 def train(*overrides: Override, **keywords: Any) -> TrainedRun:
-    """Train a policy, like ``mipi train OVERRIDES``.
+    """Train a policy, like ``mipi train OVERRIDES``. The global random generators are left as they were.
 
     Args:
         overrides: words of the command line, such as ``"experiment=quickstart"``, or dictionaries of keys and values,
@@ -125,7 +128,9 @@ def train(*overrides: Override, **keywords: Any) -> TrainedRun:
         >>> run.policy
         Policy(matrix_game__mipi__0 after 24 frames, greedy)
     """
-    return TrainedRun(train_composed(compose(as_words(overrides, keywords))))
+    _refuse_in_worker("train")
+    with random_states_kept():
+        return TrainedRun(train_composed(compose(as_words(overrides, keywords))))
 
 
 def resume(
@@ -146,7 +151,9 @@ def resume(
     """
     own = split(_named(run, config_dir))[0]
     words = [] if total_frames is None else as_words([{"total_frames": total_frames}])
-    return TrainedRun(resume_run(Path(run), config_dir=own, overrides=words), own)
+    _refuse_in_worker("resume")
+    with random_states_kept():
+        return TrainedRun(resume_run(Path(run), config_dir=own, overrides=words), own)
 
 
 def evaluate(policy: str | Path | TrainedRun | Policy, *overrides: Override, **keywords: Any) -> Table:
@@ -223,6 +230,19 @@ def make_env(
         mipi_pl.utils.errors.UserError: if there is no such environment or it rejects an argument.
     """
     return make_world([f"env={name}", *overrides, arguments], num_envs, seed, team_size, composition)[0]
+
+
+def _refuse_in_worker(call: str) -> None:
+    """Check that this is not a worker process, which imports the script that started it before it does its work.
+
+    Raises:
+        UserError: if it is.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError(
+            f"a worker process runs this script again and would call {call}() too: put the call under "
+            'if __name__ == "__main__":'
+        )
 
 
 def _named(source: object, config_dir: str | Path | None = None) -> list[str]:

@@ -53,6 +53,7 @@ def existing(folder: str | None) -> Path | None:
 
 
 def _found(folder: str, flag: str) -> Path:
+    folder = os.path.expanduser(folder)
     if not folder or not Path(folder).is_dir():
         raise UserError(f"{flag} must be an existing folder with your own configs, got {folder or 'nothing'}")
     return Path(folder).resolve()

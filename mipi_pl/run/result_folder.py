@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def result_folder(path: Path, kind: str, output_dir: str | None) -> Iterator[Pat
     Raises:
         UserError: if the folder cannot be created.
     """
-    parent = Path(output_dir) if output_dir else output_parent(path) / kind
+    parent = Path(os.path.expanduser(output_dir)) if output_dir else output_parent(path) / kind
     try:
         folder, root = run_folder.new_folder_and_root(parent)
     except OSError as error:

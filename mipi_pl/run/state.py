@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ class RunState(Callback):
     def processor_seconds(self) -> float:
         """Return the processor time in seconds of this run so far, including the time before it was resumed.
 
-        It is the time of this process; the report uses that of the first.
+        It is the time of this process, without that of worker processes.
         """
         return self._earlier_processor_s + time.process_time() - self._start_processor_s
 
@@ -144,6 +146,16 @@ def random_states() -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+
+
+@contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Restore the global random generators of Python, NumPy and PyTorch afterwards."""
+    states = random_states()
+    try:
+        yield
+    finally:
+        set_random_states(states)
 
 
 def set_random_states(states: dict[str, Any]) -> None:

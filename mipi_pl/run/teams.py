@@ -82,7 +82,7 @@ def _held_out(world: World, make_env: MakeEnv, env: EntityEnv, seed: int) -> tup
         sizes = "; held_out.team_sizes=[...] sets the sizes to evaluate, held_out.team_sizes=[] none"
         raise UserError(f"held_out: {error}{sizes if set(world.changes) == {'team_sizes'} else ''}") from error
     shared = [c.label for c in compositions if c in set(env.compositions)]
-    if shared and set(world.changes) <= set(env.team_arguments):
+    if shared and set(world.changes) <= {*env.team_arguments, *env.neutral_arguments}:
         raise UserError(
             f"held_out: evaluation {world.name!r} plays compositions of training: {', '.join(shared)}; remove them "
             f"from one of the two (training has teams of {size_range(sorted({c.size for c in env.compositions}))})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -57,7 +58,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     teams = teams_of(config)
     trainer = connect(config["trainer"])
     watch(config["lost_after_s"])
-    root = Path(config["output_dir"])
+    root = Path(os.path.expanduser(config["output_dir"]))  # shells expand ~ at the beginning of a word only
     folder, created = distributed.on_first_rank(lambda: _make_folder(root, config["run"]["name"]))
     try:
         composed.run.folder = str(folder)  # paths into the run folder follow it
@@ -177,14 +178,14 @@ class Run:
         state = self.parts.state
         seconds_training = state.training_seconds()
         trained, cut_short = self.evaluate(), self.parts.cut_short()
-        if self.is_first:
-            counts = {
-                "cut_short": cut_short,
-                "seconds": state.seconds + time.monotonic() - self._start_s,
-                "seconds_training": seconds_training,
-                "processor_seconds": state.processor_seconds(),
-            }
-            self.report({"trained": trained, "untrained": untrained, **scripted}, counts)
+        counts = {
+            "cut_short": cut_short,
+            "seconds": state.seconds + time.monotonic() - self._start_s,
+            "seconds_training": seconds_training,
+            "processor_seconds": sum(distributed.gather(state.processor_seconds())),
+        }
+        policies = {"trained": trained, "untrained": untrained, **scripted}
+        distributed.on_first_rank(lambda: self.report(policies, counts))  # nobody returns before the files are there
 
     def evaluate(self) -> list[Result]:
         """Return greedy results of the present policy on the training teams and in every held-out world.

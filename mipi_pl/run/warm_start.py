@@ -31,6 +31,7 @@ _CRITIC, _UNITS = "critic", "return_scale"
 def settle(composed: DictConfig) -> None:
     """Replace a relative path in ``algorithm.init_from`` by the absolute one, which the config of the run keeps."""
     source = OmegaConf.select(composed, _KEY)
+    source = source if source is None else os.path.expanduser(source)
     if source is not None and os.path.isfile(source):  # unlike Path.is_file, never fails
         OmegaConf.update(composed, _KEY, str(Path(source).resolve()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -47,12 +48,16 @@ def make_world(
     named = [word for word in words if "=" not in word or word.partition("=")[0] in ("env", "experiment")]
     if not named:
         raise UserError("name a world, such as 'sz'")
+    chosen = {word.lstrip("+").partition("=")[0] for word in words}
+    for name in {"seed", "num_envs", "device"} & chosen:
+        raise UserError(f"{name} is an argument of this function: write {name}=..., not a word of the command line")
     try:
         require_seed(seed)
     except ValueError as error:
         raise UserError(str(error)) from error
+    if not _is_number(num_envs):
+        raise UserError(f"num_envs must be a whole number from 1, got {num_envs!r}")
     composed = compose([word if "=" in word else f"env={word}" for word in words])
-    chosen = {word.lstrip("+").partition("=")[0] for word in words}
     for key, value in _team(team_size, composition).items():
         if key not in composed.env:
             raise UserError(f"{composed.run.environment} takes no {_name_of(composition)}: it has no env.{key}")
@@ -79,15 +84,16 @@ def _team(team_size: int | None, composition: Mapping[str, int] | None) -> dict[
             return {}
         if not _is_number(team_size):
             raise UserError(f"team_size must be a whole number from 1, got {team_size!r}")
-        return {"team_sizes": [team_size], "capacity": team_size}
+        return {"team_sizes": [int(team_size)], "capacity": int(team_size)}
     if team_size is not None:
         raise UserError(f"give either team_size or composition, got {team_size} and {dict(composition)}")
     if not composition or not all(_is_number(count) for count in composition.values()):
         raise UserError(
             f"composition must give a number of agents per type, such as {{'zealot': 3}}, got {composition}"
         )
-    size = sum(composition.values())
-    return {"team_sizes": [size], "capacity": size, "mixes": [dict(composition)]}
+    mix = {name: int(count) for name, count in composition.items()}
+    size = sum(mix.values())
+    return {"team_sizes": [size], "capacity": size, "mixes": [mix]}
 
 
 def _name_of(composition: Mapping[str, int] | None) -> str:
@@ -107,4 +113,4 @@ def _is_processor(device: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0

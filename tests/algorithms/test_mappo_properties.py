@@ -149,6 +149,13 @@ def test_a_decay_of_an_older_run_plays_and_is_refused_in_training() -> None:
         check_optimizers(algorithm)
 
 
+@pytest.mark.parametrize("regularizer", [None, "mutual_information", "entropy", "none"])
+def test_each_regularizer_names_its_optimizers(regularizer: str | None) -> None:
+    algorithm = small_mappo(Sizes().spec, regularizer=regularizer)
+    check_optimizers(algorithm)
+    assert ("marginal" in algorithm.optimizer_names) is (regularizer == "mutual_information")
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.9, 0.99999])
 def test_returns_are_normalised_from_the_first_rollout_on(decay: float) -> None:
     returns = 10 + 2 * torch.randn(4096, generator=torch.Generator().manual_seed(0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import multiprocessing
+import random
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -119,6 +122,7 @@ def test_an_environment_is_made_by_name() -> None:
     env = mipi_pl.make_env("sz", team_sizes=[8], num_envs=2)
     assert (env.num_envs, {c.size for c in env.compositions}) == (2, {8})
     assert str(mipi_pl.make_env("matrix_game", device="cpu").device) == "cpu"
+    assert mipi_pl.make_env("sz", team_size=np.int64(3)).entity_spec.n_agents == 3
     fixed = mipi_pl.make_env("sz", {"enemy_delta": 1}, composition={"stalker": 2, "zealot": 1})
     assert {c.label for c in fixed.compositions} == {"2 stalker + 1 zealot"}
     assert (fixed.entity_spec.n_agents, fixed.entity_spec.n_entities) == (3, 7)
@@ -127,6 +131,8 @@ def test_an_environment_is_made_by_name() -> None:
         (lambda: mipi_pl.make_env("sz", team_sizse=[8]), r"did you mean env\.team_sizes"),
         (lambda: mipi_pl.make_env("sz", team_sizes=[99]), "capacity"),
         (lambda: mipi_pl.make_env("sz", team_size=3, composition={"zealot": 3}), "give either team_size"),
+        (lambda: mipi_pl.make_env("sz", "seed=3"), r"seed is an argument of this function: write seed=\.\.\."),
+        (lambda: mipi_pl.make_env("sz", num_envs=0), "num_envs must be a whole number from 1, got 0"),
         (lambda: mipi_pl.make_env("sz", {"seed": 3}), r"env\.seed cannot be chosen here"),
         (lambda: mipi_pl.make_env("sz", device="nowhere"), "device must be one that PyTorch can use here, got nowhere"),
     ]
@@ -363,3 +369,41 @@ def test_a_run_that_lost_its_files_says_which(trained: tuple[mipi_pl.TrainedRun,
     for read, name in ((lambda: copy.metrics, "metrics.csv"), (lambda: copy.results, "results.csv")):
         with pytest.raises(UserError, match=rf"cannot read .*{name} \(No such file"):
             read()
+
+
+def test_training_leaves_the_generators_of_the_program_alone(tmp_path: Path) -> None:
+    def draws() -> list[float]:
+        return [random.random(), float(np.random.uniform()), float(torch.rand(()))]  # noqa: NPY002  # a user's program
+
+    def seed() -> None:
+        random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        torch.manual_seed(5)
+
+    seed()
+    expected = [draws(), draws()]
+    seed()
+    found = [draws()]
+    run = mipi_pl.train(TINY, output_dir=tmp_path)
+    found.append(draws())
+    assert found == expected
+    before = repr(run.policy)
+    assert run.resume(total_frames=200).folder == run.folder
+    assert repr(run.policy) == repr(mipi_pl.load_policy(run)) != before
+
+
+def test_a_worker_that_imports_the_script_does_not_train_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    for call in (lambda: mipi_pl.train(TINY, output_dir=tmp_path), lambda: mipi_pl.resume(tmp_path)):
+        with pytest.raises(UserError, match='put the call under if __name__ == "__main__":'):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_home_folder_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = mipi_pl.train(TINY, output_dir="~/runs")
+    assert run.folder.is_relative_to(tmp_path / "runs")
+    assert run.evaluate(output_dir="~/results").folder.is_relative_to(tmp_path / "results")
+    again = mipi_pl.train(TINY, {"algorithm.init_from": f"~/{run.checkpoint.relative_to(tmp_path)}"}, output_dir="~/b")
+    assert (again.folder / "initial.ckpt").is_file()
