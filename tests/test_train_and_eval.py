@@ -17,12 +17,13 @@ import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mipi_pl.cli import main
 from mipi_pl.run import evaluate, loaded_run
 from mipi_pl.run.processes import _in_a_multirun
 from mipi_pl.storage.files import sha256_of
+from mipi_pl.utils.errors import DivergedError
 
 ROOT = Path(__file__).resolve().parent.parent
 MIPI = [sys.executable, "-c", "import sys; from mipi_pl.cli import main; sys.exit(main())"]
@@ -290,6 +291,37 @@ def test_a_multirun_trains_each_combination(tmp_path: Path, monkeypatch: pytest.
     assert main(["train", "-m", "experiment=matrix_game", "debug=tiny", "seed=3,4"]) == 0
     found = {path.parent.parent.name for path in Path("outputs").glob("*/*/results.json")}
     assert found == {"matrix_game__mipi__3", "matrix_game__mipi__4"}
+
+
+def test_a_multirun_goes_on_after_a_run_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seeds = []
+
+    def diverge_first(config: DictConfig) -> None:
+        seeds.append(config.seed)
+        if len(seeds) == 1:
+            raise DivergedError("the critic diverged in update 1\nand more")
+
+    monkeypatch.setattr("mipi_pl.run.launch.train", diverge_first)
+    chosen = ["experiment=matrix_game", "debug=tiny", f"output_dir={tmp_path}"]
+    assert main(["train", "-m", *chosen, "seed=3,4,5"]) == 1
+    assert seeds == [3, 4, 5]
+    first, last = (line for line in capfd.readouterr().err.splitlines() if line.startswith("mipi: "))
+    assert first == "mipi: the critic diverged in update 1"
+    assert last.startswith("mipi: 1 of 3 runs failed: ")
+    assert last.endswith("matrix_game__mipi__3")
+    assert main(["train", *chosen]) == 0, "the first of one command"
+
+
+@pytest.mark.parametrize("later", ["algorithm.gamma=0.9,1.2", "held_out.team_sizes=[],[9]"])
+def test_a_mistake_in_a_later_run_is_found_before_the_first(
+    later: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["env=sz", "debug=tiny", f"output_dir={tmp_path}", later]
+    assert main(["train", "-m", *chosen]) == 2
+    assert capfd.readouterr().err.count("mipi: ") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", RunMode)

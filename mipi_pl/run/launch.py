@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,24 +10,30 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from mipi_pl.run.build import environment_factory, one_environment
 from mipi_pl.run.compose import as_hydra_has_it, compose
 from mipi_pl.run.config import check_structure, check_train, resolve
 from mipi_pl.run.flags import read_flags, through_hydra
 from mipi_pl.run.help import help_text
+from mipi_pl.run.learner import build_algorithm
 from mipi_pl.run.naming import name_run
 from mipi_pl.run.own_folder import as_override, named_folder, search_path
+from mipi_pl.run.schema import Config
+from mipi_pl.run.teams import teams_of
 from mipi_pl.run.train import train
+from mipi_pl.storage import run_folder
 from mipi_pl.utils.compat import sweep
-from mipi_pl.utils.errors import UserError, one_message
+from mipi_pl.utils.errors import DivergedError, FailedError, UserError, WorldFaultError, first_line, one_message
 
 
 def launch(arguments: Sequence[str]) -> None:
     """Train once or, with ``-m``, once for each combination of overrides.
 
-    The configs of all runs are checked before the first run starts.
+    The configs of all runs are checked before the first run starts. If one of several runs fails, the others go on.
 
     Raises:
         UserError: if any of the configs is invalid, or there is no such flag.
+        FailedError: if any of several runs failed, after the last one.
     """
     flags = read_flags(as_override(as_hydra_has_it(arguments)))
     if flags.wants_help:
@@ -37,9 +44,32 @@ def launch(arguments: Sequence[str]) -> None:
     if not flags.words:
         train(compose(flags.overrides))
         return
-    for job in combinations(flags.overrides) if flags.is_multirun else [flags.overrides]:
-        check_train(resolve(compose(job)))
-    through_hydra([*flags.overrides, *search_path(flags.overrides), *flags.words], _train)
+    jobs = combinations(flags.overrides) if flags.is_multirun else [flags.overrides]
+    for job in jobs:
+        config = check_train(resolve(compose(job)))
+        if flags.is_multirun:
+            _check_parts(config)
+    failed: list[str] = []
+
+    def work(config: DictConfig) -> None:
+        try:
+            _train(config)
+        except (FailedError, DivergedError, WorldFaultError) as error:
+            if not flags.is_multirun:
+                raise
+            failed.append(run_folder.shown(Path(config.run.folder)))
+            print(f"mipi: {first_line(error)}", file=sys.stderr)
+
+    through_hydra([*flags.overrides, *search_path(flags.overrides), *flags.words], work)
+    if failed:
+        raise FailedError(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}")
+
+
+def _check_parts(config: Config) -> None:
+    """Check the teams and the algorithm of a run that begins only when earlier runs have been trained."""
+    teams_of(config)
+    with one_environment(environment_factory(config["env"])) as env:
+        build_algorithm(config["algorithm"], env.entity_spec)
 
 
 def _train(config: DictConfig) -> None:
