@@ -164,7 +164,30 @@ def _contains(folder: Path, path: Path) -> bool:
     return is_own and folder.resolve() in path.resolve().parents
 
 
+_used: list[str] = []
+"""Folders whose modules were made importable in this process."""
+
+
 def use_modules(folder: str | None) -> None:
-    """Make the modules in the folder importable; installed modules of the same name take precedence."""
-    if folder is not None and folder not in sys.path:
-        sys.path.append(folder)
+    """Make the modules in the folder importable; installed modules of the same name take precedence.
+
+    Raises:
+        UserError: if another folder that was used in this process has a module of the same name, which Python would
+            import instead.
+    """
+    if folder is None or folder in sys.path:
+        return
+    for other in _used:
+        shared = _modules_in(folder) & _modules_in(other) if other in sys.path else set()
+        if shared:
+            raise UserError(
+                f"{other} and {folder} both have a module {min(shared)}, and a process can import only one of them: "
+                "rename one, or use the folders in different processes"
+            )
+    sys.path.append(folder)
+    _used.append(folder)
+
+
+def _modules_in(folder: str) -> set[str]:
+    path = Path(folder)
+    return {file.stem for file in path.glob("*.py")} | {file.parent.name for file in path.glob("*/__init__.py")}

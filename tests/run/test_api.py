@@ -400,6 +400,17 @@ def test_a_worker_that_imports_the_script_does_not_train_again(tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_modules_of_one_name_in_two_folders_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for folder in ("A", "B", "C"):
+        (tmp_path / folder / "env").mkdir(parents=True)
+        (tmp_path / folder / ("other.py" if folder == "C" else "ring_of_two.py")).touch()
+    mipi_pl.make_env("sz", f"config_dir={tmp_path / 'A'}")
+    mipi_pl.make_env("sz", f"config_dir={tmp_path / 'C'}")
+    with pytest.raises(UserError, match=r"A and .*B both have a module ring_of_two, and a process can import only one"):
+        mipi_pl.make_env("sz", f"config_dir={tmp_path / 'B'}")
+
+
 def test_a_folder_in_the_home_folder_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     run = mipi_pl.train(TINY, output_dir="~/runs")
