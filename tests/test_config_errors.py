@@ -52,6 +52,8 @@ MISTAKES = [
         "for each part: optimizer@algorithm.critic_optimizer=rmsprop optimizer@algorithm.policy_optimizer=rmsprop",
     ),
     (["algorithm=mappo", "optimizers=rmsprop", "bogus=1"], "unknown key bogus"),
+    (["algorithm=mappo", "algorithm.alpha=0.1"], "algorithm=mappo has no algorithm.alpha: choose algorithm=mipi_ppo"),
+    (["algorithm=mappo", "algorithm.policy_optimizer.alpha=0.9"], "unknown key algorithm.policy_optimizer.alpha"),
     (["+env=sz"], "env has a choice already: write env=NAME, without +, to change it"),
     (["env=[sz]"], "env is one choice, such as env=NAME, got env=[sz]"),
     (["logger=[1,2]"], "logger is a name or a list of names, such as logger=[NAME,NAME], got logger=[1,2]"),

@@ -25,7 +25,6 @@ def a_parser() -> Parser:
     play.add_argument("overrides", nargs="*", default=())
     play.add_argument("--episodes", type=int)
     commands.add_parser("pass", raw=True)
-    commands.add_parser("some", raw=True, flags=("--absolute", "-cd"))
     commands.add_parser("rest")
     return top
 
@@ -45,15 +44,16 @@ def test_a_raw_command_gets_flags_and_words_in_their_order() -> None:
     assert a_parser().parse_args(["pass", *words]).words == words
 
 
-def test_a_raw_command_may_take_certain_flags_only() -> None:
-    words = ["a=1", "-cd=c d", "--absolute", "b"]
-    assert a_parser().parse_args(["some", *words]).words == words
+def test_commands_that_take_overrides_refuse_the_flags_of_training() -> None:
+    parsed = _parser().parse_args(["eval", "c", "a=1", "-cd=c d", "--absolute", "b=2"])
+    assert (str(parsed.checkpoint), parsed.absolute, parsed.config_dir) == ("c", True, "c d")
+    assert list(parsed.overrides) == ["a=1", "b=2"]
     for command in ("eval sz", "check-env", "compositions"):
         with pytest.raises(UserError, match=f"unrecognized arguments: -m --episodes=3; see mipi {command[:4]}"):
             _parser().parse_args([*command.split(), "-m", "--config-dir", "x", "a=1", "--episodes=3"])
 
 
-@pytest.mark.parametrize("words", ["play c a=1 --bogus", "rest a=1", "rest --bogus", "some a=1 --absolute --bogus"])
+@pytest.mark.parametrize("words", ["play c a=1 --bogus", "rest a=1", "rest --bogus"])
 def test_a_word_that_fits_nothing_is_refused_in_the_name_of_the_command(words: str) -> None:
     with pytest.raises(UserError, match=rf"unrecognized arguments: \S+; see mipi {words[:4]} --help"):
         a_parser().parse_args(words.split())

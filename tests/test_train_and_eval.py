@@ -300,17 +300,18 @@ def test_a_multirun_goes_on_after_a_run_that_failed(
 
     def diverge_first(config: DictConfig) -> None:
         seeds.append(config.seed)
-        if len(seeds) == 1:
-            raise DivergedError("the critic diverged in update 1\nand more")
+        if len(seeds) <= 2:
+            raise (DivergedError("the critic diverged in update 1\nand more"), MemoryError())[len(seeds) - 1]
 
     monkeypatch.setattr("mipi_pl.run.launch.train", diverge_first)
     chosen = ["experiment=matrix_game", "debug=tiny", f"output_dir={tmp_path}"]
     assert main(["train", "-m", *chosen, "seed=3,4,5"]) == 1
     assert seeds == [3, 4, 5]
-    first, last = (line for line in capfd.readouterr().err.splitlines() if line.startswith("mipi: "))
+    first, second, last = (line for line in capfd.readouterr().err.splitlines() if line.startswith("mipi: "))
     assert first == "mipi: the critic diverged in update 1"
-    assert last.startswith("mipi: 1 of 3 runs failed: ")
-    assert last.endswith("matrix_game__mipi__3")
+    assert second.startswith("mipi: memory was used up (MemoryError)")
+    assert last.startswith("mipi: 2 of 3 runs failed: ")
+    assert last.endswith("matrix_game__mipi__4")
     assert main(["train", *chosen]) == 0, "the first of one command"
 
 

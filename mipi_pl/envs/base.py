@@ -75,7 +75,7 @@ class EntityEnv(EnvBase):
     resumable: bool = True
     max_evaluation_envs: int = 256
     team_arguments: tuple[str, ...] = ("team_sizes",)
-    neutral_arguments: tuple[str, ...] = ("capacity", "device", "parallel")
+    neutral_arguments: tuple[str, ...] = ("device",)
     withheld: tuple[Composition, ...] = ()
     checked: bool = True
     tolerant: bool = False

@@ -83,6 +83,7 @@ class Smacv2Env(SmacGames):
     """
 
     team_arguments = ("team_sizes", "mixes", "split")
+    neutral_arguments = ("capacity", "device")
 
     def __init__(
         self,

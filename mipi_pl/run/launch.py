@@ -15,7 +15,7 @@ from mipi_pl.run.compose import as_hydra_has_it, compose
 from mipi_pl.run.config import check_structure, check_train, resolve
 from mipi_pl.run.flags import read_flags, through_hydra
 from mipi_pl.run.help import help_text
-from mipi_pl.run.learner import build_algorithm
+from mipi_pl.run.learner import build_algorithm, check_optimizers
 from mipi_pl.run.naming import name_run
 from mipi_pl.run.own_folder import as_override, named_folder, search_path
 from mipi_pl.run.schema import Config
@@ -24,6 +24,7 @@ from mipi_pl.run.train import train
 from mipi_pl.storage import run_folder
 from mipi_pl.utils.compat import sweep
 from mipi_pl.utils.errors import DivergedError, FailedError, UserError, WorldFaultError, first_line, one_message
+from mipi_pl.utils.memory import ShortageError, is_shortage
 
 
 def launch(arguments: Sequence[str]) -> None:
@@ -47,18 +48,21 @@ def launch(arguments: Sequence[str]) -> None:
     jobs = combinations(flags.overrides) if flags.is_multirun else [flags.overrides]
     for job in jobs:
         config = check_train(resolve(compose(job)))
-        if flags.is_multirun:
+        if flags.is_multirun and "--cfg" not in flags.words:
             _check_parts(config)
     failed: list[str] = []
 
     def work(config: DictConfig) -> None:
         try:
             _train(config)
-        except (FailedError, DivergedError, WorldFaultError) as error:
-            if not flags.is_multirun:
+        except Exception as error:
+            # A mistake, a UserError, ends all runs: it would end the others as well.
+            known = isinstance(error, (FailedError, DivergedError, WorldFaultError, OSError))
+            if not flags.is_multirun or not (known or is_shortage(error)):
                 raise
             failed.append(run_folder.shown(Path(config.run.folder)))
-            print(f"mipi: {first_line(error)}", file=sys.stderr)
+            reason = first_line(error if known else ShortageError(error))
+            print(f"mipi: {reason}", file=sys.stderr)
 
     through_hydra([*flags.overrides, *search_path(flags.overrides), *flags.words], work)
     if failed:
@@ -69,7 +73,7 @@ def _check_parts(config: Config) -> None:
     """Check the teams and the algorithm of a run that begins only when earlier runs have been trained."""
     teams_of(config)
     with one_environment(environment_factory(config["env"])) as env:
-        build_algorithm(config["algorithm"], env.entity_spec)
+        check_optimizers(build_algorithm(config["algorithm"], env.entity_spec))
 
 
 def _train(config: DictConfig) -> None:

@@ -35,6 +35,8 @@ def as_override(arguments: Sequence[str]) -> list[str]:
     for word in words:
         flag, equals, folder = word.partition("=")
         flag = flag.lstrip("+")
+        if flag == "output_dir" and _unquoted(folder).startswith("~"):
+            word = f"{flag}={_quoted(os.path.expanduser(_unquoted(folder)))}"
         if flag not in (*CONFIG_DIR, _KEY[:-1]) or (flag == _KEY[:-1] and folder == "null"):
             overrides.append(word)
             continue
@@ -190,4 +192,5 @@ def use_modules(folder: str | None) -> None:
 
 def _modules_in(folder: str) -> set[str]:
     path = Path(folder)
-    return {file.stem for file in path.glob("*.py")} | {file.parent.name for file in path.glob("*/__init__.py")}
+    files = {file.stem for file in path.glob("*.py")} - {"__init__", "conftest", "setup"}  # which no config names
+    return files | {file.parent.name for file in path.glob("*/__init__.py")} - {"tests"}

@@ -83,7 +83,7 @@ class RunState(Callback):
             "updates": algorithm_of(pl_module).updates,
             "seconds": self.seconds + time.monotonic() - self._start_s,
             "seconds_training": self.training_seconds(),
-            "processor_seconds": self.processor_seconds(),
+            "processor_seconds": sum(distributed.gather(self.processor_seconds())),
             "processes": distributed.size(),
             # With these two, a damaged index can be rebuilt.
             "format": FORMAT,
@@ -109,7 +109,8 @@ class RunState(Callback):
         self._resumed = record = checkpoint[RECORD]
         self.seconds = record["seconds"]
         self.seconds_training = record.get("seconds_training", self.seconds)  # missing in older checkpoints
-        self._earlier_processor_s = record.get("processor_seconds", 0.0)  # missing in older checkpoints
+        # The sum over the processes, which the first one keeps; missing in older checkpoints.
+        self._earlier_processor_s = record.get("processor_seconds", 0.0) if distributed.rank() == 0 else 0.0
         self.provenance = {key: record[key] for key in self.provenance}
         self.resumed_at = [*record["resumed_at"], record["updates"]]
         if not trainer.is_global_zero:

@@ -62,7 +62,7 @@ def moved_key(target: object, key: str) -> str | None:
         key: dotted key as the user writes it.
     """
     keys, advice = _MOVED_KEYS.get(str(target), ((), ""))
-    return advice.format(key) if key.rpartition(".")[2] in keys else None
+    return advice.format(key) if key.removeprefix("algorithm.") in keys else None
 
 
 def _split_mappo(algorithm: dict[str, Any]) -> dict[str, Any]:

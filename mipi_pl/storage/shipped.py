@@ -21,7 +21,7 @@ def names() -> list[str]:
 
 def located(word: Path) -> Path:
     """Return `word` if it is a file, the path of the shipped policy with that name, or else `word` unchanged."""
-    if str(word) in names() and not word.is_file():
+    if not word.is_file() and str(word) in names():
         with as_file(files("mipi_pl").joinpath(_FOLDER, f"{word}{SUFFIX}")) as path:
             return path
     return word

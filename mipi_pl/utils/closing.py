@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
 
@@ -30,5 +30,6 @@ def closed_on_error(opened: Opened) -> Iterator[Opened]:
     try:
         yield opened
     except BaseException:
-        opened.close()
+        with suppress(Exception):  # the first error says what is wrong
+            opened.close()
         raise

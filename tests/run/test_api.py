@@ -25,6 +25,7 @@ from tensordict import TensorDict
 import mipi_pl
 from mipi_pl.envs.matrix import MatrixGame
 from mipi_pl.evaluation.rollout import play
+from mipi_pl.run.compose import compose
 from mipi_pl.run.overrides import as_words
 from mipi_pl.utils.errors import UserError
 
@@ -404,6 +405,7 @@ def test_modules_of_one_name_in_two_folders_are_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr(sys, "path", [*sys.path])
     for folder in ("A", "B", "C"):
         (tmp_path / folder / "env").mkdir(parents=True)
+        (tmp_path / folder / "__init__.py").touch()
         (tmp_path / folder / ("other.py" if folder == "C" else "ring_of_two.py")).touch()
     mipi_pl.make_env("sz", f"config_dir={tmp_path / 'A'}")
     mipi_pl.make_env("sz", f"config_dir={tmp_path / 'C'}")
@@ -418,3 +420,5 @@ def test_a_folder_in_the_home_folder_may_begin_with_a_tilde(tmp_path: Path, monk
     assert run.evaluate(output_dir="~/results").folder.is_relative_to(tmp_path / "results")
     again = mipi_pl.train(TINY, {"algorithm.init_from": f"~/{run.checkpoint.relative_to(tmp_path)}"}, output_dir="~/b")
     assert (again.folder / "initial.ckpt").is_file()
+    assert compose(["env=sz", "output_dir=~/c"]).output_dir == compose(["output_dir='~/c'"]).output_dir
+    assert compose(["env=sz", "output_dir=~/c"]).output_dir == str(tmp_path / "c")

@@ -81,6 +81,7 @@ class BattleEnv(EntityEnv):
 
     scripted = ("random", "attack_nearest", "focus_fire")
     team_arguments = ("team_sizes", "mixes", "split")
+    neutral_arguments = ("capacity", "device", "parallel")
     checked = False
 
     def __init__(

@@ -72,6 +72,7 @@ class ResourceCollection(EntityEnv):
 
     winnable = False
     scripted = ("random", "expert")
+    neutral_arguments = ("capacity", "device", "parallel")
     checked = False
 
     def __init__(
