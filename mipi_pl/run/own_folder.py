@@ -27,6 +27,9 @@ _KEY = "config_dir="
 def as_override(arguments: Sequence[str]) -> list[str]:
     """Replace the flag ``--config-dir`` by an override with the absolute path of the folder.
 
+    A ``~`` at the beginning of ``output_dir`` is expanded too, because Hydra's grammar does not read it and Hydra uses
+    the value for the folder of a multirun.
+
     Raises:
         UserError: if no folder is given or it does not exist.
     """

@@ -58,7 +58,7 @@ def train(composed: DictConfig, say: Callable[[str], None] = print) -> Path:
     teams = teams_of(config)
     trainer = connect(config["trainer"])
     watch(config["lost_after_s"])
-    root = Path(os.path.expanduser(config["output_dir"]))  # shells expand ~ at the beginning of a word only
+    root = Path(os.path.expanduser(config["output_dir"]))  # a config file may have a ~
     folder, created = distributed.on_first_rank(lambda: _make_folder(root, config["run"]["name"]))
     try:
         composed.run.folder = str(folder)  # paths into the run folder follow it
