@@ -15,7 +15,7 @@ from mipi_pl.models.agent import Agent
 from mipi_pl.models.attention import with_last_action
 from mipi_pl.models.packing import PackedSteps
 from mipi_pl.models.targets import Perceived
-from mipi_pl.utils.errors import DivergedError
+from mipi_pl.utils.errors import DivergedError, UserError
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Actor(nn.Module):
 
         Raises:
             DivergedError: if probabilities or utilities are not finite.
+            UserError: if they are not, because features of the observation are NaN or infinite.
         """
         available = td.get(keys.ACTION_MASK)
         can_act = available.any(dim=-1)
@@ -120,16 +121,17 @@ class Actor(nn.Module):
 
         Raises:
             DivergedError: if probabilities or utilities are not finite.
+            UserError: if they are not, because features of the observation are NaN or infinite.
         """
         policy = None if self.by_utilities else self.agent.policy_logits
         if policy is not None:
             probabilities = log_policy(policy(seen).to(available.device), available).exp()
             if not probabilities.isfinite().all():  # the argmax would hide it
-                raise DivergedError("the policy diverged: its probabilities are not finite")
+                raise _cause(seen, "the policy diverged: its probabilities are not finite")
             return probabilities
         utilities = self.agent.utilities(seen).to(available.device)
         if not utilities.isfinite().all():
-            raise DivergedError("the critic diverged: its utilities are not finite")
+            raise _cause(seen, "the critic diverged: its utilities are not finite")
         best = greedy_actions(utilities, available)
         return nn.functional.one_hot(best, available.shape[-1]).to(utilities)
 
@@ -166,3 +168,15 @@ class Actor(nn.Module):
         self._state = last.squeeze(1)
         perceived: Perceived = seen.view(0)
         return perceived
+
+
+def _cause(seen: Perceived, diverged: str) -> Exception:
+    """Return the error for outputs that are not finite: the observation's fault if it is not finite either."""
+    finite = seen.entities.isfinite()
+    if finite.all():
+        return DivergedError(diverged)
+    environment, slot, feature = (~finite).nonzero()[0].tolist()
+    return UserError(
+        f"expected finite features of entities, got NaN or infinity in environment {environment}, slot {slot}, "
+        f"feature {feature}"
+    )

@@ -15,6 +15,8 @@ MISTAKES = [
     (["+bogus=1"], "unknown key bogus"),
     (["algorithm.alhpa=0.1"], "did you mean algorithm.alpha?"),
     (["+env.bogus=1"], "unknown key env.bogus"),
+    (["trainer.max_steps=5"], "an argument that no config sets; to set it, write +trainer.max_steps="),
+    (["env.num_envs=3"], "unknown key env.num_envs"),
     (["+held_out.sizes=[6]"], "unknown key held_out.sizes"),
     (["+algorithm.critic_optimizer.learning_rate=1"], "unknown key algorithm.critic_optimizer.learning_rate"),
     (["+env.seed=5"], "env.seed cannot be chosen here: it follows from the seed of the run"),

@@ -23,8 +23,7 @@ OF_WORLD = ("env", "held_out.seed", "held_out.worlds")
 OF_LEARNER = (
     "algorithm",
     "datamodule",
-    "callbacks.target_update",
-    "callbacks.learning_rate",
+    "callbacks",
     "total_frames",
     "trainer.precision",
     "trainer.devices",
@@ -44,6 +43,12 @@ _IRRELEVANT = (  # whole paths: a world or an algorithm of the user's own may ha
     "datamodule.workers",
     "datamodule.max_faults",
     "datamodule.lost_after_s",
+    "callbacks.generalization",
+    "callbacks.video",
+    "callbacks.collection",
+    "callbacks.frame_budget",
+    "callbacks.checkpointing",
+    "callbacks.progress",
 )
 
 

@@ -25,9 +25,10 @@ from mipi_pl.reporting.run_files import (
 from mipi_pl.reporting.tallies import Played
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.checksums import differing
+from mipi_pl.storage.extended import lengthened, recorded_total
 from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.lock import in_use
-from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, FAILURE, PROVENANCE, RESULTS
+from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, EXTENDED, FAILURE, PROVENANCE, RESULTS
 from mipi_pl.utils.errors import UserError
 from mipi_pl.utils.memory import require_memory
 
@@ -55,7 +56,7 @@ class Run:
         environment: name of the environment config.
         algorithm: name of the algorithm config.
         seed: random seed of training.
-        config: resolved config.
+        config: resolved config, with the budget of `mipi resume RUN total_frames=N`.
         frames: environment steps collected, according to the files.
         updates: number of learner updates of a finished run.
         seconds: duration of a finished run.
@@ -141,6 +142,9 @@ def read_run(folder: Path) -> Run:
     problems: list[str] = []
     config = attempt(lambda: with_present_names(read_mapping(folder / CONFIG)), CONFIG, problems) or {}
     environment, algorithm, seed = _names(folder, config, problems)
+    total = attempt(lambda: recorded_total(folder), EXTENDED, problems)
+    if total is not None:
+        config = lengthened(config, total)
     curve = attempt(lambda: read_curve(folder / EVALUATIONS, problems), EVALUATIONS, problems) or []
     finished = (folder / RESULTS).exists()
     results = (attempt(lambda: read_mapping(folder / RESULTS), RESULTS, problems) or {}) if finished else {}

@@ -21,7 +21,8 @@ from mipi_pl.reproduction.launchers import run_through
 from mipi_pl.reproduction.plan import Plan, make_plan
 from mipi_pl.reproduction.tasks import Task, run_here, threads_for
 from mipi_pl.reproduction.work import Outlook, look, task_of
-from mipi_pl.run.config import check_seed
+from mipi_pl.run.compose import compose
+from mipi_pl.run.config import check_seed, check_train, resolve
 from mipi_pl.storage import run_folder
 from mipi_pl.storage.files import replacing
 from mipi_pl.utils.errors import FailedError, UserError
@@ -76,7 +77,7 @@ def reproduce(
         The folder of tables and page; None for a dry run.
 
     Raises:
-        UserError: if an option is invalid.
+        UserError: if an option or the config of a run is invalid.
         FailedError: if runs are unfinished afterwards; the finished ones have been compared then.
     """
     _check(options)
@@ -91,6 +92,8 @@ def reproduce(
     )
     if not plan.jobs:
         raise UserError(f"{options.target} has no run of these methods on these tasks; change --methods or --tasks")
+    if options.overrides:
+        _check_configs(plan)
     outlooks = look(plan.jobs, options.retry_failed)
     threads = threads_for(options.jobs)
     tasks = [task for outlook in outlooks if (task := task_of(outlook, threads, options.retry_failed))]
@@ -134,6 +137,15 @@ def _check(options: Options) -> None:
     for word in options.overrides:
         if "=" not in word:
             raise UserError(f"expected key=value, as for mipi train, got {word!r}")
+
+
+def _check_configs(plan: Plan) -> None:
+    """Raise a UserError if the config of a method on a task is invalid, before any run starts."""
+    for (task, method), overrides in {(job.task, job.method): job.overrides for job in plan.jobs}.items():
+        try:
+            check_train(resolve(compose(overrides)))
+        except UserError as error:
+            raise UserError(f"{task}, {method}: {error}") from error
 
 
 def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Callable[[str], None]) -> Path:

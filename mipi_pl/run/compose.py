@@ -19,6 +19,7 @@ from mipi_pl.run.flags import no_other_hydra
 from mipi_pl.run.hints import unknown_key
 from mipi_pl.run.naming import name_run
 from mipi_pl.run.own_folder import as_override, named_folder, search_path, use_modules
+from mipi_pl.run.signatures import takes
 from mipi_pl.storage.former_names import moved_key
 from mipi_pl.utils.errors import UserError, did_you_mean, one_message
 
@@ -89,6 +90,9 @@ def _reason(error: Exception, overrides: Sequence[str]) -> str:
     known = list(_keys_below(chosen))
     if key in known:  # the mapping exists and the entry does not
         return f"{key} has no such entry yet; to add one, write +{key}.NAME=..."
+    path, _, name = key.rpartition(".")
+    if takes(OmegaConf.select(OmegaConf.create(chosen), path), path, name):
+        return f"{key} is an argument that no config sets; to set it, write +{key}=..."
     return moved_key(chosen["algorithm"].get("_target_"), key) or unknown_key("", key, known)
 
 

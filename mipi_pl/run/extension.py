@@ -16,11 +16,10 @@ from typing import Any
 from mipi_pl.run.changes import parsed_overrides
 from mipi_pl.run.kinds import imported
 from mipi_pl.run.schema import Config
-from mipi_pl.storage import checksums, run_folder
+from mipi_pl.storage import extended, run_folder
+from mipi_pl.storage.extended import TOTAL_FRAMES as KEY
 from mipi_pl.storage.files import DamagedError, unused
 from mipi_pl.utils.errors import UserError
-
-KEY = "total_frames"
 
 _RESULTS = (run_folder.RESULTS, "results.csv", "results.png")
 """Files of the results; the first makes a run count as finished."""
@@ -52,12 +51,9 @@ def recorded_total(folder: Path) -> int | None:
     Raises:
         UserError: if its file is damaged.
     """
-    path = folder / run_folder.EXTENDED
-    if not path.exists():
-        return None
     try:
-        return int(checksums.read_checked(path)[KEY])
-    except (DamagedError, KeyError, TypeError, ValueError) as error:
+        return extended.recorded_total(folder)
+    except DamagedError as error:
         shown = run_folder.shown(folder)
         raise UserError(f"{error}; name the budget of the run again: mipi resume {shown} {KEY}=...") from error
 
@@ -70,19 +66,6 @@ def refuse_short(total: int, frames: int, run: Path) -> None:
     """
     if total <= frames:
         raise UserError(f"{KEY} must be above {frames:,}, the frames that {run} is trained for, got {total:,}")
-
-
-def lengthened(config: Config, total: int) -> Config:
-    """Return the config with another budget, in every entry ``total_frames`` that had the former one."""
-    former = config["total_frames"]
-
-    def change(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: total if key == KEY and value == former else change(value) for key, value in node.items()}
-        return [change(value) for value in node] if isinstance(node, list) else node
-
-    longer: Config = change(config)
-    return longer
 
 
 def refuse_own_budgets(config: Config) -> None:
@@ -123,7 +106,7 @@ def begin(folder: Path, total: int, frames: int) -> None:
     """
     try:
         earlier = unused(folder / run_folder.EARLIER / f"{_frames_of_results(folder, frames)}_frames")
-        checksums.write_checked(folder / run_folder.EXTENDED, {KEY: total})
+        extended.record_total(folder, total)
         for name in _RESULTS:
             if (folder / name).exists():
                 earlier.mkdir(parents=True, exist_ok=True)

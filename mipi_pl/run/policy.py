@@ -95,8 +95,8 @@ class Policy:
             int64 [B, A], or [A] for the observation of one environment. Agents that do not act have action 0.
 
         Raises:
-            UserError: if an entry is missing or has another shape, or the number of environments or of agent slots has
-                changed without `reset`.
+            UserError: if an entry is missing, has another shape or features that are not finite, or the number of
+                environments or of agent slots has changed without `reset`.
         """
         td, is_single = self._read(observation)
         count = td.batch_size[0]

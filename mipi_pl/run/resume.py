@@ -17,6 +17,7 @@ from mipi_pl.run.train import Run
 from mipi_pl.storage import provenance, run_folder
 from mipi_pl.storage.checkpoint_file import RECORD, with_texts
 from mipi_pl.storage.checkpoints import CheckpointFolder
+from mipi_pl.storage.extended import lengthened
 from mipi_pl.storage.files import DamagedError
 from mipi_pl.storage.index import Entry
 from mipi_pl.utils.checks import LOST_AFTER_S
@@ -66,7 +67,7 @@ def resume(
     def going_on() -> Config:
         _refuse_other_size(record, run)
         moved = _moved(config, folder)
-        longer = moved if total is None else extension.lengthened(moved, total)
+        longer = moved if total is None else lengthened(moved, total)
         if wanted is not None:  # a recorded extension may have come to its end without its results
             extension.refuse_short(wanted, record["frames"], run)
             extension.refuse_own_budgets(longer)

@@ -103,6 +103,20 @@ def check_node(node: Mapping[Any, Any], path: str) -> None:
             check_value(parameters.get(key, Any), value, f"{path}.{key}")
 
 
+def takes(node: object, path: str, key: str) -> bool:
+    """Return whether a node has a ``_target_`` with a parameter of this name, which users may set.
+
+    Args:
+        node: a part of a config.
+        path: dotted key of the node.
+        key: name of the parameter.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        return False
+    parameters, _ = _parameters_of(imported(node["_target_"], path))
+    return key in without_keys_of_the_program(parameters, path)
+
+
 def refuse_keys_of_the_program(arguments: Mapping[Any, Any], path: str, part: str = "env") -> None:
     """Check that arguments are not among those that the program would overwrite.
 

@@ -19,7 +19,7 @@ A run is finished if it has results.
 PROVENANCE = "provenance.json"
 """Command, commit, versions and machine; written when a run begins, for runs that do not finish."""
 EXTENDED, EARLIER = "extended.json", "earlier"
-"""A longer budget than that of the newest checkpoint, and the folder of the results before it was given."""
+"""A longer budget than that of the config, and the folder of the results before it was given."""
 INITIAL = "initial"
 """Name, without its end, of the copy of the weights that a run begins with, which a resumed run reads again."""
 FAILURE = "failure.txt"

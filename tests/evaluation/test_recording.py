@@ -28,7 +28,7 @@ from mipi_pl.losses.information import log_policy
 from mipi_pl.models.agent import EntityAgent, UtilityAgent
 from mipi_pl.models.collaq import CollaQAgent
 from mipi_pl.models.marginal import MarginalPolicy
-from mipi_pl.utils.errors import DivergedError
+from mipi_pl.utils.errors import DivergedError, UserError
 
 
 def world(num_envs: int = 2, seed: int = 4) -> ResourceCollection:
@@ -195,6 +195,15 @@ def test_networks_that_diverged_are_told_of() -> None:
     agent.policy_logits.weight.data.fill_(torch.nan)
     with pytest.raises(DivergedError, match="the policy diverged: its probabilities are not finite"):
         record(world(1), InspectedPolicy(Actor(agent, greedy=True)), "nan")
+
+
+def test_an_observation_that_is_not_finite_is_no_divergence() -> None:
+    td = world(2).reset()
+    td[keys.ENTITIES][1, 3, 0] = torch.nan
+    for by_utilities in (False, True):
+        actor = Actor(make_agent(), greedy=True, by_utilities=by_utilities)
+        with pytest.raises(UserError, match=r"got NaN or infinity in environment 1, slot 3, feature 0"):
+            actor(td.clone())
 
 
 def test_a_world_without_pictures_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from mipi_pl.reporting.groups import settings, worlds_of
 from mipi_pl.reporting.missing import missing_from
 from mipi_pl.reporting.runs import find_runs, read_run
 from mipi_pl.reporting.sections import _curves, by_chance, compositions
+from mipi_pl.storage.extended import record_total
 
 
 @pytest.fixture
@@ -273,6 +274,30 @@ def test_runs_are_seeds_of_each_other_only_if_nothing_else_differs(tmp_path: Pat
         "marines [enemy_delta=0]": ["mipi"],
         "marines [config unreadable]": ["mipi"],
     }
+
+
+def test_callbacks_that_affect_learning_tell_algorithms_apart(tmp_path: Path) -> None:
+    """Those of a user's own may; those that only watch, save or stop a run do not."""
+    for seed, callbacks in enumerate(({}, {"own": {"_target_": "own.Noise"}}, {"progress": {"every_s": 5}})):
+        with (make_run(tmp_path, "mipi", seed) / "config.yaml").open("a") as file:
+            file.write(f"callbacks: {json.dumps(callbacks)}\n")
+    (world,) = worlds_of(find_runs([tmp_path]))
+    assert [[run.seed for run in group.runs] for group in world.groups] == [[0, 2], [1]]
+
+
+def test_a_run_that_was_trained_longer_counts_as_one_of_its_longer_budget(tmp_path: Path) -> None:
+    make_run(tmp_path / "short", "mipi", 0, total_frames=100)
+    make_run(tmp_path / "long", "mipi", 1, total_frames=300)
+    record_total(make_run(tmp_path / "extended", "mipi", 2, total_frames=100), 300)
+    runs = find_runs([tmp_path])
+    assert {run.seed: run.budget for run in runs} == {0: 100, 1: 300, 2: 300}
+    (world,) = worlds_of(runs)
+    assert sorted([run.seed for run in group.runs] for group in world.groups) == [[0], [1, 2]]
+    (longer,) = (run.folder for run in runs if run.seed == 2)
+    (longer / "extended.json").write_text("{}")
+    damaged = read_run(longer)
+    assert damaged.budget == 100
+    assert any("extended.json is damaged" in problem for problem in damaged.problems)
 
 
 def test_a_whole_number_is_the_same_setting_as_an_integer_and_as_a_float(tmp_path: Path) -> None:

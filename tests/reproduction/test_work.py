@@ -94,6 +94,18 @@ def test_a_queued_task_of_a_run_that_is_finished_meanwhile_starts_nothing(
     assert started == [job.name]
 
 
+def test_an_override_that_a_later_run_refuses_is_told_before_any_run_starts(tmp_path: Path) -> None:
+    started: list[Task] = []
+
+    def note(tasks: Sequence[Task], *_: object) -> None:
+        started.extend(tasks)
+
+    options = Options("table1", "smoke", tmp_path, tasks=["SZ"], overrides=["algorithm.alpha=0.5"])
+    with pytest.raises(UserError, match=r"^SZ, REFIL: unknown key algorithm.alpha"):
+        reproduce(options, lambda _: None, note)
+    assert started == []
+
+
 def test_runs_that_failed_end_the_command_with_a_message(tmp_path: Path) -> None:
     def nothing(*_: object) -> None:
         """As if every run had been killed before it began."""

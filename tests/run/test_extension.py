@@ -16,8 +16,9 @@ from run_content import content, differences
 
 import mipi_pl
 from mipi_pl.cli import main
-from mipi_pl.run.extension import begin, lengthened, refuse_own_budgets
+from mipi_pl.run.extension import begin, refuse_own_budgets
 from mipi_pl.storage.checksums import write_checked
+from mipi_pl.storage.extended import lengthened
 from mipi_pl.utils.errors import UserError
 
 OPTIONS = [
