@@ -177,6 +177,14 @@ class EntitySpec:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ValueError(f"the policy was trained with {name}={mine} and this environment has {theirs}")
+        self.refuse_other_names(other)
+
+    def refuse_other_names(self, other: EntitySpec) -> None:
+        """Check that features and actions mean the same in another environment, as far as both name them.
+
+        Raises:
+            ValueError: if they do not; the message names the first feature or action that differs.
+        """
         fixed = self.n_kinds - len(self.targets)  # the names of the others depend on the number of targets
         _refuse_other_names("feature", self.feature_names, other.feature_names)
         _refuse_other_names("action", self.action_names[:fixed], other.action_names[:fixed])

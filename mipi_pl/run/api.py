@@ -15,6 +15,7 @@ from mipi_pl.actor import Actor
 from mipi_pl.envs.base import EntityEnv
 from mipi_pl.evaluation.results_table import Table
 from mipi_pl.run.compose import compose
+from mipi_pl.run.config import check_seed
 from mipi_pl.run.evaluate import evaluate_checkpoint
 from mipi_pl.run.loaded_run import open_checkpoint
 from mipi_pl.run.overrides import Override, as_words
@@ -193,8 +194,9 @@ def load_policy(
         The policy, which keeps the recurrent state of each environment.
 
     Raises:
-        mipi_pl.utils.errors.UserError: if the checkpoint cannot be used.
+        mipi_pl.utils.errors.UserError: if the checkpoint or the seed cannot be used.
     """
+    check_seed(seed, "seed")
     path = shipped.located(_file_of(checkpoint))
     loaded = open_checkpoint(path, _named(checkpoint, config_dir))
     actor: Actor = loaded.algorithm.actor(greedy=greedy, seed=seed)
@@ -255,7 +257,11 @@ def _named(source: object, config_dir: str | Path | None = None) -> list[str]:
 def _file_of(policy: str | Path | TrainedRun | Policy) -> Path:
     if isinstance(policy, TrainedRun):
         return policy.checkpoint
-    return policy.path if isinstance(policy, Policy) else Path(policy)
+    if isinstance(policy, Policy):
+        return policy.path
+    if not isinstance(policy, (str, Path)):
+        raise UserError(f"expected a file, a run or the name of a policy, got {policy!r}")
+    return Path(policy)
 
 
 def _table(folder: Path) -> Table:

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from mipi_pl.evaluation.worlds import TRAINING, require_episodes
@@ -174,11 +175,11 @@ def _at_least(low: int, value: int, name: str) -> None:
         raise UserError(f"{name} must be at least {low}, got {value}")
 
 
-def check_seed(seed: int, name: str) -> None:
+def check_seed(seed: object, name: str) -> None:
     """Check that a seed is one that random generators take.
 
     Raises:
         UserError: if it is not.
     """
-    if not 0 <= seed <= _MAX_SEED:
-        raise UserError(f"{name} must be between 0 and {_MAX_SEED}, got {seed}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= _MAX_SEED:
+        raise UserError(f"{name} must be an integer between 0 and {_MAX_SEED}, got {seed!r}")

@@ -9,17 +9,19 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
+from mipi_pl.run.build import environment_factory, one_environment
 from mipi_pl.run.kinds import INIT_FROM
 from mipi_pl.run.schema import Config
 from mipi_pl.storage import run_folder, shipped
 from mipi_pl.storage.checkpoint_file import read_checkpoint
-from mipi_pl.utils.errors import UserError
+from mipi_pl.utils.errors import FailedError, UserError
 
 _KEY = f"algorithm.{INIT_FROM}"
 _SUFFIX = ".ckpt"
@@ -66,12 +68,27 @@ def _loaded(algorithm: EntityAlgorithm, source: str, folder: Path | None) -> tup
     """Load the weights from `source`, or from its copy in `folder`, and return the file and a message."""
     try:
         path = shipped.located(Path(source)) if folder is None else _copy_in(folder, source)
-        content, _ = read_checkpoint(path)
-        return path, load(algorithm, content["state_dict"], source)
+        content, config = read_checkpoint(path)
+        return path, load(algorithm, content["state_dict"], source) + _renamed(algorithm, config)
     except UserError as error:
         raise UserError(f"{_KEY}: {error}") from error
     except OSError as error:  # such as a name that is too long
         raise UserError(f"{_KEY}: cannot read {source} ({error.strerror or error})") from error
+
+
+def _renamed(algorithm: EntityAlgorithm, config: Mapping[str, Any]) -> str:
+    """Return a warning if features or actions have other names in the world of the other run; empty if they do not.
+
+    It is a warning, because fine-tuning with other unit types can be meant. A world that cannot be made is passed over.
+    """
+    try:
+        with one_environment(environment_factory(config["env"])) as env:
+            env.entity_spec.refuse_other_names(algorithm.spec)
+    except ValueError as error:
+        return f"; warning: {error}"
+    except (UserError, FailedError):
+        return ""
+    return ""
 
 
 def _copy_in(folder: Path, source: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         UserError: if the file is missing or damaged, or was not written by this program.
     """
-    if (last := path / "checkpoints" / "last.ckpt").is_file():
+    if os.path.isfile(last := path / "checkpoints" / "last.ckpt"):  # unlike Path.is_file, never fails
         raise UserError(f"expected a checkpoint file, got the run folder {path}; name its checkpoint: {last}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         hint = did_you_mean(str(path), shipped.names())
         raise UserError(
             f"no checkpoint at {path}; {hint}a run writes checkpoints/last.ckpt to its folder in outputs/; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def names() -> list[str]:
 
 def located(word: Path) -> Path:
     """Return `word` if it is a file, the path of the shipped policy with that name, or else `word` unchanged."""
-    if not word.is_file() and str(word) in names():
+    if not os.path.isfile(word) and str(word) in names():
         with as_file(files("mipi_pl").joinpath(_FOLDER, f"{word}{SUFFIX}")) as path:
             return path
     return word

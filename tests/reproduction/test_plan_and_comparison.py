@@ -316,7 +316,7 @@ def test_a_finished_plan_is_compared_without_a_run(tmp_path: Path, capsys: pytes
         (["ablations_ppo", "network=refil", "--methods", "the protocol"], "the plan's methods set network;"),
         (["figure4", "--scale", "cpu", "mixer@algorithm.mixer=qmix"], "the plan's methods set mixer@algorithm.mixer;"),
         (["table1", "--seeds", "a"], "must be a whole number"),
-        (["table1", "--seeds", "0", "-1"], "--seeds must be between 0 and "),
+        (["table1", "--seeds", "0", "-1"], "--seeds must be an integer between 0 and "),
         (["table1", "--launcher-options", "partition=gpu"], "no effect without --launcher; add --launcher NAME"),
         (["table1", "--seeds", "0", "1", "0"], "--seeds names a seed twice: 0 1 0"),
         ([], "required: TARGET"),

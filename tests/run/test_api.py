@@ -294,6 +294,13 @@ def test_a_run_that_is_not_finished_is_shown_without_a_table(tmp_path: Path) -> 
 def test_mistakes_are_refused_as_on_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at nowhere"):
         mipi_pl.load_policy("nowhere")
+    with pytest.raises(UserError, match="no checkpoint at aaa"):  # too long for a name of a file
+        mipi_pl.load_policy("a" * 300)
+    with pytest.raises(UserError, match="expected a file, a run or the name of a policy, got 3"):
+        mipi_pl.load_policy(3)  # type: ignore[arg-type]
+    for seed in ("x", True, -1, 2**70, 0.5):
+        with pytest.raises(UserError, match=rf"seed must be an integer between 0 and \d+, got {seed!r}"):
+            mipi_pl.load_policy("quickstart", seed=seed)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="env can be"):
         mipi_pl.train("env=nowhere")
     with pytest.raises(UserError, match="is not a run folder"):

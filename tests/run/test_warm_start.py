@@ -12,10 +12,11 @@ import yaml
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.cli import main
 from mipi_pl.envs.matrix import MatrixGame
-from mipi_pl.run.build import build
+from mipi_pl.run.build import build, environment_factory, one_environment
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
-from mipi_pl.run.warm_start import load, settle
+from mipi_pl.run.learner import build_algorithm
+from mipi_pl.run.warm_start import _loaded, load, settle
 from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 
@@ -96,6 +97,22 @@ def test_a_critic_in_other_units_is_not_taken_over(decays: tuple[str, str]) -> N
 def test_a_policy_that_does_not_fit_is_refused(source: str, target: str, overrides: list[str], told: str) -> None:
     with pytest.raises(UserError, match=rf"the policy in X does not fit: {told}"):
         load(learner(target, *overrides), learner(source).state_dict(), "X")
+
+
+@pytest.mark.parametrize(
+    ("types", "told"),
+    [
+        ("stalker, zealot", ""),
+        ("zealot, stalker", "warning: feature 5 was 'type_stalker' where the policy"),
+    ],
+)
+def test_a_world_whose_features_mean_something_else_is_warned_of(types: str, told: str) -> None:
+    groups = f"env.groups=[{{types: [{types}], min: 3, max: 64}}]"
+    config = resolve(compose(["experiment=quickstart", groups, "algorithm.init_from=quickstart"]))
+    with one_environment(environment_factory(config["env"])) as env:
+        note = _loaded(build_algorithm(config["algorithm"], env.entity_spec), "quickstart", None)[1]
+    assert told in note
+    assert ("warning" in note) == bool(told)
 
 
 @pytest.fixture(scope="module")
