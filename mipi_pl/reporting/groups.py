@@ -13,7 +13,7 @@ from mipi_pl.evaluation.seeds import UNBOUNDED, Array, Bounds
 from mipi_pl.evaluation.statistics import Estimate
 from mipi_pl.evaluation.worlds import TRAINING, size_range
 from mipi_pl.reporting.labels import RunSet, is_debug, labelled
-from mipi_pl.reporting.runs import Run
+from mipi_pl.reporting.runs import EXTENDED_FROM, Run
 
 Settings = tuple[tuple[str, str], ...]
 """Keys and values of the settings that affect results, sorted by key."""
@@ -25,6 +25,7 @@ OF_LEARNER = (
     "datamodule",
     "callbacks",
     "total_frames",
+    EXTENDED_FROM,
     "trainer.precision",
     "trainer.devices",
     "trainer.num_nodes",

@@ -25,7 +25,7 @@ from mipi_pl.reporting.run_files import (
 from mipi_pl.reporting.tallies import Played
 from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.checksums import differing
-from mipi_pl.storage.extended import lengthened, recorded_total
+from mipi_pl.storage.extended import lengthened, recorded
 from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.lock import in_use
 from mipi_pl.storage.run_folder import CONFIG, EVALUATIONS, EXTENDED, FAILURE, PROVENANCE, RESULTS
@@ -40,6 +40,10 @@ _SYSTEM = ("proc", "sys", "dev")
 """Folders of the system below the root, which contain no files of users."""
 _PARSED_SIZE = 20
 """Memory of a parsed file, as a multiple of its size."""
+
+EXTENDED_FROM = "extended_from"
+"""Key of the former budgets of an extended run. It is no seed of a run that had the longer budget from its start, whose
+learning rates decayed once."""
 
 STATES = ("running", "finished", "interrupted", "failed", "damaged")
 """States of a run; ``damaged`` is a finished run whose results cannot be read."""
@@ -56,7 +60,8 @@ class Run:
         environment: name of the environment config.
         algorithm: name of the algorithm config.
         seed: random seed of training.
-        config: resolved config, with the budget of `mipi resume RUN total_frames=N`.
+        config: resolved config. That of a run that `mipi resume RUN total_frames=N` trained longer has the new budget,
+            and the former ones as `EXTENDED_FROM`.
         frames: environment steps collected, according to the files.
         updates: number of learner updates of a finished run.
         seconds: duration of a finished run.
@@ -142,9 +147,9 @@ def read_run(folder: Path) -> Run:
     problems: list[str] = []
     config = attempt(lambda: with_present_names(read_mapping(folder / CONFIG)), CONFIG, problems) or {}
     environment, algorithm, seed = _names(folder, config, problems)
-    total = attempt(lambda: recorded_total(folder), EXTENDED, problems)
-    if total is not None:
-        config = lengthened(config, total)
+    extension = attempt(lambda: recorded(folder), EXTENDED, problems)
+    if extension is not None:
+        config = {**lengthened(config, extension.total), EXTENDED_FROM: list(extension.former)}
     curve = attempt(lambda: read_curve(folder / EVALUATIONS, problems), EVALUATIONS, problems) or []
     finished = (folder / RESULTS).exists()
     results = (attempt(lambda: read_mapping(folder / RESULTS), RESULTS, problems) or {}) if finished else {}

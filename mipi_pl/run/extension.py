@@ -17,12 +17,16 @@ from mipi_pl.run.changes import parsed_overrides
 from mipi_pl.run.kinds import imported
 from mipi_pl.run.schema import Config
 from mipi_pl.storage import extended, run_folder
+from mipi_pl.storage.checkpoints import CheckpointFolder
 from mipi_pl.storage.extended import TOTAL_FRAMES as KEY
-from mipi_pl.storage.files import DamagedError, unused
+from mipi_pl.storage.extended import Extension
+from mipi_pl.storage.files import DamagedError, link_or_copy, unused
 from mipi_pl.utils.errors import UserError
 
 _RESULTS = (run_folder.RESULTS, "results.csv", "results.png")
 """Files of the results; the first makes a run count as finished."""
+_TRAINER_LIMITS = ("max_steps", "max_epochs", "max_time")
+"""Arguments of the Trainer that end training whatever the budget."""
 
 
 def wanted_total(overrides: Sequence[str]) -> int | None:
@@ -45,14 +49,14 @@ def wanted_total(overrides: Sequence[str]) -> int | None:
     return total
 
 
-def recorded_total(folder: Path) -> int | None:
-    """Return the budget that an interrupted extension of the run in `folder` was given; None if there is none.
+def recorded(folder: Path) -> Extension | None:
+    """Return the recorded extension of the run in `folder`; None if there is none.
 
     Raises:
         UserError: if its file is damaged.
     """
     try:
-        return extended.recorded_total(folder)
+        return extended.recorded(folder)
     except DamagedError as error:
         shown = run_folder.shown(folder)
         raise UserError(f"{error}; name the budget of the run again: mipi resume {shown} {KEY}=...") from error
@@ -69,12 +73,20 @@ def refuse_short(total: int, frames: int, run: Path) -> None:
 
 
 def refuse_own_budgets(config: Config) -> None:
-    """Check that no callback ends a longer run before its budget.
+    """Check that no callback and no limit of the Trainer ends a longer run before its budget.
+
+    A limit of the Trainer is not compared with the budget, because it counts optimizer steps, epochs or time.
 
     Raises:
-        UserError: if one has a smaller budget of its own.
+        UserError: if a callback has a smaller budget of its own, or the Trainer has a limit.
     """
     total = config["total_frames"]
+    for limit in _TRAINER_LIMITS:
+        if config["trainer"].get(limit) not in (None, -1):
+            raise UserError(
+                f"trainer.{limit}={config['trainer'][limit]} can end the run before {total:,} frames: begin a new run "
+                "with algorithm.init_from"
+            )
     for name, node in config["callbacks"].items():
         own = node.get(KEY) if isinstance(node, dict) else None
         if not isinstance(own, (int, float)) or own >= total:
@@ -93,23 +105,43 @@ def _frames_of_results(folder: Path, frames: int) -> int:
     return frames
 
 
-def begin(folder: Path, total: int, frames: int) -> None:
-    """Record the budget, so that the run continues to it after an interruption, and set earlier results aside.
+def begin(folder: Path, extension: Extension, frames: int) -> None:
+    """Record an extension, so that the run continues to it after an interruption, and set earlier results aside.
+
+    The checkpoints that the results describe are set aside with them, because training replaces them.
 
     Args:
         folder: run folder.
-        total: the budget.
+        extension: the new budget, and those before it.
         frames: frames that the run has been trained for.
 
     Raises:
         UserError: if the folder cannot be written to.
     """
+    results = [folder / name for name in _RESULTS if (folder / name).exists()]
     try:
         earlier = unused(folder / run_folder.EARLIER / f"{_frames_of_results(folder, frames)}_frames")
-        extended.record_total(folder, total)
-        for name in _RESULTS:
-            if (folder / name).exists():
-                earlier.mkdir(parents=True, exist_ok=True)
-                os.replace(folder / name, earlier / name)
+        extended.record(folder, extension)
+        if results:
+            earlier.mkdir(parents=True, exist_ok=True)
+            for checkpoint in CheckpointFolder(folder).of_results():
+                link_or_copy(checkpoint, earlier / checkpoint.name)
+        for path in results:
+            os.replace(path, earlier / path.name)
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror or error})") from error
+
+
+def following(folder: Path, total: int, budget: int) -> Extension:
+    """Return an extension of the run in `folder` to `total` frames, with the budgets before it.
+
+    Args:
+        folder: run folder.
+        total: the new budget.
+        budget: the budget in the config of the newest checkpoint.
+    """
+    with suppress(DamagedError):
+        before = extended.recorded(folder) or Extension(budget)
+        former = (*before.former, *([] if before.total in (*before.former, total) else [before.total]))
+        return Extension(total, former)
+    return Extension(total, (budget,))

@@ -53,7 +53,8 @@ def resume(
             f"{run} is finished: its results.json exists; to train it longer, name the new total: "
             f"mipi resume {run_folder.shown(folder)} total_frames=..."
         )
-    total = extension.recorded_total(folder) if wanted is None else wanted
+    recorded = extension.recorded(folder) if wanted is None else None
+    total = recorded.total if recorded else wanted
     newest = _newest(folder, say if is_first_process() else lambda _: None)
     content, config = open_run(newest, config_dir)
     quieten()
@@ -82,7 +83,8 @@ def resume(
 
     with Run(longer, folder, trainer, checkpoint=checkpoint, say=say, once_locked=require_standing) as training:
         if wanted is not None:
-            distributed.on_first_rank(lambda: extension.begin(folder, wanted, record["frames"]))
+            follows = extension.following(folder, wanted, config["total_frames"])
+            distributed.on_first_rank(lambda: extension.begin(folder, follows, record["frames"]))
         training.carry_out()
     return folder
 

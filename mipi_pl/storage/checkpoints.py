@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mipi_pl.storage import index
-from mipi_pl.storage.files import DamagedError, replacing, sha256_of, verify
+from mipi_pl.storage.files import DamagedError, link_or_copy, replacing, sha256_of, verify
 from mipi_pl.storage.index import CHECKPOINT, Entry
 
+_LAST = "last.ckpt"
 _OURS = re.compile(rf"{CHECKPOINT}|episodes_\d{{9,}}_\d{{9,}}\.pt")
 """Names of files that may be removed when no longer needed; all other files in the folder belong to the user."""
 
@@ -109,11 +109,12 @@ class CheckpointFolder:
     def _link_last(self, path: Path) -> None:
         fresh = self.path / ".last.ckpt.unfinished"
         fresh.unlink(missing_ok=True)
-        try:
-            os.link(path, fresh)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, fresh)
-        os.replace(fresh, self.path / "last.ckpt")
+        link_or_copy(path, fresh)
+        os.replace(fresh, self.path / _LAST)
+
+    def of_results(self) -> list[Path]:
+        """Return the checkpoints that results describe: the newest one, and the best by each metric."""
+        return [path for path in (self.path / _LAST, *sorted(self.path.glob("best*.ckpt"))) if path.is_file()]
 
     def _remove_all_but(self, kept: Sequence[Entry]) -> None:
         needed = {self.path / name for entry in kept for name in (entry.file, *entry.needs)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,20 +13,35 @@ from mipi_pl.storage.run_folder import EXTENDED
 
 TOTAL_FRAMES = "total_frames"
 """Key of the budget, in the config and in the file."""
+_FORMER = "former"
 
 C = TypeVar("C", bound=Mapping[str, Any])
 
 
-def record_total(folder: Path, total: int) -> None:
+@dataclass(frozen=True)
+class Extension:
+    """The budget of a run that is trained longer.
+
+    Attributes:
+        total: the present budget in environment steps.
+        former: the budgets before it, the first one first; empty in files of earlier versions.
+    """
+
+    total: int
+    former: tuple[int, ...] = ()
+
+
+def record(folder: Path, extension: Extension) -> None:
     """Record the budget of the run in `folder`.
 
     Raises:
         OSError: if the file cannot be written.
     """
-    checksums.write_checked(folder / EXTENDED, {TOTAL_FRAMES: total})
+    content = {TOTAL_FRAMES: extension.total, _FORMER: list(extension.former)}
+    checksums.write_checked(folder / EXTENDED, content)
 
 
-def recorded_total(folder: Path) -> int | None:
+def recorded(folder: Path) -> Extension | None:
     """Return the recorded budget of the run in `folder`; None if it was not extended.
 
     Raises:
@@ -35,7 +51,8 @@ def recorded_total(folder: Path) -> int | None:
     if not path.exists():
         return None
     try:
-        return int(checksums.read_checked(path)[TOTAL_FRAMES])
+        content = checksums.read_checked(path)
+        return Extension(int(content[TOTAL_FRAMES]), tuple(int(total) for total in content.get(_FORMER, ())))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path} is damaged: it has no number of frames") from error
 

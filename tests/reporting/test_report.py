@@ -25,7 +25,7 @@ from mipi_pl.reporting.groups import settings, worlds_of
 from mipi_pl.reporting.missing import missing_from
 from mipi_pl.reporting.runs import find_runs, read_run
 from mipi_pl.reporting.sections import _curves, by_chance, compositions
-from mipi_pl.storage.extended import record_total
+from mipi_pl.storage.extended import Extension, record
 
 
 @pytest.fixture
@@ -285,15 +285,17 @@ def test_callbacks_that_affect_learning_tell_algorithms_apart(tmp_path: Path) ->
     assert [[run.seed for run in group.runs] for group in world.groups] == [[0, 2], [1]]
 
 
-def test_a_run_that_was_trained_longer_counts_as_one_of_its_longer_budget(tmp_path: Path) -> None:
+def test_a_run_that_was_trained_longer_is_no_seed_of_a_longer_run(tmp_path: Path) -> None:
+    """Its learning rates decayed twice."""
     make_run(tmp_path / "short", "mipi", 0, total_frames=100)
     make_run(tmp_path / "long", "mipi", 1, total_frames=300)
-    record_total(make_run(tmp_path / "extended", "mipi", 2, total_frames=100), 300)
+    for seed in (2, 3):
+        record(make_run(tmp_path / "extended", "mipi", seed, total_frames=100), Extension(300, (100,)))
     runs = find_runs([tmp_path])
-    assert {run.seed: run.budget for run in runs} == {0: 100, 1: 300, 2: 300}
+    assert {run.seed: run.budget for run in runs} == {0: 100, 1: 300, 2: 300, 3: 300}
     (world,) = worlds_of(runs)
-    assert sorted([run.seed for run in group.runs] for group in world.groups) == [[0], [1, 2]]
-    (longer,) = (run.folder for run in runs if run.seed == 2)
+    assert sorted([run.seed for run in group.runs] for group in world.groups) == [[0], [1], [2, 3]]
+    longer = next(run.folder for run in runs if run.seed == 2)
     (longer / "extended.json").write_text("{}")
     damaged = read_run(longer)
     assert damaged.budget == 100

@@ -16,9 +16,9 @@ from run_content import content, differences
 
 import mipi_pl
 from mipi_pl.cli import main
-from mipi_pl.run.extension import begin, refuse_own_budgets
+from mipi_pl.run.extension import begin, following, refuse_own_budgets
 from mipi_pl.storage.checksums import write_checked
-from mipi_pl.storage.extended import lengthened
+from mipi_pl.storage.extended import Extension, lengthened, recorded
 from mipi_pl.utils.errors import UserError
 
 OPTIONS = [
@@ -64,12 +64,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_a_finished_run_that_is_trained_longer_equals_a_longer_run(copy: Path, whole: dict[str, Any]) -> None:
+    results = (copy / "results.json").read_text()
     assert main(["resume", str(copy), "total_frames=140"]) == 0
     assert differences(whole, learned(copy)) == []
     config = yaml.safe_load((copy / "config.yaml").read_text())
     assert config["total_frames"] == config["callbacks"]["frame_budget"]["total_frames"] == 140
     (earlier,) = (copy / "earlier").iterdir()
-    assert {path.name for path in earlier.iterdir()} == {"results.json", "results.csv", "results.png"}
+    kept = {"results.json", "results.csv", "results.png", "last.ckpt", "best.ckpt", "best-heldout.ckpt"}
+    assert {path.name for path in earlier.iterdir()} == kept
+    assert mipi_pl.load_policy(earlier / "last.ckpt").frames == json.loads(results)["frames"]
+    assert recorded(copy) == Extension(140, (60,))
     assert main(["runs", str(copy)]) == 0
 
 
@@ -128,7 +132,7 @@ def test_results_that_are_set_aside_never_replace_others(tmp_path: Path) -> None
     for frames, resumed_at in ((1000, 1000), (2000, 1000), (2000, 2000)):
         (tmp_path / "results.json").write_text(json.dumps({"frames": frames}))
         (tmp_path / "results.csv").write_text(f"{frames} frames")
-        begin(tmp_path, 5000, resumed_at)
+        begin(tmp_path, Extension(5000), resumed_at)
     earlier = {path.parent.name: path.read_text() for path in (tmp_path / "earlier").glob("*/results.csv")}
     assert earlier == {
         "1000_frames": "1000 frames",
@@ -156,7 +160,22 @@ def test_an_extension_that_a_budget_of_its_own_would_end_at_once_is_refused(
 
 def test_a_callback_of_ones_own_may_call_anything_total_frames() -> None:
     callbacks = {"mine": {"_target_": "crash.Crash", "total_frames": "many"}, "none": None}
-    refuse_own_budgets({"total_frames": 100, "callbacks": callbacks})
+    refuse_own_budgets({"total_frames": 100, "callbacks": callbacks, "trainer": {"max_epochs": -1}})
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 5}, {"max_epochs": 1}, {"max_time": "00:01:00:00"}])
+def test_an_extension_that_a_limit_of_the_trainer_can_end_is_refused(limit: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"trainer.max_\w+=\S+ can end the run before 100 frames"):
+        refuse_own_budgets({"total_frames": 100, "callbacks": {}, "trainer": limit})
+
+
+def test_all_former_budgets_of_a_run_are_known(tmp_path: Path) -> None:
+    first = following(tmp_path, 20, 10)
+    begin(tmp_path, first, 10)
+    assert following(tmp_path, 20, 10) == first == Extension(20, (10,))  # given again after an interruption
+    assert following(tmp_path, 30, 20) == Extension(30, (10, 20))
+    (tmp_path / "extended.json").write_text("{}")
+    assert following(tmp_path, 30, 20) == Extension(30, (20,))
 
 
 def to(root: Path) -> list[str]:
