@@ -39,7 +39,7 @@ def test_without_a_key_the_definition_is_written_and_it_is_said_what_is_needed(
     assert {"eval/win_rate_9", "final/win_rate_10", "eval/win_rate_training", "held_out/score"} <= shown
     curves = [panel["config"] for panel in panels if panel["config"].get("xAxis")]
     assert {curve["xAxis"] for curve in curves} == {"frames"}
-    assert section["runSets"][0]["grouping"] == [{"section": "config", "name": "run.value.algorithm"}]
+    assert section["runSets"][0]["grouping"] == [{"section": "config", "name": "run.value.setting"}]
     assert "quickstart" in json.dumps(section["runSets"][0]["filters"])
 
 

@@ -98,6 +98,11 @@ def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]
     )
 
 
+def measure_of(env: EntityEnv) -> str:
+    """Return the name of the score in an environment: ``win rate`` or ``return``."""
+    return "win rate" if env.winnable else "return"
+
+
 def require_episodes(name: str, episodes: int) -> None:
     """Check the number of episodes of an evaluation.
 

@@ -9,8 +9,8 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-ALGORITHM = "run.algorithm"
-"""Config key by which runs are grouped, so that curves are means over seeds."""
+SETTING = "run.setting"
+"""Config key by which runs are grouped: everything but the seed, so that curves are means over seeds."""
 EXPERIMENT = "run.experiment"
 """Config key by which runs are selected."""
 
@@ -44,7 +44,7 @@ class Dashboard:
             name=self.name,
             sections=[self._by_team(), self._at_the_end(), *_what_is_learned()],
             settings=ws.WorkspaceSettings(x_axis="frames", max_runs=100),
-            runset_settings=ws.RunsetSettings(filters=only, groupby=[ws.Config(ALGORITHM)]),
+            runset_settings=ws.RunsetSettings(filters=only, groupby=[ws.Config(SETTING)]),
         )
 
     def definition(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Dashboard:
             wr.BarPlot(
                 title=f"{name}: policy of the last update",
                 metrics=[f"final/{self.measure}_{name}"],
-                groupby=wr.Config(ALGORITHM),
+                groupby=wr.Config(SETTING),
                 groupby_aggfunc="mean",
                 groupby_rangefunc="stderr",
             )
@@ -72,7 +72,7 @@ class Dashboard:
         ]
         videos = wr.MediaBrowser(media_keys=[f"video/{name}" for name in ("training", *self.held_out)])
         pictures = wr.MediaBrowser(media_keys=["results"])
-        return _section("At the end, algorithms compared", [*bars, videos, pictures])
+        return _section("At the end, settings compared", [*bars, videos, pictures])
 
 
 def _what_is_learned() -> list[ws.Section]:
@@ -104,12 +104,12 @@ def _section(name: str, panels: list[Any], is_open: bool = True) -> ws.Section:
 
 
 def _curves(title: str, metric: str) -> wr.LinePlot:
-    """Return a plot with a line per algorithm: the mean over its runs with the standard error."""
+    """Return a plot with a line per setting: the mean over its seeds with the standard error."""
     return wr.LinePlot(
         title=title,
         x="frames",
         y=[metric],
-        groupby=wr.Config(ALGORITHM),
+        groupby=wr.Config(SETTING),
         groupby_aggfunc="mean",
         groupby_rangefunc="stderr",
     )

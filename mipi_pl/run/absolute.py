@@ -6,6 +6,7 @@ It is defined in Gorsane et al., "Towards a Standardised Performance Evaluation 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from mipi_pl.utils.errors import UserError
 TIMES = 10
 """Episodes of the absolute metric, as a multiple of the episodes of an evaluation while learning."""
 BEST = "best.ckpt"
+_MONITOR = "eval/score_training"
+_OF_TRAINING_TEAMS = r"eval/(score|win_rate|return)_training"
+"""Metrics by which no held-out team selects a checkpoint."""
 ALLOWED = ("output_dir", "threads", "held_out.baselines")
 """Overrides that leave the metric as it is defined. Others, such as the seed of the episodes by which the checkpoint
 was selected, would be stored as the absolute metric without being it."""
@@ -37,7 +41,8 @@ def absolute_evaluation(path: Path, overrides: Sequence[str]) -> tuple[Path, lis
         The checkpoint, and the overrides with those of the user last.
 
     Raises:
-        UserError: if there is no best checkpoint, an override has another key, or the config cannot be read.
+        UserError: if there is no best checkpoint, or held-out teams selected it; if an override has another key, or the
+            config cannot be read.
     """
     config_dir, overrides = own_folder.split(overrides)
     for override in overrides:
@@ -52,8 +57,15 @@ def absolute_evaluation(path: Path, overrides: Sequence[str]) -> tuple[Path, lis
         raise UserError(f"--absolute needs a run folder with checkpoints/{BEST}, such as outputs/latest, got {path}")
     try:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-        episodes, seed = int(config["callbacks"]["generalization"]["episodes"]), int(config["held_out"]["seed"])
+        callbacks, seed = config["callbacks"], int(config["held_out"]["seed"])
+        episodes = int(callbacks["generalization"]["episodes"])
+        monitor = str(callbacks.get("checkpointing", {}).get("monitor", _MONITOR))
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise UserError(f"{folder / CONFIG} does not say how many episodes an evaluation of the run has") from error
+    if not re.fullmatch(_OF_TRAINING_TEAMS, monitor):
+        raise UserError(
+            f"--absolute needs a {BEST} that the training teams selected, such as by {_MONITOR}; this run selected it "
+            f"by callbacks.checkpointing.monitor={monitor}"
+        )
     settings = [f"held_out.episodes={TIMES * episodes}", f"seed={seed + 1}", "held_out.baselines=[]"]
     return checkpoint, [*own_folder.as_flag(config_dir), *settings, *overrides]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from mipi_pl.envs.base import EntityEnv, MakeEnv
+from mipi_pl.evaluation.worlds import World, worlds_of
 from mipi_pl.run.kinds import SETTINGS, kind_of, refuse_object
 from mipi_pl.utils.errors import UserError, first_line, reason_of
 
@@ -99,3 +100,17 @@ def one_environment(make_env: MakeEnv, **changes: Any) -> Iterator[EntityEnv]:
     env.tolerant = True
     with closing(env):
         yield env
+
+
+def evaluated_worlds(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]) -> tuple[World, ...]:
+    """Return the worlds of an evaluation as `worlds_of` does, with the objects that ``_target_`` nodes describe.
+
+    Args:
+        team_sizes: held-out team sizes.
+        others: nodes of ``held_out.worlds``, by name.
+
+    Raises:
+        UserError: if a node cannot be built.
+    """
+    with _refusals("held_out.worlds"):
+        return worlds_of(team_sizes, hydra.utils.instantiate(others, _convert_="all"))

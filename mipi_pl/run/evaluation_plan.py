@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from mipi_pl.evaluation.worlds import World, worlds_of
+from mipi_pl.evaluation.worlds import World
+from mipi_pl.run.build import evaluated_worlds
 from mipi_pl.run.changes import merged, read_overrides
 from mipi_pl.run.config import check_evaluation, check_seed
 from mipi_pl.run.schema import Config, HeldOut, Node
@@ -58,7 +59,7 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
     check_targets({"env": env, "held_out": held_out}, "")
     named_by = "held_out.team_sizes"
     if team_sizes is None:
-        worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
+        worlds = evaluated_worlds(held_out["team_sizes"], held_out["worlds"])
     else:
         check_node({"_target_": env["_target_"], "team_sizes": team_sizes}, "env")
         if not isinstance(team_sizes, list) or not team_sizes:
@@ -66,7 +67,7 @@ def make_plan(config: Config, overrides: Sequence[str]) -> Plan:
         if wanted["held_out"]["team_sizes"] is not None:
             raise UserError("env.team_sizes and held_out.team_sizes both name the teams to play: leave out one of them")
         held_out["team_sizes"], held_out["worlds"] = team_sizes, wanted["held_out"]["worlds"] or {}
-        worlds = worlds_of(team_sizes, held_out["worlds"])[1:]
+        worlds = evaluated_worlds(team_sizes, held_out["worlds"])[1:]
         named_by = "env.team_sizes"
     check_evaluation(held_out, held_out["seed"], named_by)
     return Plan(env, held_out, worlds, wanted["output_dir"], wanted["threads"], changes=changed_arguments(env, trained))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mipi_pl.algorithms.base import EntityAlgorithm
 from mipi_pl.envs.base import MakeEnv
-from mipi_pl.evaluation.worlds import WorldError
+from mipi_pl.evaluation.worlds import WorldError, measure_of
 from mipi_pl.models import fused
 from mipi_pl.run import own_folder
 from mipi_pl.run.build import environment_factory, one_environment
@@ -99,14 +99,19 @@ def check_worlds(loaded: LoadedRun) -> None:
     """Check that the policy can act in every world of its plan.
 
     Raises:
-        UserError: if it cannot, or a world cannot be created.
+        UserError: if it cannot, a world cannot be created, or the worlds have different kinds of scores.
     """
-    plan = loaded.plan
+    plan, measures = loaded.plan, dict[str, str]()
     try:
         for world in plan.worlds:
-            world.environment(loaded.make_env, 1, plan.held_out["seed"], loaded.algorithm.spec).close()
+            env = world.environment(loaded.make_env, 1, plan.held_out["seed"], loaded.algorithm.spec)
+            with closing(env):
+                measures.setdefault(measure_of(env), world.name)
     except WorldError as error:
         raise UserError(str(error)) from error
+    if len(measures) > 1:
+        both = " and ".join(f"{name!r} by its {measure}" for measure, name in measures.items())
+        raise UserError(f"scores of one evaluation must be comparable: {both}; evaluate them apart")
 
 
 def _load(path: Path, content: dict[str, Any], config: Config, plan: Plan) -> LoadedRun:

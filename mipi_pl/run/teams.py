@@ -10,8 +10,8 @@ from typing import Any
 
 from mipi_pl.envs.base import EntityEnv, MakeEnv
 from mipi_pl.envs.composition import Composition
-from mipi_pl.evaluation.worlds import World, WorldError, size_range, worlds_of
-from mipi_pl.run.build import environment_factory, one_environment
+from mipi_pl.evaluation.worlds import World, WorldError, measure_of, size_range
+from mipi_pl.run.build import environment_factory, evaluated_worlds, one_environment
 from mipi_pl.run.schema import Config
 from mipi_pl.utils.errors import UserError
 
@@ -58,7 +58,7 @@ def teams_of(config: Config) -> Teams:
     Raises:
         UserError: if training includes compositions that the split of the environment holds out, if an evaluation that
             differs from training only in its teams shares compositions with training, or if an environment rejects its
-            arguments or does not fit the policy.
+            arguments, does not fit the policy or has another kind of score than training.
     """
     make_env, evaluated = environment_factory(config["env"]), config["held_out"]
     with one_environment(make_env) as env:
@@ -67,7 +67,7 @@ def teams_of(config: Config) -> Teams:
                 f"env.mixes trains on compositions that env.split holds out: {', '.join(overlap)}; choose "
                 "env.mixes=training or remove them from one of the two"
             )
-        worlds = worlds_of(evaluated["team_sizes"], evaluated["worlds"])[1:]
+        worlds = evaluated_worlds(evaluated["team_sizes"], evaluated["worlds"])[1:]
         held_out = {world.name: _held_out(world, make_env, env, evaluated["seed"]) for world in worlds}
         played = {*env.compositions, *(c for compositions in held_out.values() for c in compositions)}
         return Teams(env.compositions, held_out, tuple(c for c in env.withheld if c not in played))
@@ -77,10 +77,15 @@ def _held_out(world: World, make_env: MakeEnv, env: EntityEnv, seed: int) -> tup
     """Return the compositions of one evaluation and check that they are held out from training."""
     try:
         with closing(world.environment(make_env, 1, seed, env.entity_spec)) as evaluation_env:
-            compositions = evaluation_env.compositions
+            compositions, measure = evaluation_env.compositions, measure_of(evaluation_env)
     except WorldError as error:
         sizes = "; held_out.team_sizes=[...] sets the sizes to evaluate, held_out.team_sizes=[] none"
         raise UserError(f"held_out: {error}{sizes if set(world.changes) == {'team_sizes'} else ''}") from error
+    if measure != measure_of(env):
+        raise UserError(
+            f"held_out: evaluation {world.name!r} is scored by its {measure} and the training teams by their "
+            f"{measure_of(env)}: scores of one run must be comparable"
+        )
     shared = [c.label for c in compositions if c in set(env.compositions)]
     if shared and set(world.changes) <= {*env.team_arguments, *env.neutral_arguments}:
         raise UserError(

@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from mipi_pl import distributed
 from mipi_pl.evaluation.generalization import Result
 from mipi_pl.evaluation.tables import comparison_table
-from mipi_pl.evaluation.worlds import Worlds, worlds_of
+from mipi_pl.evaluation.worlds import Worlds
 from mipi_pl.logging.hooks import closing
 from mipi_pl.models import fused
 from mipi_pl.run import report, warm_start, workload
-from mipi_pl.run.build import environment_factory
+from mipi_pl.run.build import environment_factory, evaluated_worlds
 from mipi_pl.run.config import check_train, resolve
 from mipi_pl.run.fit import fit, held
 from mipi_pl.run.lost_processes import losses_named, watch
@@ -138,7 +138,7 @@ class Run:
         if note is not None and self.checkpoint is None:
             self.say(f"{note}\n")
         held_out = config["held_out"]
-        worlds = worlds_of(held_out["team_sizes"], held_out["worlds"])
+        worlds = evaluated_worlds(held_out["team_sizes"], held_out["worlds"])
         make_env = environment_factory(config["env"])
         self.worlds = self._open.enter_context(Worlds(make_env, worlds, held_out["episodes"], held_out["seed"]))
 

@@ -164,6 +164,10 @@ def test_mipi_eval_makes_the_absolute_metric(
     (written,) = own.glob("*/results.json")
     content = json.loads(written.read_text())
     assert (content["absolute"], content["scripted"]) == (True, {})
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("monitor: eval/score_training", "monitor: held_out/score"))
+    assert main(["eval", str(run), "--absolute"]) == 2
+    assert "this run selected it by callbacks.checkpointing.monitor=held_out/score" in capsys.readouterr().err
     (run / "config.yaml").write_text("[")
     for words, message in (
         ([str(run)], "does not say how many episodes"),
