@@ -137,7 +137,8 @@ def test_a_worker_process_that_dies_ends_the_run_with_a_message_and_the_run_can_
     results = json.loads((folder / "results.json").read_text())
     assert results["resumed_exactly"] is False
     assert results["frames"] >= 120
-    assert len(results["resumed_at"]) == 1
+    assert len(results["resumed_at"]) == len(results["resumptions"]) == 1
+    assert results["resumptions"][0]["commit"] == results["commit"]
     assert set(multiprocessing.active_children()) <= others
 
 

@@ -1,9 +1,11 @@
 """Statistics over training seeds with 95 % intervals.
 
-The intervals are for the population of seeds: they estimate the statistic's value for very many trained seeds. The
-score of a seed is measured in a finite number of episodes. The differences between seeds already include this noise, so
-only seeds are resampled; resampling episodes as well would count the noise twice. A seed is resampled with all its
-evaluations, because one run plays in every team and its scores are not independent.
+The intervals are for the population of seeds: they estimate the statistic's value for very many trained seeds, in the
+episodes that were played. All runs of one ``held_out.seed`` play the same episodes. What makes these episodes easier or
+harder than others for all runs is in no difference between seeds, so no interval here contains it; for a win rate p in
+n episodes its standard deviation is at most sqrt(p (1 - p) / n). The other noise of the episodes is in the differences
+between seeds, so only seeds are resampled; resampling episodes as well would count it twice. A seed is resampled with
+all its evaluations, because one run plays in every team and its scores are not independent.
 
 Agarwal et al. ("Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021) use percentiles of
 the bootstrap. These intervals are too narrow with few seeds: with three seeds, they contain the true value in 75 of 100

@@ -125,7 +125,7 @@ def _of_evaluations(world: World) -> Iterator[str]:
 
 
 def _of_commits(world: World) -> Iterator[str]:
-    commits = {run.commit or "unknown" for run in world.runs}
+    commits = set().union(*(run.commits for run in world.runs))
     if len(commits) > 1:
         yield f"runs come from {len(commits)} commits: " + ", ".join(sorted(short(commit) for commit in commits))
     if any(commit.endswith("-dirty") for commit in commits):

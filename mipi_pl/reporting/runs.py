@@ -65,7 +65,8 @@ class Run:
         frames: environment steps collected, according to the files.
         updates: number of learner updates of a finished run.
         seconds: duration of a finished run.
-        provenance: command, commit, versions and machine.
+        provenance: command, commit, versions and machine with which the run began.
+        resumptions: the same for each resumption, as far as results tell.
         curve: all evaluations, sorted by frames.
         resumable: whether a checkpoint to resume from exists.
         policies: final evaluations by policy (``trained``, ``untrained`` and the scripted ones), then by name.
@@ -82,6 +83,7 @@ class Run:
     updates: int = 0
     seconds: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    resumptions: tuple[Any, ...] = ()
     curve: tuple[Point, ...] = ()
     resumable: bool = False
     policies: Mapping[str, Mapping[str, Played]] = field(default_factory=dict)
@@ -103,6 +105,12 @@ class Run:
     def commit(self) -> str | None:
         """Commit of the code; None if unknown."""
         return _text(self.provenance.get("commit"))
+
+    @property
+    def commits(self) -> set[str]:
+        """Commits of the code when the run began and when it was resumed; ``unknown`` where one is."""
+        resumed = [mapping(entry).get("commit") for entry in self.resumptions]
+        return {_text(commit) or "unknown" for commit in (self.commit, *resumed)}
 
     @property
     def command(self) -> str | None:
@@ -180,6 +188,7 @@ def read_run(folder: Path) -> Run:
         updates=whole(results.get("updates")) or 0,
         seconds=number(results.get("seconds")),
         provenance={key: provenance[key] for key in ("command", "commit", "versions", "machine") if key in provenance},
+        resumptions=tuple(entries) if isinstance(entries := results.get("resumptions"), list) else (),
         curve=tuple(curve),
         resumable=bool(checkpoints),
         policies=policies,

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from mipi_pl.evaluation.tables import text_table
+from mipi_pl.reporting.groups import OF_LEARNER, OF_WORLD, settings
 from mipi_pl.reproduction.plan import Cell, Plan
 from mipi_pl.reproduction.work import Outlook
+
+_MOST_KEYS = 4
+"""Keys of settings that a note names."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,26 @@ def ours_of(plan: Plan, outlooks: Sequence[Outlook]) -> dict[Cell, Ours]:
                 value = tally.mean_return if plan.returns else tally.score.value
                 values.setdefault((outlook.job.task, outlook.job.method, column), {})[outlook.job.seed] = value
     return {cell: Ours(by_seed, rate) for cell, by_seed in values.items()}
+
+
+def notes_on_settings(outlooks: Sequence[Outlook]) -> list[str]:
+    """Return a note for each task and method whose finished seeds, which share a cell, have different settings.
+
+    The settings of a plan change with the version of the program, and a run may have been extended.
+    """
+    of_cells: dict[str, list[dict[str, str]]] = {}
+    for outlook in outlooks:
+        if outlook.step == "done" and outlook.run is not None and outlook.run.config:
+            cell = f"{outlook.job.task}, {outlook.job.method}"
+            of_cells.setdefault(cell, []).append(dict(settings(outlook.run.config, (*OF_WORLD, *OF_LEARNER))))
+    notes = []
+    for cell, found in of_cells.items():
+        keys = sorted({key for one in found for key in one})
+        unequal = [key for key in keys if len({one.get(key) for one in found}) > 1]
+        if unequal:
+            listed = ", ".join(unequal[:_MOST_KEYS]) + (", ..." if len(unequal) > _MOST_KEYS else "")
+            notes.append(f"warning: the mean of {cell} is over seeds with different settings: {listed}")
+    return notes
 
 
 def rows_of(plan: Plan, ours: Mapping[Cell, Ours]) -> list[list[str]]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mipi_pl.reporting.document import Block, Code, Heading, Paragraph, Table, write
+from mipi_pl.reporting.document import Block, Code, Heading, Notes, Paragraph, Table, write
 from mipi_pl.reporting.groups import worlds_of
 from mipi_pl.reporting.listing import wrapped
 from mipi_pl.reporting.missing import missing_from
@@ -153,6 +153,9 @@ def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Cal
     say(f"\n{comparison.as_text(plan, ours)}\n")
     paper_note = "; paper: five seeds, the game itself" if plan.paper else ""
     say(wrapped(f"ours: mean and standard deviation over seeds, of the last policy{paper_note}"))
+    notes = comparison.notes_on_settings(outlooks)
+    for note in notes:
+        say(wrapped(note))
     runs = list({outlook.run.folder: outlook.run for outlook in outlooks if outlook.run is not None}.values())
     worlds = worlds_of(runs)
     rows, order = comparison.rows_of(plan, ours), comparison.order_of(plan, ours)
@@ -161,6 +164,7 @@ def _compare(plan: Plan, outlooks: Sequence[Outlook], options: Options, say: Cal
         Paragraph(plan.note),
         Table(comparison.HEADER, rows),
         *([Table(comparison.ORDER_HEADER, order)] if order else []),
+        *([Notes(notes)] if notes else []),
         *list(blocks_of("The runs", runs, worlds, missing_from(runs, worlds)))[1:],
         Heading(2, "Commands of the plan"),
         Code([shlex.join(["mipi", "train", *job.overrides, f"seed={job.seed}"]) for job in plan.jobs]),

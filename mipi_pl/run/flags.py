@@ -95,7 +95,7 @@ class _FromTask(BaseException):
     """Carries an exception of the task through `hydra.main`."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
+        super().__init__(error)  # its only argument, so that it can be sent from the process of a launcher
         self.error = error
 
 

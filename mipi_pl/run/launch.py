@@ -30,7 +30,8 @@ from mipi_pl.utils.memory import ShortageError, is_shortage
 def launch(arguments: Sequence[str]) -> None:
     """Train once or, with ``-m``, once for each combination of overrides.
 
-    The configs of all runs are checked before the first run starts. If one of several runs fails, the others go on.
+    The configs of all runs are checked before the first run starts. If one of several runs fails, the others go on,
+    except with a launcher of Hydra (``hydra/launcher=NAME``), which runs them in other processes.
 
     Raises:
         UserError: if any of the configs is invalid, or there is no such flag.
@@ -51,14 +52,16 @@ def launch(arguments: Sequence[str]) -> None:
         if flags.is_multirun and "--cfg" not in flags.words:
             _check_parts(config)
     failed: list[str] = []
+    in_other_processes = any(word.lstrip("+").startswith("hydra/launcher=") for word in flags.overrides)
 
     def work(config: DictConfig) -> None:
         try:
             _train(config)
         except Exception as error:
-            # A mistake, a UserError, ends all runs: it would end the others as well.
+            # A mistake, a UserError, ends all runs: it would end the others as well. What another process appends to
+            # `failed` would be lost, so there the launcher is told, which then ends all runs.
             known = isinstance(error, (FailedError, DivergedError, WorldFaultError, OSError))
-            if not flags.is_multirun or not (known or is_shortage(error)):
+            if not flags.is_multirun or in_other_processes or not (known or is_shortage(error)):
                 raise
             failed.append(run_folder.shown(Path(config.run.folder)))
             reason = first_line(error if known else ShortageError(error))

@@ -145,6 +145,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "compositions": outcome.teams.as_json(),
         "seed": outcome.config["seed"],
         "resumed_at": parts.state.resumed_at,
+        "resumptions": parts.state.resumptions,
         "resumed_exactly": parts.resumes_exactly or not parts.state.resumed_at,
         **parts.state.provenance,
     }

@@ -110,7 +110,8 @@ def _refuse_other_size(record: dict[str, Any], run: Path) -> None:
 
 
 def _note_other_commit(record: dict[str, Any], checkpoint: Path, say: Callable[[str], None]) -> None:
-    written_at, now = record["commit"], provenance.commit()
+    writers, now = [record, *record.get("resumptions", [])], provenance.commit()
+    written_at = writers[-1]["commit"]
     if written_at != now and distributed.rank() == 0:
         say(f"note: {checkpoint.name} was written at commit {written_at}, this is {now}: results may differ")
 

@@ -35,14 +35,17 @@ class RunState(Callback):
     Attributes:
         provenance: command, commit, versions and machine; for a resumed run, those with which the run began.
         resumed_at: number of updates at each resumption.
+        resumptions: number of updates, command, commit, versions and machine of each resumption; those in checkpoints
+            of earlier versions are missing.
         seconds: wall-clock time in seconds that this run took before it was resumed.
         seconds_training: the same for training with the evaluations during it, without those before and after it.
             Resuming from a checkpoint of an older version counts those before it.
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
-        self.provenance = provenance.provenance()
+        self.provenance = self._present = provenance.provenance()
         self.resumed_at: list[int] = []
+        self.resumptions: list[dict[str, Any]] = []
         self._config, self._folder = config, folder
         self._start_s, self._start_processor_s = time.monotonic(), time.process_time()
         self._resumed: dict[str, Any] | None = None
@@ -79,6 +82,7 @@ class RunState(Callback):
             "config": self._config,
             **self.provenance,
             "resumed_at": self.resumed_at,
+            "resumptions": self.resumptions,
             "frames": datamodule_of(trainer).frames,
             "updates": algorithm_of(pl_module).updates,
             "seconds": self.seconds + time.monotonic() - self._start_s,
@@ -113,6 +117,7 @@ class RunState(Callback):
         self._earlier_processor_s = record.get("processor_seconds", 0.0) if distributed.rank() == 0 else 0.0
         self.provenance = {key: record[key] for key in self.provenance}
         self.resumed_at = [*record["resumed_at"], record["updates"]]
+        self.resumptions = [*record.get("resumptions", []), {"updates": record["updates"], **self._present}]
         if not trainer.is_global_zero:
             return
         try:

@@ -302,6 +302,19 @@ def test_a_run_that_was_trained_longer_is_no_seed_of_a_longer_run(tmp_path: Path
     assert any("extended.json is damaged" in problem for problem in damaged.problems)
 
 
+def test_the_commit_at_which_a_run_was_resumed_counts(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, commit="a" * 40)
+    content = json.loads((folder / "results.json").read_text())
+    for resumptions, said in (
+        ([{"updates": 3, "commit": "a" * 40}], []),
+        ([{"updates": 3, "commit": "b" * 40}, "?"], ["runs come from 3 commits: aaaaaaaaaa, bbbbbbbbbb, unknown"]),
+    ):
+        (folder / "results.json").write_text(json.dumps({**content, "resumptions": resumptions}))
+        runs = find_runs([tmp_path])
+        found = [line.partition(": ")[2] for line in missing_from(runs, worlds_of(runs)) if "commits" in line]
+        assert found == said
+
+
 def test_a_whole_number_is_the_same_setting_as_an_integer_and_as_a_float(tmp_path: Path) -> None:
     for seed, alpha in enumerate((0, 0.0)):
         make_run(tmp_path, "mipi", seed, algorithm_keys={"alpha": alpha, "betas": [alpha, 0.5]})

@@ -243,6 +243,19 @@ def test_a_table_with_gaps_says_so(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_seeds_of_one_cell_with_different_settings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan's settings change with the version, and a run may have been extended."""
+    plan = make_plan("table1", "smoke", tmp_path, [0, 1], tasks=["SZ"], methods=["REFIL", "AQMIX"])
+    for job in plan.jobs:
+        changed = {"alpha": 0.2} if (job.method, job.seed) == ("REFIL", 1) else {}
+        make_run(job.folder, job.method.lower(), job.seed, algorithm_keys=changed)
+    (note,) = comparison.notes_on_settings(look(plan.jobs))
+    assert note.endswith("the mean of SZ, REFIL is over seeds with different settings: algorithm.alpha")
+    words = ["--tasks", "SZ", "--methods", "REFIL", "AQMIX", "--seeds", "0", "1"]
+    assert main(["reproduce", "table1", *words, "--output-dir", str(tmp_path)]) == 0
+    assert note in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_raw_table_has_what_each_seed_reached(tmp_path: Path) -> None:
     plan = make_plan("table1", "cpu", tmp_path, [3, 1], tasks=["SZ"], methods=["REFIL", "AQMIX"])
     (first, second, *_) = plan.jobs
