@@ -6,7 +6,8 @@
 The picture has the win rate on the training teams and its mean over the held-out teams by frames, a line per run. The
 diamond is the final evaluation, over more battles than the others. A table of an earlier call may be named beside or
 instead of folders; where several have a run with the same environment, algorithm and seed, that of the folder counts,
-or that of the last table. Name runs of one protocol only: other settings are not told apart.
+or that of the last table. Settings are not told apart: name runs with other ones (--name) in a call of
+their own.
 """
 
 from __future__ import annotations
@@ -54,8 +55,12 @@ class Point:
 COLUMNS = [field.name for field in fields(Point)]
 
 
-def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
+def read(paths: Sequence[Path], name: str | None = None) -> dict[Key, list[Point]]:
     """Returns the evaluations of each run in folders and tables, by frames.
+
+    Args:
+        paths: folders and tables.
+        name: algorithm of the runs in folders; None takes it from their configs.
 
     Raises:
         UserError: if there is no finished run, one has no win rates on training and held-out teams or cannot be
@@ -68,7 +73,8 @@ def read(paths: Sequence[Path]) -> dict[Key, list[Point]]:
     runs = [run for run in (find_runs(folders) if folders else ()) if run.state == "finished"]
     for run in sorted(runs, key=lambda run: run.precedence):  # of equal ones, the newest counts
         require_both(set(run.policies["trained"]) if run.winnable else set(), str(run.folder))
-        found[run.environment, run.algorithm, run.seed or 0] = points_of(run)
+        points = points_of(run, name or run.algorithm)
+        found[points[0].run] = points
     if not found:
         raise UserError(f"expected finished runs or a table of this script, got none in {', '.join(map(str, paths))}")
     return dict(sorted(found.items()))
@@ -102,19 +108,22 @@ def require_both(evaluations: set[str], name: str) -> None:
         raise UserError(f"expected runs with win rates on training and held-out teams, got {name}; leave it out")
 
 
-def points_of(run: Run) -> list[Point]:
-    """Returns the evaluations of the greedy policy of a run.
+def points_of(run: Run, algorithm: str) -> list[Point]:
+    """Returns the evaluations of the greedy policy of a run, at least one.
 
     Raises:
         UserError: if they cannot be read.
     """
     path = run.folder / "evaluations.csv"
-    head = {"environment": run.environment, "algorithm": run.algorithm, "seed": str(run.seed or 0)}
+    head = {"environment": run.environment, "algorithm": algorithm, "seed": str(run.seed or 0)}
     head["commit"] = (run.commit or "?")[:7]
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if (row["policy"], row["level"]) == ("greedy", "all")]
-        return [as_point({name: row[name] for name in COLUMNS if name in row} | head) for row in rows]
+        points = [as_point({name: row[name] for name in COLUMNS if name in row} | head) for row in rows]
+        if not points:
+            raise ValueError("it has no evaluation of the greedy policy")
+        return points
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot read {path} ({type(error).__name__}: {error}); leave it out") from error
 
@@ -174,8 +183,9 @@ def draw(path: Path, runs: dict[Key, list[Point]]) -> None:
 def main() -> None:
     """Write the CSV and the picture."""
     parser = parser_of(__doc__, "evaluation", "the curves")
+    parser.add_argument("--name", help="call the algorithm of the runs in folders by this name")
     chosen = parser.parse_args()
-    runs = read_or_exit(parser, read, chosen.paths)
+    runs = read_or_exit(parser, lambda paths: read(paths, chosen.name), chosen.paths)
     for (environment, algorithm, seed), points in runs.items():
         training, held_out = (curve(points, of_held_out)[-1][1] for of_held_out in (False, True))
         print(f"{environment}, {algorithm}, seed {seed}: {training:.2f} on the training teams, {held_out:.2f} held out")

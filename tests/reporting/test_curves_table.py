@@ -52,6 +52,17 @@ def test_a_table_is_read_as_it_was_written_and_a_folder_replaces_its_run(
     assert picture.stat().st_size > 5_000
 
 
+def test_runs_with_other_settings_have_a_name_of_their_own(tmp_path: Path) -> None:
+    make_run(tmp_path / "priced")
+    make_run(tmp_path / "free", algorithm_keys={"alpha": 0})
+    table = tmp_path / "priced.csv"
+    curves.write(curves.read([tmp_path / "priced"]), table)
+    found = curves.read([table, tmp_path / "free"], name="mipi, alpha 0")
+    assert list(found) == [KEY, ("marines", "mipi, alpha 0", 0)]
+    curves.write(found, tmp_path / "both.csv")
+    assert list(curves.read([tmp_path / "both.csv"])) == list(found)
+
+
 def test_a_curve_is_over_the_teams_that_every_evaluation_plays(tmp_path: Path) -> None:
     make_run(tmp_path, shares=(0.8, 0.6, 0.5, 0.4))
     ((_, points),) = curves.read([tmp_path]).items()
