@@ -61,7 +61,7 @@ MISTAKES = [
     (["logger=[1,2]"], "logger is a name or a list of names, such as logger=[NAME,NAME], got logger=[1,2]"),
     (["total_frames=0"], "total_frames must be at least 1, got 0"),
     (["total_frames=many"], "total_frames must be an integer"),
-    (["seed=-1"], "seed must be between"),
+    (["seed=-1"], "seed must be an integer between"),
     (["callbacks.generalization.seed=-1"], "callbacks.generalization: seed must be a whole number from 0, got -1"),
     (["callbacks.imaginary_partition.seed=-1"], "callbacks.imaginary_partition: seed must be a whole number from 0"),
     (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from mipi_pl.storage import index, sealed, shipped, weights
-from mipi_pl.storage.files import DamagedError
+from mipi_pl.storage.files import DamagedError, is_file
 from mipi_pl.storage.former_names import with_present_names
 from mipi_pl.storage.sealed import RECORD as RECORD
 from mipi_pl.utils.errors import UserError, did_you_mean
@@ -28,9 +27,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         UserError: if the file is missing or damaged, or was not written by this program.
     """
-    if os.path.isfile(last := path / "checkpoints" / "last.ckpt"):  # unlike Path.is_file, never fails
+    if is_file(last := path / "checkpoints" / "last.ckpt"):
         raise UserError(f"expected a checkpoint file, got the run folder {path}; name its checkpoint: {last}")
-    if not os.path.isfile(path):
+    if not is_file(path):
         hint = did_you_mean(str(path), shipped.names())
         raise UserError(
             f"no checkpoint at {path}; {hint}a run writes checkpoints/last.ckpt to its folder in outputs/; "

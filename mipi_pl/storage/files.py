@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -103,6 +104,20 @@ def link_or_copy(source: Path, target: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(source, target)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file; False, too, for a name that is too long for one.
+
+    Raises:
+        OSError: if a folder on the way may not be entered.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def sha256_of(path: Path) -> str:

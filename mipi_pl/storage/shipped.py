@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib.resources import as_file, files
 from pathlib import Path
+
+from mipi_pl.storage.files import is_file
 
 SUFFIX = ".safetensors"
 """Suffix of a policy file, see `mipi_pl.storage.weights`."""
@@ -22,7 +23,7 @@ def names() -> list[str]:
 
 def located(word: Path) -> Path:
     """Return `word` if it is a file, the path of the shipped policy with that name, or else `word` unchanged."""
-    if not os.path.isfile(word) and str(word) in names():
+    if not is_file(word) and str(word) in names():
         with as_file(files("mipi_pl").joinpath(_FOLDER, f"{word}{SUFFIX}")) as path:
             return path
     return word
