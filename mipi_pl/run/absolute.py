@@ -20,7 +20,7 @@ TIMES = 10
 """Episodes of the absolute metric, as a multiple of the episodes of an evaluation while learning."""
 BEST = "best.ckpt"
 _MONITOR = "eval/score_training"
-_OF_TRAINING_TEAMS = r"eval/(score|win_rate|return)_training"
+_OF_TRAINING_TEAMS = r"eval/\w+_training|collect/\w+"
 """Metrics by which no held-out team selects a checkpoint."""
 ALLOWED = ("output_dir", "threads", "held_out.baselines")
 """Overrides that leave the metric as it is defined. Others, such as the seed of the episodes by which the checkpoint
@@ -59,7 +59,7 @@ def absolute_evaluation(path: Path, overrides: Sequence[str]) -> tuple[Path, lis
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         callbacks, seed = config["callbacks"], int(config["held_out"]["seed"])
         episodes = int(callbacks["generalization"]["episodes"])
-        monitor = str(callbacks.get("checkpointing", {}).get("monitor", _MONITOR))
+        monitor = str((callbacks.get("checkpointing") or {}).get("monitor", _MONITOR))
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise UserError(f"{folder / CONFIG} does not say how many episodes an evaluation of the run has") from error
     if not re.fullmatch(_OF_TRAINING_TEAMS, monitor):

@@ -142,6 +142,6 @@ def following(folder: Path, total: int, budget: int) -> Extension:
     """
     with suppress(DamagedError):
         before = extended.recorded(folder) or Extension(budget)
-        former = (*before.former, *([] if before.total in (*before.former, total) else [before.total]))
-        return Extension(total, former)
+        known = dict.fromkeys((*before.former, before.total))
+        return Extension(total, tuple(former for former in known if former != total))
     return Extension(total, (budget,))

@@ -52,7 +52,8 @@ def launch(arguments: Sequence[str]) -> None:
         if flags.is_multirun and "--cfg" not in flags.words:
             _check_parts(config)
     failed: list[str] = []
-    in_other_processes = any(word.lstrip("+").startswith("hydra/launcher=") for word in flags.overrides)
+    launchers = [word.partition("=")[2] for word in flags.overrides if word.lstrip("+").startswith("hydra/launcher=")]
+    in_other_processes = bool(launchers) and launchers[-1] != "basic"
 
     def work(config: DictConfig) -> None:
         try:

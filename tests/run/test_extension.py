@@ -174,6 +174,8 @@ def test_all_former_budgets_of_a_run_are_known(tmp_path: Path) -> None:
     begin(tmp_path, first, 10)
     assert following(tmp_path, 20, 10) == first == Extension(20, (10,))  # given again after an interruption
     assert following(tmp_path, 30, 20) == Extension(30, (10, 20))
+    begin(tmp_path, Extension(15, (10, 20)), 10)
+    assert following(tmp_path, 20, 15) == Extension(20, (10, 15))
     (tmp_path / "extended.json").write_text("{}")
     assert following(tmp_path, 30, 20) == Extension(30, (20,))
 

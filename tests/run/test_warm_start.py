@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from mipi_pl.run.build import build, environment_factory, one_environment
 from mipi_pl.run.compose import compose
 from mipi_pl.run.config import resolve
 from mipi_pl.run.learner import build_algorithm
-from mipi_pl.run.warm_start import _loaded, load, settle
+from mipi_pl.run.warm_start import _loaded, _renamed, load, settle
 from mipi_pl.storage.shipped import located
 from mipi_pl.utils.errors import UserError
 
@@ -113,6 +114,24 @@ def test_a_world_whose_features_mean_something_else_is_warned_of(types: str, tol
         note = _loaded(build_algorithm(config["algorithm"], env.entity_spec), "quickstart", None)[1]
     assert told in note
     assert ("warning" in note) == bool(told)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"_target_": "os.mkdir", "path": "made"},
+        {"_target_": "mipi_pl.envs.battle.env.Path", "args": "made"},
+        {"_target_": "mipi_pl.envs.battle.env.BattleEnv", "groups": [{"_target_": "os.mkdir", "path": "made"}]},
+        {"_target_": "mipi_pl.envs.battle.env.BattleEnv", "no_longer": 1},
+        {},
+    ],
+)
+def test_nothing_that_a_file_names_is_executed_to_compare_worlds(
+    env: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _renamed(learner("mipi"), {"env": env}) == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
