@@ -98,9 +98,9 @@ def worlds_of(team_sizes: Sequence[int], others: Mapping[str, Mapping[str, Any]]
     )
 
 
-def measure_of(env: EntityEnv) -> str:
-    """Return the name of the score in an environment: ``win rate`` or ``return``."""
-    return "win rate" if env.winnable else "return"
+def measure_of(winnable: bool) -> str:
+    """Return the name of the score where episodes can be won, or cannot: ``win rate`` or ``return``."""
+    return "win rate" if winnable else "return"
 
 
 def require_episodes(name: str, episodes: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mipi_pl.evaluation.seeds import UNBOUNDED, Array, Bounds
 from mipi_pl.evaluation.statistics import Estimate
-from mipi_pl.evaluation.worlds import TRAINING, size_range
+from mipi_pl.evaluation.worlds import TRAINING, measure_of, size_range
 from mipi_pl.reporting.labels import RunSet, is_debug, labelled
 from mipi_pl.reporting.runs import EXTENDED_FROM, Run
 
@@ -107,7 +107,7 @@ class World:
     @property
     def measure(self) -> str:
         """Name of the score: ``win rate`` or ``return``."""
-        return "win rate" if self.winnable else "return"
+        return measure_of(self.winnable)
 
     @property
     def winnable(self) -> bool:

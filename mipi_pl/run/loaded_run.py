@@ -106,7 +106,7 @@ def check_worlds(loaded: LoadedRun) -> None:
         for world in plan.worlds:
             env = world.environment(loaded.make_env, 1, plan.held_out["seed"], loaded.algorithm.spec)
             with closing(env):
-                measures.setdefault(measure_of(env), world.name)
+                measures.setdefault(measure_of(env.winnable), world.name)
     except WorldError as error:
         raise UserError(str(error)) from error
     if len(measures) > 1:

@@ -77,14 +77,14 @@ def _held_out(world: World, make_env: MakeEnv, env: EntityEnv, seed: int) -> tup
     """Return the compositions of one evaluation and check that they are held out from training."""
     try:
         with closing(world.environment(make_env, 1, seed, env.entity_spec)) as evaluation_env:
-            compositions, measure = evaluation_env.compositions, measure_of(evaluation_env)
+            compositions, measure = evaluation_env.compositions, measure_of(evaluation_env.winnable)
     except WorldError as error:
         sizes = "; held_out.team_sizes=[...] sets the sizes to evaluate, held_out.team_sizes=[] none"
         raise UserError(f"held_out: {error}{sizes if set(world.changes) == {'team_sizes'} else ''}") from error
-    if measure != measure_of(env):
+    if measure != measure_of(env.winnable):
         raise UserError(
             f"held_out: evaluation {world.name!r} is scored by its {measure} and the training teams by their "
-            f"{measure_of(env)}: scores of one run must be comparable"
+            f"{measure_of(env.winnable)}: scores of one run must be comparable"
         )
     shared = [c.label for c in compositions if c in set(env.compositions)]
     if shared and set(world.changes) <= {*env.team_arguments, *env.neutral_arguments}:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from mipi_pl import distributed
 from mipi_pl.algorithms.base import EntityAlgorithm
-from mipi_pl.envs.base import EntityEnv
 from mipi_pl.run.build import environment_factory, one_environment
-from mipi_pl.run.kinds import INIT_FROM, imported, refuse_class
+from mipi_pl.run.kinds import INIT_FROM
 from mipi_pl.run.schema import Config
-from mipi_pl.storage import run_folder, shipped
+from mipi_pl.storage import run_folder, shipped, weights
 from mipi_pl.storage.checkpoint_file import read_checkpoint
 from mipi_pl.utils.errors import UserError
 
@@ -86,10 +85,9 @@ def _renamed(algorithm: EntityAlgorithm, config: Mapping[str, Any]) -> str:
     made for the comparison, so that no code that a file names is executed.
     """
     node = config["env"]
-    if not str(node.get("_target_")).startswith(_SIMULATED) or _has_target(node.values()):
+    if not str(node.get("_target_")).startswith(_SIMULATED) or any(weights.foreign(node)):
         return ""
     try:
-        refuse_class(imported(node["_target_"], "env"), EntityEnv, "env")
         with one_environment(environment_factory(node)) as env:
             there = env.entity_spec
     except Exception:  # a world of an earlier version, for example; the shapes of the weights are compared in any case
@@ -99,16 +97,6 @@ def _renamed(algorithm: EntityAlgorithm, config: Mapping[str, Any]) -> str:
     except ValueError as error:
         return f"; warning: {error}"
     return ""
-
-
-def _has_target(values: Iterable[object]) -> bool:
-    """Return whether a mapping below `values` has a ``_target_``, which Hydra would call."""
-    for value in values:
-        if isinstance(value, Mapping) and ("_target_" in value or _has_target(value.values())):
-            return True
-        if isinstance(value, (list, tuple)) and _has_target(value):
-            return True
-    return False
 
 
 def _copy_in(folder: Path, source: str) -> Path:

@@ -53,7 +53,7 @@ def write(path: Path, state: Mapping[str, Any], record: Mapping[str, Any]) -> No
         UserError: if the config names classes that are not part of this program.
     """
     config = _playing(record["config"])
-    for target in _foreign(config):
+    for target in foreign(config):
         raise UserError(
             f"the run uses a class of your own, {target}, which this format cannot store: share the checkpoint instead"
         )
@@ -119,7 +119,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path} is damaged: its checksum differs from the one it carries")
     if not isinstance(about, dict):
         raise UserError(f"{path} was not written by `mipi export`: it has no config and provenance of a run")
-    for target in _foreign(about):
+    for target in foreign(about):
         raise UserError(f"{path} names {target}, which is not a class of this program; the file is not used")
     # Also drops keys that `write` omits, such as a folder of modules, from files that others made.
     return state, {**about, "config": _playing(about["config"])} if isinstance(about.get("config"), dict) else about
@@ -139,8 +139,8 @@ def _playing(config: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _foreign(node: Any) -> Iterator[str]:
-    """Yields class names in a config that are not known, and all interpolations, because they can name anything."""
+def foreign(node: Any) -> Iterator[str]:
+    """Yield class names in a config that are not known, and all interpolations, because they can name anything."""
     if isinstance(node, dict):
         target = node.get("_target_")
         if target is not None and not _is_known(str(target)):
@@ -148,7 +148,7 @@ def _foreign(node: Any) -> Iterator[str]:
     if isinstance(node, str) and "${" in node:
         yield node
     for child in (*node, *node.values()) if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _foreign(child)
+        yield from foreign(child)
 
 
 _KNOWN = {

@@ -122,6 +122,7 @@ def test_a_world_whose_features_mean_something_else_is_warned_of(types: str, tol
         {"_target_": "os.mkdir", "path": "made"},
         {"_target_": "mipi_pl.envs.battle.env.Path", "args": "made"},
         {"_target_": "mipi_pl.envs.battle.env.BattleEnv", "groups": [{"_target_": "os.mkdir", "path": "made"}]},
+        {"_target_": "mipi_pl.envs.battle.env.BattleEnv", "map_size": "${oc.env:HOME}"},
         {"_target_": "mipi_pl.envs.battle.env.BattleEnv", "no_longer": 1},
         {},
     ],
